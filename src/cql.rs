@@ -1,0 +1,409 @@
+//! CQL's binary form of values, and the token of a partition key.
+//!
+//! [`decode`] takes any bytes: what doesn't follow its type becomes [`Value::Raw`], so that
+//! `encode(decode(bytes)) == bytes` holds for every type and all bytes. The format is that of the
+//! [native protocol](https://github.com/apache/cassandra/blob/trunk/doc/native_protocol_v4.spec),
+//! section 6.
+
+use std::net::IpAddr;
+
+use crate::model::{F32, F64, Value};
+use crate::schema::{Column, Type};
+
+/// Appends a value's bytes. The value must be one of this type, as [`decode`] makes it.
+pub fn encode(value: &Value, ty: &Type, out: &mut Vec<u8>) {
+    match value {
+        Value::Empty => {}
+        Value::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Blob(bytes) | Value::Varint(bytes) | Value::Raw(bytes) => {
+            out.extend_from_slice(bytes);
+        }
+        Value::Boolean(value) => out.push(u8::from(*value)),
+        Value::TinyInt(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Value::SmallInt(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Value::Int(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Value::BigInt(value) | Value::Timestamp(value) | Value::Time(value) => {
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        Value::Decimal { unscaled, scale } => {
+            out.extend_from_slice(&scale.to_be_bytes());
+            out.extend_from_slice(unscaled);
+        }
+        Value::Float(value) => out.extend_from_slice(&value.bits().to_be_bytes()),
+        Value::Double(value) => out.extend_from_slice(&value.bits().to_be_bytes()),
+        Value::Uuid(bytes) => out.extend_from_slice(bytes),
+        Value::Date(days) => out.extend_from_slice(&days.to_be_bytes()),
+        Value::Inet(IpAddr::V4(address)) => out.extend_from_slice(&address.octets()),
+        Value::Inet(IpAddr::V6(address)) => out.extend_from_slice(&address.octets()),
+        Value::Duration {
+            months,
+            days,
+            nanos,
+        } => {
+            for part in [i64::from(*months), i64::from(*days), *nanos] {
+                put_vint(((part << 1) ^ (part >> 63)) as u64, out);
+            }
+        }
+        Value::List(values) | Value::Set(values) => {
+            put_count(values.len(), out);
+            let element = match ty {
+                Type::List(element) | Type::Set(element) => element,
+                _ => ty,
+            };
+            values
+                .iter()
+                .for_each(|value| put_sized(Some(value), element, out));
+        }
+        Value::Map(pairs) => {
+            put_count(pairs.len(), out);
+            let (key, element) = match ty {
+                Type::Map(key, element) => (&**key, &**element),
+                _ => (ty, ty),
+            };
+            for (k, v) in pairs {
+                put_sized(Some(k), key, out);
+                put_sized(Some(v), element, out);
+            }
+        }
+        Value::Tuple(fields) => {
+            let types: &[Type] = if let Type::Tuple(types) = ty {
+                types
+            } else {
+                &[]
+            };
+            for (field, ty) in fields.iter().zip(types) {
+                put_sized(field.as_ref(), ty, out);
+            }
+        }
+        Value::Udt(fields) => {
+            let types: &[(String, Type)] = if let Type::Udt(udt) = ty {
+                &udt.fields
+            } else {
+                &[]
+            };
+            for (field, (_, ty)) in fields.iter().zip(types) {
+                put_sized(field.as_ref(), ty, out);
+            }
+        }
+        Value::Vector(values) => {
+            let element = if let Type::Vector(element, _) = ty {
+                element
+            } else {
+                ty
+            };
+            let sized = fixed_size(element).is_none();
+            for value in values {
+                if sized {
+                    let bytes = to_bytes(value, element);
+                    put_vint(bytes.len() as u64, out);
+                    out.extend_from_slice(&bytes);
+                } else {
+                    encode(value, element, out);
+                }
+            }
+        }
+    }
+}
+
+/// A value's bytes.
+pub fn to_bytes(value: &Value, ty: &Type) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(value, ty, &mut out);
+    out
+}
+
+/// The value of any bytes.
+pub fn decode(ty: &Type, bytes: &[u8]) -> Value {
+    decode_strictly(ty, bytes).unwrap_or_else(|| Value::Raw(bytes.to_vec()))
+}
+
+fn decode_strictly(ty: &Type, bytes: &[u8]) -> Option<Value> {
+    match ty {
+        Type::Ascii if !bytes.is_ascii() => return None,
+        Type::Ascii | Type::Text => {
+            return Some(Value::Text(str::from_utf8(bytes).ok()?.to_owned()));
+        }
+        Type::Blob | Type::Custom(_) => return Some(Value::Blob(bytes.to_vec())),
+        Type::Tuple(types) => return fields(types.iter(), bytes).map(Value::Tuple),
+        Type::Udt(udt) => {
+            return fields(udt.fields.iter().map(|(_, ty)| ty), bytes).map(Value::Udt);
+        }
+        _ if bytes.is_empty() => return Some(Value::Empty),
+        _ => {}
+    }
+    Some(match ty {
+        Type::Boolean => match bytes {
+            [0] => Value::Boolean(false),
+            [1] => Value::Boolean(true),
+            _ => return None,
+        },
+        Type::TinyInt => Value::TinyInt(i8::from_be_bytes(bytes.try_into().ok()?)),
+        Type::SmallInt => Value::SmallInt(i16::from_be_bytes(bytes.try_into().ok()?)),
+        Type::Int => Value::Int(i32::from_be_bytes(bytes.try_into().ok()?)),
+        Type::BigInt | Type::Counter => Value::BigInt(i64::from_be_bytes(bytes.try_into().ok()?)),
+        Type::Timestamp => Value::Timestamp(i64::from_be_bytes(bytes.try_into().ok()?)),
+        Type::Time => Value::Time(i64::from_be_bytes(bytes.try_into().ok()?)),
+        Type::Varint => Value::Varint(bytes.to_vec()),
+        Type::Decimal => {
+            let (scale, unscaled) = bytes.split_first_chunk::<4>()?;
+            if unscaled.is_empty() {
+                return None;
+            }
+            Value::Decimal {
+                unscaled: unscaled.to_vec(),
+                scale: i32::from_be_bytes(*scale),
+            }
+        }
+        Type::Float => Value::Float(F32::from_bits(u32::from_be_bytes(bytes.try_into().ok()?))),
+        Type::Double => Value::Double(F64::from_bits(u64::from_be_bytes(bytes.try_into().ok()?))),
+        Type::Uuid | Type::TimeUuid => Value::Uuid(bytes.try_into().ok()?),
+        Type::Date => Value::Date(u32::from_be_bytes(bytes.try_into().ok()?)),
+        Type::Inet => match bytes.len() {
+            4 => Value::Inet(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+            16 => Value::Inet(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+            _ => return None,
+        },
+        Type::Duration => {
+            let mut rest = bytes;
+            let mut next = || {
+                let zigzag = take_vint(&mut rest)?;
+                Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+            };
+            let (months, days, nanos) = (next()?, next()?, next()?);
+            if !rest.is_empty() {
+                return None;
+            }
+            let (months, days) = (i32::try_from(months).ok()?, i32::try_from(days).ok()?);
+            Value::Duration {
+                months,
+                days,
+                nanos,
+            }
+        }
+        Type::List(element) => Value::List(elements(element, bytes)?),
+        Type::Set(element) => Value::Set(elements(element, bytes)?),
+        Type::Map(key, value) => {
+            let mut rest = bytes;
+            let count = take_count(&mut rest)?;
+            let mut pairs = Vec::with_capacity(count.min(rest.len()));
+            for _ in 0..count {
+                let k = decode(key, take_sized(&mut rest)??);
+                pairs.push((k, decode(value, take_sized(&mut rest)??)));
+            }
+            rest.is_empty().then_some(Value::Map(pairs))?
+        }
+        Type::Vector(element, dimension) => {
+            let mut rest = bytes;
+            let mut values = Vec::with_capacity(usize::from(*dimension).min(rest.len()));
+            for _ in 0..*dimension {
+                let size = match fixed_size(element) {
+                    Some(size) => size,
+                    None => usize::try_from(take_vint(&mut rest)?).ok()?,
+                };
+                let (value, after) = rest.split_at_checked(size)?;
+                rest = after;
+                values.push(decode(element, value));
+            }
+            rest.is_empty().then_some(Value::Vector(values))?
+        }
+        Type::Ascii | Type::Text | Type::Blob | Type::Custom(_) | Type::Tuple(_) | Type::Udt(_) => {
+            return None;
+        }
+    })
+}
+
+fn elements(ty: &Type, bytes: &[u8]) -> Option<Vec<Value>> {
+    let mut rest = bytes;
+    let count = take_count(&mut rest)?;
+    let mut values = Vec::with_capacity(count.min(rest.len()));
+    for _ in 0..count {
+        values.push(decode(ty, take_sized(&mut rest)??));
+    }
+    rest.is_empty().then_some(values)
+}
+
+fn fields<'a>(types: impl Iterator<Item = &'a Type>, bytes: &[u8]) -> Option<Vec<Option<Value>>> {
+    let mut rest = bytes;
+    let mut values = Vec::new();
+    for ty in types {
+        if rest.is_empty() {
+            break;
+        }
+        values.push(take_sized(&mut rest)?.map(|bytes| decode(ty, bytes)));
+    }
+    rest.is_empty().then_some(values)
+}
+
+/// How many bytes each value of a type has inside a vector, if all have the same.
+/// (The server knows no fixed size for tinyint, smallint, date and time.)
+fn fixed_size(ty: &Type) -> Option<usize> {
+    match ty {
+        Type::Boolean => Some(1),
+        Type::Int | Type::Float => Some(4),
+        Type::BigInt | Type::Counter | Type::Double | Type::Timestamp => Some(8),
+        Type::Uuid | Type::TimeUuid => Some(16),
+        Type::Vector(element, dimension) => Some(fixed_size(element)? * usize::from(*dimension)),
+        Type::Ascii
+        | Type::Text
+        | Type::TinyInt
+        | Type::SmallInt
+        | Type::Varint
+        | Type::Decimal
+        | Type::Blob
+        | Type::Date
+        | Type::Time
+        | Type::Inet
+        | Type::Duration
+        | Type::List(_)
+        | Type::Set(_)
+        | Type::Map(..)
+        | Type::Tuple(_)
+        | Type::Udt(_)
+        | Type::Custom(_) => None,
+    }
+}
+
+fn put_count(count: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(count as i32).to_be_bytes());
+}
+
+fn put_sized(value: Option<&Value>, ty: &Type, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend_from_slice(&(-1i32).to_be_bytes());
+    if let Some(value) = value {
+        encode(value, ty, out);
+        let size = (out.len() - at - 4) as i32;
+        out[at..at + 4].copy_from_slice(&size.to_be_bytes());
+    }
+}
+
+fn take_count(rest: &mut &[u8]) -> Option<usize> {
+    let (count, after) = rest.split_first_chunk::<4>()?;
+    *rest = after;
+    usize::try_from(i32::from_be_bytes(*count)).ok()
+}
+
+/// The next value; `Some(None)` is a null. Only -1 is a null that can be written again as it was.
+fn take_sized<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let (size, after) = rest.split_first_chunk::<4>()?;
+    *rest = after;
+    let size = i32::from_be_bytes(*size);
+    if size == -1 {
+        return Some(None);
+    }
+    let (value, after) = rest.split_at_checked(usize::try_from(size).ok()?)?;
+    *rest = after;
+    Some(Some(value))
+}
+
+/// An unsigned variable-length integer: as many leading ones in the first byte as bytes follow.
+fn put_vint(value: u64, out: &mut Vec<u8>) {
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    let extra = if bits > 56 { 8 } else { (bits - 1) / 7 };
+    let bytes = value.to_be_bytes();
+    if extra == 8 {
+        out.push(0xff);
+        out.extend_from_slice(&bytes);
+    } else {
+        let first = out.len();
+        out.extend_from_slice(&bytes[7 - extra..]);
+        out[first] |= !(0xff_u8 >> extra);
+    }
+}
+
+fn take_vint(rest: &mut &[u8]) -> Option<u64> {
+    let (&first, after) = rest.split_first()?;
+    let extra = first.leading_ones() as usize;
+    let (tail, after) = after.split_at_checked(extra)?;
+    let head = if extra >= 7 {
+        0
+    } else {
+        u64::from(first & (0xff >> extra))
+    };
+    let value = tail
+        .iter()
+        .fold(head, |value, &byte| value << 8 | u64::from(byte));
+    let mut shortest = Vec::with_capacity(9);
+    put_vint(value, &mut shortest);
+    *rest = after;
+    (shortest.len() == extra + 1).then_some(value)
+}
+
+/// A partition key's bytes, as its token is made of them.
+pub fn partition_bytes(columns: &[Column], partition: &[Value]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let ([column], [value]) = (columns, partition) {
+        encode(value, &column.ty, &mut out);
+        return out;
+    }
+    for (column, value) in columns.iter().zip(partition) {
+        let at = out.len();
+        out.extend_from_slice(&[0, 0]);
+        encode(value, &column.ty, &mut out);
+        let size = (out.len() - at - 2) as u16;
+        out[at..at + 2].copy_from_slice(&size.to_be_bytes());
+        out.push(0);
+    }
+    out
+}
+
+/// The Murmur3 token of a partition key, as `token(…)` gives it. Never `i64::MIN`.
+pub fn token(columns: &[Column], partition: &[Value]) -> i64 {
+    murmur3_token(&partition_bytes(columns, partition))
+}
+
+/// Cassandra's Murmur3 (x64, 128 bits, upper half): it takes the bytes of the tail as signed ones,
+/// unlike everybody else's.
+pub fn murmur3_token(bytes: &[u8]) -> i64 {
+    const C1: i64 = 0x87c3_7b91_1142_53d5_u64 as i64;
+    const C2: i64 = 0x4cf5_ad43_2745_937f;
+    let mix1 = |k: i64| k.wrapping_mul(C1).rotate_left(31).wrapping_mul(C2);
+    let mix2 = |k: i64| k.wrapping_mul(C2).rotate_left(33).wrapping_mul(C1);
+    let (mut h1, mut h2) = (0_i64, 0_i64);
+    let (blocks, tail) = bytes.as_chunks::<16>();
+    for block in blocks {
+        let [a, b] = halves(block);
+        h1 ^= mix1(a);
+        h1 = h1
+            .rotate_left(27)
+            .wrapping_add(h2)
+            .wrapping_mul(5)
+            .wrapping_add(0x52dc_e729);
+        h2 ^= mix2(b);
+        h2 = h2
+            .rotate_left(31)
+            .wrapping_add(h1)
+            .wrapping_mul(5)
+            .wrapping_add(0x3849_5ab5);
+    }
+    let (mut k1, mut k2) = (0_i64, 0_i64);
+    for (at, &byte) in tail.iter().enumerate() {
+        let signed = i64::from(byte as i8);
+        if at < 8 {
+            k1 ^= signed << (8 * at);
+        } else {
+            k2 ^= signed << (8 * (at - 8));
+        }
+    }
+    h2 ^= mix2(k2);
+    h1 ^= mix1(k1);
+    h1 ^= bytes.len() as i64;
+    h2 ^= bytes.len() as i64;
+    h1 = h1.wrapping_add(h2);
+    h2 = h2.wrapping_add(h1);
+    h1 = finish(h1).wrapping_add(finish(h2));
+    if h1 == i64::MIN { i64::MAX } else { h1 }
+}
+
+fn halves(block: &[u8; 16]) -> [i64; 2] {
+    let both = u128::from_le_bytes(*block);
+    [both as u64 as i64, (both >> 64) as u64 as i64]
+}
+
+fn finish(mut k: i64) -> i64 {
+    k ^= (k as u64 >> 33) as i64;
+    k = k.wrapping_mul(0xff51_afd7_ed55_8ccd_u64 as i64);
+    k ^= (k as u64 >> 33) as i64;
+    k = k.wrapping_mul(0xc4ce_b9fe_1a85_ec53_u64 as i64);
+    k ^ (k as u64 >> 33) as i64
+}

@@ -1,0 +1,532 @@
+//! Typed tables: CQL's types, columns and keys, and how a table is laid out in the new store.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A CQL type. Types inside a collection, tuple or user-defined type are always frozen; whether a
+/// column itself is, stands in [`Column::frozen`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the CQL names say it
+pub enum Type {
+    Ascii,
+    Text,
+    TinyInt,
+    SmallInt,
+    Int,
+    BigInt,
+    Counter,
+    Varint,
+    Decimal,
+    Float,
+    Double,
+    Boolean,
+    Blob,
+    Uuid,
+    TimeUuid,
+    Timestamp,
+    Date,
+    Time,
+    Inet,
+    Duration,
+    List(Box<Type>),
+    Set(Box<Type>),
+    Map(Box<Type>, Box<Type>),
+    Tuple(Vec<Type>),
+    Udt(Arc<Udt>),
+    /// Element type and dimension.
+    Vector(Box<Type>, u16),
+    /// A server-side Java class; its values are [`crate::model::Value::Blob`].
+    Custom(String),
+}
+
+/// A user-defined type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Udt {
+    /// Its name, without the keyspace.
+    pub name: String,
+    /// Field names and types, in order.
+    pub fields: Vec<(String, Type)>,
+}
+
+/// Order of a clustering column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Ascending.
+    Asc,
+    /// Descending.
+    Desc,
+}
+
+/// What a column is in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Part of the partition key.
+    Partition,
+    /// Part of the clustering key.
+    Clustering(Order),
+    /// One value for the whole partition.
+    Static,
+    /// An ordinary column.
+    Regular,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Column {
+    /// Its name, as stored (case kept, no quotes).
+    pub name: String,
+    /// Its type, without an outer `frozen`.
+    pub ty: Type,
+    /// Whether the type is wrapped in `frozen<…>`. Always true in a key.
+    pub frozen: bool,
+    /// What it is in its table.
+    pub role: Role,
+}
+
+impl Column {
+    /// Whether each element is a cell of its own (a collection or user-defined type that isn't frozen).
+    pub fn is_multicell(&self) -> bool {
+        !self.frozen
+            && matches!(
+                self.ty,
+                Type::List(_) | Type::Set(_) | Type::Map(..) | Type::Udt(_)
+            )
+    }
+
+    /// The type as CQL writes it for this column.
+    pub fn cql_type(&self) -> String {
+        if self.frozen {
+            frozen(&self.ty)
+        } else {
+            self.ty.to_string()
+        }
+    }
+}
+
+/// How a table lies in the new store, where the columns alone don't say it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Layout {
+    /// The name of a partition key attribute that has to be made (default `pk`).
+    pub partition_attribute: String,
+    /// The name of a sort key attribute that has to be made (default `sk`).
+    pub sort_attribute: String,
+    /// What reserved attributes begin with (default `_`).
+    pub reserved_prefix: String,
+    /// The attribute that holds a row's expiry in epoch seconds.
+    pub expiry_attribute: Option<String>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Layout {
+            partition_attribute: "pk".into(),
+            sort_attribute: "sk".into(),
+            reserved_prefix: "_".into(),
+            expiry_attribute: None,
+        }
+    }
+}
+
+/// A table: its name in one store, and its columns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// Its name in the store it lies in.
+    pub name: String,
+    /// Partition key columns in order, clustering columns in order, then static and regular ones
+    /// by name.
+    pub columns: Vec<Column>,
+    /// How it lies in the new store.
+    pub layout: Layout,
+}
+
+impl Table {
+    /// A table with its columns brought into the order that every row follows. Columns of a key
+    /// must be given in key order.
+    pub fn new(name: impl Into<String>, columns: Vec<Column>) -> Self {
+        let mut columns = columns;
+        columns.sort_by(|a, b| {
+            let rank = |role: Role| match role {
+                Role::Partition => 0,
+                Role::Clustering(_) => 1,
+                Role::Static => 2,
+                Role::Regular => 3,
+            };
+            rank(a.role).cmp(&rank(b.role)).then_with(|| match a.role {
+                Role::Partition | Role::Clustering(_) => std::cmp::Ordering::Equal,
+                Role::Static | Role::Regular => a.name.cmp(&b.name),
+            })
+        });
+        Table {
+            name: name.into(),
+            columns,
+            layout: Layout::default(),
+        }
+    }
+
+    /// The partition key columns, in order.
+    pub fn partition(&self) -> &[Column] {
+        &self.columns[..self.partition_len()]
+    }
+
+    /// The clustering columns, in order.
+    pub fn clustering(&self) -> &[Column] {
+        &self.columns[self.partition_len()..self.key_len()]
+    }
+
+    /// The columns outside the key: static ones, then regular ones, each by name. A row's `cells`
+    /// follow this order.
+    pub fn cells(&self) -> &[Column] {
+        &self.columns[self.key_len()..]
+    }
+
+    /// Whether it has static columns.
+    pub fn has_statics(&self) -> bool {
+        self.cells()
+            .iter()
+            .any(|column| column.role == Role::Static)
+    }
+
+    /// Whether it is a counter table.
+    pub fn is_counter(&self) -> bool {
+        self.cells().iter().any(|column| column.ty == Type::Counter)
+    }
+
+    /// The place of a column among [`Table::cells`].
+    pub fn cell(&self, name: &str) -> Option<usize> {
+        self.cells().iter().position(|column| column.name == name)
+    }
+
+    fn partition_len(&self) -> usize {
+        self.columns
+            .iter()
+            .take_while(|column| column.role == Role::Partition)
+            .count()
+    }
+
+    fn key_len(&self) -> usize {
+        self.columns
+            .iter()
+            .take_while(|column| matches!(column.role, Role::Partition | Role::Clustering(_)))
+            .count()
+    }
+}
+
+fn frozen(ty: &Type) -> String {
+    format!("frozen<{ty}>")
+}
+
+fn inner(ty: &Type) -> String {
+    match ty {
+        Type::List(_) | Type::Set(_) | Type::Map(..) | Type::Tuple(_) | Type::Udt(_) => frozen(ty),
+        Type::Ascii
+        | Type::Text
+        | Type::TinyInt
+        | Type::SmallInt
+        | Type::Int
+        | Type::BigInt
+        | Type::Counter
+        | Type::Varint
+        | Type::Decimal
+        | Type::Float
+        | Type::Double
+        | Type::Boolean
+        | Type::Blob
+        | Type::Uuid
+        | Type::TimeUuid
+        | Type::Timestamp
+        | Type::Date
+        | Type::Time
+        | Type::Inet
+        | Type::Duration
+        | Type::Vector(..)
+        | Type::Custom(_) => ty.to_string(),
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let simple = match self {
+            Type::Ascii => "ascii",
+            Type::Text => "text",
+            Type::TinyInt => "tinyint",
+            Type::SmallInt => "smallint",
+            Type::Int => "int",
+            Type::BigInt => "bigint",
+            Type::Counter => "counter",
+            Type::Varint => "varint",
+            Type::Decimal => "decimal",
+            Type::Float => "float",
+            Type::Double => "double",
+            Type::Boolean => "boolean",
+            Type::Blob => "blob",
+            Type::Uuid => "uuid",
+            Type::TimeUuid => "timeuuid",
+            Type::Timestamp => "timestamp",
+            Type::Date => "date",
+            Type::Time => "time",
+            Type::Inet => "inet",
+            Type::Duration => "duration",
+            Type::List(element) => return write!(f, "list<{}>", inner(element)),
+            Type::Set(element) => return write!(f, "set<{}>", inner(element)),
+            Type::Map(key, value) => return write!(f, "map<{}, {}>", inner(key), inner(value)),
+            Type::Tuple(fields) => {
+                let fields: Vec<String> = fields.iter().map(inner).collect();
+                return write!(f, "tuple<{}>", fields.join(", "));
+            }
+            Type::Udt(udt) => return f.write_str(&quoted(&udt.name)),
+            Type::Vector(element, dimension) => {
+                return write!(f, "vector<{}, {dimension}>", inner(element));
+            }
+            Type::Custom(class) => return write!(f, "'{class}'"),
+        };
+        f.write_str(simple)
+    }
+}
+
+/// A name as CQL wants it: in double quotes unless it is plain lower case.
+pub fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+impl Type {
+    /// Reads a type as `system_schema.columns` writes it, and says whether it is frozen at the top.
+    ///
+    /// `udts` are the keyspace's user-defined types, each before those that use it.
+    ///
+    /// # Errors
+    /// A sentence that says which part isn't a type.
+    pub fn parse(text: &str, udts: &[Arc<Udt>]) -> Result<(Type, bool), String> {
+        let mut parser = TypeText {
+            rest: text.trim(),
+            whole: text,
+            udts,
+        };
+        let parsed = parser.one()?;
+        if parser.rest.is_empty() {
+            Ok(parsed)
+        } else {
+            Err(parser.wrong("something follows it"))
+        }
+    }
+}
+
+struct TypeText<'a> {
+    rest: &'a str,
+    whole: &'a str,
+    udts: &'a [Arc<Udt>],
+}
+
+impl TypeText<'_> {
+    fn wrong(&self, why: &str) -> String {
+        format!("`{}` is not a CQL type: {why}", self.whole)
+    }
+
+    fn one(&mut self) -> Result<(Type, bool), String> {
+        self.rest = self.rest.trim_start();
+        if let Some(rest) = self.rest.strip_prefix('\'') {
+            let (class, rest) = rest
+                .split_once('\'')
+                .ok_or_else(|| self.wrong("a quote isn't closed"))?;
+            self.rest = rest;
+            return Ok((Type::Custom(class.to_owned()), false));
+        }
+        let (name, is_quoted) = self.name()?;
+        if is_quoted {
+            return Ok((self.udt(&name)?, false));
+        }
+        let ty = match name.as_str() {
+            "ascii" => Type::Ascii,
+            "text" | "varchar" => Type::Text,
+            "tinyint" => Type::TinyInt,
+            "smallint" => Type::SmallInt,
+            "int" => Type::Int,
+            "bigint" => Type::BigInt,
+            "counter" => Type::Counter,
+            "varint" => Type::Varint,
+            "decimal" => Type::Decimal,
+            "float" => Type::Float,
+            "double" => Type::Double,
+            "boolean" => Type::Boolean,
+            "blob" => Type::Blob,
+            "uuid" => Type::Uuid,
+            "timeuuid" => Type::TimeUuid,
+            "timestamp" => Type::Timestamp,
+            "date" => Type::Date,
+            "time" => Type::Time,
+            "inet" => Type::Inet,
+            "duration" => Type::Duration,
+            "frozen" => {
+                let mut inside = self.arguments()?;
+                return match (inside.pop(), inside.is_empty()) {
+                    (Some(Argument::Type(ty)), true) => Ok((ty, true)),
+                    _ => Err(self.wrong("frozen takes one type")),
+                };
+            }
+            "list" | "set" => {
+                let mut inside = self.arguments()?;
+                match (inside.pop(), inside.is_empty()) {
+                    (Some(Argument::Type(ty)), true) if name == "list" => Type::List(Box::new(ty)),
+                    (Some(Argument::Type(ty)), true) => Type::Set(Box::new(ty)),
+                    _ => return Err(self.wrong("a list or set takes one type")),
+                }
+            }
+            "map" => {
+                let mut inside = self.arguments()?;
+                match (inside.pop(), inside.pop(), inside.is_empty()) {
+                    (Some(Argument::Type(value)), Some(Argument::Type(key)), true) => {
+                        Type::Map(Box::new(key), Box::new(value))
+                    }
+                    _ => return Err(self.wrong("a map takes two types")),
+                }
+            }
+            "tuple" => {
+                let fields = self
+                    .arguments()?
+                    .into_iter()
+                    .map(|argument| match argument {
+                        Argument::Type(ty) => Ok(ty),
+                        Argument::Number(_) => Err(self.wrong("a tuple takes types")),
+                    });
+                Type::Tuple(fields.collect::<Result<_, _>>()?)
+            }
+            "vector" => {
+                let mut inside = self.arguments()?;
+                match (inside.pop(), inside.pop(), inside.is_empty()) {
+                    (Some(Argument::Number(n)), Some(Argument::Type(ty)), true) => {
+                        Type::Vector(Box::new(ty), n)
+                    }
+                    _ => return Err(self.wrong("a vector takes a type and a dimension")),
+                }
+            }
+            other => self.udt(other)?,
+        };
+        Ok((ty, false))
+    }
+
+    fn udt(&self, name: &str) -> Result<Type, String> {
+        match self.udts.iter().find(|udt| udt.name == name) {
+            Some(udt) => Ok(Type::Udt(udt.clone())),
+            None => Err(self.wrong(&format!(
+                "`{name}` is neither a type nor a user-defined type"
+            ))),
+        }
+    }
+
+    fn name(&mut self) -> Result<(String, bool), String> {
+        if let Some(rest) = self.rest.strip_prefix('"') {
+            let mut name = String::new();
+            let mut chars = rest.char_indices().peekable();
+            while let Some((at, c)) = chars.next() {
+                if c != '"' {
+                    name.push(c);
+                } else if matches!(chars.peek(), Some((_, '"'))) {
+                    name.push('"');
+                    chars.next();
+                } else {
+                    self.rest = &rest[at + 1..];
+                    return Ok((name, true));
+                }
+            }
+            return Err(self.wrong("a quote isn't closed"));
+        }
+        let end = self
+            .rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(self.rest.len());
+        if end == 0 {
+            return Err(self.wrong("a name is missing"));
+        }
+        let name = self.rest[..end].to_owned();
+        self.rest = &self.rest[end..];
+        Ok((name, false))
+    }
+
+    fn arguments(&mut self) -> Result<Vec<Argument>, String> {
+        self.rest = self.rest.trim_start();
+        self.rest = self
+            .rest
+            .strip_prefix('<')
+            .ok_or_else(|| self.wrong("`<` is missing"))?;
+        let mut arguments = Vec::new();
+        loop {
+            self.rest = self.rest.trim_start();
+            if self.rest.starts_with(|c: char| c.is_ascii_digit()) {
+                let (digits, _) = self.name()?;
+                let n = digits
+                    .parse()
+                    .map_err(|_| self.wrong("the dimension is out of range"))?;
+                arguments.push(Argument::Number(n));
+            } else {
+                arguments.push(Argument::Type(self.one()?.0));
+            }
+            self.rest = self.rest.trim_start();
+            if let Some(rest) = self.rest.strip_prefix(',') {
+                self.rest = rest;
+            } else if let Some(rest) = self.rest.strip_prefix('>') {
+                self.rest = rest;
+                return Ok(arguments);
+            } else {
+                return Err(self.wrong("`,` or `>` is missing"));
+            }
+        }
+    }
+}
+
+enum Argument {
+    Type(Type),
+    Number(u16),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_read_back_as_they_are_written() {
+        let address = Arc::new(Udt {
+            name: "Home Address".into(),
+            fields: vec![("street".into(), Type::Text), ("zip".into(), Type::Int)],
+        });
+        for text in [
+            "int",
+            "list<int>",
+            "map<text, frozen<set<uuid>>>",
+            "tuple<int, frozen<tuple<text, blob>>>",
+            "map<frozen<tuple<int, text>>, frozen<\"Home Address\">>",
+            "vector<float, 3>",
+            "\"Home Address\"",
+            "'org.example.Odd'",
+        ] {
+            let (ty, frozen) = Type::parse(text, std::slice::from_ref(&address)).unwrap();
+            assert!(!frozen, "{text}");
+            assert_eq!(ty.to_string(), text);
+        }
+        let (ty, is_frozen) = Type::parse("frozen<map<text, int>>", &[]).unwrap();
+        assert!(is_frozen);
+        assert_eq!(ty, Type::Map(Box::new(Type::Text), Box::new(Type::Int)));
+    }
+
+    #[test]
+    fn what_is_no_type_is_refused_with_the_text() {
+        for text in [
+            "",
+            "strin",
+            "list<>",
+            "list<int",
+            "map<int>",
+            "int int",
+            "vector<float, x>",
+        ] {
+            let error = Type::parse(text, &[]).unwrap_err();
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What every store can do, as one small trait.
+//!
+//! A store knows its own server and nothing else: no other store, no plan, no phase. It never
+//! retries and never sleeps; wrappers in [`crate::layer`] do. What a store can't do stands in its
+//! [`Capabilities`], so that a plan that needs it is refused before a byte moves.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::{Error, Result};
+use crate::model::{Key, Row, Tokens, Value};
+use crate::schema::Table;
+
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod memory;
+
+/// What a store can do. Nothing, by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Can be scanned by ranges of the partition key's token: needed of an old store.
+    pub token_ranges: bool,
+    /// Can put a row on a condition: needed of a new store.
+    pub guarded_put: bool,
+    /// Can create tables.
+    pub create: bool,
+    /// Can hold a row's marks and expiry: needed of a new store.
+    pub marks: bool,
+    /// The most rows of one put that cost one round trip; more are allowed.
+    pub put_rows: usize,
+}
+
+/// A part of a table to scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// Whole partitions, by token.
+    Tokens(Tokens),
+    /// Rows of the partitions of one token, between two clustering positions.
+    Slice(Slice),
+    /// A parallel scan's segment, for stores without token ranges.
+    Segment {
+        /// Which one, from 0.
+        index: u32,
+        /// Of how many.
+        total: u32,
+    },
+}
+
+/// The rows of the partitions of one token whose first clustering columns equal `prefix` and whose
+/// next one lies within the bounds. Their static rows are not part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The token.
+    pub token: i64,
+    /// Values of the first clustering columns.
+    pub prefix: Vec<Value>,
+    /// The next column's lower bound, inclusive; `None` is unbounded. By value, not clustering order.
+    pub from: Option<Value>,
+    /// The next column's upper bound, exclusive; `None` is unbounded.
+    pub until: Option<Value>,
+}
+
+/// Where a scan of a range goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The last row that was read.
+    pub key: Key,
+    /// What the store itself needs to go on; only good in the process that got it.
+    pub state: Option<Vec<u8>>,
+}
+
+/// A page of a scan.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Its rows. May be empty though more follow.
+    pub rows: Vec<Row>,
+    /// Where to go on; `None` at the end of the range.
+    pub next: Option<Cursor>,
+    /// Bytes read, as far as the store tells; else estimated from the rows.
+    pub bytes: u64,
+    /// Capacity consumed (read units), where the store has such a thing.
+    pub units: f64,
+}
+
+/// The condition of a put, checked by the store in the same step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// None: replaces the whole row, or makes it.
+    Always,
+    /// Only if nothing is there.
+    Absent,
+    /// Only if this column (by its place among [`Table::cells`]) has this value.
+    Equals(usize, Value),
+    /// Only if the mark is this one.
+    Marked(crate::model::Mark),
+}
+
+/// What became of one row of a put, or one key of a purge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// Written.
+    Written,
+    /// The condition didn't hold. (After a lost reply it may be one's own write that is in the way.)
+    Refused,
+}
+
+/// What became of a put.
+#[derive(Clone, Debug, Default)]
+pub struct Puts {
+    /// One for each row, in order. [`crate::error::Kind::Invalid`] here concerns that row alone.
+    pub rows: Vec<Result<Put>>,
+    /// Capacity consumed (write units), where the store has such a thing; counted from the rows'
+    /// sizes where the server doesn't tell.
+    pub units: f64,
+    /// Bytes of the rows that were written.
+    pub bytes: u64,
+}
+
+/// Something about a table that its owner should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A short, stable name: `secondary-index`, `byte-ordered-partitioner`.
+    pub code: &'static str,
+    /// How much it matters.
+    pub weight: Weight,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// How much a [`Finding`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Good to know.
+    Note,
+    /// Refused unless the plan's `ignore` has this word.
+    Ignorable(&'static str),
+    /// Refused.
+    Refused,
+}
+
+/// What a store tells about one of its tables.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What never stays the same when a table is dropped and made again.
+    pub id: String,
+    /// Its columns, where the store knows them. DynamoDB knows none but the keys.
+    pub table: Option<Table>,
+    /// Seconds that a row lives where its writer didn't say.
+    pub default_ttl: u32,
+    /// Rows, roughly, where the store tells.
+    pub rows: Option<u64>,
+    /// Bytes, roughly, where the store tells.
+    pub bytes: Option<u64>,
+    /// What its owner should know.
+    pub findings: Vec<Finding>,
+}
+
+/// A data store. Tables are passed with each call, as the caller knows them; a store keeps no
+/// schema of its own but what it needs to be quick.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// A name for messages: `cassandra 127.0.0.1:9042`.
+    fn name(&self) -> &str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Looks at a table; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// The store can't be asked, or the keyspace is missing.
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>>;
+
+    /// Creates a table, and waits until it can be used.
+    ///
+    /// A table that is there with the same keys is left as it is.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Mismatch`] if one is there with other keys.
+    async fn create(&self, table: &Table) -> Result<()>;
+
+    /// Reads rows by key, as they are now (strongly, or at the store's configured consistency), in
+    /// the order of `keys`. Tombstones and partial items are rows here.
+    ///
+    /// # Errors
+    /// Any of the reads failed.
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>>;
+
+    /// Writes whole rows, each on the condition. No key may stand twice in `rows`.
+    ///
+    /// Rows succeed and fail one by one; a request that fails as a whole is the same error for each
+    /// of its rows.
+    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts;
+
+    /// Really deletes these keys, each on the condition. No key may stand twice.
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts;
+
+    /// Cuts a table into about `count` ranges that together are all of it, without overlap.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>>;
+
+    /// Reads the next page of a range, of about `limit` rows: from its start, or behind a cursor.
+    /// A cursor without state (from an earlier process) may give rows again that stand before it.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::RangeTooCostly`] if a smaller range may do; see [`Store::halve`].
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page>;
+
+    /// Cuts a range in two or more that together are all of it; `None` if it is as small as it gets.
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>>;
+
+    /// Frees what it holds: connections closed, files flushed.
+    async fn close(&self) {}
+}
+
+/// The store that is left: every read of the old rows goes here, and nothing else does.
+#[derive(Clone)]
+pub struct Old(pub Arc<dyn Store>);
+
+/// The store that is moved to.
+#[derive(Clone)]
+pub struct New(pub Arc<dyn Store>);
+
+/// The same error for each of `count` rows.
+pub fn failed_rows(count: usize, error: &Error) -> Puts {
+    Puts {
+        rows: (0..count).map(|_| Err(error.clone())).collect(),
+        ..Puts::default()
+    }
+}
