@@ -289,14 +289,13 @@ impl TablePlan {
     pub fn layout(&self) -> Layout {
         let default = Layout::default();
         Layout {
-            partition_attribute: or(&self.keys.partition, default.partition_attribute),
-            sort_attribute: or(&self.keys.sort, default.sort_attribute),
-            reserved_prefix: or(&self.reserved_prefix, default.reserved_prefix),
+            partition_attribute: self.keys.partition.clone(),
+            sort_attribute: self.keys.sort.clone(),
+            reserved_prefix: self
+                .reserved_prefix
+                .clone()
+                .unwrap_or(default.reserved_prefix),
             expiry_attribute: self.expiry.as_ref().map(|expiry| expiry.attribute.clone()),
         }
     }
-}
-
-fn or(given: &Option<String>, default: String) -> String {
-    given.clone().unwrap_or(default)
 }
