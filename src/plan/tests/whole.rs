@@ -1,6 +1,7 @@
 //! Plans that hold.
 
 use super::*;
+use crate::mapping::transform::{ExpiryFrom, ExpiryRule, Mask};
 
 #[test]
 fn what_is_left_out_has_its_default() {
@@ -62,7 +63,7 @@ fn every_key_arrives() {
     assert!(!messages.ignores("indexes"));
     assert_eq!(
         users.expiry,
-        Some(Expiry {
+        Some(ExpiryRule {
             attribute: "expires_at".into(),
             from: ExpiryFrom::Max
         })
@@ -74,8 +75,8 @@ fn every_key_arrives() {
     assert!(users.columns["password_hash"].drop);
     assert_eq!(users.columns.len(), 4);
     let layout = messages.layout();
-    assert_eq!(layout.partition_attribute, "room_day");
-    assert_eq!(layout.sort_attribute, "sent");
+    assert_eq!(layout.partition_attribute.as_deref(), Some("room_day"));
+    assert_eq!(layout.sort_attribute.as_deref(), Some("sent"));
     assert_eq!(
         users.layout().expiry_attribute.as_deref(),
         Some("expires_at")
