@@ -15,9 +15,10 @@ die() {
 
 # The path of a Java 17: Cassandra 5.0 runs on no later one.
 java17() {
-  local candidate
+  local candidate version
   for candidate in "${JAVA_HOME:+$JAVA_HOME/bin/java}" java /usr/lib/jvm/*17*/bin/java; do
-    if [[ -n $candidate ]] && "$candidate" -version 2>&1 | grep -q '"17[."]'; then
+    version="$("${candidate:-false}" -version 2>&1)" || continue
+    if [[ $version == *'"17'[.\"]* ]]; then
       printf '%s' "$candidate"
       return
     fi
@@ -58,23 +59,26 @@ free_port() {
 # Whether the process of a server (given by its folder) runs. Process ids are used again, so its
 # command line has to name the folder.
 alive() {
-  local pid
+  local pid command
   pid="$(cat "$1/pid" 2>/dev/null)" && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null || return 1
-  if [[ -r /proc/$pid/cmdline ]]; then
-    tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF "crossfade.server=$1 "
+  if [[ -d /proc/self ]]; then
+    command="$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")" || return 1
   else
-    ps -p "$pid" -o command= | grep -qF "crossfade.server=$1 "
+    command="$(ps -p "$pid" -o command=)" || return 1
   fi
+  [[ $command == *"crossfade.server=$1 "* ]]
 }
 
 # Whether a process has ended, with all its threads, and so let go of its port. Its parent may not
 # have asked after it yet.
 gone() {
+  local states
   if [[ -d /proc/self ]]; then
-    ! cat "/proc/$1"/task/*/status 2>/dev/null | grep '^State:' | grep -qv Z
+    states="$(sed -n 's/^State:[[:space:]]*//p' "/proc/$1"/task/*/status 2>/dev/null)" || true
   else
-    ! ps -p "$1" -o stat= 2>/dev/null | grep -qv '^Z'
+    states="$(ps -p "$1" -o stat= 2>/dev/null)" || true
   fi
+  [[ -z $(sed '/^Z/d' <<<"$states") ]]
 }
 
 # Starts a server's process: its folder, then Java's arguments.
