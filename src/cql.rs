@@ -112,6 +112,44 @@ pub fn to_bytes(value: &Value, ty: &Type) -> Vec<u8> {
     out
 }
 
+/// Whether a value is one of this type, as [`encode`] wants it.
+pub fn is_of(value: &Value, ty: &Type) -> bool {
+    let all = |values: &[Value], element: &Type| values.iter().all(|value| is_of(value, element));
+    let field =
+        |(field, ty): (&Option<Value>, &Type)| field.as_ref().is_none_or(|value| is_of(value, ty));
+    match value {
+        Value::Empty | Value::Raw(_) => true,
+        Value::Text(_) => matches!(ty, Type::Ascii | Type::Text),
+        Value::Blob(_) => matches!(ty, Type::Blob | Type::Custom(_)),
+        Value::Boolean(_) => *ty == Type::Boolean,
+        Value::TinyInt(_) => *ty == Type::TinyInt,
+        Value::SmallInt(_) => *ty == Type::SmallInt,
+        Value::Int(_) => *ty == Type::Int,
+        Value::BigInt(_) => matches!(ty, Type::BigInt | Type::Counter),
+        Value::Varint(_) => *ty == Type::Varint,
+        Value::Decimal { .. } => *ty == Type::Decimal,
+        Value::Float(_) => *ty == Type::Float,
+        Value::Double(_) => *ty == Type::Double,
+        Value::Uuid(_) => matches!(ty, Type::Uuid | Type::TimeUuid),
+        Value::Timestamp(_) => *ty == Type::Timestamp,
+        Value::Date(_) => *ty == Type::Date,
+        Value::Time(_) => *ty == Type::Time,
+        Value::Inet(_) => *ty == Type::Inet,
+        Value::Duration { .. } => *ty == Type::Duration,
+        Value::List(values) => matches!(ty, Type::List(element) if all(values, element)),
+        Value::Set(values) => matches!(ty, Type::Set(element) if all(values, element)),
+        Value::Vector(values) => matches!(ty, Type::Vector(element, dimension)
+            if values.len() == usize::from(*dimension) && all(values, element)),
+        Value::Map(pairs) => matches!(ty, Type::Map(key, element)
+            if pairs.iter().all(|(k, v)| is_of(k, key) && is_of(v, element))),
+        Value::Tuple(fields) => matches!(ty, Type::Tuple(types)
+            if fields.len() <= types.len() && fields.iter().zip(types).all(field)),
+        Value::Udt(fields) => matches!(ty, Type::Udt(udt)
+            if fields.len() <= udt.fields.len()
+                && fields.iter().zip(udt.fields.iter().map(|(_, ty)| ty)).all(field)),
+    }
+}
+
 /// The value of any bytes.
 pub fn decode(ty: &Type, bytes: &[u8]) -> Value {
     decode_strictly(ty, bytes).unwrap_or_else(|| Value::Raw(bytes.to_vec()))

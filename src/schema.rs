@@ -106,10 +106,12 @@ impl Column {
 /// How a table lies in the new store, where the columns alone don't say it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
-    /// The name of a partition key attribute that has to be made (default `pk`).
-    pub partition_attribute: String,
-    /// The name of a sort key attribute that has to be made (default `sk`).
-    pub sort_attribute: String,
+    /// The name of the partition key attribute, which is then made of the key columns' text. `None`
+    /// makes one (`pk`) only where a single column's own attribute can't be the key.
+    pub partition_attribute: Option<String>,
+    /// The name of the sort key attribute, which is then made of the clustering columns' order-keeping
+    /// bytes. `None` makes one (`sk`) only where a single column's own attribute can't be the key.
+    pub sort_attribute: Option<String>,
     /// What reserved attributes begin with (default `_`).
     pub reserved_prefix: String,
     /// The attribute that holds a row's expiry in epoch seconds.
@@ -119,8 +121,8 @@ pub struct Layout {
 impl Default for Layout {
     fn default() -> Self {
         Layout {
-            partition_attribute: "pk".into(),
-            sort_attribute: "sk".into(),
+            partition_attribute: None,
+            sort_attribute: None,
             reserved_prefix: "_".into(),
             expiry_attribute: None,
         }

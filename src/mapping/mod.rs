@@ -1,26 +1,25 @@
 //! Values and keys as the new store holds them, and the transforms of a plan. Pure: no I/O.
+//!
+//! [`Mapping`] turns the rows of one table into items and back; [`keys`] is the key format alone, for
+//! applications; [`Transform`] is what a plan does to rows on their way: rename, drop, mask, expiry.
 
-/// An attribute value of DynamoDB, without its SDK.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Attr {
-    /// String.
-    S(String),
-    /// Number, as text.
-    N(String),
-    /// Binary.
-    B(Vec<u8>),
-    /// Boolean.
-    Bool(bool),
-    /// Null, only inside lists.
-    Null,
-    /// List.
-    L(Vec<Attr>),
-    /// Map. No name stands twice.
-    M(Vec<(String, Attr)>),
-    /// String set.
-    Ss(Vec<String>),
-    /// Number set.
-    Ns(Vec<String>),
-    /// Binary set.
-    Bs(Vec<Vec<u8>>),
-}
+mod attr;
+mod item;
+pub mod keys;
+mod number;
+mod report;
+mod text;
+mod types;
+
+#[cfg(feature = "_store")]
+pub mod transform;
+
+#[cfg(test)]
+mod tests;
+
+pub use attr::{Attr, ITEM_LIMIT, item_size};
+pub use item::{KeyAttribute, KeyType, Mapping};
+pub use keys::{PARTITION_KEY_LIMIT, SORT_KEY_LIMIT};
+pub use report::ColumnReport;
+#[cfg(feature = "_store")]
+pub use transform::Transform;

@@ -1,0 +1,302 @@
+//! The plan: which tables move from where to where, and what is different about them there.
+//!
+//! The types are for everyone. Reading them from TOML (`Plan::load`, `Plan::parse`) comes with the
+//! feature `cli`. A plan that was read is checked as far as that goes without a store: nothing
+//! behind it has to ask again whether names are valid or tables collide.
+//!
+//! Relative paths (`[journal] dir`, `path` of an embedded store, certificates, `file:` references)
+//! start at the working directory, like every path on a command line. They don't start at the
+//! plan's own folder because that is often read-only: a mounted configuration, a checked-out
+//! repository.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::schema::Layout;
+use crate::secret::Secret;
+
+#[cfg(feature = "cli")]
+mod check;
+#[cfg(feature = "cli")]
+mod errors;
+#[cfg(feature = "cli")]
+mod parse;
+#[cfg(feature = "cli")]
+mod reader;
+#[cfg(feature = "cli")]
+mod reference;
+#[cfg(feature = "cli")]
+mod stores;
+#[cfg(feature = "cli")]
+mod tables;
+#[cfg(all(test, feature = "cli"))]
+mod tests;
+#[cfg(feature = "cli")]
+mod unbuilt;
+
+#[cfg(feature = "cli")]
+pub use errors::{PlanError, PlanErrors};
+
+/// The control table's name where the plan gives none.
+pub const DEFAULT_CONTROL_TABLE: &str = "migrate-control";
+
+/// The port of a Cassandra node where the plan gives none.
+pub const DEFAULT_CASSANDRA_PORT: u16 = 9042;
+
+/// The region of a server that isn't AWS's, where the plan gives none: requests have to be signed
+/// for some region.
+pub const DEFAULT_LOCAL_REGION: &str = "us-east-1";
+
+/// What moves, from where, to where.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its name, 1 to 64 of `A-Za-z0-9_.-`: part of keys in the control table.
+    pub name: String,
+    /// The store that is left.
+    pub old: OldStore,
+    /// The store that is moved to.
+    pub new: NewStore,
+    /// The table in the new store that holds the control records (`[new] control_table`).
+    pub control_table: String,
+    /// The journal's folder; `journal/<name>` unless the plan says otherwise.
+    pub journal_dir: PathBuf,
+    /// The key of `mask = "hmac"`. There is one if any column asks for it.
+    pub mask_key: Option<Secret>,
+    /// The tables in the order they move. At least one; neither names nor targets repeat.
+    pub tables: Vec<TablePlan>,
+    /// The file it came from, for messages.
+    pub file: PathBuf,
+}
+
+/// The store that is left, and how to reach it.
+#[derive(Clone, Debug)]
+pub enum OldStore {
+    /// Apache Cassandra or ScyllaDB.
+    Cassandra(Cassandra),
+    /// A folder of this crate's own store.
+    Embedded {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// The store that is moved to, and how to reach it.
+#[derive(Clone, Debug)]
+pub enum NewStore {
+    /// Amazon DynamoDB, or a server that speaks its protocol.
+    DynamoDb(DynamoDb),
+    /// A folder of this crate's own store.
+    Embedded {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// A Cassandra or ScyllaDB cluster.
+#[derive(Clone, Debug)]
+pub struct Cassandra {
+    /// Contact points, each `host:port`; IPv6 addresses in brackets. At least one.
+    pub nodes: Vec<String>,
+    /// The keyspace, as stored: case kept, no quotes.
+    pub keyspace: String,
+    /// The consistency of every read; `local_quorum` unless the plan says otherwise.
+    pub consistency: Consistency,
+    /// The datacenter to read from; needed where the cluster has more than one.
+    pub datacenter: Option<String>,
+    /// Who to log in as; left out where the cluster asks nobody.
+    pub login: Option<Login>,
+    /// Encryption; left out = none.
+    pub tls: Option<Tls>,
+}
+
+/// A user name and its password (`username`, `password`: both or neither).
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user name.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// Encryption to Cassandra (`[old.tls]`). Files are PEM and are opened when the store is.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Certificates to trust; left out = those the system trusts.
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate and its private key, where the cluster asks for one.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A client's certificate and its private key (`cert`, `key`: both or neither).
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// DynamoDB. Credentials come from the usual AWS chain.
+#[derive(Clone, Debug)]
+pub struct DynamoDb {
+    /// The region. Required for AWS; elsewhere [`DEFAULT_LOCAL_REGION`] unless the plan says
+    /// otherwise.
+    pub region: String,
+    /// The server's address, `http://…` or `https://…`; left out = AWS.
+    pub endpoint: Option<String>,
+    /// Certificates to trust for `endpoint` (`[new.tls] ca`), PEM; left out = those the system
+    /// trusts.
+    pub ca: Option<PathBuf>,
+    /// Whether the server speaks PartiQL; left out = found out.
+    pub partiql: Option<bool>,
+}
+
+/// How many replicas answer a read of a table. Serial consistencies aren't here: they read one
+/// partition at a time, never a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the CQL names say it
+pub enum Consistency {
+    One,
+    Two,
+    Three,
+    Quorum,
+    All,
+    LocalQuorum,
+    EachQuorum,
+    LocalOne,
+}
+
+/// One table of a plan.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// Its name in the old store, as stored: case kept, no quotes.
+    pub name: String,
+    /// Its name in the new store; the same unless the plan says otherwise.
+    pub to: String,
+    /// Where it stands in the plan's file, from 1, for messages.
+    pub line: usize,
+    /// What the old table has and the new one won't, and its owner knows.
+    pub ignore: BTreeSet<Ignore>,
+    /// What reserved attributes begin with, where the default `_` clashes with a column.
+    pub reserved_prefix: Option<String>,
+    /// Names of key attributes that have to be made.
+    pub keys: KeyNames,
+    /// What becomes of a row's time to live; without it a row that has one is a dead letter.
+    pub expiry: Option<Expiry>,
+    /// Columns that don't stay as they are, by their name in the old store.
+    pub columns: BTreeMap<String, ColumnPlan>,
+}
+
+/// Something of the old table that isn't moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ignore {
+    /// Secondary indexes.
+    Indexes,
+    /// Materialized views.
+    Views,
+    /// Triggers.
+    Triggers,
+}
+
+/// Names of key attributes that have to be made, where the defaults (`pk`, `sk`) won't do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyNames {
+    /// The partition key's.
+    pub partition: Option<String>,
+    /// The sort key's.
+    pub sort: Option<String>,
+}
+
+/// What becomes of a row's time to live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The attribute that gets the row's end in epoch seconds.
+    pub attribute: String,
+    /// Which of the columns' ends is the row's.
+    pub from: ExpiryFrom,
+}
+
+/// How the ends of a row's columns become the one end of its item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExpiryFrom {
+    /// The latest; none if a column has none.
+    Max,
+    /// The earliest.
+    Min,
+    /// A row whose columns don't end together is a dead letter.
+    Reject,
+}
+
+/// What becomes of a column. At least one of the three; a dropped one has no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnPlan {
+    /// Its name in the new store.
+    pub rename: Option<String>,
+    /// Left behind.
+    pub drop: bool,
+    /// Made unreadable.
+    pub mask: Option<Mask>,
+}
+
+/// How a value is made unreadable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mask {
+    /// A keyed digest: equal values stay equal.
+    Hmac,
+    /// A fixed value.
+    Redact,
+}
+
+impl Consistency {
+    /// Every one with its name in a plan.
+    pub const NAMES: &[(&str, Consistency)] = &[
+        ("one", Consistency::One),
+        ("two", Consistency::Two),
+        ("three", Consistency::Three),
+        ("quorum", Consistency::Quorum),
+        ("all", Consistency::All),
+        ("local_quorum", Consistency::LocalQuorum),
+        ("each_quorum", Consistency::EachQuorum),
+        ("local_one", Consistency::LocalOne),
+    ];
+}
+
+impl Ignore {
+    /// Every one with its name in a plan.
+    pub const NAMES: &[(&str, Ignore)] = &[
+        ("indexes", Ignore::Indexes),
+        ("views", Ignore::Views),
+        ("triggers", Ignore::Triggers),
+    ];
+
+    /// Its name in a plan, which is also the word of `Weight::Ignorable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ignore::Indexes => "indexes",
+            Ignore::Views => "views",
+            Ignore::Triggers => "triggers",
+        }
+    }
+}
+
+impl TablePlan {
+    /// Whether the plan's `ignore` has this word.
+    pub fn ignores(&self, word: &str) -> bool {
+        self.ignore.iter().any(|ignored| ignored.name() == word)
+    }
+
+    /// How the table lies in the new store, defaults filled in.
+    pub fn layout(&self) -> Layout {
+        let default = Layout::default();
+        Layout {
+            partition_attribute: or(&self.keys.partition, default.partition_attribute),
+            sort_attribute: or(&self.keys.sort, default.sort_attribute),
+            reserved_prefix: or(&self.reserved_prefix, default.reserved_prefix),
+            expiry_attribute: self.expiry.as_ref().map(|expiry| expiry.attribute.clone()),
+        }
+    }
+}
+
+fn or(given: &Option<String>, default: String) -> String {
+    given.clone().unwrap_or(default)
+}

@@ -1,0 +1,125 @@
+//! A plan's text, read as a whole: what stands where, then whether it fits together.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::reader::{Section, Source, Text};
+use super::{Plan, PlanError, PlanErrors, check, stores, tables};
+
+impl Plan {
+    /// Reads and checks the plan in a file, with the process's environment.
+    ///
+    /// # Errors
+    /// The file can't be read, or everything that is wrong in it.
+    pub fn load(path: &Path) -> Result<Plan, PlanErrors> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            PlanErrors(vec![PlanError {
+                file: path.to_owned(),
+                line: None,
+                message: format!("the plan can't be read: {error}"),
+                hint: "--plan takes the path of a TOML file".into(),
+            }])
+        })?;
+        Plan::parse(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads and checks a plan. `path` is for messages; `env` tells what an environment variable
+    /// holds. Files that passwords and keys refer to are read.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by line. Where the text isn't TOML, that alone.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Plan, PlanErrors> {
+        let source = Source::new(path, text, env);
+        let (document, faults) = DeTable::parse_recoverable(text);
+        for fault in &faults {
+            source.not_toml(fault);
+        }
+        // What was saved from a text that isn't TOML lacks keys that are there: nothing more can
+        // be said about it.
+        let plan = match source.is_clean() {
+            true => read(Section::top(&source, document.get_ref())),
+            false => None,
+        };
+        source.finish(plan)
+    }
+}
+
+/// Reads the plan. `None` only if an error was noted.
+fn read(mut top: Section<'_>) -> Option<Plan> {
+    let source = top.source;
+    top.require("name", "write name = \"…\"");
+    let name = top
+        .text("name")
+        .filter(|name| check::plan_name(source, name));
+
+    top.require(
+        "old",
+        "write [old] with kind = \"cassandra\" or \"embedded\"",
+    );
+    let old = top.section("old").map(stores::old);
+    top.require(
+        "new",
+        "write [new] with kind = \"dynamodb\" or \"embedded\"",
+    );
+    let new = top.section("new").map(stores::new);
+
+    let journal_dir = top.section("journal").and_then(journal);
+    let mask = top.section("mask").map(|mut mask| {
+        mask.require("key", "write key = \"${MASK_KEY}\"");
+        let key = mask.secret("key");
+        mask.finish();
+        key
+    });
+    let tables = tables::read(&mut top, mask.is_some());
+    top.finish();
+
+    if let Some(old) = &old {
+        check::old_names(source, old, &tables);
+    }
+    if let Some(new) = &new {
+        check::targets(source, new, &tables);
+    }
+    let old_folder = old.as_ref().and_then(|old| old.folder.as_ref());
+    let new_folder = new.as_ref().and_then(|new| new.folder.as_ref());
+    check::folders(source, [old_folder, new_folder, journal_dir.as_ref()]);
+
+    let name = name?.value;
+    let new = new?;
+    Some(Plan {
+        old: old?.store?,
+        new: new.store?,
+        control_table: new.control_table.value,
+        journal_dir: journal_dir.map_or_else(|| Path::new("journal").join(&name), |dir| dir.path),
+        mask_key: mask.flatten(),
+        tables: tables.into_iter().map(|table| table.plan).collect(),
+        file: source.file.to_owned(),
+        name,
+    })
+}
+
+/// A folder of the plan, with its line.
+pub(super) struct Folder {
+    pub path: PathBuf,
+    pub line: usize,
+}
+
+impl From<Text> for Folder {
+    fn from(text: Text) -> Self {
+        Folder {
+            path: text.value.into(),
+            line: text.line,
+        }
+    }
+}
+
+fn journal(mut journal: Section<'_>) -> Option<Folder> {
+    journal.require("dir", "write dir = \"journal/…\", or leave [journal] out");
+    let dir = journal.text("dir").map(Folder::from);
+    journal.finish();
+    dir
+}

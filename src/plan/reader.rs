@@ -1,0 +1,401 @@
+//! Walks a parsed TOML document, keeps the line of everything, and notes what is wrong instead of
+//! stopping at it.
+//!
+//! Every key that is asked for becomes a known one; [`Section::finish`] reports the rest. No value
+//! is ever part of a message unless it was written in the plan itself, and none of a secret is.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{PlanError, PlanErrors, reference, unbuilt};
+use crate::secret::Secret;
+
+/// The file that is read, and what is wrong with it so far.
+pub(super) struct Source<'a> {
+    pub file: &'a Path,
+    text: &'a str,
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    errors: RefCell<Vec<PlanError>>,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(file: &'a Path, text: &'a str, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Source {
+            file,
+            text,
+            env,
+            errors: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Notes an error.
+    pub fn wrong(&self, line: usize, message: impl Into<String>, hint: impl Into<String>) {
+        self.errors.borrow_mut().push(PlanError {
+            file: self.file.to_owned(),
+            line: Some(line),
+            message: message.into(),
+            hint: hint.into(),
+        });
+    }
+
+    /// Notes that the text isn't TOML.
+    pub fn not_toml(&self, fault: &toml::de::Error) {
+        let line = fault.span().map_or(1, |span| self.line(&span));
+        self.wrong(line, format!("this isn't TOML: {}", fault.message()), "");
+    }
+
+    /// What was read, unless something was wrong.
+    pub fn finish<T>(self, read: Option<T>) -> Result<T, PlanErrors> {
+        let mut errors = self.errors.into_inner();
+        match read {
+            Some(read) if errors.is_empty() => Ok(read),
+            Some(_) | None => {
+                errors.sort_by_key(|error| error.line);
+                Err(PlanErrors(errors))
+            }
+        }
+    }
+
+    pub fn is_clean(&self) -> bool {
+        self.errors.borrow().is_empty()
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        1 + before.iter().filter(|&&byte| byte == b'\n').count()
+    }
+}
+
+/// A string of the plan, its references followed.
+#[derive(Clone)]
+pub(super) struct Text {
+    pub value: String,
+    /// As messages may show it: what is written, never what a variable holds.
+    pub shown: String,
+    pub line: usize,
+}
+
+/// A table of the plan.
+pub(super) struct Section<'a> {
+    pub source: &'a Source<'a>,
+    pub line: usize,
+    /// `old.tls`; empty for the plan itself.
+    path: String,
+    entries: &'a DeTable<'a>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// The plan itself.
+    pub fn top(source: &'a Source<'a>, entries: &'a DeTable<'a>) -> Self {
+        Section {
+            source,
+            line: 1,
+            path: String::new(),
+            entries,
+            known: Vec::new(),
+        }
+    }
+
+    /// Notes an error if the key isn't there.
+    pub fn require(&self, key: &str, hint: &str) {
+        if !self.has(key) {
+            let message = match self.path.as_str() {
+                "" => format!("`{key}` is missing"),
+                _ => format!("`{key}` is missing in {}", self.title()),
+            };
+            self.source.wrong(self.line, message, hint);
+        }
+    }
+
+    /// Whether the key is there, right or wrong.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Whether an array without elements is there.
+    pub fn is_empty_array(&self, key: &str) -> bool {
+        let array = self.entries.get(key).and_then(|v| v.get_ref().as_array());
+        array.is_some_and(|array| array.is_empty())
+    }
+
+    /// The line of a key; the section's own if it isn't there.
+    pub fn line_of(&self, key: &str) -> usize {
+        self.entries
+            .get_key_value(key)
+            .map_or(self.line, |(key, _)| self.source.line(&key.span()))
+    }
+
+    /// A string. An empty one is an error.
+    pub fn text(&mut self, key: &'static str) -> Option<Text> {
+        let (line, written) = self.string(key)?;
+        self.expanded(key, line, written)
+    }
+
+    /// An array of strings; those of them that are.
+    pub fn texts(&mut self, key: &'static str) -> Vec<Text> {
+        let Some(value) = self.entry(key) else {
+            return Vec::new();
+        };
+        let Some(array) = value.get_ref().as_array() else {
+            self.mistyped(key, "an array of strings", value);
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for element in array.iter() {
+            match element.get_ref().as_str() {
+                Some(written) => {
+                    let line = self.source.line(&element.span());
+                    texts.extend(self.expanded(key, line, written));
+                }
+                None => self.mistyped(key, "an array of strings", element),
+            }
+        }
+        texts
+    }
+
+    /// A boolean.
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.entry(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.mistyped(key, "true or false", value);
+        }
+        flag
+    }
+
+    /// A string out of a few, in any case.
+    pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text(key)?;
+        self.choose(key, &text, choices)
+    }
+
+    /// Strings out of a few, in any case.
+    pub fn choices<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Vec<T> {
+        let texts = self.texts(key);
+        texts
+            .iter()
+            .filter_map(|text| self.choose(key, text, choices))
+            .collect()
+    }
+
+    /// A password or key: written, from the environment, or `file:path`.
+    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        let (line, written) = self.string(key)?;
+        let value = match reference::path(written) {
+            None => self.expanded(key, line, written)?.value,
+            Some(path) => {
+                let path = self.expanded(key, line, path)?;
+                let file = reference::contents(&path.value).map_err(|error| {
+                    self.source.wrong(
+                        line,
+                        format!("`{key}`: the file {} can't be read: {error}", path.shown),
+                        "file: is followed by a path, seen from the working directory",
+                    );
+                });
+                file.ok()?
+            }
+        };
+        if value.is_empty() {
+            self.empty(key, line);
+            return None;
+        }
+        Some(Secret::new(value))
+    }
+
+    /// A table inside this one.
+    pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        let value = self.entry(key)?;
+        self.inner(key, self.line_of(key), value)
+    }
+
+    /// An array of tables.
+    pub fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(value) = self.entry(key) else {
+            return Vec::new();
+        };
+        let Some(array) = value.get_ref().as_array() else {
+            self.source.wrong(
+                self.line_of(key),
+                format!("`{key}` must be an array of tables, found {}", kind(value)),
+                format!("write [[{key}]] above each"),
+            );
+            return Vec::new();
+        };
+        array
+            .iter()
+            .filter_map(|element| self.inner(key, self.source.line(&element.span()), element))
+            .collect()
+    }
+
+    /// The tables inside this one, whatever their names.
+    pub fn all(&self) -> Vec<(String, Section<'a>)> {
+        self.entries
+            .iter()
+            .filter_map(|(key, value)| {
+                let line = self.source.line(&key.span());
+                let name = key.get_ref().to_string();
+                Some((name, self.inner(key.get_ref(), line, value)?))
+            })
+            .collect()
+    }
+
+    /// Reports every key that nobody asked for.
+    pub fn finish(self) {
+        for key in self.entries.keys() {
+            let name: &str = key.get_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let line = self.source.line(&key.span());
+            if let Some(unbuilt) = unbuilt::key(&self.path_of(name)) {
+                let message = format!("`{}` isn't built yet", unbuilt.key);
+                self.source.wrong(line, message, unbuilt.instead);
+                continue;
+            }
+            let message = match self.path.as_str() {
+                "" => format!("unknown key `{name}`"),
+                _ => format!("unknown key `{name}` in {}", self.title()),
+            };
+            let hint = match nearest(name, self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            self.source.wrong(line, message, hint);
+        }
+    }
+
+    /// One of a few, out of a string that was read already.
+    pub fn choose<T: Copy>(&self, key: &str, text: &Text, choices: &[(&str, T)]) -> Option<T> {
+        let value = text.value.to_ascii_lowercase();
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == value) {
+            return Some(*choice);
+        }
+        if let Some(unbuilt) = unbuilt::value(&self.path_of(key), &value) {
+            let message = format!("{key} = \"{value}\" isn't built yet");
+            self.source.wrong(text.line, message, unbuilt.instead);
+            return None;
+        }
+        let names = choices.iter().map(|(name, _)| *name);
+        let hint = match nearest(&value, names.clone()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => {
+                let quoted: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+                format!("write {}", quoted.join(", or "))
+            }
+        };
+        let message = format!("`{key}` can't be \"{}\"", text.shown);
+        self.source.wrong(text.line, message, hint);
+        None
+    }
+
+    fn entry(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.known.push(key);
+        self.entries.get(key)
+    }
+
+    fn string(&mut self, key: &'static str) -> Option<(usize, &'a str)> {
+        let value = self.entry(key)?;
+        let written = value.get_ref().as_str();
+        if written.is_none() {
+            self.mistyped(key, "a string", value);
+        }
+        Some((self.source.line(&value.span()), written?))
+    }
+
+    fn expanded(&self, key: &str, line: usize, written: &str) -> Option<Text> {
+        match reference::expand(written, self.source.env) {
+            Ok((value, referred)) if !value.is_empty() => Some(Text {
+                shown: match referred {
+                    true => written.to_owned(),
+                    false => value.clone(),
+                },
+                value,
+                line,
+            }),
+            Ok(_) => {
+                self.empty(key, line);
+                None
+            }
+            Err(broken) => {
+                let message = format!("`{key}`: {}", broken.message);
+                self.source.wrong(line, message, broken.hint);
+                None
+            }
+        }
+    }
+
+    fn inner(
+        &self,
+        key: &str,
+        line: usize,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Option<Section<'a>> {
+        let Some(entries) = value.get_ref().as_table() else {
+            self.mistyped(key, "a table", value);
+            return None;
+        };
+        Some(Section {
+            source: self.source,
+            line,
+            path: self.path_of(key),
+            entries,
+            known: Vec::new(),
+        })
+    }
+
+    fn empty(&self, key: &str, line: usize) {
+        self.source.wrong(
+            line,
+            format!("`{key}` is empty"),
+            "give it a value, or leave it out",
+        );
+    }
+
+    fn mistyped(&self, key: &str, expected: &str, found: &Spanned<DeValue<'_>>) {
+        self.source.wrong(
+            self.source.line(&found.span()),
+            format!("`{key}` has the wrong type"),
+            format!("expected {expected}, found {}", kind(found)),
+        );
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        match self.path.as_str() {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        }
+    }
+
+    fn title(&self) -> String {
+        match self.path.as_str() {
+            "table" => "[[table]]".to_owned(),
+            path => format!("[{path}]"),
+        }
+    }
+}
+
+fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {
+    match value.get_ref() {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The known word that was probably meant: at most a third of the letters differ.
+fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(word, name), name))
+        .min()
+        .filter(|(distance, _)| *distance <= (word.chars().count() / 3).max(1))
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,245 @@
+//! `[old]` and `[new]`.
+
+use super::check;
+use super::parse::Folder;
+use super::reader::{Section, Text};
+use super::{
+    Cassandra, ClientCertificate, Consistency, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION,
+    DynamoDb, Login, NewStore, OldStore, Tls,
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OldKind {
+    Cassandra,
+    Embedded,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NewKind {
+    DynamoDb,
+    Embedded,
+}
+
+/// `[old]`, as far as it could be read. What is `None` was noted as an error.
+pub(super) struct Old {
+    pub kind: Option<OldKind>,
+    pub store: Option<OldStore>,
+    /// Where an embedded store lies.
+    pub folder: Option<Folder>,
+}
+
+/// `[new]`, as far as it could be read. What is `None` was noted as an error.
+pub(super) struct New {
+    pub kind: Option<NewKind>,
+    pub store: Option<NewStore>,
+    /// Where an embedded store lies.
+    pub folder: Option<Folder>,
+    pub control_table: Text,
+}
+
+pub(super) fn old(mut old: Section<'_>) -> Old {
+    old.require("kind", "write kind = \"cassandra\" or \"embedded\"");
+    let kinds = [
+        ("cassandra", OldKind::Cassandra),
+        ("embedded", OldKind::Embedded),
+    ];
+    let kind = old.choice("kind", &kinds);
+    let (mut store, mut folder) = (None, None);
+    match kind {
+        Some(OldKind::Cassandra) => store = cassandra(&mut old).map(OldStore::Cassandra),
+        Some(OldKind::Embedded) => {
+            folder = path(&mut old);
+            store = folder.as_ref().map(|folder| OldStore::Embedded {
+                path: folder.path.clone(),
+            });
+        }
+        None => {}
+    }
+    // Which keys are known depends on the kind.
+    if kind.is_some() {
+        old.finish();
+    }
+    Old {
+        kind,
+        store,
+        folder,
+    }
+}
+
+pub(super) fn new(mut new: Section<'_>) -> New {
+    new.require("kind", "write kind = \"dynamodb\" or \"embedded\"");
+    let kinds = [
+        ("dynamodb", NewKind::DynamoDb),
+        ("embedded", NewKind::Embedded),
+    ];
+    let kind = new.choice("kind", &kinds);
+    let control_table = new.text("control_table").unwrap_or_else(|| Text {
+        value: DEFAULT_CONTROL_TABLE.into(),
+        shown: DEFAULT_CONTROL_TABLE.into(),
+        line: new.line,
+    });
+    let (mut store, mut folder) = (None, None);
+    match kind {
+        Some(NewKind::DynamoDb) => store = dynamodb(&mut new).map(NewStore::DynamoDb),
+        Some(NewKind::Embedded) => {
+            folder = path(&mut new);
+            store = folder.as_ref().map(|folder| NewStore::Embedded {
+                path: folder.path.clone(),
+            });
+        }
+        None => {}
+    }
+    if kind.is_some() {
+        new.finish();
+    }
+    New {
+        kind,
+        store,
+        folder,
+        control_table,
+    }
+}
+
+fn path(section: &mut Section<'_>) -> Option<Folder> {
+    section.require("path", "write path = \"…\", the store's folder");
+    section.text("path").map(Folder::from)
+}
+
+fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
+    let source = old.source;
+    old.require("nodes", "write nodes = [\"host:9042\"]");
+    if old.is_empty_array("nodes") {
+        let line = old.line_of("nodes");
+        source.wrong(line, "`nodes` is empty", "write nodes = [\"host:9042\"]");
+    }
+    let nodes = old
+        .texts("nodes")
+        .iter()
+        .filter_map(|node| check::node(source, node))
+        .collect();
+
+    old.require("keyspace", "write keyspace = \"…\"");
+    let keyspace = old
+        .text("keyspace")
+        .filter(|keyspace| check::cassandra_name(source, "keyspace", keyspace));
+    let consistency = consistency(old);
+    let datacenter = old.text("datacenter").map(|datacenter| datacenter.value);
+    let login = login(old);
+    let tls = old.section("tls").map(tls);
+
+    Some(Cassandra {
+        nodes,
+        keyspace: keyspace?.value,
+        consistency,
+        datacenter,
+        login,
+        tls,
+    })
+}
+
+fn consistency(old: &mut Section<'_>) -> Consistency {
+    const REFUSED: [(&str, &str); 3] = [
+        ("any", "it is for writes only"),
+        ("serial", "it reads one partition at a time, never a range"),
+        (
+            "local_serial",
+            "it reads one partition at a time, never a range",
+        ),
+    ];
+    let Some(text) = old.text("consistency") else {
+        return Consistency::LocalQuorum;
+    };
+    let refused = REFUSED
+        .iter()
+        .find(|(name, _)| text.value.eq_ignore_ascii_case(name));
+    if let Some((name, why)) = refused {
+        old.source.wrong(
+            text.line,
+            format!("`consistency` can't be \"{name}\": {why}"),
+            "write \"local_quorum\", or \"all\" where the application wrote below quorum",
+        );
+        return Consistency::LocalQuorum;
+    }
+    old.choose("consistency", &text, Consistency::NAMES)
+        .unwrap_or(Consistency::LocalQuorum)
+}
+
+fn login(old: &mut Section<'_>) -> Option<Login> {
+    let username = old.text("username");
+    let password = old.secret("password");
+    match (old.has("username"), old.has("password")) {
+        (true, false) => old.source.wrong(
+            old.line_of("username"),
+            "`username` stands without `password`",
+            "write password = \"${CASSANDRA_PASSWORD}\"",
+        ),
+        (false, true) => old.source.wrong(
+            old.line_of("password"),
+            "`password` stands without `username`",
+            "write username = \"…\"",
+        ),
+        (true, true) | (false, false) => {}
+    }
+    Some(Login {
+        username: username?.value,
+        password: password?,
+    })
+}
+
+fn tls(mut tls: Section<'_>) -> Tls {
+    let ca = tls.text("ca").map(|ca| ca.value.into());
+    let cert = tls.text("cert");
+    let key = tls.text("key");
+    match (tls.has("cert"), tls.has("key")) {
+        (true, false) => tls.source.wrong(
+            tls.line_of("cert"),
+            "`cert` stands without `key`",
+            "write key = \"…\", the certificate's private key",
+        ),
+        (false, true) => tls.source.wrong(
+            tls.line_of("key"),
+            "`key` stands without `cert`",
+            "write cert = \"…\", the certificate of this private key",
+        ),
+        (true, true) | (false, false) => {}
+    }
+    tls.finish();
+    let client = cert.zip(key).map(|(cert, key)| ClientCertificate {
+        cert: cert.value.into(),
+        key: key.value.into(),
+    });
+    Tls { ca, client }
+}
+
+fn dynamodb(new: &mut Section<'_>) -> Option<DynamoDb> {
+    let region = new.text("region");
+    let endpoint = new.text("endpoint");
+    if let Some(endpoint) = &endpoint {
+        check::endpoint(new.source, endpoint);
+    }
+    if !new.has("endpoint") {
+        check::no_other_endpoint(new.source, new.line);
+    }
+    let of_aws = endpoint
+        .as_ref()
+        .is_none_or(|endpoint| endpoint.value.contains("amazonaws.com"));
+    if !new.has("region") && of_aws {
+        new.source.wrong(
+            new.line,
+            "`region` is missing in [new]",
+            "write region = \"us-east-1\", or endpoint = \"http://127.0.0.1:8000\" for a server of your own",
+        );
+    }
+    let ca = new.section("tls").and_then(|mut tls| {
+        tls.require("ca", "write ca = \"…\", a PEM file, or leave [new.tls] out");
+        let ca = tls.text("ca");
+        tls.finish();
+        ca
+    });
+    Some(DynamoDb {
+        region: region.map_or_else(|| DEFAULT_LOCAL_REGION.into(), |region| region.value),
+        endpoint: endpoint.map(|endpoint| endpoint.value),
+        ca: ca.map(|ca| ca.value.into()),
+        partiql: new.flag("partiql"),
+    })
+}

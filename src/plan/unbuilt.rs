@@ -1,0 +1,89 @@
+//! What a plan may say one day, and is refused until then.
+
+/// A key, or some values of one, whose feature isn't built yet.
+pub(super) struct Unbuilt {
+    /// Where it stands: `pace`, `old.write_consistency`, `table.where`.
+    pub key: &'static str,
+    /// The values that are meant; none = the key, whatever its value.
+    pub values: &'static [&'static str],
+    /// What holds instead, and what to write.
+    pub instead: &'static str,
+}
+
+/// All of them. A feature that lands takes its line away, and reads its key.
+pub(super) const UNBUILT: &[Unbuilt] = &[
+    Unbuilt {
+        key: "old.kind",
+        values: &["dynamodb"],
+        instead: "tables are read from \"cassandra\" or \"embedded\"",
+    },
+    Unbuilt {
+        key: "old.write_consistency",
+        values: &[],
+        instead: "leave it out: nothing is written to the old store",
+    },
+    Unbuilt {
+        key: "new.kind",
+        values: &["cassandra"],
+        instead: "tables are moved to \"dynamodb\" or \"embedded\"",
+    },
+    Unbuilt {
+        key: "pace",
+        values: &[],
+        instead: "leave it out: the copy takes what both stores give",
+    },
+    Unbuilt {
+        key: "lease",
+        values: &[],
+        instead: "leave it out: only tables nobody writes can be copied",
+    },
+    Unbuilt {
+        key: "shim",
+        values: &[],
+        instead: "leave it out: only tables nobody writes can be copied",
+    },
+    Unbuilt {
+        key: "table.decrements",
+        values: &[],
+        instead: "leave it out: counter tables can't be moved yet",
+    },
+    Unbuilt {
+        key: "table.exactly_once",
+        values: &[],
+        instead: "leave it out: counter tables can't be moved yet",
+    },
+    Unbuilt {
+        key: "table.final_read",
+        values: &[],
+        instead: "leave it out: counter tables can't be moved yet",
+    },
+    Unbuilt {
+        key: "table.fence",
+        values: &[],
+        instead: "leave it out: only tables nobody writes can be copied",
+    },
+    Unbuilt {
+        key: "table.oversize",
+        values: &["compress", "split"],
+        instead: "write \"reject\": a row over the item limit is a dead letter",
+    },
+    Unbuilt {
+        key: "table.where",
+        values: &[],
+        instead: "leave it out: tables are moved whole",
+    },
+];
+
+/// The entry of a key as a whole.
+pub(super) fn key(path: &str) -> Option<&'static Unbuilt> {
+    UNBUILT
+        .iter()
+        .find(|unbuilt| unbuilt.key == path && unbuilt.values.is_empty())
+}
+
+/// The entry of one value of a key.
+pub(super) fn value(path: &str, value: &str) -> Option<&'static Unbuilt> {
+    UNBUILT
+        .iter()
+        .find(|unbuilt| unbuilt.key == path && unbuilt.values.contains(&value))
+}

@@ -1,0 +1,204 @@
+# Sourced by the scripts beside it. A run is a folder under target/servers with a folder for each
+# of its servers: `port`, `pid`, settings, logs, data. Everything about a server is read from there,
+# so that it can be stopped and started again with the same port and data.
+
+set -euo pipefail
+
+SERVERS_HOME="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+TARGET="$(cd "$SERVERS_HOME/../.." && pwd)/target/servers"
+
+say() { printf 'servers: %s\n' "$*" >&2; }
+die() {
+  say "$@"
+  exit 1
+}
+
+# The path of a Java 17: Cassandra 5.0 runs on no later one.
+java17() {
+  local candidate
+  for candidate in "${JAVA_HOME:+$JAVA_HOME/bin/java}" java /usr/lib/jvm/*17*/bin/java; do
+    if [[ -n $candidate ]] && "$candidate" -version 2>&1 | grep -q '"17[."]'; then
+      printf '%s' "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# Makes sure that what Maven fetches is there; prints its folder, which is named after the versions.
+fetch() {
+  local stamp jars partial
+  stamp="$(cat "$SERVERS_HOME"/pom.xml "$SERVERS_HOME"/*/pom.xml | cksum | cut -d' ' -f1)"
+  jars="$TARGET/jars-$stamp"
+  if [[ ! -d $jars ]]; then
+    command -v mvn >/dev/null || die "Maven is missing (Debian: apt-get install maven)"
+    say "fetching Cassandra and DynamoDB Local from Maven Central (about 120 MB, once)"
+    mkdir -p "$TARGET"
+    partial="$(mktemp -d "$TARGET/fetch-XXXXXX")"
+    mvn -q -B -Dstyle.color=never -f "$SERVERS_HOME/pom.xml" dependency:copy-dependencies -Djars="$partial" >&2 ||
+      die "Maven could not fetch the servers; its messages stand above"
+    [[ -d $jars ]] || mv "$partial" "$jars"
+  fi
+  printf '%s' "$jars"
+}
+
+# A TCP port that nobody listens on, below those that the system gives to outgoing connections.
+free_port() {
+  local port attempt
+  for attempt in {1..100}; do
+    port=$((12000 + RANDOM % 18000))
+    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      printf '%s' "$port"
+      return
+    fi
+  done
+  die "found no free port"
+}
+
+# Whether the process of a server (given by its folder) runs. Process ids are used again, so its
+# command line has to name the folder.
+alive() {
+  local pid
+  pid="$(cat "$1/pid" 2>/dev/null)" && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null || return 1
+  if [[ -r /proc/$pid/cmdline ]]; then
+    tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF "crossfade.server=$1 "
+  else
+    ps -p "$pid" -o command= | grep -qF "crossfade.server=$1 "
+  fi
+}
+
+# Starts a server's process: its folder, then Java's arguments.
+launch() {
+  local home="$1" java
+  shift
+  java="$(java17)"
+  # No descriptor of ours may stay open in it: a caller that reads our output would wait for ever.
+  nohup "$java" "-Dcrossfade.server=$home" "$@" </dev/null >>"$home/stdout.log" 2>&1 &
+  echo $! >"$home/pid"
+  # Until then its command line is still this script's.
+  until alive "$home" || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
+}
+
+launch_cassandra() {
+  local home="$1" jars="$2/cassandra"
+  shift 2
+  launch "$home" "@$SERVERS_HOME/cassandra/java.options" "$@" \
+    "-javaagent:$(echo "$jars"/jamm-*.jar)" \
+    "-Dcassandra.config=file://$home/cassandra.yaml" \
+    "-Dcassandra.storagedir=$home/data" \
+    "-Dcassandra.logdir=$home" \
+    "-Dlogback.configurationFile=file://$SERVERS_HOME/cassandra/logback.xml" \
+    -cp "$jars/*" org.apache.cassandra.service.CassandraDaemon
+}
+
+launch_dynamodb() {
+  local home="$1" jars="$2/dynamodb" storage=(-dbPath "$1/data")
+  [[ -e $home/in-memory ]] && storage=(-inMemory)
+  launch "$home" -Xms256m -Xmx1g -XX:-UsePerfData "-Djava.library.path=$jars" \
+    -cp "$jars/*" com.amazonaws.services.dynamodbv2.local.main.ServerRunner \
+    -port "$(cat "$home/port")" -sharedDb -disableTelemetry "${storage[@]}"
+}
+
+# Writes the settings of a Cassandra; any further files are appended to cassandra.yaml.
+settle_cassandra() {
+  local home="$1"
+  shift
+  cat "$SERVERS_HOME/cassandra/cassandra.yaml" "$@" |
+    sed -e "s|@RUN@|$(basename "$(dirname "$home")") $(basename "$home")|" -e "s|@HOME@|$home|" \
+      -e "s|@DATA@|$home/data|" -e "s|@PORT@|$(cat "$home/port")|" \
+      -e "s|@STORAGE_PORT@|$(free_port)|" >"$home/cassandra.yaml"
+}
+
+# Makes a certificate authority (`ca.pem`) and a server's key for 127.0.0.1 signed by it (`server.p12`).
+settle_certificates() {
+  local home="$1" keytool p12 pass
+  keytool="$(dirname "$(readlink -f "$(command -v "$(java17)")")")/keytool"
+  p12=(-storetype PKCS12 -storepass crossfade)
+  pass=(-keyalg EC -groupname secp256r1 -validity 30)
+  (
+    cd "$home"
+    "$keytool" -genkeypair -alias ca -dname "CN=crossfade tests" "${pass[@]}" -ext bc:c -keystore ca.p12 "${p12[@]}"
+    "$keytool" -exportcert -rfc -alias ca -keystore ca.p12 "${p12[@]}" >ca.pem
+    "$keytool" -genkeypair -alias server -dname "CN=localhost" "${pass[@]}" -keystore server.p12 "${p12[@]}"
+    "$keytool" -certreq -alias server -keystore server.p12 "${p12[@]}" |
+      "$keytool" -gencert -alias ca -rfc -validity 30 -ext san=ip:127.0.0.1,dns:localhost -keystore ca.p12 "${p12[@]}" >server.pem
+    "$keytool" -importcert -noprompt -alias ca -file ca.pem -keystore server.p12 "${p12[@]}"
+    "$keytool" -importcert -noprompt -alias server -file server.pem -keystore server.p12 "${p12[@]}"
+  ) 2>"$home/keytool.log" || die "keytool failed: $home/keytool.log"
+}
+
+# Makes the folder of a server that never ran, and starts it.
+create() {
+  local run="$1" name="$2" home="$1/$2"
+  mkdir -p "$home/data"
+  free_port >"$home/port"
+  case $name in
+    cassandra) settle_cassandra "$home" ;;
+    secure)
+      settle_certificates "$home"
+      settle_cassandra "$home" "$SERVERS_HOME/cassandra/secure.yaml"
+      ;;
+    dynamodb) [[ -z ${IN_MEMORY:-} ]] || touch "$home/in-memory" ;;
+    *) die "there is no server '$name': cassandra, dynamodb or secure" ;;
+  esac
+  start_again "$run" "$name"
+}
+
+# Starts a server that has its folder.
+start_again() {
+  local home="$1/$2" jars
+  jars="$(fetch)"
+  case $2 in
+    cassandra) launch_cassandra "$home" "$jars" -Xms1g -Xmx1g ;;
+    secure) launch_cassandra "$home" "$jars" -Xms512m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 ;;
+    dynamodb) launch_dynamodb "$home" "$jars" ;;
+  esac
+}
+
+# Whether a server answers.
+answers() {
+  local home="$1/$2" port
+  port="$(cat "$home/port")"
+  case $2 in
+    # An OPTIONS request of protocol 4 is answered by SUPPORTED (6).
+    cassandra) [[ $(exchange "$port" '\x04\0\0\0\x05\0\0\0\0' 9 | od -An -tx1 | tr -d ' \n') == 84????0006* ]] ;;
+    # It speaks TLS only, and is of use once the first user has been made.
+    secure) exchange "$port" '' 0 && grep -qs "superuser role" "$home/system.log" ;;
+    dynamodb) [[ $(exchange "$port" 'GET / HTTP/1.0\r\n\r\n' 5) == HTTP/ ]] ;;
+  esac
+}
+
+# Sends bytes to a local port and prints the first `count` of the answer.
+exchange() {
+  local port="$1" request="$2" count="$3"
+  (
+    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    printf "$request" >&3
+    [[ $count -eq 0 ]] || timeout 5 head -c "$count" <&3
+  ) 2>/dev/null
+}
+
+# Waits until a server answers; fails when its process ends first, or after three minutes.
+wait_for() {
+  local home="$1/$2" deadline=$((SECONDS + 180))
+  until answers "$1" "$2"; do
+    alive "$home" || die "$2 ended while starting: $(tail -n 5 "$home/stdout.log"); logs are in $home"
+    ((SECONDS < deadline)) || die "$2 did not answer within three minutes; logs are in $home"
+    sleep 0.2
+  done
+}
+
+# Ends a server's process: politely, after 20 seconds not.
+stop_server() {
+  local home="$1/$2" pid deadline=$((SECONDS + 20))
+  if alive "$home"; then
+    pid="$(cat "$home/pid")"
+    kill -CONT "$pid"
+    kill -TERM "$pid"
+    while alive "$home"; do
+      ((SECONDS < deadline)) || kill -KILL "$pid" 2>/dev/null || true
+      sleep 0.1
+    done
+  fi
+  rm -f "$home/pid"
+}
