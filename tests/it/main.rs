@@ -1,1 +1,7 @@
-//! it
+//! The integration tests, in one binary. `tests/README.md` says what stands where.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod features;
+mod layers;
+mod support;

@@ -1,0 +1,389 @@
+//! Who may use whom. The directions are read from the sources, so that a shortcut between two parts
+//! fails here and not in a review.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file longer than this is to be cut in two.
+const MOST_LINES: usize = 650;
+
+/// What everything may use: the model.
+const MODEL: &[&str] = &["cql", "error", "model", "schema"];
+
+/// Each part of the library, and what of the library it may use beside itself and [`MODEL`]. A name
+/// means a module and all below it, but `store` alone means the trait and not the single stores.
+const DIRECTIONS: &[(&str, &[&str])] = &[
+    ("conformance", &["mapping", "store"]),
+    ("control", &["mapping", "protocol", "store"]),
+    (
+        "copier",
+        &[
+            "control", "journal", "layer", "mapping", "protocol", "report", "secret", "store",
+        ],
+    ),
+    (
+        "demo",
+        &[
+            "control",
+            "copier",
+            "journal",
+            "layer",
+            "mapping",
+            "report",
+            "shim",
+            "store",
+            "store::embedded",
+            "store::memory",
+            "verifier",
+        ],
+    ),
+    ("journal", &["store"]),
+    ("layer", &["store"]),
+    ("mapping", &["secret"]),
+    (
+        "plan",
+        &[
+            "layer",
+            "mapping",
+            "secret",
+            "store",
+            "store::cassandra",
+            "store::dynamodb",
+            "store::embedded",
+        ],
+    ),
+    ("protocol", &[]),
+    ("report", &["store"]),
+    ("secret", &[]),
+    (
+        "shim",
+        &["control", "layer", "mapping", "protocol", "secret", "store"],
+    ),
+    ("store", &["mapping", "secret"]),
+    (
+        "verifier",
+        &[
+            "control", "journal", "layer", "mapping", "protocol", "report", "secret", "store",
+        ],
+    ),
+];
+
+/// What the parts of the model may use. They come before everything else, in this order.
+const WITHIN_MODEL: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("model", &["error"]),
+    ("schema", &["error", "model"]),
+    ("cql", &["error", "model", "schema"]),
+];
+
+/// Crates that belong to one part alone.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("aws_config", &["store::dynamodb"]),
+    ("aws_sdk_dynamodb", &["store::dynamodb"]),
+    ("clap", &["bin"]),
+    ("comfy_table", &["bin"]),
+    ("indicatif", &["bin"]),
+    ("scylla", &["store::cassandra"]),
+    ("sled", &["journal", "store::embedded"]),
+    ("toml", &["plan"]),
+    ("tracing_subscriber", &["bin"]),
+];
+
+/// Parts that do no input or output and know no clock.
+const PURE: &[&str] = &["cql", "error", "mapping", "model", "protocol", "schema"];
+
+struct Source {
+    path: PathBuf,
+    /// `store::dynamodb::write`; files of the command start with `bin`, the root is empty.
+    module: String,
+    /// Without comments and unit tests.
+    code: String,
+    lines: usize,
+}
+
+impl Source {
+    fn is_in(&self, part: &str) -> bool {
+        lies_in(&self.module, part)
+    }
+
+    /// The module of a store without the file in its folder: `store::dynamodb`, `layer`, `plan`.
+    fn part(&self) -> String {
+        let names: Vec<&str> = self.module.split("::").collect();
+        let depth = if names[0] == "store" { 2 } else { 1 };
+        names[..names.len().min(depth)].join("::")
+    }
+}
+
+fn lies_in(module: &str, part: &str) -> bool {
+    module == part || module.starts_with(&format!("{part}::"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn sources() -> Vec<Source> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let sources: Vec<Source> = rust_files(&src)
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            let inside = path
+                .strip_prefix(&src)
+                .expect("below src")
+                .with_extension("");
+            let mut names: Vec<&str> = inside.iter().filter_map(|name| name.to_str()).collect();
+            if matches!(names.last(), Some(&"mod" | &"lib")) {
+                names.pop();
+            }
+            Source {
+                module: names.join("::"),
+                code: code(&text),
+                lines: text.lines().count(),
+                path,
+            }
+        })
+        .collect();
+    assert!(sources.len() > 10, "the sources were not found");
+    sources
+}
+
+/// The lines without comments, up to the unit tests at the end.
+fn code(text: &str) -> String {
+    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The modules of this crate that a file names, as full paths: from `crate::…` and `super::…`.
+fn imports(source: &Source) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (start, _) in source.code.match_indices("crate::") {
+        if !continues_a_word(&source.code[..start]) {
+            expand("", &source.code[start + "crate::".len()..], &mut found);
+        }
+    }
+    let mut rest = source.code.as_str();
+    while let Some(start) = rest.find("super::") {
+        let whole_word = !continues_a_word(&rest[..start]);
+        rest = &rest[start..];
+        let mut place: Vec<&str> = source.module.split("::").collect();
+        while let Some(after) = rest.strip_prefix("super::") {
+            place.pop();
+            rest = after;
+        }
+        if whole_word {
+            expand(&place.join("::"), rest, &mut found);
+        }
+    }
+    found
+}
+
+fn continues_a_word(before: &str) -> bool {
+    before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$' || c == ':')
+}
+
+/// Adds the paths that stand at the start of `text`, a brace group's included.
+fn expand(prefix: &str, text: &str, found: &mut BTreeSet<String>) {
+    let join = |name: &str| match (prefix, name) {
+        ("", name) => name.to_owned(),
+        (prefix, "") => prefix.to_owned(),
+        (prefix, name) => format!("{prefix}::{name}"),
+    };
+    if let Some(group) = text.strip_prefix('{') {
+        for item in items(group) {
+            expand(prefix, item.trim(), found);
+        }
+        return;
+    }
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    let path = join(&text[..end]);
+    match text[end..].strip_prefix("::") {
+        Some(rest) => expand(&path, rest, found),
+        None => {
+            found.insert(path);
+        }
+    }
+}
+
+/// The parts of a brace group, up to its end.
+fn items(group: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut items) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                items.push(&group[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(&group[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.retain(|item| !item.trim().is_empty());
+    items
+}
+
+/// Whether a path such as `store::dynamodb::Config` may be used by a part.
+fn may_use(part: &str, path: &str, stores: &BTreeSet<String>) -> bool {
+    let top = path.split("::").next().unwrap_or(path);
+    if let Some((_, allowed)) = WITHIN_MODEL.iter().find(|(name, _)| *name == part) {
+        return top == part || allowed.contains(&top);
+    }
+    let own = part.split("::").next().unwrap_or(part);
+    let Some((_, allowed)) = DIRECTIONS.iter().find(|(name, _)| *name == own) else {
+        return false;
+    };
+    match stores.iter().find(|store| lies_in(path, store)) {
+        Some(store) => store == part || allowed.contains(&store.as_str()),
+        None => top == own || MODEL.contains(&top) || allowed.contains(&top),
+    }
+}
+
+#[test]
+fn imports_follow_the_directions() {
+    let sources = sources();
+    let stores: BTreeSet<String> = sources
+        .iter()
+        .map(Source::part)
+        .filter(|part| part.starts_with("store::"))
+        .collect();
+    let mut broken = Vec::new();
+    for source in &sources {
+        let part = source.part();
+        // The root lists its modules, the command uses whatever is public.
+        if part.is_empty() || part == "bin" {
+            continue;
+        }
+        for path in imports(source) {
+            if !may_use(&part, &path, &stores) {
+                broken.push(format!("{} uses {path}", source.path.display()));
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "against the directions at the top of {}:\n{}",
+        file!(),
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn crates_stay_with_their_owners() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        for (name, owners) in OWNERS {
+            let named = source
+                .code
+                .match_indices(&format!("{name}::"))
+                .any(|(at, _)| !continues_a_word(&source.code[..at]));
+            if named && !owners.iter().any(|owner| source.is_in(owner)) {
+                broken.push(format!("{} uses {name}", source.path.display()));
+            }
+        }
+        if PURE.iter().any(|part| source.is_in(part)) {
+            for name in [
+                "tokio",
+                "std::fs",
+                "std::net::TcpStream",
+                "std::env",
+                "std::time::Instant",
+                "SystemTime",
+            ] {
+                if source.code.contains(name) {
+                    broken.push(format!("{} uses {name} but is pure", source.path.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn files_stay_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut long: Vec<String> = Vec::new();
+    for file in rust_files(&root.join("tests")) {
+        let lines = fs::read_to_string(&file).expect("UTF-8").lines().count();
+        if lines > MOST_LINES {
+            long.push(format!("{}: {lines}", file.display()));
+        }
+    }
+    for source in sources() {
+        if source.lines > MOST_LINES {
+            long.push(format!("{}: {}", source.path.display(), source.lines));
+        }
+    }
+    assert!(
+        long.is_empty(),
+        "over {MOST_LINES} lines:\n{}",
+        long.join("\n")
+    );
+}
+
+#[test]
+fn the_reader_of_imports_reads_them_all() {
+    let source = Source {
+        path: PathBuf::new(),
+        module: "store::dynamodb::write".into(),
+        code: "use crate::error::{Error, Kind};\nuse crate::{model, store::{cassandra, Store}};\n\
+               use super::super::memory;\nfn a() { crate::plan::read() }\nuse $crate::no;\nuse super::item::Item;"
+            .into(),
+        lines: 1,
+    };
+    let expected = [
+        "error::Error",
+        "error::Kind",
+        "model",
+        "plan::read",
+        "store::Store",
+        "store::cassandra",
+        "store::dynamodb::item::Item",
+        "store::memory",
+    ];
+    assert_eq!(imports(&source), expected.map(String::from).into());
+    let stores = ["store::cassandra", "store::dynamodb", "store::memory"]
+        .map(String::from)
+        .into();
+    for (path, expected) in [
+        ("error::Kind", true),
+        ("mapping::keys", true),
+        ("plan::read", false),
+        ("store::Store", true),
+        ("store::cassandra", false),
+        ("store::dynamodb::item::Item", true),
+    ] {
+        assert_eq!(
+            may_use("store::dynamodb", path, &stores),
+            expected,
+            "{path}"
+        );
+    }
+    assert!(!may_use("protocol", "store::Store", &stores));
+    assert!(!may_use("layer", "store::memory", &stores));
+    assert!(!may_use("store", "store::memory::Memory", &stores));
+    assert!(!may_use("shim", "journal", &stores));
+    assert!(!may_use("error", "model::Key", &stores));
+    assert!(!may_use("unheard_of", "store::Store", &stores));
+}

@@ -1,0 +1,386 @@
+//! What the tests share: where the servers are, names nobody else has, the real command.
+
+// Each test module takes what it needs.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long the command may take where a test doesn't say.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `host:port` of a Cassandra without passwords.
+pub fn cassandra_address() -> String {
+    server("CROSSFADE_CASSANDRA")
+}
+
+/// The endpoint of a DynamoDB Local, or of whatever the tests are to run against.
+pub fn dynamodb_url() -> String {
+    server("CROSSFADE_DYNAMODB")
+}
+
+/// A Cassandra that wants a user (`cassandra`, password `cassandra`, may do everything) and TLS.
+pub struct Secure {
+    /// `host:port`.
+    pub address: String,
+    /// The PEM file of its certificate authority.
+    pub ca: PathBuf,
+}
+
+/// The secure Cassandra.
+pub fn secure_cassandra() -> Secure {
+    Secure {
+        address: server("CROSSFADE_CASSANDRA_SECURE"),
+        ca: server("CROSSFADE_CASSANDRA_CA").into(),
+    }
+}
+
+fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!(
+            "{variable} is not set. `tests/run FILTER` starts the servers and sets it; \
+             or run `eval \"$(tests/servers/start)\"` (and `… start secure`) once, then `cargo test`"
+        )
+    })
+}
+
+/// A name that no other test has, now or in an earlier run on the same server. Good as a keyspace,
+/// as a table's name in either store and as a plan's: `votes_1k3f9a2_1`.
+pub fn unique(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970");
+    format!(
+        "{prefix}_{:x}{:x}_{}",
+        now.as_secs() & 0xfff_ffff,
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// A folder of the test's own, removed with the value.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Servers for one test alone, which may stop them: others run beside it on the shared ones.
+pub struct OwnServers {
+    run: PathBuf,
+    exports: Vec<(String, String)>,
+}
+
+impl OwnServers {
+    /// Starts them: `cassandra`, `dynamodb`, `secure`.
+    pub fn start(names: &[&str]) -> Self {
+        let output = Command::new(script("start"))
+            .args(names)
+            .env_remove("CROSSFADE_SERVERS")
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("tests/servers/start runs");
+        assert!(output.status.success(), "the servers did not start");
+        let exports: Vec<(String, String)> = String::from_utf8(output.stdout)
+            .expect("UTF-8")
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut servers = OwnServers {
+            run: PathBuf::new(),
+            exports,
+        };
+        servers.run = servers.get("CROSSFADE_SERVERS").into();
+        servers
+    }
+
+    fn get(&self, variable: &str) -> String {
+        let found = self.exports.iter().find(|(name, _)| name == variable);
+        found
+            .map(|(_, value)| value.clone())
+            .unwrap_or_else(|| panic!("{variable} was not started"))
+    }
+
+    /// `host:port` of this Cassandra.
+    pub fn cassandra_address(&self) -> String {
+        self.get("CROSSFADE_CASSANDRA")
+    }
+
+    /// The endpoint of this DynamoDB Local.
+    pub fn dynamodb_url(&self) -> String {
+        self.get("CROSSFADE_DYNAMODB")
+    }
+
+    /// Does `stop`, `kill`, `start`, `pause` or `resume` to one of them. Port and data are kept.
+    pub fn control(&self, name: &str, action: &str) {
+        let status = Command::new(script("control"))
+            .args([name, action])
+            .env("CROSSFADE_SERVERS", &self.run)
+            .status()
+            .expect("tests/servers/control runs");
+        assert!(status.success(), "{name} {action} failed");
+    }
+}
+
+impl Drop for OwnServers {
+    fn drop(&mut self) {
+        let status = Command::new(script("stop")).arg(&self.run).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("the servers of {} did not stop", self.run.display());
+        }
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/servers")
+        .join(name)
+}
+
+/// A call of the real command.
+pub struct Migrate {
+    command: Command,
+    patience: Duration,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Migrate {
+    /// `migrate` with these arguments, without a terminal.
+    pub fn new<I: IntoIterator<Item: AsRef<std::ffi::OsStr>>>(arguments: I) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
+        command
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Migrate {
+            command,
+            patience: PATIENCE,
+        }
+    }
+
+    /// With an environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// In another folder than the repository's.
+    pub fn in_folder(mut self, folder: impl AsRef<Path>) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// The longest it may take; past that it is killed and the test fails.
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Outcome {
+        self.spawn().wait()
+    }
+
+    /// Starts it.
+    pub fn spawn(mut self) -> Running {
+        let mut child = self.command.spawn().expect("migrate starts");
+        let lines = Arc::new(Lines::default());
+        let stdout = child.stdout.take().expect("piped");
+        let stderr = child.stderr.take().expect("piped");
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            BufReader::new(stdout)
+                .read_to_string(&mut text)
+                .expect("UTF-8 on stdout");
+            text
+        });
+        let reader = Arc::clone(&lines);
+        let stderr = std::thread::spawn(move || reader.read(BufReader::new(stderr)));
+        Running {
+            child,
+            deadline: Instant::now() + self.patience,
+            lines,
+            readers: Some((stdout, stderr)),
+        }
+    }
+}
+
+/// The lines of stderr so far.
+#[derive(Default)]
+struct Lines {
+    state: Mutex<(Vec<String>, bool)>,
+    changed: Condvar,
+}
+
+impl Lines {
+    fn read(&self, stderr: impl BufRead) {
+        for line in stderr.lines() {
+            let line = line.expect("UTF-8 on stderr");
+            self.state.lock().expect("no panic").0.push(line);
+            self.changed.notify_all();
+        }
+        self.state.lock().expect("no panic").1 = true;
+        self.changed.notify_all();
+    }
+
+    fn text(&self) -> String {
+        let state = self.state.lock().expect("no panic");
+        state.0.iter().map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// A call that runs. It is killed when dropped.
+pub struct Running {
+    child: Child,
+    deadline: Instant,
+    lines: Arc<Lines>,
+    readers: Option<(JoinHandle<String>, JoinHandle<()>)>,
+}
+
+impl Running {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line on stderr, past or coming, and returns it.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let mut seen = 0;
+        let mut state = self.lines.state.lock().expect("no panic");
+        loop {
+            if let Some(line) = state.0[seen..].iter().find(|line| wanted(line)) {
+                return line.clone();
+            }
+            seen = state.0.len();
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if state.1 || left.is_zero() {
+                let why = if state.1 { "it ended" } else { "time is up" };
+                panic!("no line {what} on stderr ({why}):\n{}", state.0.join("\n"));
+            }
+            state = self
+                .lines
+                .changed
+                .wait_timeout(state, left)
+                .expect("no panic")
+                .0;
+        }
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    /// `kill -STOP` and the like, by the signal's name.
+    pub fn signal(&self, name: &str) {
+        let Output { status, stderr, .. } = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .output()
+            .expect("kill runs");
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(status.success(), "kill -s {name}: {stderr}");
+    }
+
+    /// `kill -9`, and what it had said by then.
+    pub fn kill(mut self) -> Outcome {
+        self.child.kill().expect("it can be killed");
+        self.wait()
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Outcome {
+        while self.runs() {
+            if Instant::now() > self.deadline {
+                let _ = self.child.kill();
+                panic!("migrate took too long; it said:\n{}", self.lines.text());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (stdout, stderr) = self.readers.take().expect("waited for once");
+        stderr.join().expect("stderr is read");
+        Outcome {
+            code: self.child.wait().expect("its status").code(),
+            stdout: stdout.join().expect("stdout is read"),
+            stderr: self.lines.text(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Outcome {
+    /// Fails with all that was said unless this was the exit code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// The JSON objects on stdout, one a line.
+    #[track_caller]
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        self.stdout
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Outcome {
+            code,
+            stdout,
+            stderr,
+        } = self;
+        write!(f, "exit {code:?}\n-- stdout\n{stdout}\n-- stderr\n{stderr}")
+    }
+}
+
+#[test]
+fn servers_of_a_test_can_be_taken_away_and_given_back() {
+    use std::net::TcpStream;
+
+    let servers = OwnServers::start(&["dynamodb"]);
+    let url = servers.dynamodb_url();
+    let address = url.strip_prefix("http://").expect("plain HTTP").to_owned();
+    TcpStream::connect(&address).expect("it answers");
+    servers.control("dynamodb", "kill");
+    TcpStream::connect(&address).expect_err("nobody answers");
+    servers.control("dynamodb", "start");
+    TcpStream::connect(&address).expect("it answers again at the same place");
+    drop(servers);
+    TcpStream::connect(&address).expect_err("it was stopped");
+}
+
+#[test]
+fn names_are_unique() {
+    assert_ne!(unique("users"), unique("users"));
+}
