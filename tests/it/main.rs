@@ -1,1 +1,4 @@
 //! it
+
+mod dynamodb;
+mod scripted;
