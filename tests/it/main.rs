@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod dynamodb;
 mod features;
 mod layers;
+mod scripted;
 mod support;

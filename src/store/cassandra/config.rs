@@ -1,72 +1,16 @@
 //! How to reach a cluster, as a plan says it.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How many replicas must answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // CQL's names say it
-pub enum Consistency {
-    One,
-    Two,
-    Three,
-    LocalOne,
-    Quorum,
-    LocalQuorum,
-    EachQuorum,
-    All,
-}
-
-impl Consistency {
-    /// Every one, with the word a plan uses for it.
-    pub const WORDS: [(&'static str, Consistency); 8] = [
-        ("one", Consistency::One),
-        ("two", Consistency::Two),
-        ("three", Consistency::Three),
-        ("local_one", Consistency::LocalOne),
-        ("quorum", Consistency::Quorum),
-        ("local_quorum", Consistency::LocalQuorum),
-        ("each_quorum", Consistency::EachQuorum),
-        ("all", Consistency::All),
-    ];
-
-    /// From the word a plan uses.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Consistency::WORDS
-            .iter()
-            .find(|(known, _)| *known == word)
-            .map(|(_, consistency)| *consistency)
-    }
-}
-
-/// A password. It is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a secret.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Secret(secret.into())
-    }
-
-    /// The secret itself, to be handed to whoever checks it and to nobody else.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
+use crate::secret::Secret;
+pub use crate::store::Consistency;
 
 /// Encryption of the connections. The files are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Certificates of the authorities that are trusted.
-    pub ca: PathBuf,
+    /// Certificates of the authorities that are trusted; `None` = those of the system.
+    pub ca: Option<PathBuf>,
     /// The client's own certificate, where the servers ask for one (`require_client_auth`).
     pub cert: Option<PathBuf>,
     /// The key of that certificate.
@@ -74,7 +18,7 @@ pub struct Tls {
 }
 
 /// How to reach a keyspace of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Some of the nodes, `host` or `host:port` (9042 if left out). The others are found from them.
     pub nodes: Vec<String>,

@@ -104,7 +104,7 @@ async fn session(config: &Config) -> Result<Session> {
         builder = builder.tls_context(Some(tls::client(tls)?));
     }
     match (&config.username, &config.password) {
-        (Some(username), Some(password)) => builder = builder.user(username, password.reveal()),
+        (Some(username), Some(password)) => builder = builder.user(username, password.expose()),
         (None, None) => {}
         (Some(_), None) | (None, Some(_)) => {
             return Err(

@@ -37,11 +37,11 @@ use scylla::client::session::Session;
 use scylla::errors::PrepareError;
 use scylla::statement::prepared::PreparedStatement;
 
-pub use self::config::{Config, Consistency, Secret, Tls};
+pub use self::config::{Config, Consistency, Tls};
 use self::failure::Doing;
 use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Tokens};
+use crate::model::{Key, Row, Tokens, Value};
 use crate::schema::Table;
 
 /// Reads and writes by key that are under way at once, for one call.
@@ -95,10 +95,7 @@ impl Cassandra {
     }
 
     fn known(&self, cql: &str) -> Option<PreparedStatement> {
-        let prepared = self
-            .prepared
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let prepared = self.prepared.read().unwrap_or_else(PoisonError::into_inner);
         prepared.get(cql).cloned()
     }
 
@@ -184,6 +181,18 @@ impl Store for Cassandra {
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
         self.purge_keys(table, keys, guard).await
+    }
+
+    async fn query(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.query_page(table, partition, after, limit)
+            .await
+            .map_err(|error| self.placed(error, table, Doing::Read))
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -16,7 +16,7 @@ use super::resume::{Position, Stage};
 use super::slice;
 use super::statement::{Bound, Selection, equal, of, quoted_always, token};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row};
+use crate::model::{Key, Row, Value};
 use crate::schema::{Order, Role, Table};
 use crate::store::{Cursor, Page, Range, Slice};
 
@@ -87,6 +87,46 @@ impl Cassandra {
                 }
                 (Some(next), _) => position = next,
             }
+        }
+    }
+
+    /// A page of one partition. A cursor of another process begins anew.
+    pub(super) async fn query_page(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let mut values = Bound::default();
+        values.push_all(partition, table.partition());
+        let asked = Asked {
+            selection: Selection::rows(table, self.reads_element_ttls),
+            conditions: equal(table.partition()),
+            values,
+            statics: table.has_statics(),
+        };
+        let mut paging = after.and_then(|cursor| cursor.state.clone());
+        let before = after.filter(|cursor| cursor.state.is_some());
+        let before = before.map(|cursor| &cursor.key);
+        loop {
+            let answered = self.page(table, &asked, before, paging, limit).await?;
+            let last = answered.rows.last().map(|row| row.key.clone());
+            let more = answered.more.is_some();
+            // An empty page has no row for a cursor to name.
+            if last.is_none() && more {
+                paging = answered.more;
+                continue;
+            }
+            return Ok(Page {
+                next: last.filter(|_| more).map(|key| Cursor {
+                    key,
+                    state: answered.more,
+                }),
+                rows: answered.rows,
+                bytes: answered.bytes,
+                units: 0.0,
+            });
         }
     }
 

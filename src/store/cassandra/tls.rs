@@ -15,12 +15,10 @@ use crate::error::{Error, Kind, Result};
 /// # Errors
 /// [`Kind::Config`], naming the file that can't be read or isn't what it should be.
 pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    for authority in certificates("ca", &tls.ca)? {
-        roots.add(authority).map_err(|error| {
-            unusable("ca", &tls.ca, "holds a certificate that can't be used").source_of(error)
-        })?;
-    }
+    let roots = match &tls.ca {
+        Some(ca) => trusted(ca)?,
+        None => system_roots()?,
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -48,6 +46,30 @@ pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>> {
         }
     };
     Ok(Arc::new(config))
+}
+
+fn trusted(ca: &Path) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates("ca", ca)? {
+        roots.add(authority).map_err(|error| {
+            unusable("ca", ca, "holds a certificate that can't be used").source_of(error)
+        })?;
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    // A system's bundle may hold a few that nobody can use.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err(
+            Error::new(Kind::Config, "this machine trusts no certificate authority")
+                .help("name the cluster's own in [old.tls] ca"),
+        );
+    }
+    Ok(roots)
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
