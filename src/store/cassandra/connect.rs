@@ -1,0 +1,258 @@
+//! Opening a session, and what is checked before it is used.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::statement;
+
+use super::failure::{self, Doing};
+use super::{Cassandra, Config, Consistency, tls};
+use crate::error::{Error, Kind, Result};
+
+/// What connecting may take beyond the connection itself: the driver reads topology and schema.
+const DESCRIBING: Duration = Duration::from_secs(5);
+
+impl Cassandra {
+    /// Opens a session and checks what it is to be used for: login, encryption, datacenter,
+    /// keyspace. Fails within `connect_timeout` and 5 seconds if no node answers.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`] if no node answers, [`Kind::Denied`] for a wrong login,
+    /// [`Kind::Missing`] for a keyspace that isn't there, [`Kind::Config`] for a datacenter that is
+    /// wrong or has to be named, or for TLS that doesn't fit, and [`Kind::Unsupported`] for a
+    /// server that is too old. Each names the nodes.
+    pub async fn connect(config: Config) -> Result<Cassandra> {
+        let nodes = config.nodes.join(", ");
+        open(config).await.map_err(|error| error.at("nodes", nodes))
+    }
+
+    /// The names of the keyspace's tables, in order.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    pub async fn tables(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self
+            .rows_of::<(String,)>(
+                "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?",
+                (&self.keyspace,),
+            )
+            .await?
+            .into_iter()
+            .map(|(name,)| name)
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+async fn open(config: Config) -> Result<Cassandra> {
+    if config.nodes.is_empty() {
+        return Err(failure::no_known_nodes());
+    }
+    let session = session(&config).await?;
+    check_datacenter(&session, config.datacenter.as_deref())?;
+    let name = format!(
+        "cassandra {}",
+        config.nodes.first().map_or("", String::as_str)
+    );
+    let mut store = Cassandra {
+        name,
+        keyspace: config.keyspace,
+        session,
+        reads_element_ttls: false,
+        partitioner: String::new(),
+        prepared: RwLock::new(HashMap::new()),
+    };
+    store.check_keyspace().await?;
+    let local = store
+        .rows_of::<(String, String)>("SELECT release_version, partitioner FROM system.local", ())
+        .await?;
+    if let Some((release, partitioner)) = local.into_iter().next() {
+        store.reads_element_ttls = major(&release).is_some_and(|major| major >= 5);
+        store.partitioner = partitioner;
+    }
+    Ok(store)
+}
+
+async fn session(config: &Config) -> Result<Session> {
+    let mut policy = DefaultPolicy::builder().token_aware(true);
+    if let Some(datacenter) = &config.datacenter {
+        policy = policy
+            .prefer_datacenter(datacenter.clone())
+            .permit_dc_failover(false);
+    }
+    let profile = ExecutionProfile::builder()
+        .consistency(driver_consistency(config.consistency))
+        .request_timeout(Some(config.request_timeout))
+        .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
+        .speculative_execution_policy(None)
+        .load_balancing_policy(policy.build())
+        .build();
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&config.nodes)
+        .default_execution_profile_handle(profile.into_handle())
+        .connection_timeout(config.connect_timeout)
+        .keyspaces_to_fetch([config.keyspace.clone()])
+        .fetch_full_schema_metadata(false);
+    if let Some(tls) = &config.tls {
+        builder = builder.tls_context(Some(tls::client(tls)?));
+    }
+    match (&config.username, &config.password) {
+        (Some(username), Some(password)) => builder = builder.user(username, password.reveal()),
+        (None, None) => {}
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(
+                Error::new(Kind::Config, "a login needs both a name and a password")
+                    .help("give both `username` and `password`, or neither"),
+            );
+        }
+    }
+    let within = config.connect_timeout + DESCRIBING;
+    match tokio::time::timeout(within, builder.build()).await {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(error)) => Err(failure::connecting(error, config.tls.is_some())),
+        Err(_) => Err(Error::new(
+            Kind::Unreachable,
+            format!("no session came about in {} s", within.as_secs()),
+        )
+        .help("check that the nodes are up, the port, `rpc_address` and the firewall")),
+    }
+}
+
+fn driver_consistency(consistency: Consistency) -> statement::Consistency {
+    match consistency {
+        Consistency::One => statement::Consistency::One,
+        Consistency::Two => statement::Consistency::Two,
+        Consistency::Three => statement::Consistency::Three,
+        Consistency::LocalOne => statement::Consistency::LocalOne,
+        Consistency::Quorum => statement::Consistency::Quorum,
+        Consistency::LocalQuorum => statement::Consistency::LocalQuorum,
+        Consistency::EachQuorum => statement::Consistency::EachQuorum,
+        Consistency::All => statement::Consistency::All,
+    }
+}
+
+fn check_datacenter(session: &Session, wanted: Option<&str>) -> Result<()> {
+    let state = session.get_cluster_state();
+    let known: BTreeSet<&str> = state
+        .get_nodes_info()
+        .iter()
+        .filter_map(|node| node.datacenter.as_deref())
+        .collect();
+    datacenter_fits(&known, wanted)
+}
+
+fn datacenter_fits(known: &BTreeSet<&str>, wanted: Option<&str>) -> Result<()> {
+    let listed = || known.iter().copied().collect::<Vec<_>>().join(", ");
+    match wanted {
+        Some(wanted) if !known.contains(wanted) => Err(Error::new(
+            Kind::Config,
+            format!("the cluster has no datacenter `{wanted}`"),
+        )
+        .help(format!("it has {}; names are case-sensitive", listed()))),
+        None if known.len() > 1 => Err(Error::new(
+            Kind::Config,
+            format!("the cluster has several datacenters: {}", listed()),
+        )
+        .help("set `datacenter` to the one that is near; only its nodes will be asked")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Cassandra {
+    async fn check_keyspace(&self) -> Result<()> {
+        let mut keyspaces: Vec<String> = self
+            .rows_of::<(String,)>("SELECT keyspace_name FROM system_schema.keyspaces", ())
+            .await?
+            .into_iter()
+            .map(|(name,)| name)
+            .collect();
+        if keyspaces.contains(&self.keyspace) {
+            return Ok(());
+        }
+        keyspaces.retain(|name| !name.starts_with("system"));
+        keyspaces.sort();
+        let help = if keyspaces.is_empty() {
+            "the cluster has none of its own yet".to_owned()
+        } else {
+            format!("it has {}; names are case-sensitive", keyspaces.join(", "))
+        };
+        Err(Error::new(
+            Kind::Missing,
+            format!("the cluster has no keyspace `{}`", self.keyspace),
+        )
+        .help(help))
+    }
+
+    /// The rows of a short answer, from a schema or system table.
+    pub(super) async fn rows_of<R>(
+        &self,
+        cql: &str,
+        values: impl scylla::serialize::row::SerializeRow,
+    ) -> Result<Vec<R>>
+    where
+        R: for<'f, 'm> scylla::deserialize::row::DeserializeRow<'f, 'm>,
+    {
+        let unreadable = |error: &dyn std::error::Error| {
+            Error::new(
+                Kind::Unsupported,
+                format!("the server's own tables aren't as expected: {error}"),
+            )
+            .at("statement", cql)
+        };
+        let mut statement = self
+            .session
+            .prepare(cql)
+            .await
+            .map_err(|error| failure::preparing(error, Doing::Read).at("statement", cql))?;
+        statement.set_is_idempotent(true);
+        let answer = self
+            .session
+            .execute_unpaged(&statement, values)
+            .await
+            .map_err(|error| failure::executing(error, Doing::Read).at("statement", cql))?
+            .into_rows_result()
+            .map_err(|error| unreadable(&error))?;
+        answer
+            .rows::<R>()
+            .map_err(|error| unreadable(&error))?
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|error| unreadable(&error))
+    }
+}
+
+fn major(release: &str) -> Option<u32> {
+    release.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_datacenter_must_be_named_where_there_are_several() {
+        let two = BTreeSet::from(["east", "west"]);
+        let error = datacenter_fits(&two, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.to_string().contains("east, west"), "{error}");
+        let error = datacenter_fits(&two, Some("East")).unwrap_err();
+        assert!(error.to_string().contains("east, west"), "{error}");
+        datacenter_fits(&two, Some("west")).unwrap();
+        datacenter_fits(&BTreeSet::from(["only"]), None).unwrap();
+    }
+
+    #[test]
+    fn releases_are_compared_by_their_first_number() {
+        assert_eq!(major("5.0.5"), Some(5));
+        assert_eq!(major("4.1-beta1"), Some(4));
+        assert_eq!(major("10.0"), Some(10));
+        assert_eq!(major(""), None);
+    }
+}

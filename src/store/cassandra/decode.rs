@@ -1,0 +1,232 @@
+//! Rows straight from the bytes of an answer, without the driver's value types in between.
+
+use scylla::deserialize::row::{ColumnIterator, RawColumn};
+use scylla::response::query_result::QueryRowsResult;
+
+use super::statement::Selection;
+use crate::cql;
+use crate::error::{Error, Kind, Result};
+use crate::model::{CellTimes, Key, Row, Value};
+use crate::schema::{Role, Table};
+
+/// What an answer's rows become.
+pub(super) struct Reading<'a> {
+    pub table: &'a Table,
+    pub selection: &'a Selection,
+    /// When it was asked, seconds since 1970: TTLs count from here.
+    pub now: i64,
+    /// Whether static columns become rows of their own.
+    pub statics: bool,
+}
+
+/// One row of an answer, as its bytes.
+type Raw<'f> = Vec<Option<&'f [u8]>>;
+
+impl Reading<'_> {
+    /// The rows of an answer, each partition's static row before the others. `before` is the key
+    /// read last: its partition's static row was given then.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] if the answer's columns aren't the ones asked for.
+    pub fn rows(&self, answer: &QueryRowsResult, before: Option<&Key>) -> Result<Vec<Row>> {
+        let width = self.selection.width(self.table);
+        if answer.column_specs().len() != width {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!(
+                    "the server answered with {} columns instead of {width}",
+                    answer.column_specs().len()
+                ),
+            ));
+        }
+        let mut rows = Vec::with_capacity(answer.rows_num());
+        let mut partition = Partition::starting(self.table, before);
+        let read = answer
+            .rows::<ColumnIterator<'_, '_>>()
+            .map_err(unreadable)?;
+        let mut raw: Raw<'_> = Vec::with_capacity(width);
+        for columns in read {
+            raw.clear();
+            for column in columns.map_err(unreadable)? {
+                let RawColumn { slice, .. } = column.map_err(unreadable)?;
+                raw.push(slice.map(|slice| slice.as_slice()));
+            }
+            self.row(&raw, &mut partition, &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    /// The partition keys of an answer that holds nothing else, as the places of static rows.
+    pub fn partitions(&self, answer: &QueryRowsResult) -> Result<Vec<Key>> {
+        let mut partition = Partition::starting(self.table, None);
+        let mut keys = Vec::with_capacity(answer.rows_num());
+        for columns in answer
+            .rows::<ColumnIterator<'_, '_>>()
+            .map_err(unreadable)?
+        {
+            let mut raw: Raw<'_> = Vec::new();
+            for column in columns.map_err(unreadable)? {
+                raw.push(
+                    column
+                        .map_err(unreadable)?
+                        .slice
+                        .map(|slice| slice.as_slice()),
+                );
+            }
+            partition.enter(self.table, &raw)?;
+            keys.push(Key::statics(partition.values.clone()));
+        }
+        Ok(keys)
+    }
+
+    fn row(
+        &self,
+        raw: &[Option<&[u8]>],
+        partition: &mut Partition,
+        rows: &mut Vec<Row>,
+    ) -> Result<()> {
+        let (key, rest) = raw
+            .split_at_checked(self.table.partition().len())
+            .ok_or_else(incomplete)?;
+        let is_new = partition.enter(self.table, key)?;
+        let clustering_len = if self.selection.statics_only {
+            0
+        } else {
+            self.table.clustering().len()
+        };
+        let (clustering, rest) = rest
+            .split_at_checked(clustering_len)
+            .ok_or_else(incomplete)?;
+        let (cells, ttls) = rest
+            .split_at_checked(self.selection.cells.len())
+            .ok_or_else(incomplete)?;
+        if is_new && self.statics {
+            rows.extend(self.cells(
+                Role::Static,
+                Key::statics(partition.values.clone()),
+                cells,
+                ttls,
+            ));
+        }
+        // A partition with static columns alone comes as one row without clustering columns.
+        let is_row = !self.selection.statics_only && clustering.iter().all(Option::is_some);
+        if is_row {
+            let clustering = self
+                .table
+                .clustering()
+                .iter()
+                .zip(clustering.iter().flatten())
+                .map(|(column, bytes)| cql::decode(&column.ty, bytes))
+                .collect();
+            let key = Key::row(partition.values.clone(), clustering);
+            rows.extend(self.cells(Role::Regular, key, cells, ttls));
+        }
+        Ok(())
+    }
+
+    /// The row with its cells of one role, the others null; none for a static row of nulls.
+    fn cells(
+        &self,
+        role: Role,
+        key: Key,
+        raw: &[Option<&[u8]>],
+        ttls: &[Option<&[u8]>],
+    ) -> Option<Row> {
+        let columns = self.table.cells();
+        let mut cells: Vec<Option<Value>> = vec![None; columns.len()];
+        for (&at, bytes) in self.selection.cells.iter().zip(raw) {
+            let column = &columns[at];
+            if column.role == role {
+                cells[at] = bytes.map(|bytes| cql::decode(&column.ty, bytes));
+            }
+        }
+        if role == Role::Static && cells.iter().all(Option::is_none) {
+            return None;
+        }
+        let mut row = Row::new(key, cells);
+        let told = self.selection.ttls.iter().zip(ttls);
+        for (&at, ttl) in told.filter(|(at, _)| columns[**at].role == role) {
+            let Some(expires) = ttl.and_then(|ttl| self.expiries(columns[at].is_multicell(), ttl))
+            else {
+                continue;
+            };
+            if row.times.is_empty() {
+                row.times = vec![CellTimes::default(); columns.len()];
+            }
+            row.times[at].expires = expires;
+        }
+        Some(row)
+    }
+
+    /// When each cell of a column expires; none if no cell does.
+    fn expiries(&self, is_multicell: bool, ttl: &[u8]) -> Option<Vec<Option<i64>>> {
+        let expiry = |ttl: &[u8]| -> Option<i64> {
+            let ttl = i32::from_be_bytes(ttl.try_into().ok()?);
+            Some(self.now + i64::from(ttl))
+        };
+        if !is_multicell {
+            return expiry(ttl).map(|expires| vec![Some(expires)]);
+        }
+        let (count, mut rest) = ttl.split_first_chunk::<4>()?;
+        let mut expires = Vec::new();
+        for _ in 0..i32::from_be_bytes(*count) {
+            let (size, after) = rest.split_first_chunk::<4>()?;
+            let size = usize::try_from(i32::from_be_bytes(*size)).unwrap_or(0);
+            let (element, after) = after.split_at_checked(size)?;
+            expires.push(expiry(element));
+            rest = after;
+        }
+        expires.iter().any(Option::is_some).then_some(expires)
+    }
+}
+
+/// The partition that is being read: rows of one come one behind the other.
+struct Partition {
+    bytes: Option<Vec<Vec<u8>>>,
+    values: Vec<Value>,
+}
+
+impl Partition {
+    fn starting(table: &Table, before: Option<&Key>) -> Self {
+        let values = before.map(|key| key.partition.clone()).unwrap_or_default();
+        let bytes = before.map(|_| {
+            let columns = values.iter().zip(table.partition());
+            columns
+                .map(|(value, column)| cql::to_bytes(value, &column.ty))
+                .collect()
+        });
+        Partition { bytes, values }
+    }
+
+    /// Whether these bytes begin another partition.
+    fn enter(&mut self, table: &Table, key: &[Option<&[u8]>]) -> Result<bool> {
+        if let Some(bytes) = &self.bytes {
+            let same = bytes.len() == key.len()
+                && bytes.iter().zip(key).all(|(a, b)| Some(a.as_slice()) == *b);
+            if same {
+                return Ok(false);
+            }
+        }
+        let key: Vec<&[u8]> = key
+            .iter()
+            .copied()
+            .collect::<Option<_>>()
+            .ok_or_else(incomplete)?;
+        self.values = table
+            .partition()
+            .iter()
+            .zip(&key)
+            .map(|(column, bytes)| cql::decode(&column.ty, bytes))
+            .collect();
+        self.bytes = Some(key.into_iter().map(<[u8]>::to_vec).collect());
+        Ok(true)
+    }
+}
+
+fn incomplete() -> Error {
+    Error::new(Kind::Corrupt, "a row came without its whole key")
+}
+
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(Kind::Corrupt, format!("the answer can't be read: {error}")).source_of(error)
+}

@@ -1,0 +1,402 @@
+//! A table as the server describes it, and what its owner should know.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Cassandra;
+use crate::error::{Error, Kind, Result};
+use crate::schema::{Column, Order, Role, Table, Type, Udt};
+use crate::store::{Finding, Inspection, Weight};
+
+/// A row of `system_schema.columns`: name, kind, position, clustering order, type.
+type Described = (String, String, i32, String, String);
+
+/// What `system_schema` holds about one table.
+struct Entry {
+    id: Uuid,
+    default_ttl: u32,
+    flags: BTreeSet<String>,
+}
+
+impl Cassandra {
+    pub(super) async fn inspect_table(&self, name: &str) -> Result<Option<Inspection>> {
+        self.inspected(name).await.map_err(|error| {
+            error
+                .at("table", format!("{}.{name}", self.keyspace))
+                .at("store", self.name.clone())
+        })
+    }
+
+    async fn inspected(&self, name: &str) -> Result<Option<Inspection>> {
+        let Some(entry) = self.entry(name).await? else {
+            return Ok(None);
+        };
+        let mut findings = self.partitioner_findings();
+        findings.extend(storage_findings(&entry.flags));
+        // A table that is refused for how it is stored may have columns CQL has no words for.
+        let refused = findings.iter().any(|found| found.weight == Weight::Refused);
+        let table = match self.columns(name).await {
+            Ok(table) => Some(table),
+            Err(_) if refused => None,
+            Err(error) => return Err(error),
+        };
+        findings.extend(self.index_findings(name).await?);
+        if let Some(table) = &table {
+            findings.extend(column_findings(table, self.reads_element_ttls));
+        }
+        let estimate = match &table {
+            Some(table) => self.estimate(table).await?,
+            None => None,
+        };
+        Ok(Some(Inspection {
+            id: entry.id.to_string(),
+            table,
+            default_ttl: entry.default_ttl,
+            rows: estimate.and_then(|estimate| estimate.rows),
+            bytes: estimate.map(|estimate| estimate.bytes),
+            findings,
+        }))
+    }
+
+    async fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        let found = self
+            .rows_of::<(Uuid, Option<i32>, Option<Vec<String>>)>(
+                "SELECT id, default_time_to_live, flags FROM system_schema.tables \
+                 WHERE keyspace_name = ? AND table_name = ?",
+                (&self.keyspace, name),
+            )
+            .await?;
+        Ok(found.into_iter().next().map(|(id, ttl, flags)| Entry {
+            id,
+            default_ttl: ttl.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(0),
+            flags: flags.unwrap_or_default().into_iter().collect(),
+        }))
+    }
+
+    async fn columns(&self, name: &str) -> Result<Table> {
+        let udts = self.udts().await?;
+        let mut described = self
+            .rows_of::<Described>(
+                "SELECT column_name, kind, position, clustering_order, type \
+                 FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?",
+                (&self.keyspace, name),
+            )
+            .await?;
+        described.sort_by_key(|(_, _, position, _, _)| *position);
+        let columns = described
+            .into_iter()
+            .map(|described| column(described, &udts))
+            .collect::<Result<_>>()?;
+        Ok(Table::new(name, columns))
+    }
+
+    /// The keyspace's user-defined types, each before those that use it.
+    async fn udts(&self) -> Result<Vec<Arc<Udt>>> {
+        let waiting = self
+            .rows_of::<(String, Option<Vec<String>>, Option<Vec<String>>)>(
+                "SELECT type_name, field_names, field_types FROM system_schema.types \
+                 WHERE keyspace_name = ?",
+                (&self.keyspace,),
+            )
+            .await?
+            .into_iter()
+            .map(|(name, names, types)| {
+                let fields = names.unwrap_or_default().into_iter();
+                (name, fields.zip(types.unwrap_or_default()).collect())
+            })
+            .collect();
+        in_order_of_use(waiting)
+    }
+
+    fn partitioner_findings(&self) -> Vec<Finding> {
+        let class = self
+            .partitioner
+            .rsplit('.')
+            .next()
+            .unwrap_or(&self.partitioner);
+        let (code, why) = match class {
+            "Murmur3Partitioner" => return Vec::new(),
+            "RandomPartitioner" => (
+                "random-partitioner",
+                "its tokens are 127-bit MD5 hashes, while ranges here are cut by Murmur3's 64-bit tokens",
+            ),
+            "ByteOrderedPartitioner"
+            | "OrderPreservingPartitioner"
+            | "CollatingOrderPreservingPartitioner" => (
+                "byte-ordered-partitioner",
+                "its tokens are the keys themselves, which can't be cut into even ranges",
+            ),
+            _ => ("other-partitioner", "only Murmur3Partitioner is known here"),
+        };
+        vec![Finding {
+            code,
+            weight: Weight::Refused,
+            message: format!("the cluster uses {class}: {why}"),
+            advice: "a cluster can't change its partitioner: load the table into one with Murmur3Partitioner \
+                     (sstableloader, or COPY TO and COPY FROM) and move it from there"
+                .into(),
+        }]
+    }
+
+    async fn index_findings(&self, name: &str) -> Result<Vec<Finding>> {
+        let indexes = self
+            .rows_of::<(String, String, Option<HashMap<String, String>>)>(
+                "SELECT index_name, kind, options FROM system_schema.indexes \
+                 WHERE keyspace_name = ? AND table_name = ?",
+                (&self.keyspace, name),
+            )
+            .await?;
+        let mut views = self
+            .rows_of::<(String, String)>(
+                "SELECT view_name, base_table_name FROM system_schema.views WHERE keyspace_name = ?",
+                (&self.keyspace,),
+            )
+            .await?;
+        // ScyllaDB keeps a secondary index as a view of its own.
+        views.retain(|(view, base)| {
+            base == name
+                && !indexes
+                    .iter()
+                    .any(|(index, _, _)| *view == format!("{index}_index"))
+        });
+        let triggers = self
+            .rows_of::<(String,)>(
+                "SELECT trigger_name FROM system_schema.triggers \
+                 WHERE keyspace_name = ? AND table_name = ?",
+                (&self.keyspace, name),
+            )
+            .await?;
+        let mut findings: Vec<Finding> = indexes
+            .into_iter()
+            .map(|(index, kind, options)| {
+                index_finding(&index, &kind, &options.unwrap_or_default())
+            })
+            .collect();
+        findings.extend(views.into_iter().map(|(view, _)| Finding {
+            code: "materialized-view",
+            weight: Weight::Ignorable("views"),
+            message: format!("the materialized view `{view}` is made from this table; it isn't moved"),
+            advice: "see what reads it; a global secondary index of the new table, or a table of its own, may take its place".into(),
+        }));
+        findings.extend(triggers.into_iter().map(|(trigger,)| Finding {
+            code: "trigger",
+            weight: Weight::Ignorable("triggers"),
+            message: format!("the trigger `{trigger}` runs on writes to this table; nothing does in the new store"),
+            advice: "move what it does into the application, or to a stream of the new table".into(),
+        }));
+        Ok(findings)
+    }
+}
+
+fn index_finding(index: &str, kind: &str, options: &HashMap<String, String>) -> Finding {
+    let class = options.get("class_name").map_or("", String::as_str);
+    let target = options.get("target").map_or("?", String::as_str);
+    let (code, what) =
+        if class.to_ascii_lowercase().contains("storageattachedindex") || class == "sai" {
+            ("sai-index", "SAI index")
+        } else if kind.eq_ignore_ascii_case("custom") {
+            ("custom-index", "custom index")
+        } else {
+            ("secondary-index", "secondary index")
+        };
+    Finding {
+        code,
+        weight: Weight::Ignorable("indexes"),
+        message: format!("the {what} `{index}` on `{target}` isn't moved"),
+        advice: "queries by that column need a global secondary index of the new table, which you create".into(),
+    }
+}
+
+fn storage_findings(flags: &BTreeSet<String>) -> Vec<Finding> {
+    let (code, what) = if flags.contains("super") {
+        ("super-table", "a Thrift super column family")
+    } else if flags.contains("dense") {
+        (
+            "dense-table",
+            "a dense table, made by Thrift or WITH COMPACT STORAGE",
+        )
+    } else if !flags.contains("compound") {
+        (
+            "compact-table",
+            "a table made by Thrift or WITH COMPACT STORAGE",
+        )
+    } else {
+        return Vec::new();
+    };
+    vec![Finding {
+        code,
+        weight: Weight::Refused,
+        message: format!("it is {what}, whose hidden columns CQL doesn't show"),
+        advice: "ALTER TABLE … DROP COMPACT STORAGE turns it into an ordinary one (after upgrading all SSTables); \
+                 or copy its rows into a new table"
+            .into(),
+    }]
+}
+
+fn column_findings(table: &Table, element_ttls: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let named = |test: &dyn Fn(&Column) -> bool| {
+        let names: Vec<&str> = table
+            .columns
+            .iter()
+            .filter(|column| test(column))
+            .map(|column| column.name.as_str())
+            .collect();
+        names.join(", ")
+    };
+    let note = |code, message: String, advice: &str| Finding {
+        code,
+        weight: Weight::Note,
+        message,
+        advice: advice.into(),
+    };
+    if table.is_counter() {
+        findings.push(note(
+            "counter-table",
+            "it is a counter table: totals are folded, not copied".into(),
+            "move counter tables first",
+        ));
+    }
+    let custom = named(&|column| is_custom(&column.ty));
+    if !custom.is_empty() {
+        findings.push(note(
+            "custom-type",
+            format!("custom types are moved as the bytes they are: {custom}"),
+            "the application must know how to read those bytes",
+        ));
+    }
+    let untold = named(&|column| column.is_multicell());
+    if !element_ttls && !untold.is_empty() {
+        findings.push(note(
+            "collection-ttl",
+            format!("this server doesn't tell when elements of collections expire (Cassandra 5.0 does): {untold}"),
+            "elements with a TTL are moved as ones that stay; shorten their lives in the new store if that matters",
+        ));
+    }
+    findings
+}
+
+fn is_custom(ty: &Type) -> bool {
+    match ty {
+        Type::Custom(_) => true,
+        Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) => is_custom(inner),
+        Type::Map(key, value) => is_custom(key) || is_custom(value),
+        Type::Tuple(fields) => fields.iter().any(is_custom),
+        Type::Udt(udt) => udt.fields.iter().any(|(_, ty)| is_custom(ty)),
+        Type::Ascii
+        | Type::Text
+        | Type::TinyInt
+        | Type::SmallInt
+        | Type::Int
+        | Type::BigInt
+        | Type::Counter
+        | Type::Varint
+        | Type::Decimal
+        | Type::Float
+        | Type::Double
+        | Type::Boolean
+        | Type::Blob
+        | Type::Uuid
+        | Type::TimeUuid
+        | Type::Timestamp
+        | Type::Date
+        | Type::Time
+        | Type::Inet
+        | Type::Duration => false,
+    }
+}
+
+fn column((name, kind, _, order, text): Described, udts: &[Arc<Udt>]) -> Result<Column> {
+    let unknown = |what: String| Error::new(Kind::Unsupported, what).at("column", name.clone());
+    let (ty, frozen) = Type::parse(&text, udts).map_err(&unknown)?;
+    let role = match (kind.as_str(), order.as_str()) {
+        ("partition_key", _) => Role::Partition,
+        ("clustering", "desc") => Role::Clustering(Order::Desc),
+        ("clustering", _) => Role::Clustering(Order::Asc),
+        ("static", _) => Role::Static,
+        ("regular", _) => Role::Regular,
+        (other, _) => return Err(unknown(format!("`{other}` is no known kind of column"))),
+    };
+    Ok(Column {
+        name,
+        ty,
+        frozen,
+        role,
+    })
+}
+
+/// Types with their fields' texts, brought into an order where each stands before its users.
+fn in_order_of_use(mut waiting: Vec<(String, Vec<(String, String)>)>) -> Result<Vec<Arc<Udt>>> {
+    let mut ready: Vec<Arc<Udt>> = Vec::new();
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let mut wrong = String::new();
+        waiting.retain(|(name, texts)| {
+            let fields: Result<Vec<_>, String> = texts
+                .iter()
+                .map(|(field, text)| Ok((field.clone(), Type::parse(text, &ready)?.0)))
+                .collect();
+            match fields {
+                Ok(fields) => {
+                    ready.push(Arc::new(Udt {
+                        name: name.clone(),
+                        fields,
+                    }));
+                    false
+                }
+                Err(error) => {
+                    wrong = error;
+                    true
+                }
+            }
+        });
+        if waiting.len() == before {
+            return Err(Error::new(Kind::Unsupported, wrong)
+                .at("type", waiting.first().map_or("", |(name, _)| name)));
+        }
+    }
+    Ok(ready)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn flags(words: &[&str]) -> BTreeSet<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn storage_from_before_cql_is_refused_by_name() {
+        assert!(storage_findings(&flags(&["compound"])).is_empty());
+        assert!(storage_findings(&flags(&["compound", "counter"])).is_empty());
+        for (words, code) in [
+            (&[][..], "compact-table"),
+            (&["dense"][..], "dense-table"),
+            (&["compound", "dense"][..], "dense-table"),
+            (&["dense", "super"][..], "super-table"),
+        ] {
+            let found = storage_findings(&flags(words));
+            assert_eq!((found[0].code, found[0].weight), (code, Weight::Refused));
+        }
+    }
+
+    #[test]
+    fn user_defined_types_come_before_their_users() {
+        let text = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let given = vec![
+            ("a".to_owned(), vec![text("x", "frozen<list<frozen<b>>>")]),
+            ("b".to_owned(), vec![text("y", "frozen<c>")]),
+            ("c".to_owned(), vec![text("z", "int")]),
+        ];
+        let sorted = in_order_of_use(given).unwrap();
+        let names: Vec<&str> = sorted.iter().map(|udt| udt.name.as_str()).collect();
+        assert_eq!(names, ["c", "b", "a"]);
+        let error =
+            in_order_of_use(vec![("a".to_owned(), vec![text("x", "nowhere")])]).unwrap_err();
+        assert!(error.to_string().contains("nowhere"), "{error}");
+    }
+}

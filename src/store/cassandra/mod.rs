@@ -1,0 +1,233 @@
+//! Apache Cassandra (3.0 and later) and ScyllaDB, by the native protocol.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `config`, `connect`, `tls` | how to reach a cluster, and what is checked before it is used |
+//! | `inspect`, `estimate` | a table as the server describes it, and what its owner should know |
+//! | `statement`, `decode` | CQL texts, prepared once; rows between the wire and [`crate::model`] |
+//! | `scan`, `resume` | pages of a range, and going on behind a row |
+//! | `slice`, `ordinal` | cutting a range in two |
+//! | `write` | puts, purges and new tables |
+//! | `failure` | what the driver's errors mean |
+//!
+//! The driver never retries here, never sends a request twice to be quicker, and only `SELECT`s are
+//! marked idempotent.
+
+mod config;
+mod connect;
+mod decode;
+mod estimate;
+mod failure;
+mod inspect;
+mod ordinal;
+mod resume;
+mod scan;
+mod slice;
+mod statement;
+mod tls;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
+use scylla::client::session::Session;
+use scylla::errors::PrepareError;
+use scylla::statement::prepared::PreparedStatement;
+
+pub use self::config::{Config, Consistency, Secret, Tls};
+use self::failure::Doing;
+use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Key, Row, Tokens};
+use crate::schema::Table;
+
+/// Reads and writes by key that are under way at once, for one call.
+const AT_ONCE: usize = 64;
+
+/// How long the question whether a server lives may take.
+const PULSE: Duration = Duration::from_secs(3);
+
+/// A keyspace of a cluster.
+pub struct Cassandra {
+    name: String,
+    keyspace: String,
+    session: Session,
+    /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
+    reads_element_ttls: bool,
+    partitioner: String,
+    /// By the CQL text, which says table and shape.
+    prepared: RwLock<HashMap<String, PreparedStatement>>,
+}
+
+impl std::fmt::Debug for Cassandra {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cassandra")
+            .field("name", &self.name)
+            .field("keyspace", &self.keyspace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cassandra {
+    /// The keyspace it reads and writes.
+    pub fn keyspace(&self) -> &str {
+        &self.keyspace
+    }
+
+    /// The prepared form of a statement, made once. `SELECT`s are marked idempotent, nothing else.
+    async fn prepare(&self, cql: &str, doing: Doing) -> Result<PreparedStatement> {
+        if let Some(statement) = self.known(cql) {
+            return Ok(statement);
+        }
+        let mut statement = match self.session.prepare(cql).await {
+            Ok(statement) => statement,
+            Err(error) => return Err(self.refused(error, doing).await),
+        };
+        statement.set_is_idempotent(cql.starts_with("SELECT "));
+        self.prepared
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(cql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn known(&self, cql: &str) -> Option<PreparedStatement> {
+        let prepared = self
+            .prepared
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        prepared.get(cql).cloned()
+    }
+
+    async fn refused(&self, error: PrepareError, doing: Doing) -> Error {
+        let error = failure::preparing(error, doing);
+        if error.kind() != Kind::Missing {
+            return error;
+        }
+        match self.tables().await {
+            Ok(tables) if tables.is_empty() => error.help("the keyspace has no tables"),
+            Ok(tables) => {
+                let shown: Vec<&str> = tables.iter().take(20).map(String::as_str).collect();
+                error.help(format!("the keyspace has {}", shown.join(", ")))
+            }
+            Err(_) => error,
+        }
+    }
+
+    /// The error with its place; a denied one also says which grant is missing.
+    fn placed(&self, error: Error, table: &Table, doing: Doing) -> Error {
+        let place = format!("{}.{}", self.keyspace, table.name);
+        let error = if error.kind() == Kind::Denied {
+            let permission = match doing {
+                Doing::Scan | Doing::Read => "SELECT",
+                Doing::Write => "MODIFY",
+            };
+            error.help(format!(
+                "GRANT {permission} ON TABLE {}.{} TO the role that logs in",
+                crate::schema::quoted(&self.keyspace),
+                crate::schema::quoted(&table.name)
+            ))
+        } else {
+            error
+        };
+        error.at("table", place).at("store", self.name.clone())
+    }
+
+    /// Whether a server answers at all: tells a costly range from a dead cluster.
+    async fn lives(&self) -> bool {
+        let asked = self
+            .session
+            .query_unpaged("SELECT release_version FROM system.local", ());
+        matches!(tokio::time::timeout(PULSE, asked).await, Ok(Ok(_)))
+    }
+}
+
+#[async_trait]
+impl Store for Cassandra {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            token_ranges: true,
+            guarded_put: true,
+            create: true,
+            marks: false,
+            put_rows: 1,
+        }
+    }
+
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
+        self.inspect_table(table).await
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.create_table(table).await
+    }
+
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        let reads: Vec<_> = keys.iter().map(|key| self.get_one(table, key)).collect();
+        futures::stream::iter(reads)
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+            .map_err(|error| self.placed(error, table, Doing::Read))
+    }
+
+    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+        self.put_rows(table, rows, guard).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        self.purge_keys(table, keys, guard).await
+    }
+
+    async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
+        Ok(Tokens::ALL
+            .split(count)
+            .into_iter()
+            .map(Range::Tokens)
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let error = match self.scan_page(table, range, after, limit).await {
+            Ok(page) => return Ok(page),
+            Err(error) => error,
+        };
+        // The driver's own clock ran out: a range the server chews on, or a server that is gone?
+        let error = match error.kind() {
+            Kind::Timeout if self.lives().await => Error::new(
+                Kind::RangeTooCostly,
+                format!(
+                    "{}, though the server answers other questions",
+                    error.message()
+                ),
+            )
+            .help("a smaller range may be readable")
+            .source_of(error),
+            Kind::Timeout => Error::new(
+                Kind::Unreachable,
+                format!("{}, and no server answers", error.message()),
+            )
+            .help("check that the nodes are up")
+            .source_of(error),
+            _ => error,
+        };
+        Err(self.placed(error, table, Doing::Scan))
+    }
+
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
+        slice::halve(table, range)
+    }
+}

@@ -1,0 +1,331 @@
+//! Pages of a range, by the server's own paging.
+//!
+//! A scan goes through stages: the whole of a token range is one statement, a slice is one, and
+//! going on behind a row of an earlier process takes a few (see [`super::resume`]). Where it is
+//! stands in [`Cursor::state`]; a range ends where the server gives no paging state, whatever the
+//! number of rows.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use scylla::response::{PagingState, PagingStateResponse};
+
+use super::Cassandra;
+use super::decode::Reading;
+use super::failure::{self, Doing};
+use super::resume::{Position, Stage};
+use super::slice;
+use super::statement::{Bound, Selection, equal, of, quoted_always, token};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Key, Row};
+use crate::schema::{Order, Role, Table};
+use crate::store::{Cursor, Page, Range, Slice};
+
+/// A statement of a scan, and what its rows become.
+struct Asked {
+    selection: Selection,
+    conditions: String,
+    values: Bound,
+    statics: bool,
+}
+
+/// What the server gave: a page's rows, and the paging state if there are more.
+struct Answered {
+    rows: Vec<Row>,
+    bytes: u64,
+    more: Option<Vec<u8>>,
+}
+
+impl Cassandra {
+    pub(super) async fn scan_page(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let mut key = after.map(|cursor| cursor.key.clone());
+        let mut position = match after {
+            None => Position::start(range)?,
+            Some(cursor) => match &cursor.state {
+                Some(state) => Position::from_bytes(state)?,
+                None => match self.behind(table, range, &cursor.key).await? {
+                    Some(position) => position,
+                    None => return Ok(Page::default()),
+                },
+            },
+        };
+        if position.starts_again() {
+            key = None;
+        }
+        let mut page = Page::default();
+        loop {
+            let asked = self.asked(table, range, &position.stage, key.as_ref())?;
+            let answered = self
+                .page(table, &asked, key.as_ref(), position.paging.take(), limit)
+                .await?;
+            page.bytes += answered.bytes;
+            page.rows = answered.rows;
+            if let Some(last) = page.rows.last() {
+                key = Some(last.key.clone());
+            }
+            let next = match answered.more {
+                Some(paging) => Some(Position {
+                    stage: position.stage,
+                    paging: Some(paging),
+                }),
+                None => position.stage.next(range).map(Position::at),
+            };
+            match (next, &key) {
+                (None, _) => return Ok(page),
+                // A cursor needs a row; without one the next page is read at once.
+                (Some(next), Some(key)) if !page.rows.is_empty() => {
+                    page.next = Some(Cursor {
+                        key: key.clone(),
+                        state: Some(next.to_bytes()),
+                    });
+                    return Ok(page);
+                }
+                (Some(next), _) => position = next,
+            }
+        }
+    }
+
+    fn asked(
+        &self,
+        table: &Table,
+        range: &Range,
+        stage: &Stage,
+        key: Option<&Key>,
+    ) -> Result<Asked> {
+        let mut values = Bound::default();
+        let token = token(table);
+        let rows = || Selection::rows(table, self.reads_element_ttls);
+        match (stage, range) {
+            (Stage::Tokens { after }, Range::Tokens(tokens)) => {
+                values.push_token(*after);
+                values.push_token(tokens.up_to);
+                Ok(Asked {
+                    selection: rows(),
+                    conditions: format!("{token} > ? AND {token} <= ?"),
+                    values,
+                    statics: table.has_statics(),
+                })
+            }
+            (Stage::Again { token: one }, Range::Tokens(_)) => {
+                values.push_token(*one);
+                Ok(Asked {
+                    selection: rows(),
+                    conditions: format!("{token} = ?"),
+                    values,
+                    statics: table.has_statics(),
+                })
+            }
+            (Stage::Rest { depth, behind, .. }, Range::Tokens(_)) => {
+                let key = key.ok_or_else(|| foreign("a key"))?;
+                values.push_all(&key.partition, table.partition());
+                let mut conditions = equal(table.partition());
+                let columns = table.clustering();
+                if let Some(last) = depth.checked_sub(1) {
+                    let column = columns
+                        .get(last)
+                        .ok_or_else(|| foreign("as many columns"))?;
+                    for column in &columns[..last] {
+                        conditions.push_str(&format!(" AND {} = ?", quoted_always(&column.name)));
+                    }
+                    let is_behind = match column.role {
+                        Role::Clustering(Order::Desc) => "<",
+                        Role::Clustering(Order::Asc)
+                        | Role::Partition
+                        | Role::Static
+                        | Role::Regular => ">",
+                    };
+                    conditions.push_str(&format!(
+                        " AND {} {is_behind} ?",
+                        quoted_always(&column.name)
+                    ));
+                    values.push_bytes(behind.iter().take(*depth));
+                }
+                Ok(Asked {
+                    selection: rows(),
+                    conditions,
+                    values,
+                    statics: false,
+                })
+            }
+            (Stage::Slice, Range::Slice(slice)) => Ok(self.asked_slice(table, slice)),
+            (Stage::Tokens { .. } | Stage::Again { .. } | Stage::Rest { .. } | Stage::Slice, _) => {
+                Err(foreign("this range"))
+            }
+        }
+    }
+
+    fn asked_slice(&self, table: &Table, slice: &Slice) -> Asked {
+        let token = token(table);
+        let mut values = Bound::default();
+        values.push_token(slice.token);
+        values.push_token(slice.token);
+        let mut conditions = format!("{token} >= ? AND {token} <= ?");
+        if slice::is_statics(table, slice) {
+            conditions.push_str(" PER PARTITION LIMIT 1");
+            return Asked {
+                selection: Selection::statics(table, self.reads_element_ttls),
+                conditions,
+                values,
+                statics: true,
+            };
+        }
+        let columns = table.clustering();
+        values.push_all(&slice.prefix, columns);
+        for column in columns.iter().take(slice.prefix.len()) {
+            conditions.push_str(&format!(" AND {} = ?", quoted_always(&column.name)));
+        }
+        if let Some(column) = columns.get(slice.prefix.len()) {
+            for (bound, relation) in [(&slice.from, ">="), (&slice.until, "<")] {
+                if let Some(value) = bound {
+                    conditions.push_str(&format!(
+                        " AND {} {relation} ?",
+                        quoted_always(&column.name)
+                    ));
+                    values.push(value, column);
+                }
+            }
+        }
+        // The server reads the slices alone, but wants to be told that this is meant.
+        conditions.push_str(" ALLOW FILTERING");
+        Asked {
+            selection: Selection::rows(table, self.reads_element_ttls),
+            conditions,
+            values,
+            statics: false,
+        }
+    }
+
+    async fn page(
+        &self,
+        table: &Table,
+        asked: &Asked,
+        before: Option<&Key>,
+        paging: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Answered> {
+        let select = asked.selection.text(&self.keyspace, table);
+        let cql = format!("{select} WHERE {}", asked.conditions);
+        let mut statement = self.prepare(&cql, Doing::Scan).await?;
+        statement.set_page_size(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
+        let paging = paging.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
+        let now = seconds_now();
+        let (answer, more) = self
+            .session
+            .execute_single_page(&statement, &asked.values, paging)
+            .await
+            .map_err(|error| failure::executing(error, Doing::Scan))?;
+        let answer = answer.into_rows_result().map_err(|error| {
+            Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
+        })?;
+        let reading = Reading {
+            table,
+            selection: &asked.selection,
+            now,
+            statics: asked.statics,
+        };
+        let more = match more {
+            PagingStateResponse::HasMorePages { state } => {
+                state.as_bytes_slice().map(|bytes| bytes.to_vec())
+            }
+            PagingStateResponse::NoMorePages => None,
+        };
+        Ok(Answered {
+            rows: reading.rows(&answer, before)?,
+            bytes: answer.rows_bytes_size() as u64,
+            more,
+        })
+    }
+
+    /// The row of one key.
+    pub(super) async fn get_one(&self, table: &Table, key: &Key) -> Result<Option<Row>> {
+        let mut values = Bound::default();
+        values.push_key(table, key);
+        let (selection, conditions) = if key.is_static() {
+            let selection = Selection::statics(table, self.reads_element_ttls);
+            (selection, format!("{} LIMIT 1", equal(table.partition())))
+        } else {
+            let columns = table.partition().iter().chain(table.clustering());
+            (
+                Selection::rows(table, self.reads_element_ttls),
+                equal(columns),
+            )
+        };
+        let cql = format!(
+            "{} WHERE {conditions}",
+            selection.text(&self.keyspace, table)
+        );
+        let statement = self.prepare(&cql, Doing::Read).await?;
+        let now = seconds_now();
+        let answer = self
+            .session
+            .execute_unpaged(&statement, &values)
+            .await
+            .map_err(|error| failure::executing(error, Doing::Read))?
+            .into_rows_result()
+            .map_err(|error| {
+                Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
+            })?;
+        let reading = Reading {
+            table,
+            selection: &selection,
+            now,
+            statics: key.is_static(),
+        };
+        Ok(reading.rows(&answer, None)?.pop())
+    }
+
+    /// Partition keys at one token: two, if more than one.
+    pub(super) async fn partitions_at(&self, table: &Table, at: i64) -> Result<Vec<Key>> {
+        let selection = Selection {
+            statics_only: true,
+            cells: Vec::new(),
+            ttls: Vec::new(),
+        };
+        let names: Vec<String> = table
+            .partition()
+            .iter()
+            .map(|column| quoted_always(&column.name))
+            .collect();
+        let cql = format!(
+            "SELECT DISTINCT {} FROM {} WHERE {} = ? LIMIT 2",
+            names.join(", "),
+            of(&self.keyspace, table),
+            token(table)
+        );
+        let mut values = Bound::default();
+        values.push_token(at);
+        let statement = self.prepare(&cql, Doing::Scan).await?;
+        let answer = self
+            .session
+            .execute_unpaged(&statement, &values)
+            .await
+            .map_err(|error| failure::executing(error, Doing::Scan))?
+            .into_rows_result()
+            .map_err(|error| {
+                Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
+            })?;
+        Reading {
+            table,
+            selection: &selection,
+            now: 0,
+            statics: false,
+        }
+        .partitions(&answer)
+    }
+}
+
+fn foreign(what: &str) -> Error {
+    Error::new(Kind::Mismatch, format!("the cursor isn't one of {what}"))
+        .help("go on with the cursor of this very range, or without its state")
+}
+
+fn seconds_now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |passed| passed.as_secs() as i64)
+}

@@ -1,0 +1,187 @@
+//! CQL texts, and values bound as the bytes they are.
+
+use scylla::errors::SerializationError;
+use scylla::serialize::row::{RowSerializationContext, SerializeRow};
+use scylla::serialize::writers::RowWriter;
+
+use crate::cql;
+use crate::model::{Key, Value};
+use crate::schema::{Column, Role, Table, quoted};
+
+/// Values of a statement's markers in order, as CQL bytes; `None` is null. Bound without the
+/// driver's types, so that any bytes the server once gave can be given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bound(Vec<Option<Vec<u8>>>);
+
+impl Bound {
+    pub fn push(&mut self, value: &Value, column: &Column) {
+        self.0.push(Some(cql::to_bytes(value, &column.ty)));
+    }
+
+    pub fn push_cell(&mut self, value: Option<&Value>, column: &Column) {
+        self.0
+            .push(value.map(|value| cql::to_bytes(value, &column.ty)));
+    }
+
+    pub fn push_token(&mut self, token: i64) {
+        self.0.push(Some(token.to_be_bytes().to_vec()));
+    }
+
+    pub fn push_all<'a>(
+        &mut self,
+        values: impl IntoIterator<Item = &'a Value>,
+        columns: &[Column],
+    ) {
+        for (value, column) in values.into_iter().zip(columns) {
+            self.push(value, column);
+        }
+    }
+
+    pub fn push_bytes<'a>(&mut self, values: impl IntoIterator<Item = &'a Vec<u8>>) {
+        self.0.extend(values.into_iter().cloned().map(Some));
+    }
+
+    /// The values of a key: those of the partition, then those of the clustering columns.
+    pub fn push_key(&mut self, table: &Table, key: &Key) {
+        self.push_all(&key.partition, table.partition());
+        self.push_all(key.clustering.iter().flatten(), table.clustering());
+    }
+}
+
+impl SerializeRow for Bound {
+    fn serialize(
+        &self,
+        _: &RowSerializationContext<'_>,
+        writer: &mut RowWriter,
+    ) -> Result<(), SerializationError> {
+        for value in &self.0 {
+            let cell = writer.make_cell_writer();
+            match value {
+                Some(bytes) => {
+                    cell.set_value(bytes).map_err(SerializationError::new)?;
+                }
+                None => {
+                    cell.set_null();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Which columns a `SELECT` brings, and where each is in its answer: the partition key, the
+/// clustering columns (unless only statics are wanted), the cells, then the TTLs of cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Whether it brings static columns and the partition key alone.
+    pub statics_only: bool,
+    /// The place of each brought cell among [`Table::cells`].
+    pub cells: Vec<usize>,
+    /// Those of `cells` whose TTL is brought too.
+    pub ttls: Vec<usize>,
+}
+
+impl Selection {
+    /// Everything, with the TTLs this server can tell.
+    pub fn rows(table: &Table, element_ttls: bool) -> Self {
+        Selection::of(table, element_ttls, false)
+    }
+
+    /// Partition keys and static columns.
+    pub fn statics(table: &Table, element_ttls: bool) -> Self {
+        Selection::of(table, element_ttls, true)
+    }
+
+    fn of(table: &Table, element_ttls: bool, statics_only: bool) -> Self {
+        let cells: Vec<usize> = table
+            .cells()
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| !statics_only || column.role == Role::Static)
+            .map(|(at, _)| at)
+            .collect();
+        // A counter has no TTL; collections that aren't frozen have one for each element.
+        let ttls = cells
+            .iter()
+            .copied()
+            .filter(|&at| {
+                let column = &table.cells()[at];
+                column.ty != crate::schema::Type::Counter
+                    && (element_ttls || !column.is_multicell())
+            })
+            .collect();
+        Selection {
+            statics_only,
+            cells,
+            ttls,
+        }
+    }
+
+    /// How many columns the answer has.
+    pub fn width(&self, table: &Table) -> usize {
+        let clustering = if self.statics_only {
+            0
+        } else {
+            table.clustering().len()
+        };
+        table.partition().len() + clustering + self.cells.len() + self.ttls.len()
+    }
+
+    /// `SELECT … FROM …`, up to where the conditions begin.
+    pub fn text(&self, keyspace: &str, table: &Table) -> String {
+        let cells = table.cells();
+        let keys = if self.statics_only {
+            table.partition().iter().chain(&[])
+        } else {
+            table.partition().iter().chain(table.clustering())
+        };
+        let columns: Vec<String> = keys
+            .chain(self.cells.iter().map(|&at| &cells[at]))
+            .map(|column| quoted_always(&column.name))
+            .chain(
+                self.ttls
+                    .iter()
+                    .map(|&at| format!("TTL({})", quoted_always(&cells[at].name))),
+            )
+            .collect();
+        format!("SELECT {} FROM {}", columns.join(", "), of(keyspace, table))
+    }
+}
+
+/// `"keyspace"."table"`.
+pub(super) fn of(keyspace: &str, table: &Table) -> String {
+    format!("{}.{}", quoted_always(keyspace), quoted_always(&table.name))
+}
+
+/// A name in quotes: a plain one may be a reserved word.
+pub(super) fn quoted_always(name: &str) -> String {
+    let quoted = quoted(name);
+    if quoted.starts_with('"') {
+        quoted
+    } else {
+        format!("\"{quoted}\"")
+    }
+}
+
+/// `token("a", "b")`.
+pub(super) fn token(table: &Table) -> String {
+    let names: Vec<String> = table
+        .partition()
+        .iter()
+        .map(|column| quoted_always(&column.name))
+        .collect();
+    format!("token({})", names.join(", "))
+}
+
+/// `"a" = ? AND "b" = ?`.
+pub(super) fn equal<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String {
+    let parts: Vec<String> = columns
+        .into_iter()
+        .map(|column| format!("{} = ?", quoted_always(&column.name)))
+        .collect();
+    parts.join(" AND ")
+}

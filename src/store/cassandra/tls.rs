@@ -1,0 +1,69 @@
+//! TLS to the nodes: rustls with the aws-lc provider, without touching the process's default.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::config::Tls;
+use crate::error::{Error, Kind, Result};
+
+/// The client's side of the encryption.
+///
+/// # Errors
+/// [`Kind::Config`], naming the file that can't be read or isn't what it should be.
+pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates("ca", &tls.ca)? {
+        roots.add(authority).map_err(|error| {
+            unusable("ca", &tls.ca, "holds a certificate that can't be used").source_of(error)
+        })?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::new(Kind::Config, "TLS can't be set up").source_of(error))?
+        .with_root_certificates(roots);
+    let config = match (&tls.cert, &tls.key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(cert), Some(key)) => {
+            let chain = certificates("cert", cert)?;
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+                unusable("key", key, "can't be read as a PEM key").source_of(error)
+            })?;
+            builder
+                .with_client_auth_cert(chain, private)
+                .map_err(|error| {
+                    unusable("cert", cert, "doesn't go with the key").source_of(error)
+                })?
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(Error::new(
+                Kind::Config,
+                "a client certificate needs its key, and a key its certificate",
+            )
+            .help("give both `cert` and `key`, or neither"));
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let read = CertificateDer::pem_file_iter(path)
+        .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+        .map_err(|error| {
+            unusable(what, path, "can't be read as PEM certificates").source_of(error)
+        })?;
+    if read.is_empty() {
+        return Err(unusable(what, path, "holds no PEM certificate"));
+    }
+    Ok(read)
+}
+
+fn unusable(what: &'static str, path: &Path, why: &str) -> Error {
+    Error::new(Kind::Config, format!("the TLS file {why}"))
+        .at(what, path.display().to_string())
+        .help("check the path, its permissions, and that the file is PEM")
+}

@@ -1,0 +1,400 @@
+//! Puts, purges and new tables: what the conformance suite and people's preparations need.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use super::failure::{self, Doing};
+use super::statement::{Bound, equal, of, quoted_always};
+use super::{AT_ONCE, Cassandra};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Key, Row};
+use crate::schema::{Column, Order, Role, Table, Type, Udt};
+use crate::store::{Guard, Put, Puts};
+
+impl Cassandra {
+    pub(super) async fn put_rows(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+        let weights: Vec<usize> = rows.iter().map(Row::weight).collect();
+        let writes: Vec<_> = rows
+            .iter()
+            .map(|row| self.put_one(table, row, guard))
+            .collect();
+        let results: Vec<Result<Put>> = futures::stream::iter(writes)
+            .buffered(AT_ONCE)
+            .map(|result| result.map_err(|error| self.placed(error, table, Doing::Write)))
+            .collect()
+            .await;
+        let bytes = results
+            .iter()
+            .zip(weights)
+            .filter(|(result, _)| matches!(result, Ok(Put::Written)))
+            .map(|(_, weight)| weight as u64)
+            .sum();
+        Puts {
+            rows: results,
+            units: 0.0,
+            bytes,
+        }
+    }
+
+    pub(super) async fn purge_keys(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        let deletes: Vec<_> = keys
+            .iter()
+            .map(|key| self.purge_one(table, key, guard))
+            .collect();
+        let results = futures::stream::iter(deletes)
+            .buffered(AT_ONCE)
+            .map(|result| result.map_err(|error| self.placed(error, table, Doing::Write)))
+            .collect()
+            .await;
+        Puts {
+            rows: results,
+            ..Puts::default()
+        }
+    }
+
+    async fn put_one(&self, table: &Table, row: &Row, guard: &Guard) -> Result<Put> {
+        if row.mark.is_some() || row.expires.is_some() {
+            return Err(unsupported("marks and expiry of whole rows"));
+        }
+        if table.is_counter() {
+            return Err(unsupported("putting counters: they can only be added to"));
+        }
+        let condition = match guard {
+            Guard::Always => "",
+            Guard::Absent => " IF NOT EXISTS",
+            Guard::Equals(..) | Guard::Marked(_) => {
+                return Err(unsupported("this condition of a put"));
+            }
+        };
+        let role = role_of(&row.key);
+        let keys = key_columns(table, &row.key);
+        let cells = table
+            .cells()
+            .iter()
+            .zip(&row.cells)
+            .filter(|(column, _)| column.role == role);
+        let mut values = Bound::default();
+        values.push_key(table, &row.key);
+        let mut names: Vec<String> = keys
+            .iter()
+            .map(|column| quoted_always(&column.name))
+            .collect();
+        for (column, value) in cells {
+            names.push(quoted_always(&column.name));
+            values.push_cell(value.as_ref(), column);
+        }
+        let cql = format!(
+            "INSERT INTO {} ({}) VALUES ({}){condition}",
+            of(&self.keyspace, table),
+            names.join(", "),
+            vec!["?"; names.len()].join(", "),
+        );
+        self.write(&cql, &values, guard == &Guard::Absent).await
+    }
+
+    async fn purge_one(&self, table: &Table, key: &Key, guard: &Guard) -> Result<Put> {
+        match guard {
+            Guard::Always => {}
+            Guard::Absent | Guard::Equals(..) | Guard::Marked(_) => {
+                return Err(unsupported("this condition of a purge"));
+            }
+        }
+        let statics: Vec<String> = table
+            .cells()
+            .iter()
+            .filter(|column| key.is_static() && column.role == Role::Static)
+            .map(|column| quoted_always(&column.name))
+            .collect();
+        let cql = format!(
+            "DELETE {} FROM {} WHERE {}",
+            statics.join(", "),
+            of(&self.keyspace, table),
+            equal(key_columns(table, key)),
+        );
+        let mut values = Bound::default();
+        values.push_key(table, key);
+        self.write(&cql, &values, false).await
+    }
+
+    async fn write(&self, cql: &str, values: &Bound, is_conditional: bool) -> Result<Put> {
+        let statement = self.prepare(cql, Doing::Write).await?;
+        let answer = self
+            .session
+            .execute_unpaged(&statement, values)
+            .await
+            .map_err(|error| failure::executing(error, Doing::Write))?;
+        if !is_conditional {
+            return Ok(Put::Written);
+        }
+        let unreadable = |error: &dyn std::error::Error| {
+            Error::new(
+                Kind::Unsupported,
+                format!("the answer to a conditional write can't be read: {error}"),
+            )
+            .effect(crate::error::Effect::Unknown)
+        };
+        let answer = answer
+            .into_rows_result()
+            .map_err(|error| unreadable(&error))?;
+        let mut rows = answer
+            .rows::<scylla::deserialize::row::ColumnIterator<'_, '_>>()
+            .map_err(|error| unreadable(&error))?;
+        // The first column of the first row is `[applied]`; the row that is in the way follows.
+        let applied = match rows.next() {
+            Some(columns) => match columns.map_err(|error| unreadable(&error))?.next() {
+                Some(column) => column
+                    .map_err(|error| unreadable(&error))?
+                    .slice
+                    .is_some_and(|slice| slice.as_slice() == [1]),
+                None => false,
+            },
+            None => false,
+        };
+        Ok(if applied { Put::Written } else { Put::Refused })
+    }
+
+    pub(super) async fn create_table(&self, table: &Table) -> Result<()> {
+        let mut udts = Vec::new();
+        table
+            .columns
+            .iter()
+            .for_each(|column| collect_udts(&column.ty, &mut udts));
+        for udt in udts {
+            self.define(&create_type(&self.keyspace, &udt))
+                .await
+                .map_err(|error| self.placed(error, table, Doing::Write))?;
+        }
+        self.define(&create_table(&self.keyspace, table))
+            .await
+            .map_err(|error| self.placed(error, table, Doing::Write))?;
+        let there = self.inspect_table(&table.name).await?;
+        let Some(there) = there.and_then(|there| there.table) else {
+            return Err(Error::new(Kind::Missing, "the new table can't be seen yet")
+                .at("table", table.name.clone())
+                .help("check `nodetool describecluster` and try again"));
+        };
+        let (wanted, found) = (keys_of(table), keys_of(&there));
+        if wanted != found {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!("a table with other keys is there: {found}, not {wanted}"),
+            )
+            .at("table", table.name.clone())
+            .help("give the new table another name, or drop the old one"));
+        }
+        Ok(())
+    }
+
+    async fn define(&self, cql: &str) -> Result<()> {
+        self.session
+            .query_unpaged(cql, ())
+            .await
+            .map(|_| ())
+            .map_err(|error| failure::executing(error, Doing::Write).at("statement", cql))
+    }
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!("the Cassandra store doesn't do this: {what}"),
+    )
+}
+
+fn role_of(key: &Key) -> Role {
+    if key.is_static() {
+        Role::Static
+    } else {
+        Role::Regular
+    }
+}
+
+fn key_columns<'a>(table: &'a Table, key: &Key) -> Vec<&'a Column> {
+    let clustering = if key.is_static() {
+        &[]
+    } else {
+        table.clustering()
+    };
+    table.partition().iter().chain(clustering).collect()
+}
+
+fn keys_of(table: &Table) -> String {
+    let texts = |columns: &[Column]| -> String {
+        let texts: Vec<String> = columns
+            .iter()
+            .map(|column| {
+                let order = match column.role {
+                    Role::Clustering(Order::Desc) => " DESC",
+                    Role::Clustering(Order::Asc)
+                    | Role::Partition
+                    | Role::Static
+                    | Role::Regular => "",
+                };
+                format!("{} {}{order}", column.name, column.ty)
+            })
+            .collect();
+        texts.join(", ")
+    };
+    format!(
+        "(({}), {})",
+        texts(table.partition()),
+        texts(table.clustering())
+    )
+}
+
+/// The types a type is made of, each before its users.
+fn collect_udts(ty: &Type, found: &mut Vec<Arc<Udt>>) {
+    match ty {
+        Type::Udt(udt) => {
+            udt.fields
+                .iter()
+                .for_each(|(_, ty)| collect_udts(ty, found));
+            if !found.contains(udt) {
+                found.push(udt.clone());
+            }
+        }
+        Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) => collect_udts(inner, found),
+        Type::Map(key, value) => {
+            collect_udts(key, found);
+            collect_udts(value, found);
+        }
+        Type::Tuple(fields) => fields.iter().for_each(|ty| collect_udts(ty, found)),
+        Type::Ascii
+        | Type::Text
+        | Type::TinyInt
+        | Type::SmallInt
+        | Type::Int
+        | Type::BigInt
+        | Type::Counter
+        | Type::Varint
+        | Type::Decimal
+        | Type::Float
+        | Type::Double
+        | Type::Boolean
+        | Type::Blob
+        | Type::Uuid
+        | Type::TimeUuid
+        | Type::Timestamp
+        | Type::Date
+        | Type::Time
+        | Type::Inet
+        | Type::Duration
+        | Type::Custom(_) => {}
+    }
+}
+
+/// A type as a definition wants it; only collections, tuples and user-defined types can be frozen.
+fn type_text(ty: &Type, frozen: bool) -> String {
+    let freezes = matches!(
+        ty,
+        Type::List(_) | Type::Set(_) | Type::Map(..) | Type::Tuple(_) | Type::Udt(_)
+    );
+    if frozen && freezes {
+        format!("frozen<{ty}>")
+    } else {
+        ty.to_string()
+    }
+}
+
+fn create_type(keyspace: &str, udt: &Udt) -> String {
+    let fields: Vec<String> = udt
+        .fields
+        .iter()
+        .map(|(name, ty)| format!("{} {}", quoted_always(name), type_text(ty, true)))
+        .collect();
+    format!(
+        "CREATE TYPE IF NOT EXISTS {}.{} ({})",
+        quoted_always(keyspace),
+        quoted_always(&udt.name),
+        fields.join(", ")
+    )
+}
+
+fn create_table(keyspace: &str, table: &Table) -> String {
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| {
+            let is_static = if column.role == Role::Static {
+                " STATIC"
+            } else {
+                ""
+            };
+            format!(
+                "{} {}{is_static}",
+                quoted_always(&column.name),
+                type_text(&column.ty, column.frozen)
+            )
+        })
+        .collect();
+    let names = |columns: &[Column]| -> Vec<String> {
+        columns
+            .iter()
+            .map(|column| quoted_always(&column.name))
+            .collect()
+    };
+    let mut key = vec![format!("({})", names(table.partition()).join(", "))];
+    key.extend(names(table.clustering()));
+    let orders: Vec<String> = table
+        .clustering()
+        .iter()
+        .map(|column| {
+            let order = match column.role {
+                Role::Clustering(Order::Desc) => "DESC",
+                Role::Clustering(Order::Asc) | Role::Partition | Role::Static | Role::Regular => {
+                    "ASC"
+                }
+            };
+            format!("{} {order}", quoted_always(&column.name))
+        })
+        .collect();
+    let order = if orders.is_empty() {
+        String::new()
+    } else {
+        format!(" WITH CLUSTERING ORDER BY ({})", orders.join(", "))
+    };
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({})){order}",
+        of(keyspace, table),
+        columns.join(", "),
+        key.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_created_with_its_orders_and_types() {
+        let column = |name: &str, ty, frozen, role| Column {
+            name: name.into(),
+            ty,
+            frozen,
+            role,
+        };
+        let inner = Arc::new(Udt {
+            name: "Inner".into(),
+            fields: vec![("n".into(), Type::List(Box::new(Type::Int)))],
+        });
+        let table = Table::new(
+            "Order",
+            vec![
+                column("p", Type::Int, true, Role::Partition),
+                column("c", Type::TimeUuid, true, Role::Clustering(Order::Desc)),
+                column("s", Type::Text, false, Role::Static),
+                column("u", Type::Udt(inner.clone()), true, Role::Regular),
+            ],
+        );
+        assert_eq!(
+            create_table("ks", &table),
+            "CREATE TABLE IF NOT EXISTS \"ks\".\"Order\" (\"p\" int, \"c\" timeuuid, \"s\" text STATIC, \
+             \"u\" frozen<\"Inner\">, PRIMARY KEY ((\"p\"), \"c\")) WITH CLUSTERING ORDER BY (\"c\" DESC)"
+        );
+        assert_eq!(
+            create_type("ks", &inner),
+            "CREATE TYPE IF NOT EXISTS \"ks\".\"Inner\" (\"n\" frozen<list<int>>)"
+        );
+    }
+}
