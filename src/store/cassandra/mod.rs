@@ -37,7 +37,7 @@ use scylla::client::session::Session;
 use scylla::errors::PrepareError;
 use scylla::statement::prepared::PreparedStatement;
 
-pub use self::config::{Config, Consistency, Secret, Tls};
+pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
 use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
 use crate::error::{Error, Kind, Result};
@@ -95,10 +95,7 @@ impl Cassandra {
     }
 
     fn known(&self, cql: &str) -> Option<PreparedStatement> {
-        let prepared = self
-            .prepared
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let prepared = self.prepared.read().unwrap_or_else(PoisonError::into_inner);
         prepared.get(cql).cloned()
     }
 
