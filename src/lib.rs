@@ -5,18 +5,45 @@
 //! | [`model`], [`schema`], [`error`] | keys, values, rows; typed tables; what went wrong and whether it may have happened |
 //! | [`cql`] | the binary form of CQL values, and tokens |
 //! | [`mapping`] | values and keys as the new store holds them; rename, drop, mask |
-//! | [`plan`], [`secret`] | what moves from where to where; passwords that never show |
+//! | [`protocol`] | the rules of a migration, without I/O |
 //! | [`store`] | the `Store` trait and one module per store |
+//! | [`layer`] | wrappers around a store that are stores themselves |
+//! | [`control`] | the control record: what all processes of a migration agree on |
+//! | [`copier`], [`journal`] | copies rows, restartably |
+//! | [`migration`] | one table's way from an old store to a new one |
+//! | [`plan`], [`secret`] | what moves from where to where; passwords that never show |
 
 pub mod cql;
 pub mod error;
 pub mod mapping;
 pub mod model;
+pub mod protocol;
 pub mod schema;
 
+#[cfg(feature = "_store")]
+pub mod control;
+#[cfg(feature = "_store")]
+pub mod intervals;
+#[cfg(feature = "_store")]
+pub mod layer;
 #[cfg(feature = "_store")]
 pub mod plan;
 #[cfg(feature = "_store")]
 pub mod secret;
 #[cfg(feature = "_store")]
+pub mod show;
+#[cfg(feature = "_store")]
 pub mod store;
+
+#[cfg(feature = "copy")]
+pub mod copier;
+#[cfg(feature = "copy")]
+pub mod journal;
+#[cfg(feature = "copy")]
+pub mod migration;
+
+#[cfg(any(feature = "embedded", feature = "copy"))]
+mod disk;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::mapping::transform::{ColumnRule, ExpiryRule};
 use crate::schema::Layout;
 use crate::secret::Secret;
 
@@ -179,12 +180,12 @@ pub struct TablePlan {
     pub ignore: BTreeSet<Ignore>,
     /// What reserved attributes begin with, where the default `_` clashes with a column.
     pub reserved_prefix: Option<String>,
-    /// Names of key attributes that have to be made.
+    /// Names of key attributes.
     pub keys: KeyNames,
     /// What becomes of a row's time to live; without it a row that has one is a dead letter.
-    pub expiry: Option<Expiry>,
+    pub expiry: Option<ExpiryRule>,
     /// Columns that don't stay as they are, by their name in the old store.
-    pub columns: BTreeMap<String, ColumnPlan>,
+    pub columns: BTreeMap<String, ColumnRule>,
 }
 
 /// Something of the old table that isn't moved.
@@ -198,53 +199,14 @@ pub enum Ignore {
     Triggers,
 }
 
-/// Names of key attributes that have to be made, where the defaults (`pk`, `sk`) won't do.
+/// Names of key attributes. One that is given is made; where none is, one is made only if a column
+/// can't be the key itself, and called `pk` or `sk`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyNames {
     /// The partition key's.
     pub partition: Option<String>,
     /// The sort key's.
     pub sort: Option<String>,
-}
-
-/// What becomes of a row's time to live.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    /// The attribute that gets the row's end in epoch seconds.
-    pub attribute: String,
-    /// Which of the columns' ends is the row's.
-    pub from: ExpiryFrom,
-}
-
-/// How the ends of a row's columns become the one end of its item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ExpiryFrom {
-    /// The latest; none if a column has none.
-    Max,
-    /// The earliest.
-    Min,
-    /// A row whose columns don't end together is a dead letter.
-    Reject,
-}
-
-/// What becomes of a column. At least one of the three; a dropped one has no other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ColumnPlan {
-    /// Its name in the new store.
-    pub rename: Option<String>,
-    /// Left behind.
-    pub drop: bool,
-    /// Made unreadable.
-    pub mask: Option<Mask>,
-}
-
-/// How a value is made unreadable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mask {
-    /// A keyed digest: equal values stay equal.
-    Hmac,
-    /// A fixed value.
-    Redact,
 }
 
 impl Consistency {
@@ -289,14 +251,13 @@ impl TablePlan {
     pub fn layout(&self) -> Layout {
         let default = Layout::default();
         Layout {
-            partition_attribute: or(&self.keys.partition, default.partition_attribute),
-            sort_attribute: or(&self.keys.sort, default.sort_attribute),
-            reserved_prefix: or(&self.reserved_prefix, default.reserved_prefix),
+            partition_attribute: self.keys.partition.clone(),
+            sort_attribute: self.keys.sort.clone(),
+            reserved_prefix: match &self.reserved_prefix {
+                Some(prefix) => prefix.clone(),
+                None => default.reserved_prefix,
+            },
             expiry_attribute: self.expiry.as_ref().map(|expiry| expiry.attribute.clone()),
         }
     }
-}
-
-fn or(given: &Option<String>, default: String) -> String {
-    given.clone().unwrap_or(default)
 }

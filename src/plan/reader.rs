@@ -45,7 +45,11 @@ impl<'a> Source<'a> {
     /// Notes that the text isn't TOML.
     pub fn not_toml(&self, fault: &toml::de::Error) {
         let line = fault.span().map_or(1, |span| self.line(&span));
-        self.wrong(line, format!("this isn't TOML: {}", fault.message()), "");
+        self.wrong(
+            line,
+            format!("this isn't valid TOML: {}", fault.message()),
+            "",
+        );
     }
 
     /// What was read, unless something was wrong.
@@ -349,11 +353,8 @@ impl<'a> Section<'a> {
     }
 
     fn empty(&self, key: &str, line: usize) {
-        self.source.wrong(
-            line,
-            format!("`{key}` is empty"),
-            "give it a value, or leave it out",
-        );
+        self.source
+            .wrong(line, format!("`{key}` is empty"), "give it a value");
     }
 
     fn mistyped(&self, key: &str, expected: &str, found: &Spanned<DeValue<'_>>) {

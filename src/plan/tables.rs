@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check;
 use super::reader::{Section, Source, Text};
-use super::{ColumnPlan, Expiry, ExpiryFrom, Ignore, KeyNames, Mask, TablePlan};
+use super::{Ignore, KeyNames, TablePlan};
+use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 
 /// A table, with what later checks need to name places.
 pub(super) struct Read {
@@ -90,7 +91,7 @@ fn key_names(mut keys: Section<'_>, attributes: &mut Vec<Text>) -> KeyNames {
     }
 }
 
-fn expiry(mut expiry: Section<'_>, attributes: &mut Vec<Text>) -> Option<Expiry> {
+fn expiry(mut expiry: Section<'_>, attributes: &mut Vec<Text>) -> Option<ExpiryRule> {
     expiry.require("attribute", "write attribute = \"expires_at\"");
     let attribute = expiry.text("attribute");
     attributes.extend(attribute.clone());
@@ -104,7 +105,7 @@ fn expiry(mut expiry: Section<'_>, attributes: &mut Vec<Text>) -> Option<Expiry>
         ],
     );
     expiry.finish();
-    Some(Expiry {
+    Some(ExpiryRule {
         attribute: attribute?.value,
         from: from?,
     })
@@ -115,7 +116,7 @@ fn column(
     name: &str,
     has_mask_key: bool,
     attributes: &mut Vec<Text>,
-) -> ColumnPlan {
+) -> ColumnRule {
     let source = column.source;
     let rename = column.text("rename");
     attributes.extend(rename.clone());
@@ -145,7 +146,7 @@ fn column(
         );
     }
     column.finish();
-    ColumnPlan {
+    ColumnRule {
         rename: rename.map(|rename| rename.value),
         drop,
         mask,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens, Value};
 use crate::schema::Table;
 
@@ -19,6 +19,7 @@ pub mod dynamodb;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod memory;
+mod ordered;
 
 /// What a store can do. Nothing, by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,6 +203,18 @@ pub trait Store: Send + Sync + 'static {
     /// Really deletes these keys, each on the condition. No key may stand twice.
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts;
 
+    /// Reads the next page of one partition's rows, its static row first, in clustering order.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn query(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page>;
+
     /// Cuts a table into about `count` ranges that together are all of it, without overlap.
     ///
     /// # Errors
@@ -235,6 +248,43 @@ pub struct Old(pub Arc<dyn Store>);
 /// The store that is moved to.
 #[derive(Clone)]
 pub struct New(pub Arc<dyn Store>);
+
+/// Refuses a table that is there with other keys than the one that is wanted.
+fn same_keys(there: &Table, wanted: &Table) -> Result<()> {
+    let keys = |table: &Table| -> Vec<String> {
+        let key = table.partition().iter().chain(table.clustering());
+        key.map(|column| format!("{} {} {:?}", column.name, column.cql_type(), column.role))
+            .collect()
+    };
+    if keys(there) == keys(wanted) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Mismatch,
+        "a table of this name is there with other keys",
+    )
+    .at("table", wanted.name.as_str())
+    .at("there", keys(there).join(", "))
+    .at("wanted", keys(wanted).join(", "))
+    .help("choose another `to`, or drop that table if nobody needs it"))
+}
+
+/// The tokens of a range, for a store that reads nothing smaller than a partition by token.
+fn tokens_of(range: &Range) -> Result<Tokens> {
+    match range {
+        Range::Tokens(tokens) => Ok(*tokens),
+        Range::Slice(_) | Range::Segment { .. } => Err(Error::new(
+            Kind::Unsupported,
+            "this store is scanned by token ranges only",
+        )),
+    }
+}
+
+/// Two halves of a token range; `None` for anything smaller.
+fn halve_tokens(range: &Range) -> Option<Vec<Range>> {
+    let (low, high) = tokens_of(range).ok()?.halves()?;
+    Some(vec![Range::Tokens(low), Range::Tokens(high)])
+}
 
 /// The same error for each of `count` rows.
 pub fn failed_rows(count: usize, error: &Error) -> Puts {

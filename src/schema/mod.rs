@@ -3,6 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "_store")]
+mod stored;
+#[cfg(feature = "_store")]
+pub use stored::StoredTable;
+
 /// A CQL type. Types inside a collection, tuple or user-defined type are always frozen; whether a
 /// column itself is, stands in [`Column::frozen`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +110,7 @@ impl Column {
 
 /// How a table lies in the new store, where the columns alone don't say it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "_store", derive(serde::Serialize, serde::Deserialize))]
 pub struct Layout {
     /// The name of the partition key attribute, which is then made of the key columns' text. `None`
     /// makes one (`pk`) only where a single column's own attribute can't be the key.

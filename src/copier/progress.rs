@@ -1,0 +1,133 @@
+//! What a running copy counts, for whoever shows it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::control::Counts;
+use crate::store::{Put, Puts};
+
+/// The counts of a copy while it runs.
+pub struct Live {
+    begun: Instant,
+    read: AtomicU64,
+    written: AtomicU64,
+    present: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+    milliunits: AtomicU64,
+    /// Share of the table that is done, in millionths.
+    share: AtomicU64,
+    beat: AtomicU64,
+    old: std::sync::Arc<crate::layer::retry::Seen>,
+    new: std::sync::Arc<crate::layer::retry::Seen>,
+}
+
+/// One look at a running copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// What it has counted in this run.
+    pub counts: Counts,
+    /// Share of the table (or of this shard) that is done, 0 to 1.
+    pub share: f64,
+    /// Whether the old store is being waited for.
+    pub old_away: bool,
+    /// Whether the new store is being waited for.
+    pub new_away: bool,
+}
+
+impl Live {
+    /// Counts from nothing. `old` and `new` are what the stores' retry layers have seen.
+    pub fn new(
+        old: std::sync::Arc<crate::layer::retry::Seen>,
+        new: std::sync::Arc<crate::layer::retry::Seen>,
+    ) -> Self {
+        Live {
+            begun: Instant::now(),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            present: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            milliunits: AtomicU64::new(0),
+            share: AtomicU64::new(0),
+            beat: AtomicU64::new(0),
+            old,
+            new,
+        }
+    }
+
+    /// How it stands now.
+    pub fn reading(&self) -> Reading {
+        Reading {
+            counts: self.counts(),
+            share: self.share.load(Ordering::Relaxed) as f64 / 1e6,
+            old_away: self.old.waiting.load(Ordering::Relaxed) > 0,
+            new_away: self.new.waiting.load(Ordering::Relaxed) > 0,
+        }
+    }
+
+    /// What this run has counted so far.
+    pub fn counts(&self) -> Counts {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            read: get(&self.read),
+            written: get(&self.written),
+            present: get(&self.present),
+            failed: get(&self.failed),
+            bytes: get(&self.bytes),
+            units: get(&self.milliunits) as f64 / 1e3,
+            throttles: get(&self.new.throttles),
+            seconds: super::seconds(self.begun),
+        }
+    }
+
+    pub(super) fn read(&self, rows: usize) {
+        self.read.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn put(&self, puts: &Puts) {
+        let count = |wanted| {
+            puts.rows
+                .iter()
+                .filter(|row| row.as_ref().is_ok_and(|put| *put == wanted))
+                .count() as u64
+        };
+        self.written
+            .fetch_add(count(Put::Written), Ordering::Relaxed);
+        self.present
+            .fetch_add(count(Put::Refused), Ordering::Relaxed);
+        self.bytes.fetch_add(puts.bytes, Ordering::Relaxed);
+        self.milliunits
+            .fetch_add((puts.units * 1e3) as u64, Ordering::Relaxed);
+    }
+
+    /// Counts dead letters, and says how many there are in this run by now.
+    pub(super) fn failed(&self, letters: usize) -> u64 {
+        self.failed.fetch_add(letters as u64, Ordering::Relaxed) + letters as u64
+    }
+
+    pub(super) fn set_share(&self, share: f64) {
+        self.share.store((share * 1e6) as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn beat(&self) -> u64 {
+        self.beat.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Counts) -> Counts {
+        Counts {
+            read: self.read + other.read,
+            written: self.written + other.written,
+            present: self.present + other.present,
+            failed: self.failed + other.failed,
+            bytes: self.bytes + other.bytes,
+            units: self.units + other.units,
+            throttles: self.throttles + other.throttles,
+            seconds: self.seconds + other.seconds,
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! A sled folder under the rules that make it dependable: what the embedded store and the journal
+//! stand on.
+//!
+//! - One folder, one owner: a lock file of our own, which says who holds it.
+//! - One thread does every write; what arrives together is flushed together, and nobody hears of a
+//!   write before it is on the disk. sled's own `flush` ends in `sync_file_range`, which isn't a
+//!   barrier, so the file is synced once more by us.
+//! - sled may panic on a damaged folder, and may hang: it is opened in a thread of its own, with a
+//!   time limit.
+//! - A write that failed poisons the folder: nothing is accepted after it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::error::{Effect, Error, Kind, Result};
+
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
+const CACHE_BYTES: u64 = 48 << 20;
+
+/// Why a folder couldn't be opened.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Another process holds it; this is what it left in the lock file.
+    Held(String),
+    /// It is there, but can't be read.
+    Damaged(String),
+    /// It can't be made or written at all.
+    Unusable(Error),
+}
+
+type Work = Box<dyn FnOnce(&sled::Db) -> Result<()> + Send>;
+
+enum Command {
+    /// A change, and who waits for it to be on the disk.
+    Change(Work, Option<oneshot::Sender<Result<()>>>),
+    Stop,
+}
+
+/// An open folder.
+pub(crate) struct Disk {
+    db: Option<sled::Db>,
+    commands: Sender<Command>,
+    owner: Option<JoinHandle<()>>,
+    // Held until drop; the kernel lets go of it when the process dies.
+    _lock: File,
+}
+
+impl Disk {
+    /// Opens a folder, making it if need be (mode 0700).
+    pub(crate) fn open(folder: &Path) -> Result<Disk, Refusal> {
+        make_folder(folder).map_err(Refusal::Unusable)?;
+        let lock = lock(folder)?;
+        let db = open_sled(folder)?;
+        let synced = folder.to_owned();
+        let (commands, inbox) = channel();
+        let owned = db.clone();
+        let owner = std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || own(&owned, &synced, &inbox))
+            .map_err(|error| Refusal::Unusable(io_error("start a thread", folder, error)))?;
+        Ok(Disk {
+            db: Some(db),
+            commands,
+            owner: Some(owner),
+            _lock: lock,
+        })
+    }
+
+    /// Runs reads on a thread where they may block.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&sled::Db) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some(db) = self.db.clone() else {
+            return Err(gone());
+        };
+        tokio::task::spawn_blocking(move || read(&db))
+            .await
+            .map_err(|_| gone())?
+    }
+
+    /// Makes a change, and answers when it is on the disk.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&sled::Db) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (tell, outcome) = oneshot::channel();
+        let (done, flushed) = oneshot::channel();
+        let work: Work = Box::new(move |db| {
+            let value = change(db)?;
+            // The receiver is gone only if nobody wants to know.
+            let _ = tell.send(value);
+            Ok(())
+        });
+        self.commands
+            .send(Command::Change(work, Some(done)))
+            .map_err(|_| gone())?;
+        flushed.await.map_err(|_| gone())??;
+        outcome.await.map_err(|_| gone())
+    }
+
+    /// Makes a change that nobody waits for. If it fails, the next [`Disk::write`] says so.
+    pub(crate) fn note(&self, change: impl FnOnce(&sled::Db) -> Result<()> + Send + 'static) {
+        // A stopped owner has told its reason to those who wait; a note is a hint.
+        let _ = self.commands.send(Command::Change(Box::new(change), None));
+    }
+
+    /// Everything in the default tree, in order. Blocks.
+    #[cfg(feature = "copy")]
+    pub(crate) fn content(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, sled::Error> {
+        let Some(db) = &self.db else {
+            return Ok(Vec::new());
+        };
+        db.iter()
+            .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
+            .collect()
+    }
+
+    /// Fills an empty folder, and answers when all of it is on the disk. Blocks.
+    #[cfg(feature = "copy")]
+    pub(crate) fn fill(&self, content: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let mut batch = sled::Batch::default();
+        content
+            .iter()
+            .for_each(|(key, value)| batch.insert(key.as_slice(), value.as_slice()));
+        let (done, flushed) = oneshot::channel();
+        let work: Work = Box::new(move |db| {
+            db.apply_batch(batch)
+                .map_err(|error| disk_error("write to", Path::new("journal"), error))
+        });
+        self.commands
+            .send(Command::Change(work, Some(done)))
+            .map_err(|_| gone())?;
+        flushed.blocking_recv().map_err(|_| gone())?
+    }
+
+    /// Bytes on the disk.
+    #[cfg(feature = "copy")]
+    pub(crate) fn size(&self) -> u64 {
+        self.db
+            .as_ref()
+            .and_then(|db| db.size_on_disk().ok())
+            .unwrap_or(0)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        drop(self.db.take());
+        if let Some(owner) = self.owner.take() {
+            let _ = owner.join();
+        }
+    }
+}
+
+/// The owner thread: takes what has come in, does it, flushes once, and tells everybody.
+fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
+    let mut poison: Option<Error> = None;
+    let mut running = true;
+    while running {
+        let Ok(first) = inbox.recv() else { return };
+        let mut waiting = Vec::new();
+        for command in std::iter::once(first).chain(inbox.try_iter()) {
+            let Command::Change(work, tell) = command else {
+                running = false;
+                break;
+            };
+            let outcome = match &poison {
+                Some(error) => Err(error.clone()),
+                None => caught(folder, || work(db)),
+            };
+            if let Some(tell) = tell {
+                waiting.push((tell, outcome));
+            } else if let Err(error) = outcome
+                && poison.is_none()
+            {
+                poison = Some(error);
+            }
+        }
+        let flushed = match &poison {
+            Some(error) => Err(error.clone()),
+            None => caught(folder, || barrier(db, folder)),
+        };
+        if let Err(error) = &flushed
+            && poison.is_none()
+        {
+            tracing::error!("{error}");
+            poison = Some(error.clone());
+        }
+        for (tell, outcome) in waiting {
+            let _ = tell.send(outcome.and_then(|()| flushed.clone()));
+        }
+    }
+}
+
+/// What is written is on the disk when this returns.
+fn barrier(db: &sled::Db, folder: &Path) -> Result<()> {
+    db.flush()
+        .map_err(|error| disk_error("write to", folder, error))?;
+    let synced = File::open(folder.join("db")).and_then(|file| file.sync_data());
+    synced.map_err(|error| io_error("sync", folder, error))
+}
+
+fn caught<T>(folder: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(
+            Error::new(Kind::Corrupt, "the folder's database failed inside")
+                .effect(Effect::Unknown)
+                .at("folder", folder.display().to_string()),
+        )
+    })
+}
+
+fn open_sled(folder: &Path) -> Result<sled::Db, Refusal> {
+    let (tell, outcome) = channel();
+    let path = folder.to_owned();
+    let spawned = std::thread::Builder::new()
+        .name("open".into())
+        .spawn(move || {
+            let opened = catch_unwind(|| {
+                sled::Config::new()
+                    .path(&path)
+                    .cache_capacity(CACHE_BYTES)
+                    .mode(sled::Mode::LowSpace)
+                    .flush_every_ms(None)
+                    .use_compression(false)
+                    .open()
+            });
+            // Nobody listens any more once the time is over.
+            let _ = tell.send(opened.map_err(|_| "it failed inside while opening".to_owned()));
+        });
+    spawned.map_err(|error| Refusal::Unusable(io_error("start a thread", folder, error)))?;
+    match outcome.recv_timeout(OPEN_WITHIN) {
+        Ok(Ok(Ok(db))) => {
+            let synced = File::open(folder).and_then(|file| file.sync_all());
+            synced.map_err(|error| Refusal::Unusable(io_error("sync", folder, error)))?;
+            Ok(db)
+        }
+        Ok(Ok(Err(sled::Error::Io(error)))) if is_outside(&error) => {
+            Err(Refusal::Unusable(io_error("open", folder, error)))
+        }
+        Ok(Ok(Err(error))) => Err(Refusal::Damaged(error.to_string())),
+        Ok(Err(why)) => Err(Refusal::Damaged(why)),
+        Err(_) => Err(Refusal::Damaged(format!(
+            "it didn't open within {OPEN_WITHIN:?}"
+        ))),
+    }
+}
+
+/// Whether an I/O error speaks of the machine rather than of the file's content.
+fn is_outside(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::PermissionDenied
+            | std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::ReadOnlyFilesystem
+            | std::io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o700)))
+        .map_err(|error| io_error("make", folder, error))
+}
+
+fn lock(folder: &Path) -> Result<File, Refusal> {
+    let unusable = |error| Refusal::Unusable(io_error("lock", folder, error));
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(folder.join("lock"))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            return Err(Refusal::Held(holder.trim().to_owned()));
+        }
+        Err(fs::TryLockError::Error(error)) => return Err(unusable(error)),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "process {}", std::process::id()));
+    written.map_err(unusable)?;
+    Ok(file)
+}
+
+/// Moves a folder that can't be used out of the way, and says where to. Nothing is deleted.
+#[cfg(feature = "copy")]
+pub(crate) fn set_aside(folder: &Path) -> Result<PathBuf> {
+    let name = folder
+        .file_name()
+        .map_or_else(Default::default, |name| name.to_string_lossy());
+    for number in 1..10_000 {
+        let aside = folder.with_file_name(format!("{name}.aside-{number}"));
+        if !aside.exists() {
+            let moved = fs::rename(folder, &aside);
+            return moved
+                .map(|()| aside)
+                .map_err(|error| io_error("set aside", folder, error));
+        }
+    }
+    Err(Error::new(
+        Kind::Config,
+        "thousands of folders have been set aside here; delete some",
+    )
+    .at("folder", folder.display().to_string()))
+}
+
+/// An error of the database under a folder.
+pub(crate) fn disk_error(what: &str, folder: &Path, error: sled::Error) -> Error {
+    match error {
+        sled::Error::Io(error) => io_error(what, folder, error),
+        sled::Error::Corruption { .. } => Error::new(
+            Kind::Corrupt,
+            format!("can't {what} the folder: it is damaged"),
+        )
+        .at("folder", folder.display().to_string())
+        .source_of(error),
+        sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_) => {
+            Error::new(Kind::Unknown, format!("can't {what} the folder: {error}"))
+                .effect(Effect::Unknown)
+                .at("folder", folder.display().to_string())
+        }
+    }
+}
+
+fn io_error(what: &str, folder: &Path, error: std::io::Error) -> Error {
+    let help = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "free some space and start again"
+        }
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            "this user has to be able to write there"
+        }
+        _ => "look at the disk, or name another folder",
+    };
+    Error::new(Kind::Config, format!("can't {what} the folder: {error}"))
+        .effect(Effect::Unknown)
+        .at("folder", folder.display().to_string())
+        .help(help)
+        .source_of(error)
+}
+
+fn gone() -> Error {
+    Error::new(Kind::Stopped, "the folder has been closed").effect(Effect::Unknown)
+}

@@ -1,0 +1,153 @@
+//! Sets of tokens, as intervals: which part of a table is done.
+
+use std::collections::BTreeMap;
+
+use crate::model::Tokens;
+
+/// A set of tokens. Neighbouring and overlapping stretches become one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intervals {
+    /// Exclusive start to inclusive end.
+    stretches: BTreeMap<i64, i64>,
+}
+
+impl Intervals {
+    /// Adds a stretch.
+    pub fn insert(&mut self, tokens: Tokens) {
+        if tokens.is_empty() {
+            return;
+        }
+        let Tokens {
+            mut after,
+            mut up_to,
+        } = tokens;
+        let touching: Vec<(i64, i64)> = self
+            .stretches
+            .range(..=up_to)
+            .rev()
+            .take_while(|(_, end)| **end >= after)
+            .map(|(start, end)| (*start, *end))
+            .collect();
+        for (start, end) in touching {
+            self.stretches.remove(&start);
+            after = after.min(start);
+            up_to = up_to.max(end);
+        }
+        self.stretches.insert(after, up_to);
+    }
+
+    /// Adds every stretch of another set.
+    pub fn extend(&mut self, other: &Intervals) {
+        other.iter().for_each(|tokens| self.insert(tokens));
+    }
+
+    /// The stretches, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Tokens> + '_ {
+        self.stretches.iter().map(|(after, up_to)| Tokens {
+            after: *after,
+            up_to: *up_to,
+        })
+    }
+
+    /// What a stretch has that this set hasn't.
+    pub fn missing_in(&self, within: Tokens) -> Vec<Tokens> {
+        let mut missing = Vec::new();
+        let mut after = within.after;
+        for done in self.iter().filter(|done| done.up_to > within.after) {
+            if done.after >= within.up_to {
+                break;
+            }
+            if done.after > after {
+                missing.push(Tokens {
+                    after,
+                    up_to: done.after,
+                });
+            }
+            after = after.max(done.up_to);
+        }
+        if after < within.up_to {
+            missing.push(Tokens {
+                after,
+                up_to: within.up_to,
+            });
+        }
+        missing
+    }
+
+    /// Whether it has the whole ring.
+    pub fn is_all(&self) -> bool {
+        self.missing_in(Tokens::ALL).is_empty()
+    }
+
+    /// Which part of a stretch it has, 0 to 1.
+    pub fn share_of(&self, within: Tokens) -> f64 {
+        let missing: u128 = self
+            .missing_in(within)
+            .iter()
+            .map(|tokens| u128::from(tokens.width()))
+            .sum();
+        1.0 - missing as f64 / u128::from(within.width()).max(1) as f64
+    }
+}
+
+impl FromIterator<Tokens> for Intervals {
+    fn from_iter<I: IntoIterator<Item = Tokens>>(tokens: I) -> Self {
+        let mut intervals = Intervals::default();
+        tokens
+            .into_iter()
+            .for_each(|tokens| intervals.insert(tokens));
+        intervals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn tokens(after: i64, up_to: i64) -> Tokens {
+        Tokens { after, up_to }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_set_of_its_tokens(stretches in prop::collection::vec((-20_i64..20, 0_i64..8), 0..12)) {
+            let mut plain = BTreeSet::new();
+            let mut set = Intervals::default();
+            for (after, width) in stretches {
+                set.insert(tokens(after, after + width));
+                plain.extend(after + 1..=after + width);
+            }
+            let listed: Vec<Tokens> = set.iter().collect();
+            prop_assert_eq!(
+                listed.iter().flat_map(|t| t.after + 1..=t.up_to).collect::<Vec<_>>(),
+                plain.iter().copied().collect::<Vec<_>>()
+            );
+            prop_assert!(listed.windows(2).all(|pair| pair[0].up_to < pair[1].after));
+            let missing: BTreeSet<i64> =
+                set.missing_in(tokens(-30, 30)).iter().flat_map(|t| t.after + 1..=t.up_to).collect();
+            prop_assert_eq!(missing, (-29..=30).filter(|t| !plain.contains(t)).collect::<BTreeSet<_>>());
+        }
+
+        #[test]
+        fn splits_are_the_whole_without_overlap(after: i64, up_to: i64, count in 1_usize..300) {
+            prop_assume!(after < up_to);
+            let whole = tokens(after, up_to);
+            let parts = whole.split(count);
+            prop_assert_eq!(parts[0].after, after);
+            prop_assert_eq!(parts[parts.len() - 1].up_to, up_to);
+            prop_assert!(parts.windows(2).all(|pair| pair[0].up_to == pair[1].after));
+            prop_assert!(parts.iter().all(|part| !part.is_empty()));
+        }
+    }
+
+    #[test]
+    fn the_whole_ring_is_all() {
+        let set: Intervals = Tokens::ALL.split(7).into_iter().rev().collect();
+        assert!(set.is_all());
+        assert_eq!(set.iter().count(), 1);
+        assert_eq!(Intervals::default().missing_in(Tokens::ALL), [Tokens::ALL]);
+        assert!((set.share_of(Tokens::ALL) - 1.0).abs() < 1e-9);
+    }
+}

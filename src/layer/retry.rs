@@ -1,0 +1,278 @@
+//! A store that waits when the store beneath it is unreachable, busy or asks for less.
+//!
+//! Only calls that may be sent twice go through it: reads, and writes whose guard makes a second
+//! one harmless. It tries again for as long as [`Patience`] says, with growing, jittered pauses.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::error::{Error, Kind, Result};
+use crate::model::{Key, Row, Value};
+use crate::schema::Table;
+use crate::store::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store};
+
+/// How long to wait for a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+    /// How long one call is tried before its error is passed on.
+    pub give_up: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            first: Duration::from_millis(50),
+            longest: Duration::from_secs(5),
+            give_up: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// What a [`Retry`] has seen, for whoever shows it.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Times the store asked for less.
+    pub throttles: AtomicU64,
+    /// Calls that are waiting right now for a store that can't be reached.
+    pub waiting: AtomicU64,
+}
+
+/// The wrapper.
+pub struct Retry {
+    inner: Arc<dyn Store>,
+    patience: Patience,
+    seen: Arc<Seen>,
+}
+
+impl Retry {
+    /// Wraps a store.
+    pub fn new(inner: Arc<dyn Store>, patience: Patience) -> Self {
+        Retry {
+            inner,
+            patience,
+            seen: Arc::default(),
+        }
+    }
+
+    /// What it has seen so far.
+    pub fn seen(&self) -> Arc<Seen> {
+        self.seen.clone()
+    }
+
+    async fn again<T, F>(&self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut pauses = Pauses::new(self.patience);
+        loop {
+            match call().await {
+                Err(error) if error.kind().passes() => {
+                    if error.kind() == Kind::Throttled {
+                        self.seen.throttles.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.pause(&mut pauses, error).await?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn pause(&self, pauses: &mut Pauses, error: Error) -> Result<()> {
+        let Some(pause) = pauses.next() else {
+            return Err(error);
+        };
+        let away = matches!(error.kind(), Kind::Unreachable | Kind::Timeout);
+        if away && pauses.tell() {
+            tracing::warn!(
+                "waiting for {}, {} s so far: {error}",
+                self.inner.name(),
+                pauses.begun.elapsed().as_secs()
+            );
+        }
+        let _waiting = away.then(|| Waiting::new(&self.seen.waiting));
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Counts a call as waiting, also if it is dropped while it sleeps.
+struct Waiting<'a>(&'a AtomicU64);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Decorrelated jitter: each pause is between the first and three times the last one.
+struct Pauses {
+    patience: Patience,
+    begun: Instant,
+    last: Duration,
+    told: Option<Instant>,
+}
+
+impl Pauses {
+    fn new(patience: Patience) -> Self {
+        Pauses {
+            patience,
+            begun: Instant::now(),
+            last: patience.first,
+            told: None,
+        }
+    }
+
+    /// The next pause; `None` once the patience is over.
+    fn next(&mut self) -> Option<Duration> {
+        if self.begun.elapsed() >= self.patience.give_up {
+            return None;
+        }
+        let share: f64 = rand::random();
+        let span = (self.last * 3).saturating_sub(self.patience.first);
+        self.last = (self.patience.first + span.mul_f64(share)).min(self.patience.longest);
+        Some(self.last)
+    }
+
+    /// Whether to say that it is waiting: at once, then every ten seconds.
+    fn tell(&mut self) -> bool {
+        let due = self
+            .told
+            .is_none_or(|told| told.elapsed() >= Duration::from_secs(10));
+        if due {
+            self.told = Some(Instant::now());
+        }
+        due
+    }
+}
+
+#[async_trait]
+impl Store for Retry {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
+        self.again(|| self.inner.inspect(table)).await
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.again(|| self.inner.create(table)).await
+    }
+
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        self.again(|| self.inner.get(table, keys)).await
+    }
+
+    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+        let send = |rows: Vec<Row>| self.inner.put(table, rows, guard);
+        self.again_each(rows, send).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        let send = |keys: Vec<Key>| self.inner.purge(table, keys, guard);
+        self.again_each(keys, send).await
+    }
+
+    async fn query(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.again(|| self.inner.query(table, partition, after, limit))
+            .await
+    }
+
+    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
+        self.again(|| self.inner.splits(table, count)).await
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.again(|| self.inner.scan(table, range, after, limit))
+            .await
+    }
+
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
+        self.inner.halve(table, range)
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+impl Retry {
+    /// Sends what failed again, and only that, until each one has an answer that stands.
+    async fn again_each<T, F>(&self, what: Vec<T>, send: impl Fn(Vec<T>) -> F) -> Puts
+    where
+        T: Clone,
+        F: Future<Output = Puts>,
+    {
+        let mut total = Puts::default();
+        let mut answers: Vec<Option<Result<Put>>> = what.iter().map(|_| None).collect();
+        let mut places: Vec<usize> = (0..what.len()).collect();
+        let mut pauses = Pauses::new(self.patience);
+        loop {
+            let batch = places.iter().map(|&place| what[place].clone()).collect();
+            let sent = send(batch).await;
+            total.units += sent.units;
+            total.bytes += sent.bytes;
+            let mut again = Vec::new();
+            let mut reason = None;
+            for (&place, answer) in places.iter().zip(sent.rows) {
+                if let Err(error) = &answer
+                    && error.kind().passes()
+                {
+                    if error.kind() == Kind::Throttled {
+                        self.seen.throttles.fetch_add(1, Ordering::Relaxed);
+                    }
+                    reason = Some(error.clone());
+                    again.push(place);
+                }
+                answers[place] = Some(answer);
+            }
+            let Some(error) = reason else { break };
+            if self.pause(&mut pauses, error).await.is_err() {
+                break;
+            }
+            places = again;
+        }
+        let unanswered = || {
+            Err(
+                Error::new(Kind::Unknown, "the store gave no answer for this row")
+                    .effect(crate::error::Effect::Unknown),
+            )
+        };
+        total.rows = answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(unanswered))
+            .collect();
+        total
+    }
+}

@@ -1,0 +1,213 @@
+//! Plans that hold.
+
+use super::*;
+use crate::mapping::transform::{ExpiryFrom, ExpiryRule, Mask};
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let plan = parsed(SMALL);
+    assert_eq!(plan.name, "bgt");
+    assert_eq!(plan.control_table, "migrate-control");
+    assert_eq!(plan.journal_dir, PathBuf::from("journal/bgt"));
+    assert_eq!(plan.file, PathBuf::from("cf.toml"));
+    assert!(plan.mask_key.is_none());
+
+    let old = cassandra(&plan);
+    assert_eq!(old.nodes, ["127.0.0.1:9042"]);
+    assert_eq!(old.consistency, Consistency::LocalQuorum);
+    assert!(old.login.is_none() && old.tls.is_none() && old.datacenter.is_none());
+    let new = dynamodb(&plan);
+    assert!(new.endpoint.is_none() && new.partiql.is_none() && new.ca.is_none());
+
+    let [table] = plan.tables.as_slice() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!((table.name.as_str(), table.to.as_str()), ("users", "users"));
+    assert_eq!(table.line, 9);
+    assert_eq!(table.layout(), crate::schema::Layout::default());
+}
+
+#[test]
+fn every_key_arrives() {
+    let text = std::fs::read_to_string(plans().join("cassandra-to-dynamodb.toml")).unwrap();
+    let plan = parsed(&text);
+    let old = cassandra(&plan);
+    assert_eq!(
+        old.nodes,
+        ["10.0.0.11:9042", "10.0.0.12:9042", "[2001:db8::13]:9042"]
+    );
+    assert_eq!(old.keyspace, "bgt");
+    assert_eq!(old.datacenter.as_deref(), Some("dc1"));
+    let login = old.login.as_ref().unwrap();
+    assert_eq!(login.username, "migrate");
+    // What a variable holds isn't looked at again.
+    assert_eq!(login.password.expose(), "hunter2 ${HOST}");
+    let tls = old.tls.as_ref().unwrap();
+    assert_eq!(tls.ca, Some("certs/ca.pem".into()));
+    let client = tls.client.as_ref().unwrap();
+    assert_eq!(client.cert, PathBuf::from("certs/client.pem"));
+    assert_eq!(client.key, PathBuf::from("certs/client.key"));
+    assert_eq!(dynamodb(&plan).region, "us-east-1");
+    assert_eq!(plan.journal_dir, PathBuf::from("journal/bgt"));
+    assert_eq!(plan.mask_key.as_ref().unwrap().expose(), "hunter2 ${HOST}");
+
+    let [users, messages] = plan.tables.as_slice() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(users.to, "bgt-users");
+    assert!(
+        ["indexes", "views", "triggers"]
+            .iter()
+            .all(|w| users.ignores(w))
+    );
+    assert!(!messages.ignores("indexes"));
+    assert_eq!(
+        users.expiry,
+        Some(ExpiryRule {
+            attribute: "expires_at".into(),
+            from: ExpiryFrom::Max
+        })
+    );
+    let mail = &users.columns["mail"];
+    assert_eq!(mail.rename.as_deref(), Some("contact"));
+    assert_eq!(mail.mask, Some(Mask::Hmac));
+    assert_eq!(users.columns["phone"].mask, Some(Mask::Redact));
+    assert!(users.columns["password_hash"].drop);
+    assert_eq!(users.columns.len(), 4);
+    let layout = messages.layout();
+    assert_eq!(layout.partition_attribute.as_deref(), Some("room_day"));
+    assert_eq!(layout.sort_attribute.as_deref(), Some("sent"));
+    assert_eq!(
+        users.layout().expiry_attribute.as_deref(),
+        Some("expires_at")
+    );
+}
+
+#[test]
+fn the_plans_that_come_along_hold() {
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(plans()).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Err(errors) = Plan::parse(&text, &path, &env) {
+            panic!("{errors}");
+        }
+        seen.push(path.file_name().unwrap().to_string_lossy().into_owned());
+    }
+    for name in ["cassandra-to-dynamodb.toml", "demo.toml", "local.toml"] {
+        assert!(seen.iter().any(|seen| seen == name), "{name}: {seen:?}");
+    }
+}
+
+#[test]
+fn tables_keep_their_order_and_lines() {
+    let plan = parsed(&format!(
+        "{SMALL}\n[[table]]\nname = \"b\"\nto = \"bgt-b\"\n# x\n[[table]]\nto = \"bgt-a\"\nname = \"a\"\n"
+    ));
+    let tables: Vec<_> = plan
+        .tables
+        .iter()
+        .map(|t| (t.name.as_str(), t.line))
+        .collect();
+    assert_eq!(tables, [("users", 9), ("b", 12), ("a", 16)]);
+}
+
+#[test]
+fn environment_variables_stand_anywhere_in_a_string() {
+    let text = with(
+        r#"nodes = ["127.0.0.1"]"#,
+        r#"nodes = ["${HOST}:${PORT}", "a-${HOST}", "[::1]", "[::1]:1"]
+consistency = "LOCAL_ONE"
+username = "a$$b$c"
+password = "p$${HOST}$${x""#,
+    );
+    let plan = parsed(&text);
+    let old = cassandra(&plan);
+    assert_eq!(
+        old.nodes,
+        [
+            "db.example:9999",
+            "a-db.example:9042",
+            "[::1]:9042",
+            "[::1]:1"
+        ]
+    );
+    assert_eq!(old.consistency, Consistency::LocalOne);
+    let login = old.login.as_ref().unwrap();
+    assert_eq!(login.username, "a$$b$c");
+    assert_eq!(login.password.expose(), "p${HOST}${x");
+}
+
+#[test]
+fn every_consistency_of_a_range_read_can_be_written() {
+    for (name, consistency) in Consistency::NAMES {
+        let text = with(
+            r#"keyspace = "bgt""#,
+            &format!("keyspace = \"bgt\"\nconsistency = \"{name}\""),
+        );
+        assert_eq!(cassandra(&parsed(&text)).consistency, *consistency);
+    }
+}
+
+#[test]
+fn a_server_of_ones_own_needs_no_region() {
+    let text = with(
+        r#"region = "us-east-1""#,
+        r#"endpoint = "http://dynamo.internal:8000"
+partiql = false
+control_table = "bgt-control"
+tls = { ca = "ca.pem" }"#,
+    );
+    let plan = parsed(&text);
+    let new = dynamodb(&plan);
+    assert_eq!(new.region, DEFAULT_LOCAL_REGION);
+    assert_eq!(new.endpoint.as_deref(), Some("http://dynamo.internal:8000"));
+    assert_eq!(new.partiql, Some(false));
+    assert_eq!(new.ca, Some("ca.pem".into()));
+    assert_eq!(plan.control_table, "bgt-control");
+}
+
+#[test]
+fn a_secret_in_a_file_loses_only_the_newline_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    for (contents, password) in [
+        ("s3cret\n", "s3cret"),
+        ("s3cret\r\n", "s3cret"),
+        (" s3 cret \n\n", " s3 cret \n"),
+        ("${HOST}", "${HOST}"),
+    ] {
+        std::fs::write(&file, contents).unwrap();
+        let text = with(
+            r#"keyspace = "bgt""#,
+            &format!(
+                "keyspace = \"bgt\"\nusername = \"app\"\npassword = 'file:{}'",
+                file.display()
+            ),
+        );
+        let plan = parsed(&text);
+        let login = cassandra(&plan).login.as_ref().unwrap();
+        assert_eq!(login.password.expose(), password);
+    }
+}
+
+#[test]
+fn secrets_dont_show() {
+    let text = format!("{SMALL}[mask]\nkey = \"quite-secret\"\n",).replace(
+        r#"keyspace = "bgt""#,
+        "keyspace = \"bgt\"\nusername = \"app\"\npassword = \"${PASSWORD}\"",
+    );
+    let plan = parsed(&text);
+    let debug = format!("{plan:?} {plan:#?}");
+    assert!(debug.contains("redacted"), "{debug}");
+    assert!(
+        !debug.contains("hunter2") && !debug.contains("quite-secret"),
+        "{debug}"
+    );
+    let secret = plan.mask_key.unwrap();
+    assert_eq!(format!("{secret} {secret:?}"), "redacted Secret(redacted)");
+}
+
+fn plans() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("plans")
+}

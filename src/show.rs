@@ -1,0 +1,132 @@
+//! Keys, values and ranges as people read them. Never parsed again.
+
+use crate::control::{StoredKey, hex};
+use crate::cql;
+use crate::model::{Key, Value};
+use crate::schema::{Column, Table};
+use crate::store::Range;
+
+/// Characters of one value; more are cut.
+const LONGEST: usize = 200;
+
+/// A key: `id=u1, at=2`.
+pub fn key(table: &Table, key: &Key) -> String {
+    let mut parts = columns(table.partition(), &key.partition);
+    match &key.clustering {
+        Some(clustering) => parts.extend(columns(table.clustering(), clustering)),
+        None => parts.push("static columns".into()),
+    }
+    parts.join(", ")
+}
+
+fn columns(columns: &[Column], values: &[Value]) -> Vec<String> {
+    columns
+        .iter()
+        .zip(values)
+        .map(|(c, v)| format!("{}={}", c.name, value(v)))
+        .collect()
+}
+
+/// A key as the control table keeps it.
+pub(crate) fn stored_key(table: &Table, key: &Key) -> StoredKey {
+    let bytes = |columns: &[Column], values: &[Value]| {
+        columns
+            .iter()
+            .zip(values)
+            .map(|(c, v)| hex(&cql::to_bytes(v, &c.ty)))
+            .collect()
+    };
+    StoredKey {
+        partition: bytes(table.partition(), &key.partition),
+        clustering: key
+            .clustering
+            .as_ref()
+            .map(|values| bytes(table.clustering(), values)),
+    }
+}
+
+/// A range.
+pub fn range(table: &Table, range: &Range) -> String {
+    match range {
+        Range::Tokens(tokens) => format!("all rows with tokens in {tokens}"),
+        Range::Segment { index, total } => format!("segment {index} of {total}"),
+        Range::Slice(slice) => {
+            let mut parts = columns(table.clustering(), &slice.prefix);
+            let next = table.clustering().get(slice.prefix.len());
+            let name = next.map_or("?", |column| column.name.as_str());
+            if let Some(from) = &slice.from {
+                parts.push(format!("{name} from {}", value(from)));
+            }
+            if let Some(until) = &slice.until {
+                parts.push(format!("{name} below {}", value(until)));
+            }
+            let token = slice.token;
+            if parts.is_empty() {
+                format!("all rows with token {token}")
+            } else {
+                format!("rows with token {token} and {}", parts.join(", "))
+            }
+        }
+    }
+}
+
+/// A value, cut if it is long.
+pub fn value(value: &Value) -> String {
+    let text = whole(value);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text,
+    }
+}
+
+fn whole(value: &Value) -> String {
+    let list = |values: &[Value]| values.iter().map(whole).collect::<Vec<_>>().join(", ");
+    let fields = |fields: &[Option<Value>]| {
+        let field = |field: &Option<Value>| field.as_ref().map_or_else(|| "null".into(), whole);
+        fields.iter().map(field).collect::<Vec<_>>().join(", ")
+    };
+    match value {
+        Value::Empty => "(empty)".into(),
+        Value::Text(text) => text.clone(),
+        Value::Blob(bytes) | Value::Raw(bytes) => format!("0x{}", hex(bytes)),
+        Value::Boolean(value) => value.to_string(),
+        Value::TinyInt(value) => value.to_string(),
+        Value::SmallInt(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::BigInt(value) => value.to_string(),
+        Value::Varint(bytes) => format!("0x{}", hex(bytes)),
+        Value::Decimal { unscaled, scale } => format!("0x{}E-{scale}", hex(unscaled)),
+        Value::Float(value) => format!("{value:?}"),
+        Value::Double(value) => format!("{value:?}"),
+        Value::Uuid(bytes) => {
+            let hex = hex(bytes);
+            let parts = [
+                &hex[..8],
+                &hex[8..12],
+                &hex[12..16],
+                &hex[16..20],
+                &hex[20..],
+            ];
+            parts.join("-")
+        }
+        Value::Timestamp(millis) => format!("{millis} ms"),
+        Value::Date(days) => format!("{} days", i64::from(*days) - (1 << 31)),
+        Value::Time(nanos) => format!("{nanos} ns"),
+        Value::Inet(address) => address.to_string(),
+        Value::Duration {
+            months,
+            days,
+            nanos,
+        } => format!("{months}mo{days}d{nanos}ns"),
+        Value::List(values) | Value::Vector(values) => format!("[{}]", list(values)),
+        Value::Set(values) => format!("{{{}}}", list(values)),
+        Value::Map(pairs) => {
+            let pair = |(k, v): &(Value, Value)| format!("{}: {}", whole(k), whole(v));
+            format!(
+                "{{{}}}",
+                pairs.iter().map(pair).collect::<Vec<_>>().join(", ")
+            )
+        }
+        Value::Tuple(values) | Value::Udt(values) => format!("({})", fields(values)),
+    }
+}
