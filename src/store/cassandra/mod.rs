@@ -39,9 +39,10 @@ use scylla::statement::prepared::PreparedStatement;
 
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
+use self::resume::Whole;
 use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Tokens};
+use crate::model::{Key, Row, Tokens, Value};
 use crate::schema::Table;
 
 /// Reads and writes by key that are under way at once, for one call.
@@ -183,6 +184,23 @@ impl Store for Cassandra {
         self.purge_keys(table, keys, guard).await
     }
 
+    async fn query(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let error = match self
+            .read(table, Whole::Partition(partition), after, limit)
+            .await
+        {
+            Ok(page) => return Ok(page),
+            Err(error) => error,
+        };
+        Err(self.placed(error, table, Doing::Read))
+    }
+
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
         Ok(Tokens::ALL
             .split(count)
@@ -198,7 +216,7 @@ impl Store for Cassandra {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        let error = match self.scan_page(table, range, after, limit).await {
+        let error = match self.read(table, Whole::Range(range), after, limit).await {
             Ok(page) => return Ok(page),
             Err(error) => error,
         };
