@@ -6,15 +6,32 @@ use std::time::Duration;
 use crate::secret::Secret;
 pub use crate::store::Consistency;
 
+/// Who to log in as.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The role.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
 /// Encryption of the connections. The files are PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// Certificates of the authorities that are trusted; `None` = those of the system.
+    /// Certificates of the authorities to trust; `None` trusts those the system does. A node's
+    /// certificate must name the node's IP address, since that is how the driver finds the others.
     pub ca: Option<PathBuf>,
-    /// The client's own certificate, where the servers ask for one (`require_client_auth`).
-    pub cert: Option<PathBuf>,
-    /// The key of that certificate.
-    pub key: Option<PathBuf>,
+    /// The client's own certificate, where the nodes ask for one (`require_client_auth`).
+    pub client: Option<ClientCertificate>,
+}
+
+/// A client's certificate and its private key.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// How to reach a keyspace of a cluster.
@@ -28,10 +45,8 @@ pub struct Config {
     pub consistency: Consistency,
     /// The only datacenter that is asked; needed where the cluster has more than one.
     pub datacenter: Option<String>,
-    /// The role to log in as.
-    pub username: Option<String>,
-    /// Its password.
-    pub password: Option<Secret>,
+    /// Who to log in as; `None` where the cluster asks nobody.
+    pub login: Option<Login>,
     /// Encryption; `None` is plain text.
     pub tls: Option<Tls>,
     /// How long opening a connection may take.
@@ -52,8 +67,7 @@ impl Config {
             keyspace: keyspace.into(),
             consistency: Consistency::LocalQuorum,
             datacenter: None,
-            username: None,
-            password: None,
+            login: None,
             tls: None,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(15),

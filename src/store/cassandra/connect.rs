@@ -103,15 +103,8 @@ async fn session(config: &Config) -> Result<Session> {
     if let Some(tls) = &config.tls {
         builder = builder.tls_context(Some(tls::client(tls)?));
     }
-    match (&config.username, &config.password) {
-        (Some(username), Some(password)) => builder = builder.user(username, password.expose()),
-        (None, None) => {}
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(
-                Error::new(Kind::Config, "a login needs both a name and a password")
-                    .help("give both `username` and `password`, or neither"),
-            );
-        }
+    if let Some(login) = &config.login {
+        builder = builder.user(&login.username, login.password.expose());
     }
     let within = config.connect_timeout + DESCRIBING;
     match tokio::time::timeout(within, builder.build()).await {

@@ -37,8 +37,9 @@ use scylla::client::session::Session;
 use scylla::errors::PrepareError;
 use scylla::statement::prepared::PreparedStatement;
 
-pub use self::config::{Config, Consistency, Tls};
+pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
+use self::resume::Whole;
 use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens, Value};
@@ -190,9 +191,14 @@ impl Store for Cassandra {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        self.query_page(table, partition, after, limit)
+        let error = match self
+            .read(table, Whole::Partition(partition), after, limit)
             .await
-            .map_err(|error| self.placed(error, table, Doing::Read))
+        {
+            Ok(page) => return Ok(page),
+            Err(error) => error,
+        };
+        Err(self.placed(error, table, Doing::Read))
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
@@ -210,7 +216,7 @@ impl Store for Cassandra {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        let error = match self.scan_page(table, range, after, limit).await {
+        let error = match self.read(table, Whole::Range(range), after, limit).await {
             Ok(page) => return Ok(page),
             Err(error) => error,
         };

@@ -1,41 +1,48 @@
 //! The order of clustering values as numbers, and what lies in the middle between two.
 
-use crate::model::{F32, F64, Value};
-use crate::schema::Type;
+use crate::mapping::keys::{decode_component, encode_component};
+use crate::model::Value;
+use crate::schema::{Order, Type};
 
 /// Characters there are, without the surrogates that are none.
 pub(super) const CHARS: u32 = 0x11_0000 - 0x800;
 
-const NAN32: u32 = 0x7fc0_0000;
-const NAN64: u64 = 0x7ff8_0000_0000_0000;
 const V1: u128 = 1 << 76;
 
 /// The least and the greatest number of a type; `None` if its values aren't numbered.
 pub(super) fn domain(ty: &Type) -> Option<(u128, u128)> {
-    let bits = |bits: u32| Some((0, u128::MAX >> (128 - bits)));
     match ty {
-        Type::Boolean => bits(1),
-        Type::TinyInt => bits(8),
-        Type::SmallInt => bits(16),
-        Type::Int | Type::Date => bits(32),
-        Type::BigInt | Type::Timestamp | Type::Time => bits(64),
-        Type::TimeUuid => bits(124),
-        Type::Uuid => bits(128),
-        // From minus infinity to infinity; then all NaNs, which sort as one.
-        Type::Float => Some((
-            float(f32::NEG_INFINITY.to_bits()),
-            float(f32::INFINITY.to_bits()) + 1,
-        )),
-        Type::Double => Some((
-            double(f64::NEG_INFINITY.to_bits()),
-            double(f64::INFINITY.to_bits()) + 1,
-        )),
+        Type::Boolean => Some((0, 1)),
+        Type::TimeUuid => Some((0, (1 << 124) - 1)),
+        Type::Uuid => Some((0, u128::MAX)),
+        // Then all NaNs, which sort as one.
+        Type::Float => {
+            let infinity = |sign: f32| of(ty, &Value::Float((f32::INFINITY * sign).into()));
+            Some((infinity(-1.0)?, infinity(1.0)? + 1))
+        }
+        Type::Double => {
+            let infinity = |sign: f64| of(ty, &Value::Double((f64::INFINITY * sign).into()));
+            Some((infinity(-1.0)?, infinity(1.0)? + 1))
+        }
+        _ => Some((0, u128::MAX >> (128 - 8 * size(ty)?))),
+    }
+}
+
+/// How many bytes the values of a type have in a sort key, if they all have the same.
+fn size(ty: &Type) -> Option<usize> {
+    match ty {
+        Type::Boolean | Type::TinyInt => Some(1),
+        Type::SmallInt => Some(2),
+        Type::Int | Type::Date | Type::Float => Some(4),
+        Type::BigInt | Type::Timestamp | Type::Time | Type::Double => Some(8),
         Type::Ascii
         | Type::Text
         | Type::Counter
         | Type::Varint
         | Type::Decimal
         | Type::Blob
+        | Type::Uuid
+        | Type::TimeUuid
         | Type::Inet
         | Type::Duration
         | Type::List(_)
@@ -50,101 +57,43 @@ pub(super) fn domain(ty: &Type) -> Option<(u128, u128)> {
 
 /// The number of a value; `None` if it isn't one of this type.
 pub(super) fn of(ty: &Type, value: &Value) -> Option<u128> {
-    Some(match (ty, value) {
-        (Type::Boolean, Value::Boolean(value)) => u128::from(*value),
-        (Type::TinyInt, Value::TinyInt(value)) => (i32::from(*value) + (1 << 7)) as u128,
-        (Type::SmallInt, Value::SmallInt(value)) => (i32::from(*value) + (1 << 15)) as u128,
-        (Type::Int, Value::Int(value)) => (i64::from(*value) + (1 << 31)) as u128,
-        (Type::BigInt, Value::BigInt(value)) | (Type::Timestamp, Value::Timestamp(value)) => {
-            u128::from(value.cast_unsigned() ^ (1 << 63))
-        }
-        // Dates and times are compared as unsigned bytes.
-        (Type::Date, Value::Date(value)) => u128::from(*value),
-        (Type::Time, Value::Time(value)) => u128::from(value.cast_unsigned()),
-        (Type::Float, Value::Float(value)) if value.get().is_nan() => {
-            float(f32::INFINITY.to_bits()) + 1
-        }
-        (Type::Float, Value::Float(value)) => float(value.bits()),
-        (Type::Double, Value::Double(value)) if value.get().is_nan() => {
-            double(f64::INFINITY.to_bits()) + 1
-        }
-        (Type::Double, Value::Double(value)) => double(value.bits()),
-        (Type::Uuid, Value::Uuid(bytes)) => uuid(*bytes),
-        (Type::TimeUuid, Value::Uuid(bytes)) => timeuuid(*bytes),
-        _ => return None,
-    })
+    match (ty, value) {
+        (Type::Uuid, Value::Uuid(bytes)) => return Some(uuid(*bytes)),
+        (Type::TimeUuid, Value::Uuid(bytes)) => return Some(timeuuid(*bytes)),
+        (Type::Float, Value::Float(value)) if value.get().is_nan() => return Some(domain(ty)?.1),
+        (Type::Double, Value::Double(value)) if value.get().is_nan() => return Some(domain(ty)?.1),
+        _ => {}
+    }
+    let mut component = Vec::new();
+    encode_component(ty, Order::Asc, value, &mut component).ok()?;
+    let (_, body) = component.split_first()?;
+    let number = |all, byte: &u8| all << 8 | u128::from(*byte);
+    (Some(body.len()) == size(ty)).then(|| body.iter().fold(0, number))
 }
 
 /// The value of a number.
 pub(super) fn value(ty: &Type, number: u128) -> Option<Value> {
-    let small = u64::try_from(number);
-    Some(match ty {
-        Type::Boolean => Value::Boolean(number == 1),
-        Type::TinyInt => Value::TinyInt((i32::try_from(number).ok()? - (1 << 7)).try_into().ok()?),
-        Type::SmallInt => {
-            Value::SmallInt((i32::try_from(number).ok()? - (1 << 15)).try_into().ok()?)
-        }
-        Type::Int => Value::Int((i64::try_from(number).ok()? - (1 << 31)).try_into().ok()?),
-        Type::BigInt => Value::BigInt((small.ok()? ^ (1 << 63)).cast_signed()),
-        Type::Timestamp => Value::Timestamp((small.ok()? ^ (1 << 63)).cast_signed()),
-        Type::Date => Value::Date(u32::try_from(number).ok()?),
-        Type::Time => Value::Time(small.ok()?.cast_signed()),
-        Type::Float if number > float(f32::INFINITY.to_bits()) => {
-            Value::Float(F32::from_bits(NAN32))
-        }
-        Type::Float => {
-            let bits = u32::try_from(number).ok()?;
-            Value::Float(F32::from_bits(if bits >> 31 == 1 {
-                bits ^ (1 << 31)
-            } else {
-                !bits
-            }))
-        }
-        Type::Double if number > double(f64::INFINITY.to_bits()) => {
-            Value::Double(F64::from_bits(NAN64))
-        }
-        Type::Double => {
-            let bits = small.ok()?;
-            Value::Double(F64::from_bits(if bits >> 63 == 1 {
-                bits ^ (1 << 63)
-            } else {
-                !bits
-            }))
-        }
-        Type::Uuid => Value::Uuid(uuid_back(number)),
-        Type::TimeUuid => Value::Uuid(timeuuid_back(number)),
-        Type::Ascii
-        | Type::Text
-        | Type::Counter
-        | Type::Varint
-        | Type::Decimal
-        | Type::Blob
-        | Type::Inet
-        | Type::Duration
-        | Type::List(_)
-        | Type::Set(_)
-        | Type::Map(..)
-        | Type::Tuple(_)
-        | Type::Udt(_)
-        | Type::Vector(..)
-        | Type::Custom(_) => return None,
-    })
+    let is_last = domain(ty)?.1 == number;
+    match ty {
+        Type::Uuid => return Some(Value::Uuid(uuid_back(number))),
+        Type::TimeUuid => return Some(Value::Uuid(timeuuid_back(number))),
+        Type::Float if is_last => return Some(Value::Float(f32::NAN.into())),
+        Type::Double if is_last => return Some(Value::Double(f64::NAN.into())),
+        _ => {}
+    }
+    let mut component = component_start(ty)?;
+    component.extend_from_slice(&number.to_be_bytes()[16 - size(ty)?..]);
+    let (value, rest) = decode_component(ty, Order::Asc, &component)?;
+    rest.is_empty().then_some(value)
 }
 
-fn float(bits: u32) -> u128 {
-    u128::from(if bits >> 31 == 1 {
-        !bits
-    } else {
-        bits | 1 << 31
-    })
-}
-
-fn double(bits: u64) -> u128 {
-    u128::from(if bits >> 63 == 1 {
-        !bits
-    } else {
-        bits | 1 << 63
-    })
+/// The bytes of a component before its body: those of any value.
+fn component_start(ty: &Type) -> Option<Vec<u8>> {
+    let mut component = Vec::new();
+    let any = crate::cql::decode(ty, &[0; 8][..size(ty)?]);
+    encode_component(ty, Order::Asc, &any, &mut component).ok()?;
+    component.truncate(1);
+    Some(component)
 }
 
 /// A `uuid` sorts by version; version 1 by its time, the others by their bytes; then by the rest.

@@ -12,11 +12,11 @@ use scylla::response::{PagingState, PagingStateResponse};
 use super::Cassandra;
 use super::decode::Reading;
 use super::failure::{self, Doing};
-use super::resume::{Position, Stage};
+use super::resume::{Position, Stage, Whole};
 use super::slice;
 use super::statement::{Bound, Selection, equal, of, quoted_always, token};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Value};
+use crate::model::{Key, Row};
 use crate::schema::{Order, Role, Table};
 use crate::store::{Cursor, Page, Range, Slice};
 
@@ -36,19 +36,20 @@ struct Answered {
 }
 
 impl Cassandra {
-    pub(super) async fn scan_page(
+    /// The next page of a whole, from its start or behind a cursor.
+    pub(super) async fn read(
         &self,
         table: &Table,
-        range: &Range,
+        whole: Whole<'_>,
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
         let mut key = after.map(|cursor| cursor.key.clone());
         let mut position = match after {
-            None => Position::start(range)?,
+            None => Position::start(whole)?,
             Some(cursor) => match &cursor.state {
                 Some(state) => Position::from_bytes(state)?,
-                None => match self.behind(table, range, &cursor.key).await? {
+                None => match self.behind(table, whole, &cursor.key).await? {
                     Some(position) => position,
                     None => return Ok(Page::default()),
                 },
@@ -59,7 +60,7 @@ impl Cassandra {
         }
         let mut page = Page::default();
         loop {
-            let asked = self.asked(table, range, &position.stage, key.as_ref())?;
+            let asked = self.asked(table, whole, &position.stage, key.as_ref())?;
             let answered = self
                 .page(table, &asked, key.as_ref(), position.paging.take(), limit)
                 .await?;
@@ -73,7 +74,7 @@ impl Cassandra {
                     stage: position.stage,
                     paging: Some(paging),
                 }),
-                None => position.stage.next(range).map(Position::at),
+                None => position.stage.next(whole).map(Position::at),
             };
             match (next, &key) {
                 (None, _) => return Ok(page),
@@ -90,58 +91,18 @@ impl Cassandra {
         }
     }
 
-    /// A page of one partition. A cursor of another process begins anew.
-    pub(super) async fn query_page(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let mut values = Bound::default();
-        values.push_all(partition, table.partition());
-        let asked = Asked {
-            selection: Selection::rows(table, self.reads_element_ttls),
-            conditions: equal(table.partition()),
-            values,
-            statics: table.has_statics(),
-        };
-        let mut paging = after.and_then(|cursor| cursor.state.clone());
-        let before = after.filter(|cursor| cursor.state.is_some());
-        let before = before.map(|cursor| &cursor.key);
-        loop {
-            let answered = self.page(table, &asked, before, paging, limit).await?;
-            let last = answered.rows.last().map(|row| row.key.clone());
-            let more = answered.more.is_some();
-            // An empty page has no row for a cursor to name.
-            if last.is_none() && more {
-                paging = answered.more;
-                continue;
-            }
-            return Ok(Page {
-                next: last.filter(|_| more).map(|key| Cursor {
-                    key,
-                    state: answered.more,
-                }),
-                rows: answered.rows,
-                bytes: answered.bytes,
-                units: 0.0,
-            });
-        }
-    }
-
     fn asked(
         &self,
         table: &Table,
-        range: &Range,
+        whole: Whole<'_>,
         stage: &Stage,
         key: Option<&Key>,
     ) -> Result<Asked> {
         let mut values = Bound::default();
         let token = token(table);
         let rows = || Selection::rows(table, self.reads_element_ttls);
-        match (stage, range) {
-            (Stage::Tokens { after }, Range::Tokens(tokens)) => {
+        match (stage, whole) {
+            (Stage::Tokens { after }, Whole::Range(Range::Tokens(tokens))) => {
                 values.push_token(*after);
                 values.push_token(tokens.up_to);
                 Ok(Asked {
@@ -151,7 +112,7 @@ impl Cassandra {
                     statics: table.has_statics(),
                 })
             }
-            (Stage::Again { token: one }, Range::Tokens(_)) => {
+            (Stage::Again { token: one }, Whole::Range(Range::Tokens(_))) => {
                 values.push_token(*one);
                 Ok(Asked {
                     selection: rows(),
@@ -160,7 +121,19 @@ impl Cassandra {
                     statics: table.has_statics(),
                 })
             }
-            (Stage::Rest { depth, behind, .. }, Range::Tokens(_)) => {
+            (Stage::Partition, Whole::Partition(partition)) => {
+                values.push_all(partition, table.partition());
+                Ok(Asked {
+                    selection: rows(),
+                    conditions: equal(table.partition()),
+                    values,
+                    statics: table.has_statics(),
+                })
+            }
+            (
+                Stage::Rest { depth, behind, .. },
+                Whole::Range(Range::Tokens(_)) | Whole::Partition(_),
+            ) => {
                 let key = key.ok_or_else(|| foreign("a key"))?;
                 values.push_all(&key.partition, table.partition());
                 let mut conditions = equal(table.partition());
@@ -192,10 +165,15 @@ impl Cassandra {
                     statics: false,
                 })
             }
-            (Stage::Slice, Range::Slice(slice)) => Ok(self.asked_slice(table, slice)),
-            (Stage::Tokens { .. } | Stage::Again { .. } | Stage::Rest { .. } | Stage::Slice, _) => {
-                Err(foreign("this range"))
-            }
+            (Stage::Slice, Whole::Range(Range::Slice(slice))) => Ok(self.asked_slice(table, slice)),
+            (
+                Stage::Tokens { .. }
+                | Stage::Again { .. }
+                | Stage::Rest { .. }
+                | Stage::Slice
+                | Stage::Partition,
+                Whole::Range(_) | Whole::Partition(_),
+            ) => Err(foreign("this range")),
         }
     }
 

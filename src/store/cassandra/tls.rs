@@ -7,7 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::config::Tls;
+use super::config::{ClientCertificate, Tls};
 use crate::error::{Error, Kind, Result};
 
 /// The client's side of the encryption.
@@ -16,17 +16,17 @@ use crate::error::{Error, Kind, Result};
 /// [`Kind::Config`], naming the file that can't be read or isn't what it should be.
 pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>> {
     let roots = match &tls.ca {
-        Some(ca) => trusted(ca)?,
-        None => system_roots()?,
+        Some(ca) => given(ca)?,
+        None => trusted_by_the_system()?,
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::new(Kind::Config, "TLS can't be set up").source_of(error))?
         .with_root_certificates(roots);
-    let config = match (&tls.cert, &tls.key) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(cert), Some(key)) => {
+    let config = match &tls.client {
+        None => builder.with_no_client_auth(),
+        Some(ClientCertificate { cert, key }) => {
             let chain = certificates("cert", cert)?;
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
                 unusable("key", key, "can't be read as a PEM key").source_of(error)
@@ -37,18 +37,11 @@ pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>> {
                     unusable("cert", cert, "doesn't go with the key").source_of(error)
                 })?
         }
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(Error::new(
-                Kind::Config,
-                "a client certificate needs its key, and a key its certificate",
-            )
-            .help("give both `cert` and `key`, or neither"));
-        }
     };
     Ok(Arc::new(config))
 }
 
-fn trusted(ca: &Path) -> Result<RootCertStore> {
+fn given(ca: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for authority in certificates("ca", ca)? {
         roots.add(authority).map_err(|error| {
@@ -58,15 +51,15 @@ fn trusted(ca: &Path) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-fn system_roots() -> Result<RootCertStore> {
+fn trusted_by_the_system() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // A system's bundle may hold a few that nobody can use.
+    // A system has many, and a few that nobody can read are usual.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(
-            Error::new(Kind::Config, "this machine trusts no certificate authority")
-                .help("name the cluster's own in [old.tls] ca"),
+            Error::new(Kind::Config, "the system trusts no certificate authority")
+                .help("install the system's CA certificates, or give `ca`"),
         );
     }
     Ok(roots)

@@ -10,7 +10,7 @@ use super::{AT_ONCE, Cassandra};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row};
 use crate::schema::{Column, Order, Role, Table, Type, Udt};
-use crate::store::{Guard, Put, Puts};
+use crate::store::{Guard, Put, Puts, same_keys};
 
 impl Cassandra {
     pub(super) async fn put_rows(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
@@ -174,16 +174,7 @@ impl Cassandra {
                 .at("table", table.name.clone())
                 .help("check `nodetool describecluster` and try again"));
         };
-        let (wanted, found) = (keys_of(table), keys_of(&there));
-        if wanted != found {
-            return Err(Error::new(
-                Kind::Mismatch,
-                format!("a table with other keys is there: {found}, not {wanted}"),
-            )
-            .at("table", table.name.clone())
-            .help("give the new table another name, or drop the old one"));
-        }
-        Ok(())
+        same_keys(&there, table)
     }
 
     async fn define(&self, cql: &str) -> Result<()> {
@@ -217,30 +208,6 @@ fn key_columns<'a>(table: &'a Table, key: &Key) -> Vec<&'a Column> {
         table.clustering()
     };
     table.partition().iter().chain(clustering).collect()
-}
-
-fn keys_of(table: &Table) -> String {
-    let texts = |columns: &[Column]| -> String {
-        let texts: Vec<String> = columns
-            .iter()
-            .map(|column| {
-                let order = match column.role {
-                    Role::Clustering(Order::Desc) => " DESC",
-                    Role::Clustering(Order::Asc)
-                    | Role::Partition
-                    | Role::Static
-                    | Role::Regular => "",
-                };
-                format!("{} {}{order}", column.name, column.ty)
-            })
-            .collect();
-        texts.join(", ")
-    };
-    format!(
-        "(({}), {})",
-        texts(table.partition()),
-        texts(table.clustering())
-    )
 }
 
 /// The types a type is made of, each before its users.
