@@ -24,9 +24,9 @@ use crate::error::{Error, Kind, Result};
 
 /// How long a connection may take to come about, TLS included.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long a call may take, from its first byte to the last of the answer: a batch is at most
-/// 4 MiB, and the service gives up on a request after less.
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// How long a call may take where the configuration doesn't say, from its first byte to the last of
+/// the answer: a batch of 4 MiB gets through a slow line in it.
+const CALL: Duration = Duration::from_secs(10);
 /// How long a first look may take, so that an endpoint that swallows everything is reported soon.
 const LOOK: Duration = Duration::from_secs(5);
 /// Connections kept open between calls.
@@ -42,6 +42,8 @@ pub struct Config {
     pub endpoint: Option<String>,
     /// Whether the endpoint knows PartiQL; `None` is found out by the first write.
     pub partiql: Option<bool>,
+    /// How long a call may take; `None` is 10 s. What isn't answered by then may have happened.
+    pub timeout: Option<Duration>,
     /// A certificate authority of one's own.
     pub tls: Option<Tls>,
     /// Credentials in place of the usual AWS chain (environment, profile, SSO, process, web
@@ -77,7 +79,7 @@ impl fmt::Debug for Credentials {
 pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
+        .operation_attempt_timeout(config.timeout.unwrap_or(CALL))
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .retry_config(RetryConfig::disabled())
@@ -119,12 +121,12 @@ pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
     Ok((client, endpoint))
 }
 
-/// Shorter timeouts for a call that tells whether there is a server at all.
-pub(super) fn quick() -> aws_sdk_dynamodb::config::Builder {
+/// A shorter timeout for the calls that tell whether there is a server at all.
+pub(super) fn quick(timeout: Option<Duration>) -> aws_sdk_dynamodb::config::Builder {
     aws_sdk_dynamodb::Config::builder().timeout_config(
         TimeoutConfig::builder()
             .connect_timeout(CONNECT)
-            .operation_attempt_timeout(LOOK)
+            .operation_attempt_timeout(timeout.map_or(LOOK, |timeout| timeout.min(LOOK)))
             .build(),
     )
 }

@@ -15,7 +15,7 @@ impl DynamoDb {
             .describe_table()
             .table_name(table)
             .customize()
-            .config_override(connect::quick())
+            .config_override(connect::quick(self.timeout))
             .send()
             .await;
         match answer {
@@ -59,7 +59,7 @@ impl DynamoDb {
             .describe_time_to_live()
             .table_name(table)
             .customize()
-            .config_override(connect::quick())
+            .config_override(connect::quick(self.timeout))
             .send()
             .await;
         let found = match answer {

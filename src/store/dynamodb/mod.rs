@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -41,6 +42,7 @@ pub struct DynamoDb {
     client: Client,
     endpoint: String,
     name: String,
+    timeout: Option<Duration>,
     partiql: Partiql,
     /// Compiled once for each table, by its name.
     mappings: RwLock<HashMap<String, Arc<Mapping>>>,
@@ -59,6 +61,7 @@ impl DynamoDb {
             client,
             name: format!("dynamodb {endpoint}"),
             endpoint,
+            timeout: config.timeout,
             partiql: Partiql::new(config.partiql),
             mappings: RwLock::default(),
         })
