@@ -212,8 +212,8 @@ impl Call<'_> {
             format!("DynamoDB can't be reached: {}", root_cause(&error)),
         )
         .help(
-            "check that the endpoint is right and running, and that nothing stands between (VPC \
-             endpoint, proxy, firewall)",
+            "check that region and endpoint are right, that it is running, and that nothing stands \
+             between (VPC endpoint, proxy, firewall)",
         )
         .source_of(error)
     }
