@@ -15,6 +15,8 @@ pub struct Request {
     pub call: String,
     /// The JSON.
     pub body: Value,
+    /// Bytes of the JSON.
+    pub bytes: usize,
 }
 
 /// What to do with a request.
@@ -126,7 +128,11 @@ fn read(stream: &mut BufReader<Box<dyn ReadWrite>>) -> Option<Request> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Some(Request { call, body })
+    Some(Request {
+        call,
+        body,
+        bytes: length,
+    })
 }
 
 fn answer(stream: &mut dyn ReadWrite, reply: Reply) -> bool {

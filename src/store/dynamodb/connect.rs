@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
@@ -24,9 +25,9 @@ use crate::error::{Error, Kind, Result};
 
 /// How long a connection may take to come about, TLS included.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long a call may take, from its first byte to the last of the answer: a batch is at most
-/// 4 MiB, and the service gives up on a request after less.
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// How long a call may take where the configuration doesn't say, from its first byte to the last of
+/// the answer: a batch of 4 MiB gets through a slow line in it.
+const CALL: Duration = Duration::from_secs(10);
 /// How long a first look may take, so that an endpoint that swallows everything is reported soon.
 const LOOK: Duration = Duration::from_secs(5);
 /// Connections kept open between calls.
@@ -42,6 +43,8 @@ pub struct Config {
     pub endpoint: Option<String>,
     /// Whether the endpoint knows PartiQL; `None` is found out by the first write.
     pub partiql: Option<bool>,
+    /// How long a call may take; `None` is 10 s. What isn't answered by then may have happened.
+    pub timeout: Option<Duration>,
     /// A certificate authority of one's own.
     pub tls: Option<Tls>,
     /// Credentials in place of the usual AWS chain (environment, profile, SSO, process, web
@@ -75,20 +78,9 @@ impl fmt::Debug for Credentials {
 
 /// A client, and the endpoint that it really talks to.
 pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
-        .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts)
-        .http_client(http_client(config.tls.as_ref())?);
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
-    }
-    if let Some(endpoint) = &config.endpoint {
-        check_url(endpoint)?;
-        loader = loader.endpoint_url(endpoint);
     }
     if let Some(Credentials {
         access_key_id,
@@ -105,9 +97,20 @@ pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
         ));
     }
     let shared = loader.load().await;
-    let mut builder = aws_sdk_dynamodb::config::Builder::from(&shared);
+    // Set on DynamoDB's client alone: the calls of the credential chain keep the SDK's retries, and
+    // go to AWS.
+    let mut builder = aws_sdk_dynamodb::config::Builder::from(&shared)
+        .http_client(http_client(config.tls.as_ref())?)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts(config.timeout.unwrap_or(CALL)))
+        // The timeout bounds bodies too.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(endpoint) = &config.endpoint {
+        check_url(endpoint)?;
+        builder = builder.endpoint_url(endpoint);
+    }
     if shared.region().is_none() {
-        if config.endpoint.is_none() && shared.endpoint_url().is_none() {
+        if config.endpoint.is_none() {
             return Err(Error::new(Kind::Config, "no AWS region is set")
                 .help("write `region = \"…\"` under [new], or set AWS_REGION"));
         }
@@ -119,14 +122,17 @@ pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
     Ok((client, endpoint))
 }
 
-/// Shorter timeouts for a call that tells whether there is a server at all.
-pub(super) fn quick() -> aws_sdk_dynamodb::config::Builder {
-    aws_sdk_dynamodb::Config::builder().timeout_config(
-        TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(LOOK)
-            .build(),
-    )
+/// A shorter timeout for the calls that tell whether there is a server at all.
+pub(super) fn quick(timeout: Option<Duration>) -> aws_sdk_dynamodb::config::Builder {
+    let timeout = timeout.map_or(LOOK, |timeout| timeout.min(LOOK));
+    aws_sdk_dynamodb::Config::builder().timeout_config(timeouts(timeout))
+}
+
+fn timeouts(call: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(call)
+        .build()
 }
 
 fn check_url(endpoint: &str) -> Result<()> {
@@ -134,6 +140,11 @@ fn check_url(endpoint: &str) -> Result<()> {
         .strip_prefix("http://")
         .or_else(|| endpoint.strip_prefix("https://"));
     match host {
+        Some(host) if host.contains('@') => Err(Error::new(
+            Kind::Config,
+            "the endpoint's URL has a user name in it", // and perhaps a password: not shown
+        )
+        .help("leave it out: DynamoDB takes AWS credentials")),
         Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => Ok(()),
         Some(_) | None => Err(Error::new(Kind::Config, "the endpoint is not a URL")
             .at("endpoint", endpoint)
@@ -185,7 +196,10 @@ async fn effective_endpoint(client: &Client) -> Result<String> {
         .await;
     let endpoint = seen.0.lock().ok().and_then(|mut url| url.take());
     match (endpoint, prepared) {
-        (Some(url), _) => Ok(url.trim_end_matches('/').to_owned()),
+        (Some(url), _) => {
+            check_url(&url)?;
+            Ok(url.trim_end_matches('/').to_owned())
+        }
         (None, Err(error)) => Err(Error::new(
             Kind::Denied,
             format!("no AWS credentials: {}", root_cause(&error)),

@@ -15,7 +15,7 @@ use crate::mapping::{KeyAttribute, KeyType, Mapping};
 /// How long a new table may take until it can be used. AWS takes seconds.
 const CREATION: Duration = Duration::from_secs(300);
 /// How often it is asked.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(200);
 
 impl DynamoDb {
     /// Makes the table unless it is there with these keys, and waits until it can be used.

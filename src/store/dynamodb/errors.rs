@@ -212,8 +212,8 @@ impl Call<'_> {
             format!("DynamoDB can't be reached: {}", root_cause(&error)),
         )
         .help(
-            "check that the endpoint is right and running, and that nothing stands between (VPC \
-             endpoint, proxy, firewall)",
+            "check that region and endpoint are right, that it is running, and that nothing stands \
+             between (VPC endpoint, proxy, firewall)",
         )
         .source_of(error)
     }
@@ -323,6 +323,7 @@ enum Fault {
 
 fn deepest_fault(error: &(dyn StdError + 'static)) -> Fault {
     let mut next = Some(error);
+    let mut fault = Fault::Broken;
     while let Some(error) = next {
         if let Some(credentials) = error.downcast_ref::<CredentialsError>() {
             return match credentials {
@@ -332,26 +333,27 @@ fn deepest_fault(error: &(dyn StdError + 'static)) -> Fault {
                 _ => Fault::CredentialsMissing,
             };
         }
-        // Certificates are only looked at before anything is sent.
-        if let Some(tls @ rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return Fault::Tls(tls.to_string());
-        }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            let inside = io.get_ref().and_then(|inside| inside.downcast_ref());
-            if let Some(tls @ rustls::Error::InvalidCertificate(_)) = inside {
-                return Fault::Tls(tls.to_string());
+        let tls = error.downcast_ref::<rustls::Error>();
+        match (tls, &fault) {
+            // Before the handshake is over nothing of a request is sent.
+            (Some(tls), Fault::NotConnected) => return Fault::Tls(tls.to_string()),
+            (Some(_), _) => return Fault::Broken,
+            // hyper has no public type for it; a connector's errors all come in this one.
+            (None, _) if error.to_string() == "client error (Connect)" => {
+                fault = Fault::NotConnected;
             }
-            if io.kind() == io::ErrorKind::ConnectionRefused {
-                return Fault::NotConnected;
-            }
+            (None, _) => {}
         }
-        let text = error.to_string();
-        if text.starts_with("HTTP connect timeout") || text.starts_with("dns error") {
-            return Fault::NotConnected;
-        }
-        next = error.source();
+        // An `io::Error` around another error names that one's source as its own.
+        let inside = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match inside {
+            Some(inside) => Some(inside),
+            None => error.source(),
+        };
     }
-    Fault::Broken
+    fault
 }
 
 /// What an error came from in the end, in its own words.

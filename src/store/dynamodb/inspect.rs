@@ -15,7 +15,7 @@ impl DynamoDb {
             .describe_table()
             .table_name(table)
             .customize()
-            .config_override(connect::quick())
+            .config_override(connect::quick(self.timeout))
             .send()
             .await;
         match answer {
@@ -59,7 +59,7 @@ impl DynamoDb {
             .describe_time_to_live()
             .table_name(table)
             .customize()
-            .config_override(connect::quick())
+            .config_override(connect::quick(self.timeout))
             .send()
             .await;
         let found = match answer {
@@ -96,13 +96,15 @@ impl DynamoDb {
 }
 
 /// What tells this table from another one of its name: its id, or, where the server has none, its
-/// name with the time when it was made.
+/// name with the millisecond it was made in.
 fn identity(table: &TableDescription) -> String {
     if let Some(id) = table.table_id() {
         return id.to_owned();
     }
     let arn = table.table_arn().or(table.table_name()).unwrap_or_default();
-    let created = table.creation_date_time().map_or(0, |time| time.secs());
+    let created = table.creation_date_time().map_or(0, |time| {
+        time.secs() * 1_000 + i64::from(time.subsec_nanos() / 1_000_000)
+    });
     format!("{arn}@{created}")
 }
 

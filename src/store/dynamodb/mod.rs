@@ -9,8 +9,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -41,6 +42,7 @@ pub struct DynamoDb {
     client: Client,
     endpoint: String,
     name: String,
+    timeout: Option<Duration>,
     partiql: Partiql,
     /// Compiled once for each table, by its name.
     mappings: RwLock<HashMap<String, Arc<Mapping>>>,
@@ -59,6 +61,7 @@ impl DynamoDb {
             client,
             name: format!("dynamodb {endpoint}"),
             endpoint,
+            timeout: config.timeout,
             partiql: Partiql::new(config.partiql),
             mappings: RwLock::default(),
         })
@@ -190,34 +193,26 @@ impl Store for DynamoDb {
 
 /// Whether the endpoint knows PartiQL, as far as it is known.
 struct Partiql {
-    state: AtomicU8,
-    /// The plan says so, so that its lack is an error.
+    missing: AtomicBool,
+    /// The configuration says that it does, so that its lack is an error.
     demanded: bool,
 }
 
 impl Partiql {
-    const UNKNOWN: u8 = 0;
-    const HAS: u8 = 1;
-    const LACKS: u8 = 2;
-
     fn new(configured: Option<bool>) -> Self {
         Partiql {
-            state: AtomicU8::new(match configured {
-                None => Self::UNKNOWN,
-                Some(true) => Self::HAS,
-                Some(false) => Self::LACKS,
-            }),
+            missing: AtomicBool::new(configured == Some(false)),
             demanded: configured == Some(true),
         }
     }
 
     /// Whether to try it.
     fn is_tried(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != Self::LACKS
+        !self.missing.load(Ordering::Relaxed)
     }
 
-    /// The endpoint has said that it doesn't have the call.
+    /// Remembers that the endpoint doesn't have the call.
     fn is_missing(&self) {
-        self.state.store(Self::LACKS, Ordering::Relaxed);
+        self.missing.store(true, Ordering::Relaxed);
     }
 }

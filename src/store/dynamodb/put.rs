@@ -60,7 +60,7 @@ impl DynamoDb {
     /// What [`crate::store::Store::put`] does.
     pub(super) async fn put_rows(&self, mapping: &Mapping, rows: Vec<Row>, guard: &Guard) -> Puts {
         let count = rows.len();
-        let condition = match Condition::new(mapping, guard, rows.first().map(|row| &row.key)) {
+        let condition = match Condition::new(mapping, guard, rows.iter().map(|row| &row.key)) {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
@@ -140,7 +140,7 @@ impl DynamoDb {
         guard: &Guard,
     ) -> Puts {
         let count = keys.len();
-        let condition = match Condition::new(mapping, guard, keys.first()) {
+        let condition = match Condition::new(mapping, guard, keys.iter()) {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
@@ -244,12 +244,15 @@ struct Condition {
 }
 
 impl Condition {
-    fn new(mapping: &Mapping, guard: &Guard, any_key: Option<&Key>) -> Result<Self> {
-        let mapping = mapping;
+    fn new<'a>(
+        mapping: &Mapping,
+        guard: &Guard,
+        mut keys: impl Iterator<Item = &'a Key>,
+    ) -> Result<Self> {
         Ok(match guard {
             Guard::Always => Condition::default(),
             Guard::Absent => Condition::lacks(mapping.partition().name.clone()),
-            Guard::Equals(cell, value) => match any_key {
+            Guard::Equals(cell, value) => match keys.find(|key| mapping.key(key).is_ok()) {
                 Some(key) => Condition::column(mapping, key, *cell, value)?,
                 None => Condition::default(), // nothing will be sent
             },

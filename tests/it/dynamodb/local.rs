@@ -328,6 +328,14 @@ async fn guards_hold_for_puts_and_purges() {
     assert_eq!(outcomes(body("mine")).await, [Refused, Written, Refused]);
     assert_eq!(outcomes(Guard::Always).await, [Written, Written, Written]);
 
+    let rows = vec![
+        note(&"k".repeat(3_000), 0, "x"),
+        marked(1, "new", Mark::Copied),
+    ];
+    let puts = store.put(&table, rows, &body("new")).await;
+    assert_eq!(puts.rows[0].as_ref().unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(puts.rows[1].as_ref().unwrap(), &Written);
+
     store
         .put(
             &table,
