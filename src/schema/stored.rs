@@ -168,6 +168,8 @@ fn collect(ty: &Type, types: &mut Vec<Arc<Udt>>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
