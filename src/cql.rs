@@ -445,3 +445,134 @@ fn finish(mut k: i64) -> i64 {
     k = k.wrapping_mul(0xc4ce_b9fe_1a85_ec53_u64 as i64);
     k ^ (k as u64 >> 33) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mapping::arbitrary;
+    use crate::schema::Role;
+
+    fn column(name: &str, ty: Type) -> Column {
+        Column {
+            name: name.into(),
+            ty,
+            frozen: true,
+            role: Role::Partition,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_of_any_type_come_back(ty in arbitrary::ty(), bytes in vec(any::<u8>(), 0..40)) {
+            let value = decode(&ty, &bytes);
+            prop_assert!(is_of(&value, &ty), "{value:?} as {ty}");
+            prop_assert_eq!(to_bytes(&value, &ty), bytes);
+        }
+
+        #[test]
+        fn damaged_bytes_come_back(
+            (ty, value) in arbitrary::typed(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            cut in 0..3_usize,
+        ) {
+            let mut bytes = to_bytes(&value, &ty);
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+                bytes.truncate(bytes.len().saturating_sub(cut));
+            }
+            prop_assert_eq!(to_bytes(&decode(&ty, &bytes), &ty), bytes);
+        }
+
+        #[test]
+        fn values_come_back((ty, value) in arbitrary::typed()) {
+            prop_assert!(is_of(&value, &ty));
+            prop_assert_eq!(decode(&ty, &to_bytes(&value, &ty)), value);
+        }
+    }
+
+    #[test]
+    fn values_are_told_from_those_of_another_type() {
+        let ints = Type::List(Box::new(Type::Int));
+        assert!(is_of(
+            &Value::List(vec![Value::Int(1), Value::Empty]),
+            &ints
+        ));
+        assert!(!is_of(&Value::List(vec![Value::text("1")]), &ints));
+        assert!(!is_of(&Value::BigInt(1), &Type::Int));
+        assert!(!is_of(
+            &Value::Tuple(vec![None, None]),
+            &Type::Tuple(vec![Type::Int])
+        ));
+    }
+
+    /// Bytes as the native protocol's specification writes them.
+    #[test]
+    fn known_bytes() {
+        let duration = Value::Duration {
+            months: 1,
+            days: -2,
+            nanos: 1000,
+        };
+        assert_eq!(
+            to_bytes(&duration, &Type::Duration),
+            [0x02, 0x03, 0x87, 0xd0]
+        );
+        let decimal = Value::Decimal {
+            unscaled: vec![0x6e],
+            scale: 2,
+        };
+        assert_eq!(to_bytes(&decimal, &Type::Decimal), [0, 0, 0, 2, 0x6e]);
+        let pair = Type::Tuple(vec![Type::Int, Type::Text]);
+        let value = Value::Tuple(vec![None, Some(Value::text("a"))]);
+        assert_eq!(
+            to_bytes(&value, &pair),
+            [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, b'a']
+        );
+        assert_eq!(decode(&Type::Boolean, &[2]), Value::Raw(vec![2]));
+        assert_eq!(decode(&Type::Int, &[]), Value::Empty);
+        assert_eq!(decode(&Type::Text, &[]), Value::text(""));
+    }
+
+    /// As the Python driver computes them.
+    #[test]
+    fn known_tokens() {
+        let all: Vec<u8> = (0..=255).collect();
+        for (bytes, token) in [
+            (&b""[..], 0),
+            (b"a", -8_839_064_797_231_613_815),
+            (b"ab", -7_815_133_031_266_706_642),
+            (b"\x80", -5_284_281_814_142_962_636),
+            (b"123", -7_468_325_962_851_647_638),
+            (&[0xff; 15], -2_195_530_867_418_009_455),
+            (&[0xff; 16], -2_824_192_546_314_762_522),
+            (&[0xff; 17], -4_128_212_798_341_382_003),
+            (&b"\xfe\xff\x80".repeat(7), 8_555_590_895_040_064_225),
+            (&all, 2_060_892_794_568_774_329),
+        ] {
+            assert_eq!(murmur3_token(bytes), token, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_keys() {
+        let id = [column("id", Type::Int)];
+        assert_eq!(token(&id, &[Value::Int(1)]), -4_069_959_284_402_364_209);
+        let both = [column("a", Type::Text), column("b", Type::Int)];
+        let key = [Value::text("a"), Value::Int(1)];
+        assert_eq!(
+            partition_bytes(&both, &key),
+            [0, 1, b'a', 0, 0, 4, 0, 0, 0, 1, 0]
+        );
+        assert_eq!(token(&both, &key), 8_247_712_171_917_364_652);
+        let texts = [column("a", Type::Text), column("b", Type::Text)];
+        let key = [Value::text(""), Value::text("a")];
+        assert_eq!(token(&texts, &key), -3_901_752_403_867_371_625);
+    }
+}

@@ -159,6 +159,14 @@ impl Migration {
         })
     }
 
+    /// Looks at the target; `None` if there is none.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn inspect_target(&self) -> Result<Option<Inspection>> {
+        self.new.0.inspect(&self.spec.to).await
+    }
+
     /// What stands against moving this table, of what the stores found.
     pub fn refusals<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
         let refused = |finding: &&Finding| match finding.weight {
@@ -340,7 +348,7 @@ impl Migration {
     }
 
     async fn target(&self) -> Result<Inspection> {
-        self.new.0.inspect(&self.spec.to).await?.ok_or_else(|| {
+        self.inspect_target().await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the target table is missing")
                 .at("target", self.spec.to.as_str())
                 .at("store", self.new.0.name())

@@ -27,7 +27,7 @@ use crate::journal::{Journal, Remembered};
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};
 use crate::show;
-use crate::store::{Cursor, Guard, New, Old, Page, Put, Range};
+use crate::store::{Cursor, Guard, New, Old, Page, Put, Puts, Range};
 
 /// How a copy goes about its work.
 #[derive(Clone, Debug)]
@@ -191,11 +191,19 @@ impl Run<'_> {
             .take(self.copier.options.readers)
             .map(|job| self.job(job))
             .collect();
+        let mut stopped = None;
         while let Some(outcome) = running.next().await {
-            outcome?;
-            running.extend(jobs.next().map(|job| self.job(job)));
+            match outcome {
+                Ok(()) if stopped.is_none() => {
+                    running.extend(jobs.next().map(|job| self.job(job)));
+                }
+                Ok(()) => {}
+                // The others finish what they have under way.
+                Err(error) if error.kind() == Kind::Stopped => stopped = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        stopped.map_or(Ok(()), Err)
     }
 
     async fn job(&self, job: Job) -> Result<()> {
@@ -407,7 +415,7 @@ impl Run<'_> {
         let target = self.copier.transform.target();
         let putting = async {
             let _turn = self.puts.acquire().await.map_err(|_| stopped())?;
-            Ok(self.copier.new.0.put(target, rows, &Guard::Absent).await)
+            Ok::<Puts, Error>(self.copier.new.0.put(target, rows, &Guard::Absent).await)
         };
         let late = async {
             self.stop.cancelled().await;

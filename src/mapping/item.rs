@@ -129,6 +129,19 @@ impl Mapping {
         Ok(attributes)
     }
 
+    /// The partition key attribute's value.
+    ///
+    /// # Errors
+    /// As of [`Mapping::key`].
+    pub fn partition_key(&self, values: &[Value]) -> Result<Attr> {
+        let columns = self.table.partition();
+        let attr = match (self.partition.made, columns, values) {
+            (false, [column], [value]) => own_attribute(column, value, self.partition.ty)?,
+            _ => Attr::S(keys::partition_text(columns, values)?),
+        };
+        within(attr, "partition key", PARTITION_KEY_LIMIT)
+    }
+
     /// The whole item of a row: key, key columns beside a made key, cells, mark and expiry. What a row
     /// tells of its cells' times is left out; [`super::Transform`] makes an expiry of it.
     ///
@@ -223,16 +236,8 @@ impl Mapping {
     }
 
     fn put_key(&self, key: &Key, out: &mut Vec<(String, Attr)>) -> Result<()> {
-        let columns = self.table.partition();
-        let attr = match (self.partition.made, columns, key.partition.as_slice()) {
-            (false, [column], [value]) => own_attribute(column, value, self.partition.ty)?,
-            _ => Attr::S(keys::partition_text(columns, &key.partition)?),
-        };
-        let wrong = "partition key";
-        out.push((
-            self.partition.name.clone(),
-            within(attr, wrong, PARTITION_KEY_LIMIT)?,
-        ));
+        let attr = self.partition_key(&key.partition)?;
+        out.push((self.partition.name.clone(), attr));
         let columns = self.table.clustering();
         let attr = match (&self.sort, &key.clustering) {
             (None, Some(values)) if values.is_empty() => return Ok(()),

@@ -15,6 +15,8 @@ mod types;
 pub mod transform;
 
 #[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
 mod tests;
 
 pub use attr::{Attr, ITEM_LIMIT, item_size};

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use crate::mapping::transform::{ColumnRule, ExpiryRule};
 use crate::schema::Layout;
 use crate::secret::Secret;
+pub use crate::store::Consistency;
 
 #[cfg(feature = "cli")]
 mod check;
@@ -152,21 +153,6 @@ pub struct DynamoDb {
     pub partiql: Option<bool>,
 }
 
-/// How many replicas answer a read of a table. Serial consistencies aren't here: they read one
-/// partition at a time, never a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the CQL names say it
-pub enum Consistency {
-    One,
-    Two,
-    Three,
-    Quorum,
-    All,
-    LocalQuorum,
-    EachQuorum,
-    LocalOne,
-}
-
 /// One table of a plan.
 #[derive(Clone, Debug)]
 pub struct TablePlan {
@@ -207,20 +193,6 @@ pub struct KeyNames {
     pub partition: Option<String>,
     /// The sort key's.
     pub sort: Option<String>,
-}
-
-impl Consistency {
-    /// Every one with its name in a plan.
-    pub const NAMES: &[(&str, Consistency)] = &[
-        ("one", Consistency::One),
-        ("two", Consistency::Two),
-        ("three", Consistency::Three),
-        ("quorum", Consistency::Quorum),
-        ("all", Consistency::All),
-        ("local_quorum", Consistency::LocalQuorum),
-        ("each_quorum", Consistency::EachQuorum),
-        ("local_one", Consistency::LocalOne),
-    ];
 }
 
 impl Ignore {

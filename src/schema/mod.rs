@@ -101,7 +101,7 @@ impl Column {
     /// The type as CQL writes it for this column.
     pub fn cql_type(&self) -> String {
         if self.frozen {
-            frozen(&self.ty)
+            inner(&self.ty)
         } else {
             self.ty.to_string()
         }

@@ -101,6 +101,35 @@ pub enum Guard {
     Marked(crate::model::Mark),
 }
 
+/// How many replicas answer a read, where a store has replicas. Serial consistencies aren't here:
+/// they read one partition at a time, never a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the CQL names say it
+pub enum Consistency {
+    One,
+    Two,
+    Three,
+    Quorum,
+    All,
+    LocalQuorum,
+    EachQuorum,
+    LocalOne,
+}
+
+impl Consistency {
+    /// Every one with its name as a plan writes it.
+    pub const NAMES: &[(&str, Consistency)] = &[
+        ("one", Consistency::One),
+        ("two", Consistency::Two),
+        ("three", Consistency::Three),
+        ("quorum", Consistency::Quorum),
+        ("all", Consistency::All),
+        ("local_quorum", Consistency::LocalQuorum),
+        ("each_quorum", Consistency::EachQuorum),
+        ("local_one", Consistency::LocalOne),
+    ];
+}
+
 /// What became of one row of a put, or one key of a purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {

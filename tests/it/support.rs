@@ -132,6 +132,10 @@ impl Drop for OwnServers {
         let status = Command::new(script("stop")).arg(&self.run).status();
         if !status.is_ok_and(|status| status.success()) {
             eprintln!("the servers of {} did not stop", self.run.display());
+        } else if std::thread::panicking() {
+            eprintln!("logs of the servers: {}", self.run.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.run);
         }
     }
 }

@@ -36,8 +36,10 @@ fetch() {
     say "fetching Cassandra and DynamoDB Local from Maven Central (about 120 MB, once)"
     mkdir -p "$TARGET"
     partial="$(mktemp -d "$TARGET/fetch-XXXXXX")"
-    mvn -q -B -Dstyle.color=never -f "$SERVERS_HOME/pom.xml" dependency:copy-dependencies -Djars="$partial" >&2 ||
+    mvn -q -B -Dstyle.color=never -f "$SERVERS_HOME/pom.xml" dependency:copy-dependencies -Djars="$partial" >&2 || {
+      rm -rf "$partial"
       die "Maven could not fetch the servers; its messages stand above"
+    }
     [[ -d $jars ]] || mv "$partial" "$jars"
   fi
   printf '%s' "$jars"

@@ -1,1 +1,85 @@
-fn main() {}
+//! `migrate`: moves tables from one data store to another while the application keeps running.
+
+mod args;
+mod check;
+mod copy;
+mod demo;
+mod failures;
+mod init;
+mod reset;
+mod screen;
+mod status;
+mod stores;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use crossfade::error::{Error, Kind};
+
+/// How a command ended, as scripts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Exit {
+    Done = 0,
+    /// Dead letters, or rows that would become some.
+    Differences = 1,
+    Error = 2,
+    /// Starting again goes on from here.
+    Stopped = 3,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let screen = screen::Screen::new();
+    screen.log();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: can't start: {error}");
+            return ExitCode::from(Exit::Error as u8);
+        }
+    };
+    let outcome = runtime.block_on(run(args.command, &screen));
+    let exit = outcome.unwrap_or_else(|error| {
+        screen.error(&error);
+        exit_of(&error)
+    });
+    // A store that doesn't answer must not keep a finished command.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    ExitCode::from(exit as u8)
+}
+
+async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
+    match command {
+        Command::Demo => demo::run(screen).await,
+        Command::Check(args) => check::run(&args).await,
+        Command::Init(args) => init::run(&args).await,
+        Command::Status(args) => status::run(&args).await,
+        Command::Copy(args) => copy::run(&args, screen).await,
+        Command::Failures(args) => failures::run(&args).await,
+        Command::Reset(args) => reset::run(&args).await,
+    }
+}
+
+fn exit_of(error: &Error) -> Exit {
+    match error.kind() {
+        Kind::Stopped => Exit::Stopped,
+        Kind::Unreachable
+        | Kind::Timeout
+        | Kind::Throttled
+        | Kind::Transient
+        | Kind::RangeTooCostly
+        | Kind::Invalid
+        | Kind::Denied
+        | Kind::Missing
+        | Kind::Mismatch
+        | Kind::Unsupported
+        | Kind::Config
+        | Kind::Corrupt
+        | Kind::Unknown => Exit::Error,
+        // A kind of a later version of the library.
+        _ => Exit::Error,
+    }
+}

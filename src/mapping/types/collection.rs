@@ -134,7 +134,7 @@ pub(super) fn from_map(
     multicell: bool,
 ) -> Option<Attr> {
     let ascending = |a: &(Value, Value), b: &(Value, Value)| keys::compare(key, &a.0, &b.0).is_lt();
-    if multicell && !pairs.is_sorted_by(ascending) {
+    if multicell && has_named_keys(key, multicell) && !pairs.is_sorted_by(ascending) {
         pairs.sort_by(|a, b| keys::compare(key, &a.0, &b.0));
     }
     let named = has_named_keys(key, multicell)

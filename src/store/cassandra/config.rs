@@ -4,42 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
-
-/// How many replicas must answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // CQL's names say it
-pub enum Consistency {
-    One,
-    Two,
-    Three,
-    LocalOne,
-    Quorum,
-    LocalQuorum,
-    EachQuorum,
-    All,
-}
-
-impl Consistency {
-    /// Every one, with the word a plan uses for it.
-    pub const WORDS: [(&'static str, Consistency); 8] = [
-        ("one", Consistency::One),
-        ("two", Consistency::Two),
-        ("three", Consistency::Three),
-        ("local_one", Consistency::LocalOne),
-        ("quorum", Consistency::Quorum),
-        ("local_quorum", Consistency::LocalQuorum),
-        ("each_quorum", Consistency::EachQuorum),
-        ("all", Consistency::All),
-    ];
-
-    /// From the word a plan uses.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Consistency::WORDS
-            .iter()
-            .find(|(known, _)| *known == word)
-            .map(|(_, consistency)| *consistency)
-    }
-}
+pub use crate::store::Consistency;
 
 /// Who to log in as.
 #[derive(Clone, Debug)]

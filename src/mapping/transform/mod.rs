@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 use super::text;
 use crate::error::{Error, Kind, Result};
 use crate::model::{CellTimes, Row, Value};
-use crate::schema::{Column, Layout, Role, Table, Type};
+use crate::schema::{Column, Layout, Order, Role, Table, Type};
+
+#[cfg(test)]
+mod tests;
 
 /// Part of every fingerprint: to be counted up when rows become other items than before.
 const FORMAT: u8 = 1;
@@ -348,7 +351,7 @@ fn wrong_with_rule(column: &Column, rule: &ColumnRule) -> Vec<String> {
     if rule.mask.is_some() && !can_mask {
         let ty = column.cql_type();
         wrong.push(format!(
-            "the column {name} is a {ty}; only text, ascii and blob can be masked"
+            "the column {name} is of type {ty}; only text, ascii and blob can be masked"
         ));
     }
     wrong
@@ -367,7 +370,13 @@ fn fingerprint(
     for column in &old.columns {
         print.text(&column.name);
         print.text(&column.cql_type());
-        print.text(&format!("{:?}", column.role));
+        print.text(match column.role {
+            Role::Partition => "partition",
+            Role::Clustering(Order::Asc) => "ascending",
+            Role::Clustering(Order::Desc) => "descending",
+            Role::Static => "static",
+            Role::Regular => "regular",
+        });
         print.fields_of(&column.ty);
     }
     let layout = &target.layout;

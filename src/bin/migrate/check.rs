@@ -1,0 +1,192 @@
+//! `migrate check`: what there is to know before anything moves.
+
+use std::collections::BTreeMap;
+
+use crossfade::error::{Error, Kind, Result};
+use crossfade::mapping::{Mapping, item_size};
+use crossfade::migration::{Migration, Survey};
+use crossfade::model::Row;
+use crossfade::plan::NewStore;
+use crossfade::show;
+use crossfade::store::{Finding, Weight};
+
+use crate::Exit;
+use crate::args;
+use crate::stores::Stores;
+use crate::words;
+
+/// Places of the ring that rows are read from, and rows of each.
+const PLACES: usize = 32;
+const ROWS: usize = 100;
+/// Examples of each kind of trouble.
+const EXAMPLES: usize = 3;
+
+pub async fn run(args: &args::Check) -> Result<Exit, Error> {
+    let stores = Stores::open(&args.chosen.plan).await?;
+    println!("old: {}\nnew: {}", stores.old_name, stores.new_name);
+    let mut exit = Exit::Done;
+    for migration in stores.migrations(args.chosen.table.as_deref())? {
+        println!("\n{} -> {}", migration.spec.name, migration.spec.to);
+        let checked = match table(&stores, &migration).await {
+            Ok(checked) => checked,
+            Err(error) if is_about_the_table(&error) => {
+                println!("  refused: {error}");
+                Exit::Error
+            }
+            Err(error) => return Err(error),
+        };
+        exit = exit.max(checked);
+    }
+    stores.close().await;
+    Ok(exit)
+}
+
+fn is_about_the_table(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Missing | Kind::Mismatch | Kind::Config | Kind::Unsupported | Kind::Denied
+    )
+}
+
+async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
+    let survey = migration.survey().await?;
+    let mut exit = Exit::Done;
+    for finding in &survey.old.findings {
+        exit = exit.max(tell(migration, finding));
+    }
+    match migration.inspect_target().await? {
+        None => println!("  target: not there yet; `migrate init` makes it"),
+        Some(target) => {
+            let rows = target.rows.map_or_else(String::new, |rows| {
+                format!(", about {} items", words::count(rows))
+            });
+            println!("  target: there{rows}");
+            for finding in &target.findings {
+                exit = exit.max(tell(migration, finding));
+            }
+        }
+    }
+    size(&survey);
+    if survey.transform.source().is_counter() {
+        println!(
+            "  refused: counter tables can't be moved by this version; leave it out of the plan"
+        );
+        return Ok(Exit::Error);
+    }
+    if let NewStore::DynamoDb(_) = stores.plan.new {
+        let mapping = Mapping::new(survey.transform.target())?;
+        columns(&mapping);
+        exit = exit.max(sample(migration, &survey, &mapping).await?);
+    }
+    Ok(exit)
+}
+
+fn tell(migration: &Migration, finding: &Finding) -> Exit {
+    let refused = !migration.refusals(std::slice::from_ref(finding)).is_empty();
+    let word = match (refused, finding.weight) {
+        (true, _) => "refused",
+        (false, Weight::Ignorable(_)) => "ignored",
+        (false, Weight::Note | Weight::Refused) => "note",
+    };
+    println!(
+        "  {word}: {}: {}; {}",
+        finding.code, finding.message, finding.advice
+    );
+    if refused { Exit::Error } else { Exit::Done }
+}
+
+fn size(survey: &Survey) {
+    match (survey.old.rows, survey.old.bytes) {
+        (None, None) => println!("  size: the old store has no estimate (yet)"),
+        (rows, bytes) => {
+            let rows = rows.map(|rows| format!("about {} partitions or rows", words::count(rows)));
+            let bytes = bytes.map(|bytes| format!("about {}", words::bytes(bytes)));
+            let parts: Vec<String> = [rows, bytes].into_iter().flatten().collect();
+            println!("  size: {}", parts.join(", "));
+        }
+    }
+    if survey.old.default_ttl > 0 {
+        println!(
+            "  note: default-ttl: rows live {} by default; give the table an `expiry` in the plan",
+            words::time(f64::from(survey.old.default_ttl))
+        );
+    }
+}
+
+fn columns(mapping: &Mapping) {
+    let row = |report: crossfade::mapping::ColumnReport| {
+        vec![
+            report.column,
+            report.cql_type,
+            report.attribute,
+            report.form,
+            report.note,
+        ]
+    };
+    let rows = mapping.describe().into_iter().map(row).collect();
+    let header = ["column", "CQL type", "attribute", "form", "note"];
+    for line in words::table(&header, rows).lines() {
+        println!("  {line}");
+    }
+    let key = |key: &crossfade::mapping::KeyAttribute| format!("{} ({:?})", key.name, key.ty);
+    let sort = mapping.sort().map_or_else(|| "none".to_owned(), key);
+    println!(
+        "  keys: partition {}, sort {sort}",
+        key(mapping.partition())
+    );
+}
+
+/// What would become of some rows, and how large they are.
+async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Result<Exit> {
+    let rows = migration.sample(survey, PLACES, ROWS).await?;
+    if rows.is_empty() {
+        println!("  sample: the table seems to be empty");
+        return Ok(Exit::Done);
+    }
+    let count = rows.len();
+    let (mut bytes, mut largest, mut largest_key) = (0_u64, 0, String::new());
+    let mut troubles: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows {
+        let key = show::key(survey.transform.source(), &row.key);
+        match item_bytes(survey, mapping, row) {
+            Ok(size) => {
+                bytes += size as u64;
+                if size > largest {
+                    (largest, largest_key) = (size, key);
+                }
+            }
+            Err(error) => troubles.entry(error.to_string()).or_default().push(key),
+        }
+    }
+    let fine = count - troubles.values().map(Vec::len).sum::<usize>();
+    if fine > 0 {
+        println!(
+            "  sample: {} rows, {} each on average, the largest {} ({largest_key})",
+            words::count(count as u64),
+            words::bytes(bytes / fine as u64),
+            words::bytes(largest as u64)
+        );
+    }
+    for (reason, keys) in &troubles {
+        println!(
+            "  dead letters: {} of {} sampled rows: {reason}\n    {}",
+            words::count(keys.len() as u64),
+            words::count(count as u64),
+            keys.iter()
+                .take(EXAMPLES)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n    ")
+        );
+    }
+    Ok(if troubles.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Differences
+    })
+}
+
+fn item_bytes(survey: &Survey, mapping: &Mapping, row: Row) -> Result<usize> {
+    let item = mapping.item(survey.transform.apply(row)?)?;
+    Ok(item_size(&item))
+}

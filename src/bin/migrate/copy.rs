@@ -1,0 +1,272 @@
+//! `migrate copy`
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use crossfade::control::Counts;
+use crossfade::copier;
+use crossfade::error::{Error, Kind, Result};
+use crossfade::migration::{CopyOptions, Migration};
+
+use crate::Exit;
+use crate::args;
+use crate::screen::Screen;
+use crate::stores::Stores;
+use crate::words;
+
+pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
+    let shard = args.shard.as_deref().map(shard).transpose()?;
+    let stores = Stores::open(&args.chosen.plan).await?;
+    let migrations = stores.migrations(args.chosen.table.as_deref())?;
+    let stop = stop_on_signal(screen);
+    let mut exit = Exit::Done;
+    let mut rows = Vec::new();
+    for migration in &migrations {
+        let options = CopyOptions {
+            offline: args.offline,
+            shard,
+            journal: stores.plan.journal_dir.clone(),
+            copier: copier_name(),
+            copy: copier::Options::default(),
+        };
+        let table = &migration.spec.name;
+        let copied = one(migration, options, &stop, screen).await;
+        match copied {
+            Ok(copied) => {
+                exit = exit.max(copied.exit);
+                if args.json {
+                    println!("{}", json(table, &copied));
+                } else {
+                    rows.push(row(table, &copied));
+                }
+                if copied.exit == Exit::Stopped {
+                    break;
+                }
+            }
+            // The other tables may well be ready.
+            Err(error) if concerns_one_table(&error) => {
+                screen.error(&error);
+                exit = exit.max(Exit::Error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if !args.json && !rows.is_empty() {
+        let header = [
+            "table",
+            "",
+            "read",
+            "written",
+            "present",
+            "dead letters",
+            "size",
+            "time",
+            "rows/s",
+        ];
+        println!("{}", words::table(&header, rows));
+    }
+    if exit == Exit::Stopped {
+        screen.say("stopped; run the same command again to go on");
+    } else if exit == Exit::Differences {
+        let plan = Path::new(&args.chosen.plan).display();
+        screen.say(&format!(
+            "some rows could not be copied: migrate failures --plan {plan}"
+        ));
+    }
+    stores.close().await;
+    Ok(exit)
+}
+
+pub struct Copied {
+    pub counts: Counts,
+    /// Dead letters of the table, of this run or an earlier one.
+    pub failures: u64,
+    pub exit: Exit,
+}
+
+/// Copies one table, showing it.
+pub async fn one(
+    migration: &Migration,
+    options: CopyOptions,
+    stop: &CancellationToken,
+    screen: &Screen,
+) -> Result<Copied> {
+    let mut shown = None;
+    let ready = |started: crossfade::migration::Started| {
+        shown = Some(screen.follow(&migration.spec.name, started.live, started.rows));
+    };
+    let outcome = migration.copy(options, stop, ready).await;
+    drop(shown);
+    let outcome = outcome?;
+    let failures = match migration.failures().await {
+        Ok(failures) => failures.len() as u64,
+        // Stopped, perhaps because the new store doesn't answer: this run's count has to do.
+        Err(_) if !outcome.complete => outcome.counts.failed,
+        Err(error) => return Err(error),
+    };
+    let exit = match (outcome.complete, failures) {
+        (false, _) => Exit::Stopped,
+        (true, 0) => Exit::Done,
+        (true, _) => Exit::Differences,
+    };
+    Ok(Copied {
+        counts: outcome.counts,
+        failures,
+        exit,
+    })
+}
+
+fn concerns_one_table(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Mismatch | Kind::Missing | Kind::Unsupported
+    )
+}
+
+fn rate(counts: &Counts) -> f64 {
+    if counts.seconds > 0.0 {
+        counts.read as f64 / counts.seconds
+    } else {
+        0.0
+    }
+}
+
+/// What `--json` prints for each table.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    table: &'a str,
+    read: u64,
+    written: u64,
+    present: u64,
+    failed: u64,
+    bytes: u64,
+    units: f64,
+    seconds: f64,
+    rows_per_second: f64,
+}
+
+fn json(table: &str, copied: &Copied) -> String {
+    let counts = &copied.counts;
+    words::json(&Line {
+        table,
+        read: counts.read,
+        written: counts.written,
+        present: counts.present,
+        failed: copied.failures,
+        bytes: counts.bytes,
+        units: counts.units,
+        seconds: (counts.seconds * 1e3).round() / 1e3,
+        rows_per_second: rate(counts).round(),
+    })
+}
+
+fn row(table: &str, copied: &Copied) -> Vec<String> {
+    let counts = &copied.counts;
+    let state = match copied.exit {
+        Exit::Stopped => "stopped",
+        Exit::Done | Exit::Differences | Exit::Error => "copied",
+    };
+    vec![
+        table.to_owned(),
+        state.to_owned(),
+        words::count(counts.read),
+        words::count(counts.written),
+        words::count(counts.present),
+        words::count(copied.failures),
+        words::bytes(counts.bytes),
+        words::time(counts.seconds),
+        words::count(rate(counts) as u64),
+    ]
+}
+
+/// Machine and process, for people who look at `migrate status`.
+pub fn copier_name() -> String {
+    let host = std::env::var("HOSTNAME")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()))
+        .unwrap_or_else(|_| "unknown host".to_owned());
+    format!("{host} process {}", std::process::id())
+}
+
+/// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.
+pub fn stop_on_signal(screen: &Screen) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let (token, screen) = (stop.clone(), screen.clone());
+    tokio::spawn(async move {
+        signal().await;
+        screen.say("stopping: what is under way is finished first; Ctrl-C again stops at once");
+        token.cancel();
+        signal().await;
+        std::process::exit(Exit::Stopped as i32);
+    });
+    stop
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+/// Reads `2/8` or `auto/8`: which part, counted from 0, of how many.
+fn shard(text: &str) -> Result<(u32, u32)> {
+    let wrong = |why: String| {
+        Error::new(Kind::Config, format!("--shard {text}: {why}"))
+            .help("write I/N with I from 0 to N-1, such as --shard 0/4, or auto/N")
+    };
+    let (index, count) = text
+        .split_once('/')
+        .ok_or_else(|| wrong("`/` is missing".into()))?;
+    let count: u32 = count
+        .parse()
+        .map_err(|_| wrong(format!("`{count}` is not a number")))?;
+    let index: u32 = if index == "auto" {
+        let variables = ["JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"];
+        let set = variables
+            .iter()
+            .find_map(|name| Some((name, std::env::var(name).ok()?)));
+        let (name, value) =
+            set.ok_or_else(|| wrong(format!("none of {} is set", variables.join(", "))))?;
+        value
+            .parse()
+            .map_err(|_| wrong(format!("{name} is `{value}`, not a number")))?
+    } else {
+        index
+            .parse()
+            .map_err(|_| wrong(format!("`{index}` is not a number")))?
+    };
+    if index >= count {
+        return Err(wrong(format!(
+            "{count} parts are counted from 0 to {}",
+            count.saturating_sub(1)
+        )));
+    }
+    Ok((index, count))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn shards_are_counted_from_0() {
+        assert_eq!(shard("0/1").unwrap(), (0, 1));
+        assert_eq!(shard("7/8").unwrap(), (7, 8));
+        for wrong in ["8/8", "1", "x/2", "1/x", "0/0", "-1/2", ""] {
+            let error = shard(wrong).unwrap_err();
+            assert!(
+                error.to_string().contains(&format!("--shard {wrong}")),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `migrate reset`
+
+use std::time::Duration;
+
+use crossfade::error::Error;
+
+use crate::Exit;
+use crate::args;
+use crate::stores::Stores;
+use crate::words;
+
+/// More than two of a copier's heartbeats.
+const WATCH: Duration = Duration::from_secs(25);
+
+pub async fn run(args: &args::Reset) -> Result<Exit, Error> {
+    let stores = Stores::open_new(&args.plan).await?;
+    for migration in stores.migrations(Some(&args.table))? {
+        let reset = migration.reset(WATCH).await?;
+        let to = &migration.spec.to;
+        println!(
+            "{to}: {} copied items deleted; phase old",
+            words::count(reset.emptied)
+        );
+        if reset.left > 0 {
+            eprintln!(
+                "{} items of {to} were not written by the copier, and are still there",
+                words::count(reset.left)
+            );
+        }
+    }
+    stores.close().await;
+    Ok(Exit::Done)
+}

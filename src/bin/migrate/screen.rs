@@ -1,0 +1,228 @@
+//! What is shown while a command works: bars on a terminal, a JSON line every few seconds
+//! elsewhere. All of it goes to stderr; stdout is for data.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crossfade::copier::{Live, Reading};
+use crossfade::error::Error;
+
+use crate::words;
+
+/// How often a JSON line is written.
+const LINE_EVERY: Duration = Duration::from_secs(3);
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// Where progress is shown.
+#[derive(Clone)]
+pub struct Screen {
+    bars: MultiProgress,
+    terminal: bool,
+}
+
+impl Screen {
+    pub fn new() -> Self {
+        Screen {
+            bars: MultiProgress::new(),
+            terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Sends the log to stderr, above the bars. `RUST_LOG` chooses what is in it.
+    pub fn log(&self) {
+        let filter = EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("error,crossfade=info,scylla=off,aws=off"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(self.clone())
+            .with_ansi(self.terminal)
+            .with_target(false)
+            .init();
+    }
+
+    /// Shows an error.
+    pub fn error(&self, error: &Error) {
+        self.bars.suspend(|| eprintln!("error: {error}"));
+    }
+
+    /// Says something that isn't data.
+    pub fn say(&self, text: &str) {
+        self.bars.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Shows a copy until the answer is dropped.
+    pub fn follow(&self, table: &str, live: Arc<Live>, rows: Option<u64>) -> Followed {
+        let (bar, task) = if self.terminal {
+            let bar = self.bars.add(ProgressBar::new(1_000));
+            bar.set_style(style());
+            bar.set_prefix(table.to_owned());
+            let drawn = bar.clone();
+            let task = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(DRAW_EVERY).await;
+                    draw(&drawn, &live.reading(), rows);
+                }
+            });
+            (Some(bar), task)
+        } else {
+            let table = table.to_owned();
+            let task = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LINE_EVERY).await;
+                    eprintln!("{}", line(&table, &live.reading(), rows));
+                }
+            });
+            (None, task)
+        };
+        Followed { bar, task }
+    }
+}
+
+/// A copy that is being shown.
+pub struct Followed {
+    bar: Option<ProgressBar>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix:16} {bar:24} {percent:>3} % {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn draw(bar: &ProgressBar, reading: &Reading, rows: Option<u64>) {
+    let counts = &reading.counts;
+    let (rate, eta) = pace(reading, rows);
+    let mut text = format!(
+        "{} rows, {}/s",
+        words::count(counts.read),
+        words::count(rate as u64)
+    );
+    if let Some(eta) = eta {
+        text.push_str(&format!(", {} left", words::time(eta)));
+    }
+    if counts.throttles > 0 {
+        text.push_str(&format!(", {} throttles", words::count(counts.throttles)));
+    }
+    if counts.failed > 0 {
+        text.push_str(&format!(", {} dead letters", words::count(counts.failed)));
+    }
+    if let Some(store) = away(reading) {
+        text.push_str(&format!(", waiting for the {store} store"));
+    }
+    bar.set_position((reading.share * 1_000.0) as u64);
+    bar.set_message(text);
+}
+
+fn line(table: &str, reading: &Reading, rows: Option<u64>) -> String {
+    let counts = &reading.counts;
+    let (rate, eta) = pace(reading, rows);
+    let line = Line {
+        event: "progress",
+        table,
+        share: (reading.share * 1e4).round() / 1e4,
+        read: counts.read,
+        written: counts.written,
+        present: counts.present,
+        failed: counts.failed,
+        bytes: counts.bytes,
+        throttles: counts.throttles,
+        seconds: (counts.seconds * 10.0).round() / 10.0,
+        rows_per_second: rate.round(),
+        seconds_left: eta.map(f64::round),
+        waiting_for: away(reading),
+    };
+    words::json(&line)
+}
+
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    event: &'static str,
+    table: &'a str,
+    share: f64,
+    read: u64,
+    written: u64,
+    present: u64,
+    failed: u64,
+    bytes: u64,
+    throttles: u64,
+    seconds: f64,
+    rows_per_second: f64,
+    seconds_left: Option<f64>,
+    waiting_for: Option<&'static str>,
+}
+
+/// Rows per second, and seconds left: from the share that is done, or from the old store's estimate
+/// while the share says nothing yet.
+fn pace(reading: &Reading, rows: Option<u64>) -> (f64, Option<f64>) {
+    let seconds = reading.counts.seconds.max(0.001);
+    let rate = reading.counts.read as f64 / seconds;
+    let eta = if reading.share > 0.05 && reading.share < 1.0 {
+        Some(seconds * (1.0 - reading.share) / reading.share)
+    } else {
+        rows.filter(|_| rate > 0.0)
+            .map(|rows| rows.saturating_sub(reading.counts.read) as f64 / rate)
+    };
+    (rate, eta)
+}
+
+fn away(reading: &Reading) -> Option<&'static str> {
+    match (reading.old_away, reading.new_away) {
+        (false, false) => None,
+        (true, false) => Some("old"),
+        (false, true) => Some("new"),
+        (true, true) => Some("old and the new"),
+    }
+}
+
+impl<'a> MakeWriter<'a> for Screen {
+    type Writer = Log;
+
+    fn make_writer(&'a self) -> Log {
+        Log {
+            bars: self.bars.clone(),
+            text: Vec::new(),
+        }
+    }
+}
+
+/// One log line, written above the bars when it is whole.
+pub struct Log {
+    bars: MultiProgress,
+    text: Vec<u8>,
+}
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let text = std::mem::take(&mut self.text);
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.bars.suspend(|| io::stderr().write_all(&text))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // A log that can't be written has nowhere to say so.
+        let _ = self.flush();
+    }
+}

@@ -1,0 +1,175 @@
+//! From a plan to open stores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossfade::control::Control;
+use crossfade::error::{Error, Kind, Result};
+use crossfade::migration::{Migration, TableSpec};
+use crossfade::plan::{self, NewStore, OldStore, Plan, TablePlan};
+use crossfade::store::cassandra::{self, Cassandra};
+use crossfade::store::dynamodb::{self, DynamoDb};
+use crossfade::store::embedded::Embedded;
+use crossfade::store::memory::Memory;
+use crossfade::store::{New, Old, Store};
+
+/// A plan with its stores.
+pub struct Stores {
+    pub plan: Plan,
+    pub old: Old,
+    pub new: New,
+    /// Where the old store is, for people.
+    pub old_name: String,
+    /// Where the new store is, for people.
+    pub new_name: String,
+    control: Control,
+}
+
+impl Stores {
+    /// Reads a plan and opens both stores.
+    pub async fn open(file: &Path) -> Result<Self> {
+        let plan = load(file)?;
+        let old: Arc<dyn Store> = match &plan.old {
+            OldStore::Cassandra(cassandra) => Arc::new(open_cassandra(cassandra).await?),
+            OldStore::Embedded { path } => Arc::new(existing(path)?),
+        };
+        Self::with(plan, Old(old)).await
+    }
+
+    /// Reads a plan and opens the new store only, for commands that don't need the old one: it may
+    /// be gone, or too ill to be asked.
+    pub async fn open_new(file: &Path) -> Result<Self> {
+        // Nothing asks it; it only fills the place.
+        Self::with(load(file)?, Old(Arc::new(Memory::new()))).await
+    }
+
+    async fn with(plan: Plan, old: Old) -> Result<Self> {
+        let new: Arc<dyn Store> = match &plan.new {
+            NewStore::DynamoDb(dynamodb) => Arc::new(open_dynamodb(dynamodb).await?),
+            NewStore::Embedded { path } => Arc::new(Embedded::open(path)?),
+        };
+        let new = New(new);
+        let control = Control::new(new.clone(), &plan.control_table);
+        let old_name = match &plan.old {
+            OldStore::Cassandra(cassandra) => {
+                format!(
+                    "cassandra {}, keyspace {}",
+                    cassandra.nodes.join(", "),
+                    cassandra.keyspace
+                )
+            }
+            OldStore::Embedded { path } => format!("embedded {}", path.display()),
+        };
+        let new_name = new.0.name().to_owned();
+        Ok(Stores {
+            plan,
+            old,
+            new,
+            old_name,
+            new_name,
+            control,
+        })
+    }
+
+    /// The plan's migrations, in its order: all of them, or that of one table.
+    pub fn migrations(&self, table: Option<&str>) -> Result<Vec<Migration>> {
+        let chosen: Vec<&TablePlan> = self
+            .plan
+            .tables
+            .iter()
+            .filter(|planned| table.is_none_or(|name| planned.name == name))
+            .collect();
+        if chosen.is_empty() {
+            let name = table.unwrap_or_default();
+            let tables: Vec<&str> = self.plan.tables.iter().map(|t| t.name.as_str()).collect();
+            return Err(
+                Error::new(Kind::Config, format!("the plan has no table `{name}`"))
+                    .at("plan", self.plan.file.display().to_string())
+                    .help(format!("its tables are: {}", tables.join(", "))),
+            );
+        }
+        let migration = |table| {
+            let spec = spec(&self.plan, table);
+            Migration::new(
+                spec,
+                self.old.clone(),
+                self.new.clone(),
+                self.control.clone(),
+            )
+        };
+        Ok(chosen.into_iter().map(migration).collect())
+    }
+
+    pub async fn close(&self) {
+        self.old.0.close().await;
+        self.new.0.close().await;
+    }
+}
+
+fn load(file: &Path) -> Result<Plan> {
+    Plan::load(file).map_err(Error::from)
+}
+
+/// An old store is never made: an empty one is a wrong path.
+fn existing(path: &Path) -> Result<Embedded> {
+    if path.is_dir() {
+        return Embedded::open(path);
+    }
+    Err(
+        Error::new(Kind::Missing, "there is no embedded store in this folder")
+            .at("folder", path.display().to_string())
+            .help("name the folder of the old store in [old] path"),
+    )
+}
+
+async fn open_cassandra(plan: &plan::Cassandra) -> Result<Cassandra> {
+    let mut config = cassandra::Config::new(plan.nodes.clone(), plan.keyspace.clone());
+    config.consistency = plan.consistency;
+    config.datacenter = plan.datacenter.clone();
+    config.login = plan.login.as_ref().map(|login| cassandra::Login {
+        username: login.username.clone(),
+        password: login.password.clone(),
+    });
+    config.tls = plan.tls.as_ref().map(|tls| cassandra::Tls {
+        ca: tls.ca.clone(),
+        client: tls
+            .client
+            .as_ref()
+            .map(|client| cassandra::ClientCertificate {
+                cert: client.cert.clone(),
+                key: client.key.clone(),
+            }),
+    });
+    Cassandra::connect(config).await
+}
+
+async fn open_dynamodb(plan: &plan::DynamoDb) -> Result<DynamoDb> {
+    let config = dynamodb::Config {
+        region: Some(plan.region.clone()),
+        endpoint: plan.endpoint.clone(),
+        partiql: plan.partiql,
+        tls: plan.ca.clone().map(|ca| dynamodb::Tls { ca }),
+        ..dynamodb::Config::default()
+    };
+    DynamoDb::connect(config).await
+}
+
+fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
+    TableSpec {
+        plan: plan.name.clone(),
+        name: table.name.clone(),
+        to: table.to.clone(),
+        ignore: table
+            .ignore
+            .iter()
+            .map(|word| word.name().to_owned())
+            .collect(),
+        layout: table.layout(),
+        columns: table.columns.clone(),
+        expiry: table.expiry.clone(),
+        mask_key: plan
+            .mask_key
+            .as_ref()
+            .map(|key| key.expose().as_bytes().to_vec()),
+    }
+}

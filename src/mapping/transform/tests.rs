@@ -1,0 +1,316 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::model::Key;
+use crate::schema::Udt;
+use std::sync::Arc;
+
+fn column(name: &str, ty: Type, role: Role) -> Column {
+    Column {
+        name: name.into(),
+        frozen: matches!(role, Role::Partition | Role::Clustering(_)),
+        ty,
+        role,
+    }
+}
+
+fn old() -> Table {
+    Table::new(
+        "users",
+        vec![
+            column("id", Type::Text, Role::Partition),
+            column("at", Type::Int, Role::Clustering(Order::Asc)),
+            column("age", Type::Int, Role::Regular),
+            column("email", Type::Text, Role::Regular),
+            column("photo", Type::Blob, Role::Regular),
+        ],
+    )
+}
+
+fn row() -> Row {
+    Row::new(
+        Key::row(vec![Value::text("u1")], vec![Value::Int(5)]),
+        vec![
+            Some(Value::Int(40)),
+            Some(Value::text("a@b.c")),
+            Some(Value::Blob(vec![1])),
+        ],
+    )
+}
+
+type Rules = BTreeMap<String, ColumnRule>;
+
+fn rules<const N: usize>(rules: [(&str, ColumnRule); N]) -> Rules {
+    rules.map(|(name, rule)| (name.to_owned(), rule)).into()
+}
+
+fn rename(name: &str) -> ColumnRule {
+    ColumnRule {
+        rename: Some(name.into()),
+        ..ColumnRule::default()
+    }
+}
+
+fn mask(mask: Mask) -> ColumnRule {
+    ColumnRule {
+        mask: Some(mask),
+        ..ColumnRule::default()
+    }
+}
+
+fn dropped() -> ColumnRule {
+    ColumnRule {
+        drop: true,
+        ..ColumnRule::default()
+    }
+}
+
+fn transform(rules: &Rules, expiry: Option<ExpiryFrom>) -> Result<Transform> {
+    let expiry = expiry.map(|from| ExpiryRule {
+        attribute: "expires_at".into(),
+        from,
+    });
+    let layout = Layout::default();
+    Transform::new(
+        &old(),
+        rules,
+        expiry.as_ref(),
+        Some(b"secret"),
+        "app-users",
+        layout,
+    )
+}
+
+#[test]
+fn without_rules_a_row_stays_as_it_is() {
+    let transform = transform(&Rules::new(), None).unwrap();
+    assert!(transform.moves_nothing);
+    assert_eq!(transform.apply(row()).unwrap(), row());
+    assert_eq!(transform.target().name, "app-users");
+    assert_eq!(transform.target().columns, old().columns);
+}
+
+#[test]
+fn columns_are_renamed_dropped_and_masked() {
+    let rules = rules([
+        ("age", rename("years")),
+        ("email", mask(Mask::Hmac)),
+        ("photo", dropped()),
+        ("id", rename("user")),
+    ]);
+    let transform = transform(&rules, None).unwrap();
+    let names: Vec<_> = transform
+        .target()
+        .columns
+        .iter()
+        .map(|c| c.name.as_str())
+        .collect();
+    assert_eq!(names, ["user", "at", "email", "years"]);
+    let new = transform.apply(row()).unwrap();
+    assert_eq!(new.key, row().key);
+    // HMAC-SHA256 of a@b.c under `secret`, as any other program computes it.
+    let masked = "0ce3629b4ac1ef1367b15f9d7659135a1c8663659b98cfd72c175d86612f7879";
+    assert_eq!(new.cells, [Some(Value::text(masked)), Some(Value::Int(40))]);
+}
+
+#[test]
+fn a_name_may_move_from_one_column_to_another() {
+    let rules = rules([("email", dropped()), ("photo", rename("email"))]);
+    let new = transform(&rules, None).unwrap().apply(row()).unwrap();
+    assert_eq!(
+        new.cells,
+        [Some(Value::Int(40)), Some(Value::Blob(vec![1]))]
+    );
+}
+
+#[test]
+fn keys_can_be_masked_and_stay_apart() {
+    let transform = transform(&rules([("id", mask(Mask::Hmac))]), None).unwrap();
+    let key = |id: &str| {
+        let mut row = row();
+        row.key.partition = vec![Value::text(id)];
+        transform.apply(row).unwrap().key
+    };
+    assert_ne!(key("a"), key("b"));
+    assert_eq!(key("a"), key("a"));
+    assert_eq!(key("a").clustering, row().key.clustering);
+}
+
+#[test]
+fn redacted_values_say_nothing_and_null_stays_null() {
+    let rules = rules([("email", mask(Mask::Redact)), ("photo", mask(Mask::Redact))]);
+    let transform = transform(&rules, None).unwrap();
+    let mut old = row();
+    old.cells[2] = None;
+    let new = transform.apply(old).unwrap();
+    assert_eq!(new.cells[1..], [Some(Value::text("[redacted]")), None]);
+}
+
+#[test]
+fn rules_that_lose_keys_or_make_no_sense_are_refused_together() {
+    let rules = rules([
+        ("id", dropped()),
+        ("at", mask(Mask::Hmac)),
+        ("age", rename("email")),
+        ("emial", dropped()),
+        (
+            "photo",
+            ColumnRule {
+                rename: Some("p".into()),
+                ..dropped()
+            },
+        ),
+    ]);
+    let error = transform(&rules, None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    for part in [
+        "id can't be dropped",
+        "at is of type int",
+        "both be called email",
+        "no column emial, only id, at, age, email, photo",
+        "photo is dropped, so",
+    ] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    let error = transform(&self::rules([("id", mask(Mask::Redact))]), None).unwrap_err();
+    assert!(error.message().contains("can't be redacted"), "{error}");
+    let hmac = self::rules([("email", mask(Mask::Hmac))]);
+    for key in [None, Some(&b""[..])] {
+        let error = Transform::new(&old(), &hmac, None, key, "t", Layout::default()).unwrap_err();
+        assert!(error.message().contains("needs a key"), "{error}");
+    }
+}
+
+/// The row's expiry when its cells expire so; a cell that is null has no say.
+fn expiry(from: Option<ExpiryFrom>, cells: [&[Option<i64>]; 3]) -> Result<Option<i64>> {
+    let mut row = row();
+    row.times = cells
+        .map(|expires| CellTimes {
+            expires: expires.to_vec(),
+            written: Vec::new(),
+        })
+        .into();
+    row.cells[2] = None;
+    transform(&Rules::new(), from)?
+        .apply(row)
+        .map(|row| row.expires)
+}
+
+#[test]
+fn a_row_expires_as_its_rule_says() {
+    use ExpiryFrom::{Max, Min, Reject};
+    let never: &[Option<i64>] = &[None];
+    for (from, cells, expected) in [
+        (Max, [&[Some(5)][..], &[Some(9)], never], Some(9)),
+        (Max, [&[Some(5)], never, &[Some(9)]], None),
+        (Max, [&[Some(5)], &[], &[]], None),
+        (Max, [&[Some(5), None], &[Some(9)], &[]], None),
+        (Min, [&[Some(5), Some(4)], &[Some(9)], &[Some(1)]], Some(4)),
+        (Min, [never, &[Some(9)], &[]], Some(9)),
+        (Min, [never, never, &[]], None),
+        (
+            Reject,
+            [&[Some(9)], &[Some(9), Some(9)], &[Some(1)]],
+            Some(9),
+        ),
+        (Reject, [never, never, &[]], None),
+    ] {
+        assert_eq!(
+            expiry(Some(from), cells).unwrap(),
+            expected,
+            "{from:?} {cells:?}"
+        );
+    }
+    for cells in [[&[Some(9)][..], &[Some(8)], &[]], [&[Some(9)], never, &[]]] {
+        let error = expiry(Some(Reject), cells).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+    }
+    assert_eq!(expiry(None, [never, never, &[Some(1)]]).unwrap(), None);
+    let error = expiry(None, [never, &[Some(9)], &[]]).unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.next_step().unwrap().contains("expiry = {"));
+}
+
+#[test]
+fn the_expiry_attribute_is_part_of_the_layout() {
+    let transform = transform(&Rules::new(), Some(ExpiryFrom::Max)).unwrap();
+    assert_eq!(
+        transform.target().layout.expiry_attribute.as_deref(),
+        Some("expires_at")
+    );
+}
+
+#[test]
+fn the_fingerprint_tells_mappings_apart() {
+    let with_udt = |fields: &[&str]| {
+        let fields = fields
+            .iter()
+            .map(|name| ((*name).to_owned(), Type::Int))
+            .collect();
+        let udt = Arc::new(Udt {
+            name: "u".into(),
+            fields,
+        });
+        let mut table = old();
+        table.columns.push(column(
+            "v",
+            Type::List(Box::new(Type::Udt(udt))),
+            Role::Regular,
+        ));
+        table
+    };
+    let made = Layout {
+        sort_attribute: Some("sk".into()),
+        ..Layout::default()
+    };
+    let max = ExpiryRule {
+        attribute: "ttl".into(),
+        from: ExpiryFrom::Max,
+    };
+    let min = ExpiryRule {
+        from: ExpiryFrom::Min,
+        ..max.clone()
+    };
+    let none = Rules::new();
+    let hmac = rules([("email", mask(Mask::Hmac))]);
+    let redact = rules([("email", mask(Mask::Redact))]);
+    let plain = Layout::default;
+    let print = |old: &Table, rules: &Rules, expiry, key: &str, layout| {
+        let transform = Transform::new(old, rules, expiry, Some(key.as_bytes()), "t", layout);
+        transform.unwrap().fingerprint()
+    };
+    let mut prints = vec![
+        print(&old(), &none, None, "a", plain()),
+        print(&old(), &none, None, "a", made),
+        print(&old(), &none, Some(&max), "a", plain()),
+        print(&old(), &none, Some(&min), "a", plain()),
+        print(&old(), &hmac, None, "a", plain()),
+        print(&old(), &hmac, None, "b", plain()),
+        print(&old(), &redact, None, "a", plain()),
+        print(&with_udt(&["a"]), &none, None, "a", plain()),
+        print(&with_udt(&["a", "b"]), &none, None, "a", plain()),
+    ];
+    let first = prints[0];
+    assert_eq!(print(&old(), &none, None, "unused key", plain()), first);
+    let silent = rules([("email", ColumnRule::default())]);
+    assert_eq!(print(&old(), &silent, None, "a", plain()), first);
+    // It is kept in control records, so it must never change by itself.
+    assert_eq!(
+        text::hex(&first),
+        "9a42cf1f6fd18e40afae69a6d68e42d28c34b51b3e715edcc123124a4909b1d0"
+    );
+    prints.sort_unstable();
+    let all = prints.len();
+    prints.dedup();
+    assert_eq!(prints.len(), all);
+}
+
+#[test]
+fn the_mask_key_is_not_shown() {
+    let transform = transform(&rules([("email", mask(Mask::Hmac))]), None).unwrap();
+    let shown = format!("{transform:?}");
+    assert!(
+        !shown.contains("secret") && !shown.contains("Hmac"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,207 @@
+//! Attribute values to the SDK's type and back, and what they weigh on the wire.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::error::{Error, Kind, Result};
+use crate::mapping::Attr;
+
+/// An item, or the attributes of a key, by name.
+pub(super) type Attrs = Vec<(String, Attr)>;
+
+/// The SDK's form. Copies: what was sent is needed again when a batch is cut in two.
+pub(super) fn to_sdk(attr: &Attr) -> AttributeValue {
+    let blob = |bytes: &Vec<u8>| Blob::new(bytes.clone());
+    match attr {
+        Attr::S(text) => AttributeValue::S(text.clone()),
+        Attr::N(number) => AttributeValue::N(number.clone()),
+        Attr::B(bytes) => AttributeValue::B(blob(bytes)),
+        Attr::Bool(value) => AttributeValue::Bool(*value),
+        Attr::Null => AttributeValue::Null(true),
+        Attr::L(values) => AttributeValue::L(values.iter().map(to_sdk).collect()),
+        Attr::M(pairs) => AttributeValue::M(to_sdk_map(pairs)),
+        Attr::Ss(members) => AttributeValue::Ss(members.clone()),
+        Attr::Ns(members) => AttributeValue::Ns(members.clone()),
+        Attr::Bs(members) => AttributeValue::Bs(members.iter().map(blob).collect()),
+    }
+}
+
+/// The SDK's form of an item, a key or a map.
+pub(super) fn to_sdk_map(pairs: &[(String, Attr)]) -> HashMap<String, AttributeValue> {
+    pairs
+        .iter()
+        .map(|(name, attr)| (name.clone(), to_sdk(attr)))
+        .collect()
+}
+
+fn from_sdk(value: AttributeValue) -> Result<Attr> {
+    Ok(match value {
+        AttributeValue::S(text) => Attr::S(text),
+        AttributeValue::N(number) => Attr::N(number),
+        AttributeValue::B(bytes) => Attr::B(bytes.into_inner()),
+        AttributeValue::Bool(value) => Attr::Bool(value),
+        AttributeValue::Null(_) => Attr::Null,
+        AttributeValue::L(values) => {
+            Attr::L(values.into_iter().map(from_sdk).collect::<Result<_>>()?)
+        }
+        AttributeValue::M(pairs) => Attr::M(from_sdk_map(pairs)?),
+        AttributeValue::Ss(members) => Attr::Ss(members),
+        AttributeValue::Ns(members) => Attr::Ns(members),
+        AttributeValue::Bs(members) => {
+            Attr::Bs(members.into_iter().map(Blob::into_inner).collect())
+        }
+        _ => {
+            return Err(Error::new(
+                Kind::Corrupt,
+                "an attribute has a type that this version doesn't know",
+            ));
+        }
+    })
+}
+
+/// From the SDK's form of an item, a key or a map.
+pub(super) fn from_sdk_map(pairs: HashMap<String, AttributeValue>) -> Result<Attrs> {
+    pairs
+        .into_iter()
+        .map(|(name, value)| Ok((name, from_sdk(value)?)))
+        .collect()
+}
+
+/// Bytes of a value in a request's JSON, `{"S":"…"}` with what has to be escaped and base64.
+pub(super) fn wire_bytes(attr: &Attr) -> usize {
+    let base64 = |bytes: &Vec<u8>| 2 + bytes.len().div_ceil(3) * 4;
+    let members = |sizes: usize, count: usize| sizes + count + 2;
+    8 + match attr {
+        Attr::S(text) => wire_text(text),
+        Attr::N(number) => number.len() + 2,
+        Attr::B(bytes) => base64(bytes),
+        Attr::Bool(_) => 8,
+        Attr::Null => 8,
+        Attr::L(values) => members(values.iter().map(wire_bytes).sum(), values.len()),
+        Attr::M(pairs) => members(
+            pairs
+                .iter()
+                .map(|(name, value)| wire_text(name) + 1 + wire_bytes(value))
+                .sum(),
+            pairs.len(),
+        ),
+        Attr::Ss(texts) => members(texts.iter().map(|text| wire_text(text)).sum(), texts.len()),
+        Attr::Ns(numbers) => members(numbers.iter().map(|n| n.len() + 2).sum(), numbers.len()),
+        Attr::Bs(blobs) => members(blobs.iter().map(base64).sum(), blobs.len()),
+    }
+}
+
+/// Bytes of a text as a JSON string.
+pub(super) fn wire_text(text: &str) -> usize {
+    let escaped: usize = text
+        .bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' => 1,
+            0..0x20 => 5,
+            _ => 0,
+        })
+        .sum();
+    2 + text.len() + escaped
+}
+
+/// The attributes of a key as bytes, the same for the same key. Only keys: no other types.
+pub(super) fn key_bytes<'a>(
+    attrs: impl IntoIterator<Item = (&'a str, &'a Attr)>,
+) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(64);
+    for (name, attr) in attrs {
+        let (letter, value): (u8, &[u8]) = match attr {
+            Attr::S(text) => (b'S', text.as_bytes()),
+            Attr::N(number) => (b'N', number.as_bytes()),
+            Attr::B(value) => (b'B', value),
+            Attr::Bool(_)
+            | Attr::Null
+            | Attr::L(_)
+            | Attr::M(_)
+            | Attr::Ss(_)
+            | Attr::Ns(_)
+            | Attr::Bs(_) => {
+                return Err(Error::new(
+                    Kind::Corrupt,
+                    format!("the key attribute `{name}` is neither S, N nor B"),
+                ));
+            }
+        };
+        bytes.push(letter);
+        for part in [name.as_bytes(), value] {
+            bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    Ok(bytes)
+}
+
+/// The attributes of a key from [`key_bytes`].
+pub(super) fn key_from_bytes(bytes: &[u8]) -> Result<Attrs> {
+    let mut rest = bytes;
+    let mut attrs = Vec::new();
+    while let Some((letter, tail)) = rest.split_first() {
+        let mut tail = tail;
+        let mut part = || -> Option<&[u8]> {
+            let (len, behind) = tail.split_first_chunk::<4>()?;
+            let (part, behind) = behind.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+            tail = behind;
+            Some(part)
+        };
+        let pair = part().zip(part()).and_then(|(name, value)| {
+            let text = || String::from_utf8(value.to_vec()).ok();
+            let attr = match letter {
+                b'S' => Attr::S(text()?),
+                b'N' => Attr::N(text()?),
+                b'B' => Attr::B(value.to_vec()),
+                _ => return None,
+            };
+            Some((String::from_utf8(name.to_vec()).ok()?, attr))
+        });
+        attrs.push(pair.ok_or_else(|| {
+            Error::new(Kind::Corrupt, "a scan's place can't be read")
+                .help("it belongs to another version; start the scan again")
+        })?);
+        rest = tail;
+    }
+    Ok(attrs)
+}
+
+/// A key for people: `pk=a#1, sk=0x00ff`, cut where it gets long.
+pub(super) fn key_text<'a>(attrs: impl IntoIterator<Item = (&'a str, &'a Attr)>) -> String {
+    const LONG: usize = 120;
+    let mut text = String::new();
+    for (name, attr) in attrs {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let value = match attr {
+            Attr::S(value) | Attr::N(value) => value.clone(),
+            Attr::B(bytes) => bytes
+                .iter()
+                .take(LONG)
+                .fold(String::from("0x"), |mut hex, byte| {
+                    // Writing to a string doesn't fail.
+                    let _ = write!(hex, "{byte:02x}");
+                    hex
+                }),
+            Attr::Bool(_)
+            | Attr::Null
+            | Attr::L(_)
+            | Attr::M(_)
+            | Attr::Ss(_)
+            | Attr::Ns(_)
+            | Attr::Bs(_) => "?".into(),
+        };
+        text.push_str(name);
+        text.push('=');
+        text.extend(value.chars().take(LONG));
+        if value.chars().nth(LONG).is_some() {
+            text.push('…');
+        }
+    }
+    text
+}

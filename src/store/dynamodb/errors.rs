@@ -1,0 +1,366 @@
+//! What DynamoDB and its SDK report, as this crate's errors.
+
+use std::error::Error as StdError;
+use std::io;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum};
+
+use crate::error::{Effect, Error, Kind};
+
+/// A call: what every error of it says.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// The permission it needs, which is also its name: `dynamodb:PutItem`.
+    pub action: &'static str,
+    /// The table.
+    pub table: &'a str,
+    /// The endpoint.
+    pub endpoint: &'a str,
+    /// Whether it changes anything: if not, a lost answer has no effect.
+    pub writes: bool,
+}
+
+impl Call<'_> {
+    /// The error of a request that failed as a whole.
+    pub fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        match error {
+            SdkError::ServiceError(context) => {
+                let status = context.raw().status().as_u16();
+                self.refused(status, context.into_err())
+            }
+            SdkError::ConstructionFailure(_) => self
+                .error(Kind::Invalid, Effect::None, "the request can't be made")
+                .source_of(error),
+            SdkError::TimeoutError(_) => self.no_answer().source_of(error),
+            SdkError::DispatchFailure(_) => self.not_delivered(error),
+            // `SdkError` may grow: what isn't known may have happened.
+            SdkError::ResponseError(_) | _ => self
+                .error(
+                    Kind::Unknown,
+                    Effect::Unknown,
+                    format!("the answer can't be read: {}", root_cause(&error)),
+                )
+                .help("check that the endpoint is a DynamoDB")
+                .source_of(error),
+        }
+    }
+
+    /// The error of one statement of a batch.
+    pub fn statement_failed(&self, error: &BatchStatementError) -> Error {
+        use BatchStatementErrorCodeEnum as Code;
+        let message = error.message.as_deref().unwrap_or("no reason given");
+        let code = error.code.as_ref().map_or("no code", Code::as_str);
+        let (kind, effect) = match &error.code {
+            Some(
+                Code::ThrottlingError
+                | Code::ProvisionedThroughputExceeded
+                | Code::RequestLimitExceeded,
+            ) => (Kind::Throttled, Effect::None),
+            Some(Code::TransactionConflict) => (Kind::Transient, Effect::None),
+            Some(Code::InternalServerError) => (Kind::Transient, Effect::Unknown),
+            Some(Code::ValidationError | Code::ItemCollectionSizeLimitExceeded) => {
+                (Kind::Invalid, Effect::None)
+            }
+            Some(Code::AccessDenied) => (Kind::Denied, Effect::None),
+            Some(Code::ResourceNotFound) => (Kind::Missing, Effect::None),
+            // An insert has no condition but its own, and that one's code is `DuplicateItem`,
+            // which is an answer and not an error.
+            Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => {
+                (Kind::Unknown, Effect::None)
+            }
+            // Also every code that AWS may add.
+            Some(_) | None => (Kind::Unknown, Effect::Unknown),
+        };
+        self.explained(kind, effect, code, message)
+    }
+
+    /// The error of a statement that the answer doesn't mention.
+    pub fn not_mentioned(&self) -> Error {
+        self.error(
+            Kind::Unknown,
+            Effect::Unknown,
+            "the answer to a batch doesn't mention one of its rows",
+        )
+        .help("check that the endpoint is a DynamoDB")
+    }
+
+    /// An error of this call, with its place.
+    pub fn error(&self, kind: Kind, effect: Effect, message: impl Into<String>) -> Error {
+        Error::new(kind, message)
+            .effect(if self.writes { effect } else { Effect::None })
+            .at("call", self.action)
+            .at("table", self.table)
+            .at("endpoint", self.endpoint)
+    }
+
+    fn refused<E>(&self, status: u16, error: E) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let code = error.code().unwrap_or("no code").to_owned();
+        if is_about_credentials(&code) {
+            // The server's own text may quote the request's headers, a session token among them.
+            return self
+                .error(
+                    Kind::Denied,
+                    Effect::None,
+                    format!("the credentials were refused: {code}"),
+                )
+                .help(
+                    "check that they have not expired, that they belong to this region and \
+                     account, and that this computer's clock is right",
+                );
+        }
+        let (kind, effect) = kind_of(&code, status);
+        let message = error.message().unwrap_or("no reason given").to_owned();
+        self.explained(kind, effect, &code, &message)
+            .source_of(error)
+    }
+
+    fn explained(&self, kind: Kind, effect: Effect, code: &str, message: &str) -> Error {
+        const LONG: usize = 400;
+        let message: String = message.chars().take(LONG).collect();
+        let error = self.error(kind, effect, format!("{code}: {message}"));
+        match kind {
+            Kind::Denied => error.help(format!(
+                "allow {} on the table {} to this identity",
+                self.action, self.table
+            )),
+            Kind::Missing => error.help(
+                "run `migrate init`, or check the table's name, the region and the account: each \
+                 region has tables of its own",
+            ),
+            Kind::Throttled => error.help("it is tried again more slowly"),
+            Kind::Unsupported => error.help("this endpoint doesn't have the call"),
+            Kind::Unreachable
+            | Kind::Timeout
+            | Kind::Transient
+            | Kind::RangeTooCostly
+            | Kind::Invalid
+            | Kind::Mismatch
+            | Kind::Config
+            | Kind::Corrupt
+            | Kind::Stopped
+            | Kind::Unknown => error,
+        }
+    }
+
+    fn no_answer(&self) -> Error {
+        self.error(
+            Kind::Timeout,
+            Effect::Unknown,
+            "DynamoDB didn't answer in time",
+        )
+        .help("check the endpoint, and what stands between (VPC endpoint, proxy, firewall)")
+    }
+
+    fn not_delivered<E>(&self, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: StdError + Send + Sync + 'static,
+    {
+        let effect = match deepest_fault(&error) {
+            Fault::CredentialsMissing => {
+                return self
+                    .error(
+                        Kind::Denied,
+                        Effect::None,
+                        format!("no AWS credentials: {}", root_cause(&error)),
+                    )
+                    .help("log in again, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
+                    .source_of(error);
+            }
+            Fault::CredentialsDelayed => {
+                return self
+                    .error(
+                        Kind::Unreachable,
+                        Effect::None,
+                        format!("AWS credentials can't be renewed: {}", root_cause(&error)),
+                    )
+                    .help("log in again, or check the source of the credentials")
+                    .source_of(error);
+            }
+            Fault::Tls(reason) => {
+                return self
+                    .error(
+                        Kind::Config,
+                        Effect::None,
+                        format!("TLS to the endpoint failed: {reason}"),
+                    )
+                    .help(
+                        "if the certificate is signed by an authority of your own, name it with \
+                         `ca` under [new.tls]",
+                    )
+                    .source_of(error);
+            }
+            Fault::NotConnected => Effect::None,
+            Fault::Broken => Effect::Unknown,
+        };
+        let timed_out =
+            matches!(&error, SdkError::DispatchFailure(failure) if failure.is_timeout());
+        if timed_out && effect == Effect::Unknown {
+            return self.no_answer().source_of(error);
+        }
+        self.error(
+            Kind::Unreachable,
+            effect,
+            format!("DynamoDB can't be reached: {}", root_cause(&error)),
+        )
+        .help(
+            "check that region and endpoint are right, that it is running, and that nothing stands \
+             between (VPC endpoint, proxy, firewall)",
+        )
+        .source_of(error)
+    }
+}
+
+/// Whether a request as a whole was refused for what is in it, so that its other rows may be fine.
+pub(super) fn is_refused_request<E: ProvideErrorMetadata>(
+    error: &SdkError<E, HttpResponse>,
+) -> bool {
+    let status = error.raw_response().map(|raw| raw.status().as_u16());
+    status == Some(413)
+        || matches!(
+            error.as_service_error().and_then(E::code),
+            Some("ValidationException" | "SerializationException")
+        )
+}
+
+/// Whether the server doesn't have the call.
+pub(super) fn is_unknown_call<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let status = error.raw_response().map(|raw| raw.status().as_u16());
+    status == Some(501)
+        || matches!(
+            error.as_service_error().and_then(E::code),
+            Some("UnknownOperationException" | "UnknownOperation" | "NotImplemented")
+        )
+}
+
+/// Whether permission is missing.
+pub(super) fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    matches!(
+        error.as_service_error().and_then(E::code),
+        Some("AccessDeniedException" | "AccessDenied")
+    )
+}
+
+fn kind_of(code: &str, status: u16) -> (Kind, Effect) {
+    match code {
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "ThrottlingError"
+        | "Throttling"
+        | "RequestLimitExceeded"
+        | "LimitExceededException"
+        | "TooManyRequestsException"
+        | "SlowDown" => (Kind::Throttled, Effect::None),
+        "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException"
+        | "ResourceInUseException" => (Kind::Transient, Effect::None),
+        "InternalServerError"
+        | "InternalServerErrorException"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => (Kind::Transient, Effect::Unknown),
+        "ValidationException"
+        | "SerializationException"
+        | "ItemCollectionSizeLimitExceededException" => (Kind::Invalid, Effect::None),
+        "AccessDeniedException" | "AccessDenied" => (Kind::Denied, Effect::None),
+        "ResourceNotFoundException" | "TableNotFoundException" => (Kind::Missing, Effect::None),
+        "UnknownOperationException" | "UnknownOperation" | "NotImplemented" => {
+            (Kind::Unsupported, Effect::None)
+        }
+        // Not one of DynamoDB's own: a proxy's or a load balancer's, or one that is yet to come.
+        _ => match status {
+            429 => (Kind::Throttled, Effect::None),
+            403 => (Kind::Denied, Effect::None),
+            413 => (Kind::Invalid, Effect::None),
+            500.. => (Kind::Transient, Effect::Unknown),
+            _ => (Kind::Unknown, Effect::Unknown),
+        },
+    }
+}
+
+fn is_about_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "IncompleteSignatureException"
+            | "IncompleteSignature"
+            | "SignatureDoesNotMatch"
+            | "MissingAuthenticationTokenException"
+            | "MissingAuthenticationToken"
+            | "InvalidClientTokenId"
+            | "ExpiredTokenException"
+            | "ExpiredToken"
+            | "RequestExpired"
+            | "RequestTimeTooSkewed"
+            | "NotAuthorized"
+            | "OptInRequired"
+    )
+}
+
+/// Why a request wasn't delivered.
+enum Fault {
+    /// Nobody gave credentials; a person has to act.
+    CredentialsMissing,
+    /// They couldn't be renewed just now.
+    CredentialsDelayed,
+    /// No connection that can be trusted came about.
+    Tls(String),
+    /// No connection came about, so that nothing was sent.
+    NotConnected,
+    /// A connection broke, or nobody can tell.
+    Broken,
+}
+
+fn deepest_fault(error: &(dyn StdError + 'static)) -> Fault {
+    let mut next = Some(error);
+    let mut fault = Fault::Broken;
+    while let Some(error) = next {
+        if let Some(credentials) = error.downcast_ref::<CredentialsError>() {
+            return match credentials {
+                CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
+                    Fault::CredentialsDelayed
+                }
+                _ => Fault::CredentialsMissing,
+            };
+        }
+        let tls = error.downcast_ref::<rustls::Error>();
+        match (tls, &fault) {
+            // Before the handshake is over nothing of a request is sent.
+            (Some(tls), Fault::NotConnected) => return Fault::Tls(tls.to_string()),
+            (Some(_), _) => return Fault::Broken,
+            // hyper has no public type for it; a connector's errors all come in this one.
+            (None, _) if error.to_string() == "client error (Connect)" => {
+                fault = Fault::NotConnected;
+            }
+            (None, _) => {}
+        }
+        // An `io::Error` around another error names that one's source as its own.
+        let inside = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match inside {
+            Some(inside) => Some(inside),
+            None => error.source(),
+        };
+    }
+    fault
+}
+
+/// What an error came from in the end, in its own words.
+pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

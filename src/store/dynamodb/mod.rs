@@ -1,0 +1,218 @@
+//! Amazon DynamoDB, and what speaks its protocol: DynamoDB Local, ScyllaDB's Alternator.
+//!
+//! Rows that must not overwrite anything go as PartiQL `INSERT` statements, 25 to a request: each
+//! has a condition and an answer of its own, which `BatchWriteItem` doesn't have, and it takes a
+//! fraction of the work that as many `PutItem` calls take. Everything else, and everything on an
+//! endpoint without PartiQL, goes as single conditional calls.
+//!
+//! Reads are strongly consistent. Nothing is retried here, by the SDK neither.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+
+use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows};
+use crate::error::Result;
+use crate::mapping::Mapping;
+use crate::model::{Key, Row, Value};
+use crate::schema::Table;
+
+mod attr;
+mod batch;
+mod connect;
+mod create;
+mod errors;
+mod inspect;
+mod put;
+mod read;
+
+pub use connect::{Config, Credentials, Tls};
+use errors::Call;
+
+/// Rows that one request of a batch takes at most, set by DynamoDB.
+const BATCH: usize = 25;
+
+/// A DynamoDB endpoint. Cheap to share behind an `Arc`; its tables are found by name.
+pub struct DynamoDb {
+    client: Client,
+    endpoint: String,
+    name: String,
+    timeout: Option<Duration>,
+    partiql: Partiql,
+    /// Compiled once for each table, by its name.
+    mappings: RwLock<HashMap<String, Arc<Mapping>>>,
+}
+
+impl DynamoDb {
+    /// Makes a client. Credentials are loaded; the endpoint isn't called yet, [`Store::inspect`]
+    /// is the call that tells whether it answers.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Denied`] without credentials, [`crate::error::Kind::Config`] without
+    /// a region, or with an endpoint or a certificate file that can't be used.
+    pub async fn connect(config: Config) -> Result<Self> {
+        let (client, endpoint) = connect::client(&config).await?;
+        Ok(DynamoDb {
+            client,
+            name: format!("dynamodb {endpoint}"),
+            endpoint,
+            timeout: config.timeout,
+            partiql: Partiql::new(config.partiql),
+            mappings: RwLock::default(),
+        })
+    }
+
+    /// The URL that calls go to, whoever set it: the configuration, the environment, a profile or
+    /// AWS's own rules.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The compiled mapping of a table, made again when the table isn't the one of the last call.
+    fn mapping(&self, table: &Table) -> Result<Arc<Mapping>> {
+        let known = self
+            .mappings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&table.name)
+            .cloned();
+        if let Some(mapping) = known.filter(|mapping| mapping.table() == table) {
+            return Ok(mapping);
+        }
+        let mapping = Arc::new(Mapping::new(table)?);
+        self.mappings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(table.name.clone(), mapping.clone());
+        Ok(mapping)
+    }
+
+    fn reading<'a>(&'a self, action: &'static str, table: &'a str) -> Call<'a> {
+        Call {
+            action,
+            table,
+            endpoint: &self.endpoint,
+            writes: false,
+        }
+    }
+
+    fn writing<'a>(&'a self, action: &'static str, table: &'a str) -> Call<'a> {
+        Call {
+            writes: true,
+            ..self.reading(action, table)
+        }
+    }
+}
+
+impl fmt::Debug for DynamoDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoDb")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for DynamoDb {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            token_ranges: false,
+            guarded_put: true,
+            create: true,
+            marks: true,
+            put_rows: BATCH,
+        }
+    }
+
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
+        self.look_at(table).await
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.create_table(&*self.mapping(table)?).await
+    }
+
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        self.read_keys(&*self.mapping(table)?, keys).await
+    }
+
+    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+        match self.mapping(table) {
+            Ok(mapping) => self.put_rows(&mapping, rows, guard).await,
+            Err(error) => failed_rows(rows.len(), &error),
+        }
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        match self.mapping(table) {
+            Ok(mapping) => self.delete_keys(&mapping, keys, guard).await,
+            Err(error) => failed_rows(keys.len(), &error),
+        }
+    }
+
+    async fn query(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.query_page(&*self.mapping(table)?, partition, after, limit)
+            .await
+    }
+
+    async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
+        Ok(read::segments(count))
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.scan_page(&*self.mapping(table)?, range, after, limit)
+            .await
+    }
+
+    /// A segment can't be cut: another number of segments cuts the table elsewhere.
+    fn halve(&self, _table: &Table, _range: &Range) -> Option<Vec<Range>> {
+        None
+    }
+}
+
+/// Whether the endpoint knows PartiQL, as far as it is known.
+struct Partiql {
+    missing: AtomicBool,
+    /// The configuration says that it does, so that its lack is an error.
+    demanded: bool,
+}
+
+impl Partiql {
+    fn new(configured: Option<bool>) -> Self {
+        Partiql {
+            missing: AtomicBool::new(configured == Some(false)),
+            demanded: configured == Some(true),
+        }
+    }
+
+    /// Whether to try it.
+    fn is_tried(&self) -> bool {
+        !self.missing.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the endpoint doesn't have the call.
+    fn is_missing(&self) {
+        self.missing.store(true, Ordering::Relaxed);
+    }
+}

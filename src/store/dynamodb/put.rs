@@ -1,0 +1,357 @@
+//! Writing and deleting rows, each on its condition.
+
+use std::collections::{HashMap, HashSet};
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity};
+use futures::StreamExt;
+use futures::stream;
+
+use super::attr::{Attrs, key_bytes, key_text, to_sdk, to_sdk_map};
+use super::errors::Call;
+use super::{DynamoDb, batch};
+use crate::error::{Error, Kind, Result};
+use crate::mapping::{Attr, Mapping, item_size};
+use crate::model::{Key, Row, Value};
+use crate::store::{Guard, Put, Puts, failed_rows};
+
+/// Single calls of one put that are under way at once.
+const SINGLE_CALLS: usize = 16;
+/// Batches of one put that are under way at once.
+const BATCHES: usize = 8;
+/// Bytes that are one write unit.
+const UNIT: usize = 1024;
+
+/// A row that is ready to be sent.
+pub(super) struct Ready {
+    /// Its place among the rows of the put.
+    pub place: usize,
+    /// Its attributes, those of the key included.
+    pub item: Attrs,
+    /// Its size as DynamoDB counts it.
+    pub size: usize,
+}
+
+/// What became of some rows.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// By their places.
+    pub rows: Vec<(usize, Result<Put>)>,
+    /// Capacity consumed.
+    pub units: f64,
+}
+
+impl Outcome {
+    pub(super) fn add(&mut self, other: Outcome) {
+        self.rows.extend(other.rows);
+        self.units += other.units;
+    }
+}
+
+impl Ready {
+    /// Write units of this row, for servers that don't tell.
+    pub(super) fn units(&self) -> f64 {
+        self.size.div_ceil(UNIT).max(1) as f64
+    }
+}
+
+impl DynamoDb {
+    /// What [`crate::store::Store::put`] does.
+    pub(super) async fn put_rows(&self, mapping: &Mapping, rows: Vec<Row>, guard: &Guard) -> Puts {
+        let count = rows.len();
+        let condition = match Condition::new(mapping, guard, rows.iter().map(|row| &row.key)) {
+            Ok(condition) => condition,
+            Err(error) => return failed_rows(count, &error),
+        };
+        let mut outcome = Outcome::default();
+        let mut sizes = vec![0; count];
+        let mut rounds = Rounds::default();
+        for (place, row) in rows.into_iter().enumerate() {
+            match ready(mapping, place, row) {
+                Ok((key, row)) => {
+                    sizes[place] = row.size;
+                    rounds.add(key, row);
+                }
+                Err(error) => outcome.rows.push((place, Err(error))),
+            }
+        }
+        for round in rounds.0 {
+            outcome.add(self.put_round(mapping, round.rows, guard, &condition).await);
+        }
+        puts(count, outcome, &sizes)
+    }
+
+    async fn put_round(
+        &self,
+        mapping: &Mapping,
+        rows: Vec<Ready>,
+        guard: &Guard,
+        condition: &Condition,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut single = Vec::new();
+        if *guard == Guard::Absent && self.partiql.is_tried() {
+            let packed = batch::pack(&mapping.table().name, rows);
+            let mut answers = stream::iter(packed.batches)
+                .map(|batch| self.insert(mapping, batch))
+                .buffer_unordered(BATCHES);
+            single = packed.too_long;
+            while let Some((answer, unsupported)) = answers.next().await {
+                outcome.add(answer);
+                single.extend(unsupported);
+            }
+        } else {
+            single.extend(rows);
+        }
+        let mut answers = stream::iter(single)
+            .map(|row| self.put_one(mapping, row, condition))
+            .buffer_unordered(SINGLE_CALLS);
+        while let Some(answer) = answers.next().await {
+            outcome.add(answer);
+        }
+        drop(answers);
+        outcome
+    }
+
+    async fn put_one(&self, mapping: &Mapping, row: Ready, condition: &Condition) -> Outcome {
+        let request = self
+            .client
+            .put_item()
+            .table_name(&mapping.table().name)
+            .set_item(Some(to_sdk_map(&row.item)))
+            .set_condition_expression(condition.expression.clone())
+            .set_expression_attribute_names(condition.names.clone())
+            .set_expression_attribute_values(condition.values.clone())
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let call = self.writing("dynamodb:PutItem", &mapping.table().name);
+        let answer = request.send().await.map(|answer| answer.consumed_capacity);
+        let units = row.units();
+        single_outcome(&call, row.place, answer, units, || {
+            item_key_text(mapping, &row.item)
+        })
+    }
+
+    /// What [`crate::store::Store::purge`] does.
+    pub(super) async fn delete_keys(
+        &self,
+        mapping: &Mapping,
+        keys: Vec<Key>,
+        guard: &Guard,
+    ) -> Puts {
+        let count = keys.len();
+        let condition = match Condition::new(mapping, guard, keys.iter()) {
+            Ok(condition) => condition,
+            Err(error) => return failed_rows(count, &error),
+        };
+        let mut answers = stream::iter(keys.into_iter().enumerate())
+            .map(|(place, key)| self.delete_one(mapping, place, key, &condition))
+            .buffer_unordered(SINGLE_CALLS);
+        let mut outcome = Outcome::default();
+        while let Some(answer) = answers.next().await {
+            outcome.add(answer);
+        }
+        puts(count, outcome, &vec![0; count])
+    }
+
+    async fn delete_one(
+        &self,
+        mapping: &Mapping,
+        place: usize,
+        key: Key,
+        condition: &Condition,
+    ) -> Outcome {
+        let attrs = match mapping.key(&key) {
+            Ok(attrs) => attrs,
+            Err(error) => {
+                return Outcome {
+                    rows: vec![(place, Err(error))],
+                    units: 0.0,
+                };
+            }
+        };
+        let request = self
+            .client
+            .delete_item()
+            .table_name(&mapping.table().name)
+            .set_key(Some(to_sdk_map(&attrs)))
+            .set_condition_expression(condition.expression.clone())
+            .set_expression_attribute_names(condition.names.clone())
+            .set_expression_attribute_values(condition.values.clone())
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let call = self.writing("dynamodb:DeleteItem", &mapping.table().name);
+        let answer = request.send().await.map(|answer| answer.consumed_capacity);
+        single_outcome(&call, place, answer, 1.0, || pairs_text(&attrs))
+    }
+}
+
+/// Rows in the order they came, so that no round has one key twice.
+#[derive(Default)]
+struct Rounds(Vec<Round>);
+
+#[derive(Default)]
+struct Round {
+    keys: HashSet<Vec<u8>>,
+    rows: Vec<Ready>,
+}
+
+impl Rounds {
+    fn add(&mut self, key: Vec<u8>, row: Ready) {
+        let free = self.0.iter().position(|round| !round.keys.contains(&key));
+        let at = free.unwrap_or_else(|| {
+            self.0.push(Round::default());
+            self.0.len() - 1
+        });
+        self.0[at].keys.insert(key);
+        self.0[at].rows.push(row);
+    }
+}
+
+fn ready(mapping: &Mapping, place: usize, row: Row) -> Result<(Vec<u8>, Ready)> {
+    let item = mapping.item(row)?;
+    let key = key_bytes(key_of_item(mapping, &item))?;
+    let size = item_size(&item);
+    Ok((key, Ready { place, item, size }))
+}
+
+/// The attributes of an item's key, partition first.
+pub(super) fn key_of_item<'a>(
+    mapping: &'a Mapping,
+    item: &'a [(String, Attr)],
+) -> impl Iterator<Item = (&'a str, &'a Attr)> {
+    let names = std::iter::once(mapping.partition()).chain(mapping.sort());
+    names.filter_map(|key| {
+        let (name, attr) = item.iter().find(|(name, _)| *name == key.name)?;
+        Some((name.as_str(), attr))
+    })
+}
+
+/// An item's key for people.
+pub(super) fn item_key_text(mapping: &Mapping, item: &[(String, Attr)]) -> String {
+    key_text(key_of_item(mapping, item))
+}
+
+fn pairs_text(attrs: &[(String, Attr)]) -> String {
+    key_text(attrs.iter().map(|(name, attr)| (name.as_str(), attr)))
+}
+
+/// A guard in DynamoDB's words.
+#[derive(Default)]
+struct Condition {
+    expression: Option<String>,
+    names: Option<HashMap<String, String>>,
+    values: Option<HashMap<String, AttributeValue>>,
+}
+
+impl Condition {
+    fn new<'a>(
+        mapping: &Mapping,
+        guard: &Guard,
+        mut keys: impl Iterator<Item = &'a Key>,
+    ) -> Result<Self> {
+        Ok(match guard {
+            Guard::Always => Condition::default(),
+            Guard::Absent => Condition::lacks(mapping.partition().name.clone()),
+            Guard::Equals(cell, value) => match keys.find(|key| mapping.key(key).is_ok()) {
+                Some(key) => Condition::column(mapping, key, *cell, value)?,
+                None => Condition::default(), // nothing will be sent
+            },
+            Guard::Marked(mark) => {
+                Condition::equals(mapping.mark().to_owned(), &Attr::S(mark.letter().into()))
+            }
+        })
+    }
+
+    /// That a column has a value. What attribute that value becomes is the mapping's business, so a
+    /// row with this column alone is mapped; its key doesn't matter.
+    fn column(mapping: &Mapping, any_key: &Key, cell: usize, value: &Value) -> Result<Self> {
+        let columns = mapping.table().cells();
+        let Some(column) = columns.get(cell) else {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("the guard is on column {cell} of {}", columns.len()),
+            ));
+        };
+        let mut cells = vec![None; columns.len()];
+        cells[cell] = Some(value.clone());
+        let item = mapping.item(Row::new(any_key.clone(), cells))?;
+        let attr = item.into_iter().find(|(name, _)| *name == column.name);
+        Ok(match attr {
+            Some((name, attr)) => Condition::equals(name, &attr),
+            // An empty collection of cells is null, and no attribute.
+            None => Condition::lacks(column.name.clone()),
+        })
+    }
+
+    fn lacks(name: String) -> Self {
+        Condition {
+            expression: Some("attribute_not_exists(#n)".into()),
+            names: Some(HashMap::from([("#n".into(), name)])),
+            values: None,
+        }
+    }
+
+    fn equals(name: String, attr: &Attr) -> Self {
+        Condition {
+            expression: Some("#n = :v".into()),
+            names: Some(HashMap::from([("#n".into(), name)])),
+            values: Some(HashMap::from([(":v".into(), to_sdk(attr))])),
+        }
+    }
+}
+
+fn single_outcome<E>(
+    call: &Call<'_>,
+    place: usize,
+    answer: std::result::Result<Option<ConsumedCapacity>, SdkError<E, HttpResponse>>,
+    expected: f64,
+    key: impl FnOnce() -> String,
+) -> Outcome
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let (row, units) = match answer {
+        Ok(consumed) => (
+            Ok(Put::Written),
+            units(consumed.as_slice()).unwrap_or(expected),
+        ),
+        // A condition that doesn't hold is paid for too.
+        Err(error)
+            if error.as_service_error().and_then(E::code)
+                == Some("ConditionalCheckFailedException") =>
+        {
+            (Ok(Put::Refused), expected)
+        }
+        Err(error) => (Err(call.failed(error).at("key", key())), 0.0),
+    };
+    Outcome {
+        rows: vec![(place, row)],
+        units,
+    }
+}
+
+/// What the server says it took; `None` if it doesn't say.
+pub(super) fn units(consumed: &[ConsumedCapacity]) -> Option<f64> {
+    let units: Vec<f64> = consumed.iter().filter_map(|c| c.capacity_units()).collect();
+    (!units.is_empty()).then(|| units.iter().sum())
+}
+
+fn puts(count: usize, outcome: Outcome, sizes: &[usize]) -> Puts {
+    let mut rows: Vec<Option<Result<Put>>> = (0..count).map(|_| None).collect();
+    let mut bytes = 0;
+    for (place, row) in outcome.rows {
+        if matches!(row, Ok(Put::Written)) {
+            bytes += sizes[place] as u64;
+        }
+        rows[place] = Some(row);
+    }
+    let lost = || Err(Error::new(Kind::Unknown, "a row was left out of its put"));
+    Puts {
+        rows: rows
+            .into_iter()
+            .map(|row| row.unwrap_or_else(lost))
+            .collect(),
+        units: outcome.units,
+        bytes,
+    }
+}

@@ -1,0 +1,266 @@
+//! Reading rows by key, and page by page.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
+use futures::FutureExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::DynamoDb;
+use super::attr::{from_sdk_map, key_bytes, key_from_bytes, to_sdk, to_sdk_map};
+use super::put::{item_key_text, key_of_item, units};
+use crate::error::{Effect, Error, Kind, Result};
+use crate::mapping::{Attr, Mapping, item_size};
+use crate::model::{Key, Row, Value};
+use crate::store::{Cursor, Page, Range};
+
+/// Keys that one request takes at most, set by DynamoDB.
+const KEYS: usize = 100;
+/// Requests of one read that are under way at once.
+const REQUESTS: usize = 4;
+/// The most segments of a scan, set by DynamoDB.
+const SEGMENTS: usize = 1_000_000;
+
+/// Segments that together are a table.
+pub(super) fn segments(count: usize) -> Vec<Range> {
+    let total = count.clamp(1, SEGMENTS) as u32;
+    (0..total)
+        .map(|index| Range::Segment { index, total })
+        .collect()
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+/// A page as the SDK gives it.
+struct Answer {
+    items: Option<Vec<Item>>,
+    last: Option<Item>,
+    units: Option<f64>,
+}
+
+/// Items as they are read: by the bytes of their keys.
+type Found = HashMap<Vec<u8>, Row>;
+
+impl DynamoDb {
+    /// What [`crate::store::Store::get`] does.
+    pub(super) async fn read_keys(
+        &self,
+        mapping: &Mapping,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Row>>> {
+        let mut places: HashMap<Vec<u8>, Vec<usize>> = HashMap::with_capacity(keys.len());
+        let mut wanted = Vec::with_capacity(keys.len());
+        for (place, key) in keys.iter().enumerate() {
+            let attrs = mapping.key(key)?;
+            let bytes = key_bytes(key_of_item(mapping, &attrs))?;
+            let same = places.entry(bytes).or_default();
+            if same.is_empty() {
+                wanted.push(to_sdk_map(&attrs));
+            }
+            same.push(place);
+        }
+        let mut requests = Vec::new();
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(KEYS.min(wanted.len()));
+            requests.push(std::mem::replace(&mut wanted, rest));
+        }
+        let found: Vec<Found> = stream::iter(requests)
+            .map(|keys| self.read_batch(mapping, keys))
+            .buffer_unordered(REQUESTS)
+            .try_collect()
+            .await?;
+        let mut rows = vec![None; keys.len()];
+        for (bytes, row) in found.into_iter().flatten() {
+            for place in places.get(&bytes).into_iter().flatten() {
+                rows[*place] = Some(row.clone());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads on while each answer brings something: DynamoDB cuts an answer at 16 MB.
+    async fn read_batch(
+        &self,
+        mapping: &Mapping,
+        keys: Vec<HashMap<String, AttributeValue>>,
+    ) -> Result<Found> {
+        let table = mapping.table().name.as_str();
+        let call = self.reading("dynamodb:BatchGetItem", table);
+        let mut found = Found::new();
+        let mut left = keys;
+        while !left.is_empty() {
+            let asked = left.len();
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(left))
+                .consistent_read(true)
+                .build()
+                .map_err(|error| {
+                    call.error(Kind::Invalid, Effect::None, "the request can't be made")
+                        .source_of(error)
+                })?;
+            let answer = self
+                .client
+                .batch_get_item()
+                .request_items(table, request)
+                .send()
+                .await
+                .map_err(|error| call.failed(error))?;
+            let items = answer.responses.and_then(|mut tables| tables.remove(table));
+            for item in items.unwrap_or_default() {
+                let (key, row) = self.decode(mapping, item)?;
+                found.insert(key, row);
+            }
+            left = answer
+                .unprocessed_keys
+                .and_then(|mut tables| tables.remove(table))
+                .map(|rest| rest.keys)
+                .unwrap_or_default();
+            if left.len() >= asked {
+                return Err(call.error(
+                    Kind::Throttled,
+                    Effect::None,
+                    format!("none of {asked} keys was read"),
+                ));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What [`crate::store::Store::scan`] does.
+    pub(super) async fn scan_page(
+        &self,
+        mapping: &Mapping,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let table = mapping.table().name.as_str();
+        let call = self.reading("dynamodb:Scan", table);
+        let (index, total) = match range {
+            Range::Segment { index, total } => (*index, *total),
+            Range::Tokens(_) | Range::Slice(_) => {
+                return Err(call.error(
+                    Kind::Unsupported,
+                    Effect::None,
+                    "DynamoDB is scanned by segments, not by tokens",
+                ));
+            }
+        };
+        self.pages(mapping, after, |start| {
+            self.client
+                .scan()
+                .table_name(table)
+                .consistent_read(true)
+                .segment(i32::try_from(index).unwrap_or(i32::MAX))
+                .total_segments(i32::try_from(total).unwrap_or(i32::MAX))
+                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .map(|answer| {
+                    let answer = answer.map_err(|error| call.failed(error))?;
+                    Ok(Answer {
+                        units: units(answer.consumed_capacity.as_slice()),
+                        items: answer.items,
+                        last: answer.last_evaluated_key,
+                    })
+                })
+        })
+        .await
+    }
+
+    /// What [`crate::store::Store::query`] does.
+    pub(super) async fn query_page(
+        &self,
+        mapping: &Mapping,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let table = mapping.table().name.as_str();
+        let call = self.reading("dynamodb:Query", table);
+        let name = &mapping.partition().name;
+        let value = to_sdk(&mapping.partition_key(partition)?);
+        self.pages(mapping, after, |start| {
+            self.client
+                .query()
+                .table_name(table)
+                .consistent_read(true)
+                .key_condition_expression("#p = :p")
+                .expression_attribute_names("#p", name)
+                .expression_attribute_values(":p", value.clone())
+                .scan_index_forward(!mapping.is_reversed())
+                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .map(|answer| {
+                    let answer = answer.map_err(|error| call.failed(error))?;
+                    Ok(Answer {
+                        units: units(answer.consumed_capacity.as_slice()),
+                        items: answer.items,
+                        last: answer.last_evaluated_key,
+                    })
+                })
+        })
+        .await
+    }
+
+    /// Asks for a page until there are rows or nothing is left: a page may be empty though more
+    /// follow, but a cursor needs a row to name.
+    async fn pages<F>(
+        &self,
+        mapping: &Mapping,
+        after: Option<&Cursor>,
+        ask: impl Fn(Option<Item>) -> F,
+    ) -> Result<Page>
+    where
+        F: Future<Output = Result<Answer>>,
+    {
+        let mut start = match after {
+            None => None,
+            Some(Cursor {
+                state: Some(state), ..
+            }) => Some(key_from_bytes(state)?),
+            Some(Cursor { key, state: None }) => Some(mapping.key(key)?),
+        };
+        let mut page = Page::default();
+        loop {
+            let answer = ask(start.as_deref().map(to_sdk_map)).await?;
+            page.units += answer.units.unwrap_or_default();
+            for item in answer.items.unwrap_or_default() {
+                let attrs = from_sdk_map(item)?;
+                page.bytes += item_size(&attrs) as u64;
+                page.rows.push(self.row(mapping, attrs)?);
+            }
+            let Some(last) = answer.last else {
+                return Ok(page);
+            };
+            let last = from_sdk_map(last)?;
+            if let Some(row) = page.rows.last() {
+                page.next = Some(Cursor {
+                    key: row.key.clone(),
+                    state: Some(key_bytes(key_of_item(mapping, &last))?),
+                });
+                return Ok(page);
+            }
+            start = Some(last);
+        }
+    }
+
+    fn decode(&self, mapping: &Mapping, item: Item) -> Result<(Vec<u8>, Row)> {
+        let attrs = from_sdk_map(item)?;
+        let key = key_bytes(key_of_item(mapping, &attrs))?;
+        Ok((key, self.row(mapping, attrs)?))
+    }
+
+    fn row(&self, mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row> {
+        let key = item_key_text(mapping, &attrs);
+        mapping.row(attrs).map_err(|error| {
+            Error::new(Kind::Corrupt, error.message())
+                .at("table", &mapping.table().name)
+                .at("key", key)
+                .help("the item was not written by this mapping, or was changed by hand since")
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! An HTTP endpoint that answers as a test tells it to: what AWS documents, or what nobody wants.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `BatchExecuteStatement`.
+    pub call: String,
+    /// The JSON.
+    pub body: Value,
+    /// Bytes of the JSON.
+    pub bytes: usize,
+}
+
+/// What to do with a request.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Answer with this status and JSON.
+    Json(u16, Value),
+    /// Answer with this status and these bytes.
+    Raw(u16, String),
+    /// Close the connection without an answer.
+    Cut,
+    /// Never answer, and keep the connection.
+    Silence,
+}
+
+/// An error as DynamoDB sends it.
+pub fn error(status: u16, code: &str, message: &str) -> Reply {
+    let kind = format!("com.amazonaws.dynamodb.v20120810#{code}");
+    Reply::Json(status, json!({"__type": kind, "message": message}))
+}
+
+/// The endpoint. It listens until the test's process ends.
+pub struct Scripted {
+    /// Where it is: `http://127.0.0.1:40001`.
+    pub url: String,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Scripted {
+    /// An endpoint that answers with what `script` returns, called for each request in turn.
+    pub fn start(script: impl FnMut(&Request) -> Reply + Send + 'static) -> Self {
+        Self::listen("http", script, |stream| Box::new(stream))
+    }
+
+    /// The same with TLS.
+    pub fn start_tls(
+        tls: rustls::ServerConfig,
+        script: impl FnMut(&Request) -> Reply + Send + 'static,
+    ) -> Self {
+        let tls = Arc::new(tls);
+        Self::listen("https", script, move |stream| {
+            let session = rustls::ServerConnection::new(tls.clone()).unwrap();
+            Box::new(rustls::StreamOwned::new(session, stream))
+        })
+    }
+
+    /// The requests so far.
+    pub fn seen(&self) -> Vec<Request> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// How many requests of a call came so far.
+    pub fn count(&self, call: &str) -> usize {
+        self.seen().iter().filter(|seen| seen.call == call).count()
+    }
+
+    fn listen(
+        scheme: &str,
+        script: impl FnMut(&Request) -> Reply + Send + 'static,
+        wrap: impl Fn(TcpStream) -> Box<dyn ReadWrite> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let script = Arc::new(Mutex::new(script));
+        let log = seen.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let raw = stream.try_clone().unwrap();
+                let mut stream = BufReader::new(wrap(stream));
+                let (script, log) = (script.clone(), log.clone());
+                thread::spawn(move || {
+                    while let Some(request) = read(&mut stream) {
+                        log.lock().unwrap().push(request.clone());
+                        let reply = (script.lock().unwrap())(&request);
+                        if !answer(stream.get_mut().as_mut(), reply) {
+                            break;
+                        }
+                    }
+                    let _ = raw.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Scripted { url, seen }
+    }
+}
+
+trait ReadWrite: Read + Write + Send {}
+impl<T: Read + Write + Send> ReadWrite for T {}
+
+fn read(stream: &mut BufReader<Box<dyn ReadWrite>>) -> Option<Request> {
+    let (mut call, mut length) = (String::new(), 0);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.trim().parse().unwrap(),
+            "x-amz-target" => call = value.trim().rsplit('.').next().unwrap().to_owned(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    Some(Request {
+        call,
+        body,
+        bytes: length,
+    })
+}
+
+fn answer(stream: &mut dyn ReadWrite, reply: Reply) -> bool {
+    let (status, body) = match reply {
+        Reply::Json(status, body) => (status, body.to_string()),
+        Reply::Raw(status, body) => (status, body),
+        Reply::Cut => return false,
+        Reply::Silence => loop {
+            thread::park();
+        },
+    };
+    let head = format!(
+        "HTTP/1.1 {status} Scripted\r\ncontent-type: application/x-amz-json-1.0\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let sent = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body.as_bytes()))
+        .and_then(|()| stream.flush());
+    sent.is_ok()
+}
