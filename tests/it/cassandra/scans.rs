@@ -273,48 +273,47 @@ async fn going_on_works_in_clustering_columns_of_every_type() {
             }
             _ => name.to_owned(),
         };
-        for order in ["ASC", "DESC"] {
-            let table = format!("t{at}_{order}").to_lowercase();
-            bench.cql(&format!("CREATE TABLE {table} (p int, c {name}, d int, PRIMARY KEY (p, c, d)) WITH CLUSTERING ORDER BY (c {order}, d ASC)")).await;
-            let table = bench.table(&table).await;
-            // Bytes that the type doesn't have are equal to ones it has.
-            let rows = values
-                .iter()
-                .filter(|value| !matches!(value, Value::Raw(_)))
-                .flat_map(|value| {
-                    (0..2).map(|d| Row::new(key(&[int(1)], &[value.clone(), int(d)]), vec![]))
-                });
-            let rows: Vec<Row> = rows.collect();
-            let puts = bench
-                .store
-                .put(&table, rows.clone(), &crossfade::store::Guard::Always)
-                .await;
-            for put in puts.rows {
-                put.unwrap_or_else(|error| panic!("{name}: {error}"));
-            }
-            let all = bench.all(&table, &ALL, 100).await;
-            assert_eq!(sorted(&all), sorted(&rows), "{name} {order}");
-            for (at, row) in all.iter().enumerate() {
-                let cursor = Cursor {
-                    key: row.key.clone(),
-                    state: None,
-                };
-                let rest = bench.behind(&table, &ALL, Some(cursor), 1).await;
-                assert_eq!(rest, all[at + 1..], "{name} {order} behind {:?}", row.key);
-            }
-            let mut cut = Vec::new();
-            for part in bench
-                .store
-                .halve(&table, &token_of(&table, &[int(1)]))
-                .unwrap_or_default()
-            {
-                cut.extend(bench.all(&table, &part, 1).await);
-            }
-            assert!(
-                cut.is_empty() || sorted(&cut) == sorted(&rows),
-                "{name} {order}"
-            );
+        let order = if at % 2 == 0 { "ASC" } else { "DESC" };
+        let table = format!("t{at}_{order}").to_lowercase();
+        bench.cql(&format!("CREATE TABLE {table} (p int, c {name}, d int, PRIMARY KEY (p, c, d)) WITH CLUSTERING ORDER BY (c {order}, d ASC)")).await;
+        let table = bench.table(&table).await;
+        // Bytes that the type doesn't have are equal to ones it has.
+        let rows = values
+            .iter()
+            .filter(|value| !matches!(value, Value::Raw(_)))
+            .flat_map(|value| {
+                (0..2).map(|d| Row::new(key(&[int(1)], &[value.clone(), int(d)]), vec![]))
+            });
+        let rows: Vec<Row> = rows.collect();
+        let puts = bench
+            .store
+            .put(&table, rows.clone(), &crossfade::store::Guard::Always)
+            .await;
+        for put in puts.rows {
+            put.unwrap_or_else(|error| panic!("{name}: {error}"));
         }
+        let all = bench.all(&table, &ALL, 100).await;
+        assert_eq!(sorted(&all), sorted(&rows), "{name} {order}");
+        for (at, row) in all.iter().enumerate() {
+            let cursor = Cursor {
+                key: row.key.clone(),
+                state: None,
+            };
+            let rest = bench.behind(&table, &ALL, Some(cursor), 1).await;
+            assert_eq!(rest, all[at + 1..], "{name} {order} behind {:?}", row.key);
+        }
+        let mut cut = Vec::new();
+        for part in bench
+            .store
+            .halve(&table, &token_of(&table, &[int(1)]))
+            .unwrap_or_default()
+        {
+            cut.extend(bench.all(&table, &part, 1).await);
+        }
+        assert!(
+            cut.is_empty() || sorted(&cut) == sorted(&rows),
+            "{name} {order}"
+        );
     }
     bench.done().await;
 }
