@@ -33,7 +33,7 @@ impl Cassandra {
         let Some(entry) = self.entry(name).await? else {
             return Ok(None);
         };
-        let mut findings = self.partitioner_findings();
+        let mut findings = partitioner_findings(&self.partitioner);
         findings.extend(storage_findings(&entry.flags));
         // A table that is refused for how it is stored may have columns CQL has no words for.
         let refused = findings.iter().any(|found| found.weight == Weight::Refused);
@@ -110,36 +110,6 @@ impl Cassandra {
         in_order_of_use(waiting)
     }
 
-    fn partitioner_findings(&self) -> Vec<Finding> {
-        let class = self
-            .partitioner
-            .rsplit('.')
-            .next()
-            .unwrap_or(&self.partitioner);
-        let (code, why) = match class {
-            "Murmur3Partitioner" => return Vec::new(),
-            "RandomPartitioner" => (
-                "random-partitioner",
-                "its tokens are 127-bit MD5 hashes, while ranges here are cut by Murmur3's 64-bit tokens",
-            ),
-            "ByteOrderedPartitioner"
-            | "OrderPreservingPartitioner"
-            | "CollatingOrderPreservingPartitioner" => (
-                "byte-ordered-partitioner",
-                "its tokens are the keys themselves, which can't be cut into even ranges",
-            ),
-            _ => ("other-partitioner", "only Murmur3Partitioner is known here"),
-        };
-        vec![Finding {
-            code,
-            weight: Weight::Refused,
-            message: format!("the cluster uses {class}: {why}"),
-            advice: "a cluster can't change its partitioner: load the table into one with Murmur3Partitioner \
-                     (sstableloader, or COPY TO and COPY FROM) and move it from there"
-                .into(),
-        }]
-    }
-
     async fn index_findings(&self, name: &str) -> Result<Vec<Finding>> {
         let indexes = self
             .rows_of::<(String, String, Option<HashMap<String, String>>)>(
@@ -188,6 +158,32 @@ impl Cassandra {
         }));
         Ok(findings)
     }
+}
+
+fn partitioner_findings(partitioner: &str) -> Vec<Finding> {
+    let class = partitioner.rsplit('.').next().unwrap_or(partitioner);
+    let (code, why) = match class {
+        "Murmur3Partitioner" => return Vec::new(),
+        "RandomPartitioner" => (
+            "random-partitioner",
+            "its tokens are 127-bit MD5 hashes, while ranges here are cut by Murmur3's 64-bit tokens",
+        ),
+        "ByteOrderedPartitioner"
+        | "OrderPreservingPartitioner"
+        | "CollatingOrderPreservingPartitioner" => (
+            "byte-ordered-partitioner",
+            "its tokens are the keys themselves, which can't be cut into even ranges",
+        ),
+        _ => ("other-partitioner", "only Murmur3Partitioner is known here"),
+    };
+    vec![Finding {
+            code,
+            weight: Weight::Refused,
+            message: format!("the cluster uses {class}: {why}"),
+            advice: "a cluster can't change its partitioner: load the table into one with Murmur3Partitioner \
+                     (sstableloader, or COPY TO and COPY FROM) and move it from there"
+                .into(),
+        }]
 }
 
 fn index_finding(index: &str, kind: &str, options: &HashMap<String, String>) -> Finding {
@@ -381,6 +377,25 @@ mod tests {
         ] {
             let found = storage_findings(&flags(words));
             assert_eq!((found[0].code, found[0].weight), (code, Weight::Refused));
+        }
+    }
+
+    #[test]
+    fn partitioners_are_refused_by_name() {
+        let named = |class: &str| {
+            let found = partitioner_findings(&format!("org.apache.cassandra.dht.{class}"));
+            found
+                .into_iter()
+                .next()
+                .map(|found| (found.code, found.weight))
+        };
+        assert_eq!(named("Murmur3Partitioner"), None);
+        for (class, code) in [
+            ("RandomPartitioner", "random-partitioner"),
+            ("ByteOrderedPartitioner", "byte-ordered-partitioner"),
+            ("LocalPartitioner", "other-partitioner"),
+        ] {
+            assert_eq!(named(class), Some((code, Weight::Refused)));
         }
     }
 

@@ -35,6 +35,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use scylla::client::session::Session;
 use scylla::errors::PrepareError;
+use scylla::statement::Statement;
 use scylla::statement::prepared::PreparedStatement;
 
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
@@ -136,10 +137,10 @@ impl Cassandra {
 
     /// Whether a server answers at all: tells a costly range from a dead cluster.
     async fn lives(&self) -> bool {
-        let asked = self
-            .session
-            .query_unpaged("SELECT release_version FROM system.local", ());
-        matches!(tokio::time::timeout(PULSE, asked).await, Ok(Ok(_)))
+        let mut question = Statement::new("SELECT release_version FROM system.local");
+        question.set_is_idempotent(true);
+        question.set_request_timeout(Some(PULSE));
+        self.session.query_unpaged(question, ()).await.is_ok()
     }
 }
 

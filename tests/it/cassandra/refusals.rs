@@ -12,7 +12,7 @@ use crossfade::store::cassandra::{Cassandra, Config, Login, Tls};
 use crossfade::store::{Range, Store};
 
 use super::{Bench, config, key};
-use crate::support::{cassandra_address, secure_cassandra, unique};
+use crate::support::{OwnServers, cassandra_address, secure_cassandra, unique};
 
 async fn refused(config: Config) -> Error {
     let started = Instant::now();
@@ -48,6 +48,40 @@ async fn a_node_that_accepts_and_says_nothing() {
     config.connect_timeout = Duration::from_secs(1);
     let error = refused(config).await;
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_not_taken_for_a_costly_range() {
+    let servers = OwnServers::start(&["cassandra"]);
+    let mut config = Config::new([servers.cassandra_address()], "system");
+    config.request_timeout = Duration::from_secs(2);
+    let store = Cassandra::connect(config).await.expect("a store");
+    let table = store
+        .inspect("local")
+        .await
+        .unwrap()
+        .unwrap()
+        .table
+        .unwrap();
+    servers.control("cassandra", "pause");
+    let all = Range::Tokens(Tokens::ALL);
+    let error = store.scan(&table, &all, None, 1).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    servers.control("cassandra", "resume");
+    // A broken connection is opened anew by the driver, in its own time.
+    for attempt in 0.. {
+        match store.scan(&table, &all, None, 1).await {
+            Ok(page) => {
+                assert_eq!(page.rows.len(), 1);
+                break;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+                assert!(attempt < 60, "{error}");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
 }
 
 /// A server that answers every first request with these bytes.

@@ -17,7 +17,7 @@ fn decimal(unscaled: &[u8], scale: i32) -> Value {
 }
 
 /// Each type with values at its edges.
-fn every_type() -> Vec<(&'static str, Type, Vec<Value>)> {
+pub(super) fn every_type() -> Vec<(&'static str, Type, Vec<Value>)> {
     let text = |text: &str| Value::text(text);
     let udt = Type::Udt(std::sync::Arc::new(Udt {
         name: "Home Address".into(),
