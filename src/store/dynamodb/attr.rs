@@ -205,3 +205,84 @@ pub(super) fn key_text<'a>(attrs: impl IntoIterator<Item = (&'a str, &'a Attr)>)
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_never_counted_smaller_than_its_json() {
+        let text = || "a\"b\\c\n\u{1}é".to_owned();
+        let cases: Vec<(Attr, Value)> = vec![
+            (Attr::S(text()), json!({"S": text()})),
+            (Attr::S(String::new()), json!({"S": ""})),
+            (Attr::N("-1.5".into()), json!({"N": "-1.5"})),
+            (Attr::B(vec![1, 2, 3, 4]), json!({"B": "AQIDBA=="})),
+            (Attr::Bool(false), json!({"BOOL": false})),
+            (Attr::Null, json!({"NULL": true})),
+            (
+                Attr::L(vec![Attr::Null, Attr::L(Vec::new())]),
+                json!({"L": [{"NULL": true}, {"L": []}]}),
+            ),
+            (
+                Attr::M(vec![(text(), Attr::S(text()))]),
+                json!({"M": {text(): {"S": text()}}}),
+            ),
+            (
+                Attr::Ss(vec![text(), "b".into()]),
+                json!({"SS": [text(), "b"]}),
+            ),
+            (
+                Attr::Ns(vec!["1".into(), "22".into()]),
+                json!({"NS": ["1", "22"]}),
+            ),
+            (
+                Attr::Bs(vec![vec![0], Vec::new()]),
+                json!({"BS": ["AA==", ""]}),
+            ),
+        ];
+        for (attr, json) in cases {
+            let (counted, real) = (wire_bytes(&attr), json.to_string().len());
+            assert!(
+                counted >= real && counted <= 2 * real + 8,
+                "{json}: {counted}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_survives_its_bytes_and_cut_bytes_are_refused() {
+        let key: Attrs = vec![
+            ("p".into(), Attr::S("a\u{0}é".into())),
+            ("sort".into(), Attr::B(vec![0, 255])),
+        ];
+        let bytes = key_bytes(key.iter().map(|(name, attr)| (name.as_str(), attr))).unwrap();
+        assert_eq!(key_from_bytes(&bytes).unwrap(), key);
+        for end in 1..bytes.len() {
+            let cut = key_from_bytes(&bytes[..end]);
+            assert!(cut.is_err() || cut.unwrap().len() == 1, "{end}");
+        }
+        let number = [("n", &Attr::N("-5".into()))];
+        let bytes = key_bytes(number).unwrap();
+        assert_eq!(
+            key_from_bytes(&bytes).unwrap(),
+            [("n".into(), Attr::N("-5".into()))]
+        );
+        assert!(key_bytes([("n", &Attr::Bool(true))]).is_err());
+    }
+
+    #[test]
+    fn a_key_is_shown_as_people_write_it_and_cut_when_long() {
+        let (text, bytes) = (Attr::S("x".repeat(500)), Attr::B(vec![0, 255]));
+        let shown = key_text([("pk", &text), ("sk", &bytes)]);
+        assert!(
+            shown.starts_with("pk=xxx") && shown.ends_with("…, sk=0x00ff"),
+            "{shown}"
+        );
+        assert!(shown.len() < 200);
+    }
+}

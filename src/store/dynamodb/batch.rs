@@ -1,5 +1,6 @@
 //! Inserts in batches: PartiQL statements, how many go into a request, and what each answered.
 
+use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementOutput;
 use aws_sdk_dynamodb::types::{
     BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
 };
@@ -8,7 +9,7 @@ use super::attr::{to_sdk, wire_bytes, wire_text};
 use super::errors::{Call, is_refused_request, is_unknown_call};
 use super::put::{Outcome, Ready, item_key_text, units};
 use super::{BATCH, DynamoDb};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::mapping::{Attr, Mapping};
 use crate::store::Put;
 
@@ -95,7 +96,7 @@ impl DynamoDb {
         let mut pending = vec![batch.statements];
         while let Some(mut statements) = pending.pop() {
             match self.insert_once(mapping, &statements).await {
-                Sent::Answered(answer) => outcome.add(answer),
+                Sent::Answered(answer) => outcome = outcome.and(answer),
                 Sent::RefusedAsAWhole => {
                     let half = statements.split_off(statements.len() / 2);
                     pending.push(half);
@@ -113,37 +114,9 @@ impl DynamoDb {
 
     async fn insert_once(&self, mapping: &Mapping, statements: &[(String, Ready)]) -> Sent {
         let call = self.writing("dynamodb:PartiQLInsert", &mapping.table().name);
-        let failed = |error: Error| {
-            let error = |row: &Ready| {
-                let key = item_key_text(mapping, &row.item);
-                error.clone().at("key", key)
-            };
-            Sent::Answered(Outcome {
-                rows: statements
-                    .iter()
-                    .map(|(_, row)| (row.place, Err(error(row))))
-                    .collect(),
-                units: 0.0,
-            })
-        };
-        let requests: Result<Vec<_>, _> = statements
-            .iter()
-            .map(|(statement, row)| {
-                BatchStatementRequest::builder()
-                    .statement(statement)
-                    .set_parameters(Some(
-                        row.item.iter().map(|(_, attr)| to_sdk(attr)).collect(),
-                    ))
-                    .build()
-            })
-            .collect();
-        let requests = match requests {
+        let requests = match requests(statements) {
             Ok(requests) => requests,
-            Err(error) => {
-                return failed(
-                    Error::new(Kind::Invalid, "a statement can't be made").source_of(error),
-                );
-            }
+            Err(error) => return each_failed(mapping, statements, &error),
         };
         let answer = self
             .client
@@ -152,35 +125,21 @@ impl DynamoDb {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await;
-        let answer = match answer {
-            Ok(answer) => answer,
+        match answer {
+            Ok(answer) => answered(&call, mapping, statements, answer),
             Err(error) if is_unknown_call(&error) && !self.partiql.demanded => {
                 self.partiql.is_missing();
-                return Sent::Unsupported;
+                Sent::Unsupported
             }
             Err(error) if is_unknown_call(&error) => {
-                return failed(call.failed(error).help("set `partiql = false` under [new]"));
+                let error = call.failed(error).help("set `partiql = false` under [new]");
+                each_failed(mapping, statements, &error)
             }
             Err(error) if statements.len() > 1 && is_refused_request(&error) => {
-                return Sent::RefusedAsAWhole;
+                Sent::RefusedAsAWhole
             }
-            Err(error) => return failed(call.failed(error)),
-        };
-        let mut outcome = Outcome::default();
-        let mut expected = 0.0;
-        let mut answers = answer.responses.unwrap_or_default().into_iter();
-        for (_, row) in statements {
-            let put = one_answer(&call, answers.next().map(|answer| answer.error), || {
-                item_key_text(mapping, &row.item)
-            });
-            if put.is_ok() {
-                expected += row.units();
-            }
-            outcome.rows.push((row.place, put));
+            Err(error) => each_failed(mapping, statements, &call.failed(error)),
         }
-        let told = units(answer.consumed_capacity.as_deref().unwrap_or_default());
-        outcome.units = told.unwrap_or(expected);
-        Sent::Answered(outcome)
     }
 }
 
@@ -194,17 +153,58 @@ enum Sent {
     Unsupported,
 }
 
-fn one_answer(
+fn requests(statements: &[(String, Ready)]) -> Result<Vec<BatchStatementRequest>> {
+    let request = |(statement, row): &(String, Ready)| {
+        BatchStatementRequest::builder()
+            .statement(statement)
+            .set_parameters(Some(
+                row.item.iter().map(|(_, attr)| to_sdk(attr)).collect(),
+            ))
+            .build()
+            .map_err(|error| {
+                Error::new(Kind::Invalid, "a statement can't be made").source_of(error)
+            })
+    };
+    statements.iter().map(request).collect()
+}
+
+/// Gives each row its answer: they come in the order of the statements.
+fn answered(
     call: &Call<'_>,
-    answer: Option<Option<aws_sdk_dynamodb::types::BatchStatementError>>,
-    key: impl FnOnce() -> String,
-) -> crate::error::Result<Put> {
-    match answer {
-        Some(None) => Ok(Put::Written),
-        Some(Some(error)) if error.code == Some(BatchStatementErrorCodeEnum::DuplicateItem) => {
-            Ok(Put::Refused)
+    mapping: &Mapping,
+    statements: &[(String, Ready)],
+    answer: BatchExecuteStatementOutput,
+) -> Sent {
+    let mut outcome = Outcome::default();
+    let mut expected = 0.0;
+    let mut answers = answer.responses.unwrap_or_default().into_iter();
+    for (_, row) in statements {
+        let put = match answers.next().map(|answer| answer.error) {
+            Some(None) => Ok(Put::Written),
+            Some(Some(error)) if error.code == Some(BatchStatementErrorCodeEnum::DuplicateItem) => {
+                Ok(Put::Refused)
+            }
+            Some(Some(error)) => Err(call.statement_failed(&error)),
+            None => Err(call.not_mentioned()),
+        };
+        if put.is_ok() {
+            expected += row.units();
         }
-        Some(Some(error)) => Err(call.statement_failed(&error).at("key", key())),
-        None => Err(call.not_mentioned().at("key", key())),
+        let put = put.map_err(|error| error.at("key", item_key_text(mapping, &row.item)));
+        outcome.rows.push((row.place, put));
     }
+    let told = units(answer.consumed_capacity.as_deref().unwrap_or_default());
+    outcome.units = told.unwrap_or(expected);
+    Sent::Answered(outcome)
+}
+
+fn each_failed(mapping: &Mapping, statements: &[(String, Ready)], error: &Error) -> Sent {
+    let failed = |(_, row): &(String, Ready)| {
+        let key = item_key_text(mapping, &row.item);
+        (row.place, Err(error.clone().at("key", key)))
+    };
+    Sent::Answered(Outcome {
+        rows: statements.iter().map(failed).collect(),
+        units: 0.0,
+    })
 }

@@ -136,7 +136,9 @@ impl Call<'_> {
                 "run `migrate init`, or check the table's name, the region and the account: each \
                  region has tables of its own",
             ),
-            Kind::Throttled => error.help("it is tried again more slowly"),
+            Kind::Throttled => {
+                error.help("ask for less at once, or raise the capacity of the table")
+            }
             Kind::Unsupported => error.help("this endpoint doesn't have the call"),
             Kind::Unreachable
             | Kind::Timeout

@@ -6,6 +6,13 @@
 //! endpoint without PartiQL, goes as single conditional calls.
 //!
 //! Reads are strongly consistent. Nothing is retried here, by the SDK neither.
+//!
+//! | what is done | permissions on the table |
+//! |---|---|
+//! | look at a table, create one | `DescribeTable`, `DescribeTimeToLive` (may lack); `CreateTable` |
+//! | put where nothing is there | `PartiQLInsert`; `PutItem` too, for rows of many columns |
+//! | put on another condition, purge | `PutItem`; `DeleteItem` |
+//! | get, scan | `BatchGetItem`; `Scan` |
 
 use std::collections::HashMap;
 use std::fmt;

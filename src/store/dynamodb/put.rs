@@ -43,9 +43,11 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn add(&mut self, other: Outcome) {
+    /// What became of these rows and of others.
+    pub(super) fn and(mut self, other: Outcome) -> Outcome {
         self.rows.extend(other.rows);
         self.units += other.units;
+        self
     }
 }
 
@@ -77,7 +79,8 @@ impl DynamoDb {
             }
         }
         for round in rounds.0 {
-            outcome.add(self.put_round(mapping, round.rows, guard, &condition).await);
+            let answer = self.put_round(mapping, round.rows, guard, &condition);
+            outcome = outcome.and(answer.await);
         }
         puts(count, outcome, &sizes)
     }
@@ -98,20 +101,17 @@ impl DynamoDb {
                 .buffer_unordered(BATCHES);
             single = packed.too_long;
             while let Some((answer, unsupported)) = answers.next().await {
-                outcome.add(answer);
+                outcome = outcome.and(answer);
                 single.extend(unsupported);
             }
         } else {
             single.extend(rows);
         }
-        let mut answers = stream::iter(single)
+        stream::iter(single)
             .map(|row| self.put_one(mapping, row, condition))
-            .buffer_unordered(SINGLE_CALLS);
-        while let Some(answer) = answers.next().await {
-            outcome.add(answer);
-        }
-        drop(answers);
-        outcome
+            .buffer_unordered(SINGLE_CALLS)
+            .fold(outcome, async |all, answer| all.and(answer))
+            .await
     }
 
     async fn put_one(&self, mapping: &Mapping, row: Ready, condition: &Condition) -> Outcome {
@@ -144,13 +144,11 @@ impl DynamoDb {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
-        let mut answers = stream::iter(keys.into_iter().enumerate())
+        let outcome = stream::iter(keys.into_iter().enumerate())
             .map(|(place, key)| self.delete_one(mapping, place, key, &condition))
-            .buffer_unordered(SINGLE_CALLS);
-        let mut outcome = Outcome::default();
-        while let Some(answer) = answers.next().await {
-            outcome.add(answer);
-        }
+            .buffer_unordered(SINGLE_CALLS)
+            .fold(Outcome::default(), async |all, answer| all.and(answer))
+            .await;
         puts(count, outcome, &vec![0; count])
     }
 

@@ -9,7 +9,7 @@ use crossfade::store::dynamodb::{Config, DynamoDb, Tls};
 use crossfade::store::{Guard, Store};
 
 use super::faults::{all_written, errors};
-use super::{config, connect, note, notes, some_notes};
+use super::{config, connect, notes, some_notes};
 use crate::scripted::{Reply, Scripted, error};
 
 #[tokio::test]
