@@ -25,7 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::journal::{Journal, Remembered};
 use crate::mapping::transform::Transform;
-use crate::model::{Key, Row, Tokens};
+use crate::model::{Key, Mark, Row, Tokens};
 use crate::show;
 use crate::store::{Cursor, Guard, New, Old, Page, Put, Puts, Range};
 
@@ -379,7 +379,7 @@ impl Run<'_> {
         let (mut chunk, mut weight) = (Vec::new(), 0);
         for row in rows {
             let key = row.key.clone();
-            let row = match self.copier.transform.apply(row) {
+            let mut row = match self.copier.transform.apply(row) {
                 Ok(row) => row,
                 Err(error) if error.kind() == Kind::Invalid => {
                     failures.push(self.letter(&key, &error));
@@ -387,6 +387,7 @@ impl Run<'_> {
                 }
                 Err(error) => return Err(error),
             };
+            row.mark = Some(Mark::Copied);
             weight += row.weight();
             chunk.push((key, row));
             if chunk.len() >= capabilities.put_rows.max(1) || weight >= PUT_BYTES {

@@ -1,0 +1,178 @@
+//! Copying what is left of a table.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Migration, Survey};
+use crate::control::{Control, Record};
+use crate::copier::{self, Copier, Live, Outcome};
+use crate::error::{Error, Kind, Result};
+use crate::journal::{Binding, Journal};
+use crate::layer::Retry;
+use crate::layer::retry::Patience;
+use crate::model::Tokens;
+use crate::protocol::Phase;
+use crate::store::{New, Old};
+
+/// How a copy is to be run.
+pub struct CopyOptions {
+    /// Nobody writes to the table: no phases are wanted.
+    pub offline: bool,
+    /// Which shard of how many, from 0.
+    pub shard: Option<(u32, u32)>,
+    /// The plan's journal folder.
+    pub journal: PathBuf,
+    /// Machine and process, for people.
+    pub copier: String,
+    /// How the copier goes about its work; its share is set from `shard`.
+    pub copy: copier::Options,
+}
+
+/// A copy that has begun.
+pub struct Started {
+    /// What it counts.
+    pub live: Arc<Live>,
+    /// Rows of the whole table, roughly, where the old store tells.
+    pub rows: Option<u64>,
+    /// Which part of the ring it copies.
+    pub share: Tokens,
+}
+
+impl Migration {
+    /// Sets the record to `offline` if it isn't yet, and gives the record under which to copy.
+    async fn go_offline(&self, survey: &Survey) -> Result<Record> {
+        let there = self.checked(survey).await?;
+        if there.record.phase == Phase::Offline {
+            return Ok(there.record);
+        }
+        let instances = self.control.instances(&self.spec.to).await?;
+        if !instances.is_empty() {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!(
+                    "applications are registered for this table: {}",
+                    instances.join(", ")
+                ),
+            )
+            .at("target", self.spec.to.as_str())
+            .help("`--offline` is for a table that nobody writes; stop them first"));
+        }
+        if !there.record.adopted && self.holds_items(survey).await? {
+            return Err(
+                Error::new(Kind::Mismatch, "the target got items after `migrate init`")
+                    .at("target", self.spec.to.as_str())
+                    .help(
+                        "who writes to it? Delete them, or accept them with `migrate init --adopt`",
+                    ),
+            );
+        }
+        let freeze = there.record.freeze + 1;
+        let record = Record {
+            phase: Phase::Offline,
+            freeze,
+            ..there.record.clone()
+        };
+        if self.control.replace(&self.spec.to, &there, &record).await? {
+            return Ok(record);
+        }
+        // Another copy did the same a moment ago, or something else is going on.
+        let now = self.checked(survey).await?.record;
+        if now.phase == Phase::Offline {
+            Ok(now)
+        } else {
+            Err(self.overtaken())
+        }
+    }
+
+    /// Copies what is left of the table. `ready` is told when the copy itself begins.
+    ///
+    /// # Errors
+    /// See [`Copier::run`]; and [`Kind::Mismatch`], [`Kind::Missing`] if plan, stores and control
+    /// record don't fit together.
+    pub async fn copy(
+        &self,
+        options: CopyOptions,
+        stop: &CancellationToken,
+        ready: impl FnOnce(Started),
+    ) -> Result<Outcome> {
+        let survey = self.survey().await?;
+        self.refuse_counters(&survey)?;
+        if !options.offline {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "rows can only be copied offline by this version",
+            )
+            .at("table", self.spec.name.as_str())
+            .help("stop every application that writes to the table, then add --offline"));
+        }
+        let record = self.go_offline(&survey).await?;
+        let shard = options.shard;
+        let name = shard.map_or_else(String::new, |(i, n)| format!("{i}/{n}"));
+        let binding = Binding {
+            plan: self.spec.plan.clone(),
+            table: self.spec.name.clone(),
+            old_id: record.old_id.clone(),
+            target_id: record.target_id.clone(),
+            mapping: record.mapping.clone(),
+            freeze: record.freeze,
+            shard: name,
+        };
+        let folder = options.journal.join(journal_folder(&self.spec.name, shard));
+        let opened = Journal::open(&folder, &binding, survey.transform.source()).await?;
+        if let Some(why) = &opened.set_aside {
+            tracing::warn!("{why}");
+        }
+        let elsewhere = self.done_elsewhere(&record).await?;
+        let old = Retry::new(self.old.0.clone(), Patience::default());
+        let new = Retry::new(self.new.0.clone(), Patience::default());
+        let live = Arc::new(Live::new(old.seen(), new.seen()));
+        let mut copy = options.copy;
+        if let Some((index, count)) = shard {
+            copy.share = shard_tokens(index, count);
+        }
+        copy.splits = splits(&copy, survey.old.bytes);
+        ready(Started {
+            live: live.clone(),
+            rows: survey.old.rows,
+            share: copy.share,
+        });
+        let new = New(Arc::new(new));
+        let copier = Copier {
+            old: Old(Arc::new(old)),
+            control: Control::new(new.clone(), self.control.name()),
+            new,
+            transform: survey.transform,
+            freeze: record.freeze,
+            mapping: record.mapping,
+            copier: options.copier,
+            options: copy,
+        };
+        copier
+            .run(&opened.journal, opened.remembered, &elsewhere, &live, stop)
+            .await
+    }
+}
+
+/// The part of the ring that belongs to shard `index` (from 0) of `count`.
+pub fn shard_tokens(index: u32, count: u32) -> Tokens {
+    let parts = Tokens::ALL.split(count.max(1) as usize);
+    parts.get(index as usize).copied().unwrap_or(Tokens {
+        after: i64::MAX,
+        up_to: i64::MAX,
+    })
+}
+
+fn journal_folder(table: &str, shard: Option<(u32, u32)>) -> String {
+    match shard {
+        Some((index, count)) => format!("{table}.{index}-of-{count}"),
+        None => table.to_owned(),
+    }
+}
+
+/// About one range for each 32 MB, within reason.
+fn splits(options: &copier::Options, bytes: Option<u64>) -> usize {
+    let wanted = bytes.map_or(options.splits, |bytes| (bytes >> 25) as usize);
+    wanted.clamp(options.readers * 4, 16_384)
+}

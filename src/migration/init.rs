@@ -1,0 +1,107 @@
+//! Targets and their control records.
+
+use super::{Migration, Survey};
+use crate::control::{Record, Versioned};
+use crate::error::{Error, Kind, Result};
+use crate::protocol::Phase;
+
+/// What `init` found and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// The target and its record are there now.
+    Created,
+    /// They were there already, and are this plan's.
+    Repeated,
+    /// The target, or another plan's record, was taken over.
+    Adopted,
+}
+
+/// The typed ways round what `init` refuses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InitOptions {
+    /// Take a target with a stream.
+    pub allow_stream: bool,
+    /// Take a target over that has items, or another plan's record.
+    pub adopt: bool,
+}
+
+impl Migration {
+    /// Creates the target and its control record. Safe to repeat, and to kill.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] if the target has items, other keys, or another plan's record;
+    /// [`Kind::Unsupported`] for what a table or a target may not have.
+    pub async fn init(&self, options: InitOptions) -> Result<Init> {
+        let survey = self.survey().await?;
+        self.refuse(&survey.old.findings)?;
+        self.refuse_counters(&survey)?;
+        self.control.create().await?;
+        self.new.0.create(survey.transform.target()).await?;
+        let target = self.target().await?;
+        let mut findings = target.findings.clone();
+        findings.retain(|finding| !(options.allow_stream && finding.code == "stream"));
+        self.refuse(&findings)?;
+        let record = self.record(&survey, &target);
+        match self.control.load(&self.spec.to).await? {
+            Some(there) => self.repeat(there, record, options).await,
+            None => self.begin(&survey, record, options).await,
+        }
+    }
+
+    async fn begin(&self, survey: &Survey, record: Record, options: InitOptions) -> Result<Init> {
+        let holds_items = self.holds_items(survey).await?;
+        if holds_items && !options.adopt {
+            return Err(Error::new(
+                Kind::Mismatch,
+                "the target has items already, but no control record of this plan",
+            )
+            .at("target", self.spec.to.as_str())
+            .help(format!(
+                "name an empty or new table in the plan's `to`, or take it over as it is with \
+                 `migrate init --adopt {}`: items that are there stay, and old rows with their keys \
+                 aren't copied",
+                self.spec.to
+            )));
+        }
+        let record = Record {
+            adopted: holds_items,
+            ..record
+        };
+        if self.control.add(&self.spec.to, &record).await? {
+            return Ok(if holds_items {
+                Init::Adopted
+            } else {
+                Init::Created
+            });
+        }
+        // Another `init` was quicker; it must have been this plan's.
+        let there = self.control.require(&self.spec.to).await?;
+        self.repeat(
+            there,
+            record,
+            InitOptions {
+                adopt: false,
+                ..options
+            },
+        )
+        .await
+    }
+
+    async fn repeat(&self, there: Versioned, record: Record, options: InitOptions) -> Result<Init> {
+        match self.same(&there.record, &record) {
+            Ok(()) => Ok(Init::Repeated),
+            Err(_) if options.adopt && there.record.phase == Phase::Old => {
+                let record = Record {
+                    adopted: true,
+                    freeze: there.record.freeze,
+                    ..record
+                };
+                match self.control.replace(&self.spec.to, &there, &record).await? {
+                    true => Ok(Init::Adopted),
+                    false => Err(self.overtaken()),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! One table's way from an old store to a new one: what each command does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+mod copy;
+mod init;
+mod reset;
+
+pub use copy::{CopyOptions, Started, shard_tokens};
+pub use init::{Init, InitOptions};
+pub use reset::Reset;
+
+use crate::control::{Control, DeadLetter, Progress, Record, Versioned, hex};
+use crate::error::{Error, Kind, Result};
+use crate::intervals::Intervals;
+use crate::mapping::transform::{ColumnRule, ExpiryRule, Transform};
+use crate::model::{Row, Tokens};
+use crate::protocol::Phase;
+use crate::schema::{Layout, StoredTable};
+use crate::store::{Cursor, Finding, Inspection, New, Old, Range, Weight};
+
+/// What a plan says of one table.
+#[derive(Clone, Debug, Default)]
+pub struct TableSpec {
+    /// The plan's name.
+    pub plan: String,
+    /// The old table.
+    pub name: String,
+    /// The new table.
+    pub to: String,
+    /// What may be there and is not taken along: `indexes`, `views`, `triggers`, `stream`.
+    pub ignore: BTreeSet<String>,
+    /// How items lie in the new table.
+    pub layout: Layout,
+    /// What happens to single columns.
+    pub columns: BTreeMap<String, ColumnRule>,
+    /// What a row's expiry becomes.
+    pub expiry: Option<ExpiryRule>,
+    /// The key of `mask = "hmac"`.
+    pub mask_key: Option<Vec<u8>>,
+}
+
+/// A table's migration.
+pub struct Migration {
+    /// What the plan says.
+    pub spec: TableSpec,
+    old: Old,
+    new: New,
+    control: Control,
+}
+
+/// The old table, and what becomes of it.
+pub struct Survey {
+    /// What the old store tells.
+    pub old: Inspection,
+    /// From the old table to the new one.
+    pub transform: Arc<Transform>,
+}
+
+/// Where a table's migration stands.
+pub struct Status {
+    /// The control record, if there is one.
+    pub record: Option<Record>,
+    /// Share of the ring that is copied, 0 to 1.
+    pub share: f64,
+    /// Every copier that worked under the current freeze.
+    pub copiers: Vec<(String, Progress)>,
+    /// Rows and ranges that could not be copied.
+    pub failures: u64,
+}
+
+const SCAN_ROWS: usize = 500;
+
+impl Migration {
+    /// A table's migration between two stores.
+    pub fn new(spec: TableSpec, old: Old, new: New, control: Control) -> Self {
+        Migration {
+            spec,
+            old,
+            new,
+            control,
+        }
+    }
+
+    /// Looks at the old table and works out what becomes of it.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`] if there is no such table, [`Kind::Config`] if the plan's rules don't fit it.
+    pub async fn survey(&self) -> Result<Survey> {
+        let name = &self.spec.name;
+        let old = self.old.0.inspect(name).await?.ok_or_else(|| {
+            Error::new(Kind::Missing, "the old store has no such table")
+                .at("table", name.as_str())
+                .at("store", self.old.0.name())
+        })?;
+        let table = old.table.clone().ok_or_else(|| {
+            Error::new(
+                Kind::Unsupported,
+                "this store doesn't know its tables' columns",
+            )
+            .at("store", self.old.0.name())
+        })?;
+        let spec = &self.spec;
+        let transform = Transform::new(
+            &table,
+            &spec.columns,
+            spec.expiry.as_ref(),
+            spec.mask_key.as_deref(),
+            &spec.to,
+            spec.layout.clone(),
+        )?;
+        Ok(Survey {
+            old,
+            transform: Arc::new(transform),
+        })
+    }
+
+    /// Looks at the target; `None` if there is none.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn inspect_target(&self) -> Result<Option<Inspection>> {
+        self.new.0.inspect(&self.spec.to).await
+    }
+
+    /// What stands against moving this table, of what the stores found.
+    pub fn refusals<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
+        let refused = |finding: &&Finding| match finding.weight {
+            Weight::Note => false,
+            Weight::Ignorable(word) => !self.spec.ignore.contains(word),
+            Weight::Refused => true,
+        };
+        findings.iter().filter(refused).collect()
+    }
+
+    fn refuse(&self, findings: &[Finding]) -> Result<()> {
+        let refusals = self.refusals(findings);
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = refusals
+            .iter()
+            .map(|f| format!("{}: {}; {}", f.code, f.message, f.advice))
+            .collect();
+        Err(Error::new(Kind::Unsupported, lines.join("\n  "))
+            .at("table", self.spec.name.as_str())
+            .help("`migrate check` shows all there is to know"))
+    }
+
+    fn record(&self, survey: &Survey, target: &Inspection) -> Record {
+        Record {
+            plan: self.spec.plan.clone(),
+            phase: Phase::Old,
+            freeze: 0,
+            old_id: survey.old.id.clone(),
+            target_id: target.id.clone(),
+            mapping: hex(&survey.transform.fingerprint()),
+            source: StoredTable::of(survey.transform.source()),
+            target: StoredTable::of(survey.transform.target()),
+            emptying: false,
+            adopted: false,
+        }
+    }
+
+    /// Whether a record is the one that this plan and these stores would write today.
+    fn same(&self, there: &Record, here: &Record) -> Result<()> {
+        let mismatch = |what: &str, there: &str, here: &str, help: &str| {
+            Err(Error::new(
+                Kind::Mismatch,
+                format!("the control record has another {what}"),
+            )
+            .at("target", self.spec.to.as_str())
+            .at("recorded", there)
+            .at("now", here)
+            .help(help))
+        };
+        if there.plan != here.plan {
+            let help = "one target belongs to one plan: name another target in `to`, use that plan, \
+                        or take it over with `migrate init --adopt`";
+            return mismatch("plan name", &there.plan, &here.plan, help);
+        }
+        if there.target_id != here.target_id {
+            let help = "the target was deleted and made again, or this is another account or region; \
+                        delete the record if nothing of it is needed, and run `migrate init`";
+            return mismatch("target identity", &there.target_id, &here.target_id, help);
+        }
+        if there.old_id != here.old_id {
+            let help = "the old table was dropped and made again, or this is another cluster";
+            return mismatch("old table", &there.old_id, &here.old_id, help);
+        }
+        if there.source != here.source {
+            let help = "the old table's schema was changed since `migrate init`; undo the change, or \
+                        begin anew: `migrate reset` if it is offline, then `migrate init --adopt`";
+            let (was, is) = (columns(&there.source), columns(&here.source));
+            return mismatch("source schema", &was, &is, help);
+        }
+        if there.mapping != here.mapping {
+            let help = "the plan's columns, keys, expiry or mask changed since `migrate init`; undo \
+                        that, or begin anew: `migrate reset` if it is offline, then \
+                        `migrate init --adopt`";
+            return mismatch("mapping", &there.mapping, &here.mapping, help);
+        }
+        Ok(())
+    }
+
+    fn overtaken(&self) -> Error {
+        Error::new(
+            Kind::Mismatch,
+            "another command changed the control record at the same time",
+        )
+        .at("target", self.spec.to.as_str())
+        .help("look at `migrate status`, then run the command again")
+    }
+
+    fn refuse_counters(&self, survey: &Survey) -> Result<()> {
+        if !survey.transform.source().is_counter() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Unsupported,
+            "counter tables can't be moved by this version",
+        )
+        .at("table", self.spec.name.as_str())
+        .help("leave the table out of the plan for now"))
+    }
+
+    async fn target(&self) -> Result<Inspection> {
+        self.inspect_target().await?.ok_or_else(|| {
+            Error::new(Kind::Missing, "the target table is missing")
+                .at("target", self.spec.to.as_str())
+                .at("store", self.new.0.name())
+                .help("run `migrate init`")
+        })
+    }
+
+    async fn holds_items(&self, survey: &Survey) -> Result<bool> {
+        let target = survey.transform.target();
+        for range in self.new.0.splits(target, 1).await? {
+            let mut cursor = None;
+            loop {
+                match self.new.0.scan(target, &range, cursor.as_ref(), 1).await {
+                    Ok(page) if !page.rows.is_empty() => return Ok(true),
+                    Ok(page) => cursor = page.next,
+                    // An item that can't be read is an item.
+                    Err(error) if error.kind() == Kind::Corrupt => return Ok(true),
+                    Err(error) => return Err(error),
+                }
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The control record, once it has been compared with the plan and both stores.
+    pub(super) async fn checked(&self, survey: &Survey) -> Result<Versioned> {
+        let there = self.control.require(&self.spec.to).await?;
+        let target = self.target().await?;
+        self.same(&there.record, &self.record(survey, &target))?;
+        if there.record.emptying {
+            return Err(Error::new(
+                Kind::Mismatch,
+                "a reset of this table has begun and isn't over",
+            )
+            .at("target", self.spec.to.as_str())
+            .help("run `migrate reset` again; it goes on where it was"));
+        }
+        Ok(there)
+    }
+
+    /// What every copier has done under this freeze and mapping.
+    async fn done_elsewhere(&self, record: &Record) -> Result<Intervals> {
+        let mut done = Intervals::default();
+        for (_, progress) in self.control.progress(&self.spec.to).await? {
+            if progress.freeze == record.freeze && progress.mapping == record.mapping {
+                done.extend(&progress.intervals());
+            }
+        }
+        Ok(done)
+    }
+
+    /// Where the migration stands. Asks the new store only.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn status(&self) -> Result<Status> {
+        let Some(there) = self.control.load(&self.spec.to).await? else {
+            return Ok(Status {
+                record: None,
+                share: 0.0,
+                copiers: Vec::new(),
+                failures: 0,
+            });
+        };
+        let record = there.record;
+        let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
+        let mut copiers = self.control.progress(&self.spec.to).await?;
+        copiers.retain(|(_, progress)| progress.freeze == record.freeze);
+        let failures = self.control.failures(&self.spec.to).await?.len() as u64;
+        Ok(Status {
+            record: Some(record),
+            share,
+            copiers,
+            failures,
+        })
+    }
+
+    /// The table's dead letters.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn failures(&self) -> Result<Vec<DeadLetter>> {
+        self.control.failures(&self.spec.to).await
+    }
+
+    /// Reads some rows of the old table, spread over the ring.
+    ///
+    /// # Errors
+    /// The old store's.
+    pub async fn sample(&self, survey: &Survey, ranges: usize, rows: usize) -> Result<Vec<Row>> {
+        let source = survey.transform.source();
+        let mut sample = Vec::new();
+        for range in self.old.0.splits(source, ranges).await? {
+            let page = match self.old.0.scan(source, &range, None, rows).await {
+                Err(error) if error.kind() == Kind::RangeTooCostly => continue,
+                page => page?,
+            };
+            sample.extend(page.rows);
+        }
+        Ok(sample)
+    }
+}
+
+fn columns(table: &StoredTable) -> String {
+    match table.read() {
+        Ok(table) => {
+            let column = |c: &crate::schema::Column| format!("{} {}", c.name, c.cql_type());
+            table
+                .columns
+                .iter()
+                .map(column)
+                .collect::<Vec<_>>()
+                .join(", ")
+        }
+        Err(_) => "unreadable".into(),
+    }
+}
+
+/// All ranges of a table as one list of pages, for commands that read a whole table.
+pub async fn read_all(
+    store: &dyn crate::store::Store,
+    table: &crate::schema::Table,
+    mut each: impl FnMut(Row),
+) -> Result<()> {
+    for range in store.splits(table, 8).await? {
+        read_range(store, table, &range, &mut each).await?;
+    }
+    Ok(())
+}
+
+async fn read_range(
+    store: &dyn crate::store::Store,
+    table: &crate::schema::Table,
+    range: &Range,
+    each: &mut impl FnMut(Row),
+) -> Result<()> {
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = store.scan(table, range, cursor.as_ref(), SCAN_ROWS).await?;
+        page.rows.into_iter().for_each(&mut *each);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}

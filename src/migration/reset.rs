@@ -1,0 +1,145 @@
+//! The way out of `offline`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Migration, SCAN_ROWS};
+use crate::control::{Progress, Record};
+use crate::error::{Error, Kind, Result};
+use crate::layer::Retry;
+use crate::layer::retry::Patience;
+use crate::model::{Mark, Row};
+use crate::protocol::Phase;
+use crate::store::{Cursor, Guard, Put, Store};
+
+/// What a `reset` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reset {
+    /// Items deleted: those the copier wrote.
+    pub emptied: u64,
+    /// Items left, which somebody else wrote.
+    pub left: u64,
+}
+
+impl Migration {
+    /// Empties what the copier wrote, and sets the record back to `old`. Safe to repeat, and to kill.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] if the table isn't offline, or a copy is running.
+    pub async fn reset(&self, wait: Duration) -> Result<Reset> {
+        let there = self.control.require(&self.spec.to).await?;
+        if there.record.plan != self.spec.plan {
+            return Err(
+                Error::new(Kind::Mismatch, "the target belongs to another plan")
+                    .at("target", self.spec.to.as_str())
+                    .at("recorded", there.record.plan),
+            );
+        }
+        if there.record.phase != Phase::Offline {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!(
+                    "the table is in phase `{}`, and `reset` leads out of `offline` only",
+                    there.record.phase
+                ),
+            )
+            .at("target", self.spec.to.as_str()));
+        }
+        self.nobody_copies(&there.record, wait).await?;
+        let emptying = Record {
+            emptying: true,
+            ..there.record.clone()
+        };
+        if !there.record.emptying
+            && !self
+                .control
+                .replace(&self.spec.to, &there, &emptying)
+                .await?
+        {
+            return Err(self.overtaken());
+        }
+        let reset = self.empty(&there.record).await?;
+        self.control.clear(&self.spec.to).await?;
+        let now = self.control.require(&self.spec.to).await?;
+        let back = Record {
+            phase: Phase::Old,
+            emptying: false,
+            ..now.record.clone()
+        };
+        if !self.control.replace(&self.spec.to, &now, &back).await? {
+            return Err(self.overtaken());
+        }
+        Ok(reset)
+    }
+
+    /// Watches the heartbeats of copiers that haven't said goodbye.
+    async fn nobody_copies(&self, record: &Record, wait: Duration) -> Result<()> {
+        let open = |all: Vec<(String, Progress)>| -> BTreeMap<String, Progress> {
+            all.into_iter()
+                .filter(|(_, p)| p.freeze == record.freeze && !p.ended)
+                .collect()
+        };
+        let before = open(self.control.progress(&self.spec.to).await?);
+        if before.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            "a copy of {} ended without a word; watching whether it still runs",
+            self.spec.to
+        );
+        tokio::time::sleep(wait).await;
+        for (id, now) in open(self.control.progress(&self.spec.to).await?) {
+            if before
+                .get(&id)
+                .is_none_or(|then| then.heartbeat != now.heartbeat)
+            {
+                return Err(Error::new(
+                    Kind::Mismatch,
+                    format!("a copy is running: {}", now.copier),
+                )
+                .at("target", self.spec.to.as_str())
+                .help("stop it first"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn empty(&self, record: &Record) -> Result<Reset> {
+        let target = record.target.read()?;
+        let new = Retry::new(self.new.0.clone(), Patience::default());
+        let new: &dyn Store = &new;
+        let mut reset = Reset::default();
+        for range in new.splits(&target, 8).await? {
+            let mut cursor: Option<Cursor> = None;
+            loop {
+                let page = new
+                    .scan(&target, &range, cursor.as_ref(), SCAN_ROWS)
+                    .await?;
+                let copied = |row: &&Row| row.mark == Some(Mark::Copied);
+                reset.left += page.rows.iter().filter(|row| !copied(row)).count() as u64;
+                let keys = page
+                    .rows
+                    .iter()
+                    .filter(copied)
+                    .map(|row| row.key.clone())
+                    .collect();
+                for answer in new
+                    .purge(&target, keys, &Guard::Marked(Mark::Copied))
+                    .await
+                    .rows
+                {
+                    match answer? {
+                        Put::Written => reset.emptied += 1,
+                        // Gone by an earlier try, or somebody wrote it meanwhile.
+                        Put::Refused => {}
+                    }
+                }
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(reset)
+    }
+}
