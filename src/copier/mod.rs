@@ -150,6 +150,8 @@ impl Copier {
             bytes: Semaphore::new(self.options.bytes_in_flight),
         };
         let earlier = remembered.counts;
+        // Others have to see that somebody is at work before the first row is written.
+        run.tell(&earlier, false).await?;
         let outcome = tokio::select! {
             outcome = run.all(jobs) => outcome,
             error = run.report(earlier) => Err(error),

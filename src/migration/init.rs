@@ -38,9 +38,7 @@ impl Migration {
         self.control.create().await?;
         self.new.0.create(survey.transform.target()).await?;
         let target = self.target().await?;
-        let mut findings = target.findings.clone();
-        findings.retain(|finding| !(options.allow_stream && finding.code == "stream"));
-        self.refuse(&findings)?;
+        self.refuse_target(&target, options.allow_stream)?;
         let record = self.record(&survey, &target);
         match self.control.load(&self.spec.to).await? {
             Some(there) => self.repeat(there, record, options).await,

@@ -134,6 +134,13 @@ impl Migration {
         findings.iter().filter(refused).collect()
     }
 
+    /// Refuses a target that the stores' rules forbid. A stream that `init` has let pass stays so.
+    fn refuse_target(&self, target: &Inspection, allow_stream: bool) -> Result<()> {
+        let mut findings = target.findings.clone();
+        findings.retain(|finding| !(allow_stream && finding.code == "stream"));
+        self.refuse(&findings)
+    }
+
     fn refuse(&self, findings: &[Finding]) -> Result<()> {
         let refusals = self.refusals(findings);
         if refusals.is_empty() {
@@ -259,6 +266,7 @@ impl Migration {
         let there = self.control.require(&self.spec.to).await?;
         let target = self.target().await?;
         self.same(&there.record, &self.record(survey, &target))?;
+        self.refuse_target(&target, true)?;
         if there.record.emptying {
             return Err(Error::new(
                 Kind::Mismatch,

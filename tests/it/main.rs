@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod cassandra;
+mod demo;
 mod dynamodb;
 mod features;
 mod layers;

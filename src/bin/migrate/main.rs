@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
     match command {
-        Command::Demo => demo::run(screen).await,
+        Command::Demo(args) => demo::run(&args, screen).await,
         Command::Check(args) => check::run(&args).await,
         Command::Init(args) => init::run(&args).await,
         Command::Status(args) => status::run(&args).await,
