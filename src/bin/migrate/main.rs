@@ -1,4 +1,4 @@
-//! `migrate`: moves tables from one data store to another while the application keeps running.
+//! `migrate`: moves tables from one data store to another.
 
 mod args;
 mod check;
