@@ -13,7 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,6 +35,10 @@ pub(crate) enum Refusal {
     /// It can't be made or written at all.
     Unusable(Error),
 }
+
+/// A folder's records, key and value, in order.
+#[cfg(feature = "copy")]
+pub(crate) type Content = Vec<(Vec<u8>, Vec<u8>)>;
 
 type Work = Box<dyn FnOnce(&sled::Db) -> Result<()> + Send>;
 
@@ -115,9 +119,9 @@ impl Disk {
 
     /// Everything in the default tree, in order. Blocks.
     #[cfg(feature = "copy")]
-    pub(crate) fn content(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, sled::Error> {
+    pub(crate) fn content(&self) -> Result<Content, sled::Error> {
         let Some(db) = &self.db else {
-            return Ok(Vec::new());
+            return Ok(Content::new());
         };
         db.iter()
             .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
@@ -303,7 +307,7 @@ fn lock(folder: &Path) -> Result<File, Refusal> {
 
 /// Moves a folder that can't be used out of the way, and says where to. Nothing is deleted.
 #[cfg(feature = "copy")]
-pub(crate) fn set_aside(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn set_aside(folder: &Path) -> Result<std::path::PathBuf> {
     let name = folder
         .file_name()
         .map_or_else(Default::default, |name| name.to_string_lossy());

@@ -1,10 +1,11 @@
 //! Keys, values and ranges as people read them. Never parsed again.
 
-use crate::control::{StoredKey, hex};
-use crate::cql;
+use crate::control::hex;
 use crate::model::{Key, Value};
 use crate::schema::{Column, Table};
 use crate::store::Range;
+#[cfg(feature = "copy")]
+use crate::{control::StoredKey, cql};
 
 /// Characters of one value; more are cut.
 const LONGEST: usize = 200;
@@ -28,6 +29,7 @@ fn columns(columns: &[Column], values: &[Value]) -> Vec<String> {
 }
 
 /// A key as the control table keeps it.
+#[cfg(feature = "copy")]
 pub(crate) fn stored_key(table: &Table, key: &Key) -> StoredKey {
     let bytes = |columns: &[Column], values: &[Value]| {
         columns

@@ -8,6 +8,8 @@
 //! stands alone.
 
 mod progress;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Wrappers around a store that are stores themselves.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod faulty;
 pub mod retry;
 
 pub use retry::Retry;

@@ -1,0 +1,290 @@
+//! The copier on stores in memory that fail, killed again and again: what is there at the end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::FutureExt;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::journal::Binding;
+use crate::layer::Retry;
+use crate::layer::faulty::{Faults, Faulty};
+use crate::layer::retry::Patience;
+use crate::model::Value;
+use crate::schema::{Column, Layout, Order, Role, Table, Type};
+use crate::store::Store;
+use crate::store::memory::Memory;
+
+const ROWS: i32 = 700;
+
+fn table() -> Table {
+    let column = |name: &str, ty, role| Column {
+        name: name.into(),
+        ty,
+        frozen: false,
+        role,
+    };
+    Table::new(
+        "events",
+        vec![
+            column("id", Type::Int, Role::Partition),
+            column("at", Type::Int, Role::Clustering(Order::Asc)),
+            column("body", Type::Text, Role::Regular),
+        ],
+    )
+}
+
+/// One wide partition among narrow ones.
+fn rows() -> Vec<Row> {
+    let row = |n: i32| {
+        let id = if n % 3 == 0 { 7 } else { n / 4 };
+        let key = Key::row(vec![Value::Int(id)], vec![Value::Int(n)]);
+        Row::new(key, vec![Some(Value::Text(format!("row {n}")))])
+    };
+    (0..ROWS).map(row).collect()
+}
+
+async fn filled() -> Arc<Memory> {
+    let memory = Arc::new(Memory::new());
+    memory.create(&table()).await.unwrap();
+    let puts = memory.put(&table(), rows(), &Guard::Always).await;
+    assert!(puts.rows.iter().all(Result::is_ok));
+    memory
+}
+
+async fn content(store: &Memory, table: &Table) -> BTreeMap<String, Row> {
+    let mut all = BTreeMap::new();
+    let range = Range::Tokens(Tokens::ALL);
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = store
+            .scan(table, &range, cursor.as_ref(), 1_000)
+            .await
+            .unwrap();
+        all.extend(
+            page.rows
+                .into_iter()
+                .map(|row| (format!("{:?}", row.key), row)),
+        );
+        cursor = page.next;
+        if cursor.is_none() {
+            return all;
+        }
+    }
+}
+
+struct Bench {
+    old: Arc<Memory>,
+    new: Arc<Memory>,
+    transform: Arc<Transform>,
+    folder: tempfile::TempDir,
+    faults: Faults,
+    refused: Option<Key>,
+    options: Options,
+}
+
+impl Bench {
+    async fn new(faults: Faults) -> Self {
+        let transform = Transform::new(
+            &table(),
+            &BTreeMap::new(),
+            None,
+            None,
+            "target",
+            Layout::default(),
+        );
+        let transform = Arc::new(transform.unwrap());
+        let new = Arc::new(Memory::new());
+        new.create(transform.target()).await.unwrap();
+        let bench = Bench {
+            old: filled().await,
+            new,
+            transform,
+            folder: tempfile::tempdir().unwrap(),
+            faults,
+            refused: None,
+            options: Options {
+                readers: 4,
+                splits: 16,
+                puts: 4,
+                ..Options::default()
+            },
+        };
+        let control = bench.control();
+        control.create().await.unwrap();
+        let record = crate::control::Record {
+            plan: "test".into(),
+            phase: crate::protocol::Phase::Offline,
+            freeze: 1,
+            old_id: "old".into(),
+            target_id: "new".into(),
+            mapping: "same".into(),
+            source: crate::schema::StoredTable::of(bench.transform.source()),
+            target: crate::schema::StoredTable::of(bench.transform.target()),
+            emptying: false,
+            adopted: false,
+        };
+        assert!(control.add("target", &record).await.unwrap());
+        bench
+    }
+
+    fn control(&self) -> Control {
+        Control::new(New(self.new.clone()), "control")
+    }
+
+    fn waiting(store: Faulty) -> Retry {
+        let patience = Patience {
+            first: Duration::from_millis(1),
+            longest: Duration::from_millis(2),
+            give_up: Duration::from_secs(60),
+        };
+        Retry::new(Arc::new(store), patience)
+    }
+
+    /// One run. `polls`: killed when the copy has been given that many turns.
+    async fn run(&self, seed: u64, polls: Option<u32>) -> Option<Outcome> {
+        let binding = Binding {
+            plan: "test".into(),
+            table: "events".into(),
+            old_id: "old".into(),
+            target_id: "new".into(),
+            mapping: "same".into(),
+            freeze: 1,
+            shard: String::new(),
+        };
+        let opened = Journal::open(self.folder.path(), &binding, self.transform.source())
+            .await
+            .unwrap();
+        assert_eq!(opened.set_aside, None);
+        let write_faults = Faults {
+            widest: 0,
+            ..self.faults
+        };
+        let old = Self::waiting(Faulty::new(self.old.clone(), self.faults, seed));
+        let mut new = Faulty::new(self.new.clone(), write_faults, !seed);
+        if let Some(key) = &self.refused {
+            new = new.refusing(key.clone());
+        }
+        let new = Self::waiting(new);
+        let live = Live::new(old.seen(), new.seen());
+        let copier = Copier {
+            old: Old(Arc::new(old)),
+            new: New(Arc::new(new)),
+            transform: self.transform.clone(),
+            control: self.control(),
+            freeze: 1,
+            mapping: "same".into(),
+            copier: "test".into(),
+            options: self.options.clone(),
+        };
+        let stop = CancellationToken::new();
+        let nowhere = Intervals::default();
+        let mut run =
+            Box::pin(copier.run(&opened.journal, opened.remembered, &nowhere, &live, &stop));
+        let mut turns = 0;
+        let killed = std::future::poll_fn(|context| {
+            turns += 1;
+            if polls.is_some_and(|polls| turns > polls) {
+                return std::task::Poll::Ready(None);
+            }
+            run.poll_unpin(context).map(Some)
+        });
+        killed
+            .await
+            .map(|outcome| outcome.expect("a copy on stores that come back"))
+    }
+
+    async fn assert_equal(&self) {
+        let olds = content(&self.old, self.transform.source()).await;
+        let news = content(&self.new, self.transform.target()).await;
+        assert_eq!(olds.len(), ROWS as usize);
+        assert!(olds.keys().eq(news.keys()), "the same keys");
+        for (key, new) in &news {
+            assert_eq!(new.cells, olds[key].cells, "{key}");
+            assert_eq!(new.mark, Some(Mark::Copied), "{key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_row_is_copied_once_and_a_second_run_has_nothing_to_do() {
+    let bench = Bench::new(Faults::default()).await;
+    let first = bench.run(1, None).await.unwrap();
+    assert!(first.complete);
+    assert_eq!(
+        (first.counts.read, first.counts.written),
+        (ROWS as u64, ROWS as u64)
+    );
+    bench.assert_equal().await;
+    let second = bench.run(2, None).await.unwrap();
+    assert!(second.complete);
+    assert_eq!(second.counts.read, 0);
+}
+
+#[tokio::test]
+async fn killed_at_any_turn_among_faults_it_ends_equal() {
+    let faults = Faults {
+        unreachable: 0.1,
+        reply_lost: 0.1,
+        throttled: 0.05,
+        widest: 0,
+    };
+    let mut chance = SmallRng::seed_from_u64(20_261_121);
+    let (mut kills, mut resumed) = (0, 0);
+    for seed in 0..25 {
+        let bench = Bench::new(faults).await;
+        let mut read = 0;
+        for attempt in 0.. {
+            let polls = (attempt < 8).then(|| chance.random_range(1..40));
+            match bench.run(seed * 100 + attempt, polls).await {
+                Some(outcome) => {
+                    assert!(outcome.complete);
+                    read = outcome.counts.read;
+                    break;
+                }
+                None => kills += 1,
+            }
+        }
+        resumed += u64::from(read < ROWS as u64);
+        bench.assert_equal().await;
+    }
+    assert!(kills > 50, "only {kills} runs were killed");
+    assert!(
+        resumed > 10,
+        "only {resumed} of the last runs went on where an earlier one was"
+    );
+}
+
+#[tokio::test]
+async fn ranges_that_are_too_costly_are_cut_until_they_can_be_read() {
+    let faults = Faults {
+        widest: u64::MAX >> 9,
+        ..Faults::default()
+    };
+    let bench = Bench::new(faults).await;
+    let outcome = bench.run(3, None).await.unwrap();
+    assert!(outcome.complete);
+    assert_eq!(outcome.counts.failed, 0);
+    bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn a_row_that_is_refused_for_good_is_a_dead_letter_and_the_rest_is_copied() {
+    let mut bench = Bench::new(Faults::default()).await;
+    let odd = rows().remove(5).key;
+    bench.refused = Some(odd.clone());
+    let outcome = bench.run(4, None).await.unwrap();
+    assert!(outcome.complete);
+    assert_eq!(outcome.counts.failed, 1);
+    let letters = bench.control().failures("target").await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].what, show::key(&table(), &odd));
+    assert_eq!(letters[0].reason, "refused on purpose");
+    assert_eq!(
+        content(&bench.new, bench.transform.target()).await.len(),
+        ROWS as usize - 1
+    );
+}

@@ -1,0 +1,202 @@
+//! A store that fails on purpose, the same way for the same seed: for tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::error::{Effect, Error, Kind, Result};
+use crate::model::{Key, Row, Value};
+use crate::schema::Table;
+use crate::store::{
+    Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows,
+};
+
+/// How often what goes wrong, each from 0 (never) to 1 (always).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// A call fails before it reaches the store.
+    pub unreachable: f64,
+    /// A write is done, and its answer is lost.
+    pub reply_lost: f64,
+    /// A row of a put is throttled, its neighbours aren't.
+    pub throttled: f64,
+    /// Ranges of more tokens than this can't be read; 0 means all can.
+    pub widest: u64,
+}
+
+/// The wrapper.
+pub struct Faulty {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+    refused: Option<Key>,
+    chance: Mutex<SmallRng>,
+    calls: AtomicU64,
+}
+
+impl Faulty {
+    /// Wraps a store.
+    pub fn new(inner: Arc<dyn Store>, faults: Faults, seed: u64) -> Self {
+        let chance = Mutex::new(SmallRng::seed_from_u64(seed));
+        Faulty {
+            inner,
+            faults,
+            refused: None,
+            chance,
+            calls: AtomicU64::new(0),
+        }
+    }
+
+    /// The same store, which refuses to put this key for good.
+    #[must_use]
+    pub fn refusing(mut self, key: Key) -> Self {
+        self.refused = Some(key);
+        self
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn happens(&self, share: f64) -> bool {
+        let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        share > 0.0 && chance.random::<f64>() < share
+    }
+
+    /// Lets others run in between, and fails as often as it should.
+    async fn arrive(&self) -> Result<()> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        if self.happens(self.faults.unreachable) {
+            return Err(Error::new(Kind::Unreachable, "made unreachable on purpose"));
+        }
+        Ok(())
+    }
+
+    /// A write: some rows of it throttled, the rest done, the answer perhaps lost.
+    async fn write<T, F>(&self, what: Vec<T>, send: impl FnOnce(Vec<T>) -> F) -> Puts
+    where
+        F: Future<Output = Puts>,
+    {
+        let count = what.len();
+        if let Err(error) = self.arrive().await {
+            return failed_rows(count, &error);
+        }
+        let throttled: Vec<bool> = what
+            .iter()
+            .map(|_| self.happens(self.faults.throttled))
+            .collect();
+        let sent = what.into_iter().zip(&throttled).filter(|(_, held)| !**held);
+        let mut answer = send(sent.map(|(one, _)| one).collect()).await;
+        tokio::task::yield_now().await;
+        if self.happens(self.faults.reply_lost) {
+            let lost = Error::new(Kind::Timeout, "the answer was lost on purpose");
+            return failed_rows(count, &lost.effect(Effect::Unknown));
+        }
+        let mut answers = std::mem::take(&mut answer.rows).into_iter();
+        let less = || Err(Error::new(Kind::Throttled, "throttled on purpose"));
+        answer.rows = throttled
+            .iter()
+            .map(|held| {
+                if *held {
+                    less()
+                } else {
+                    answers.next().unwrap_or_else(less)
+                }
+            })
+            .collect();
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
+        self.arrive().await?;
+        self.inner.inspect(table).await
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.arrive().await?;
+        self.inner.create(table).await
+    }
+
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        self.arrive().await?;
+        self.inner.get(table, keys).await
+    }
+
+    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+        let refused = rows
+            .iter()
+            .position(|row| self.refused.as_ref() == Some(&row.key));
+        let mut rows = rows;
+        if let Some(at) = refused {
+            rows.remove(at);
+        }
+        let mut puts = self
+            .write(rows, |rows| self.inner.put(table, rows, guard))
+            .await;
+        if let Some(at) = refused {
+            puts.rows
+                .insert(at, Err(Error::new(Kind::Invalid, "refused on purpose")));
+        }
+        puts
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        self.write(keys, |keys| self.inner.purge(table, keys, guard))
+            .await
+    }
+
+    async fn query(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.arrive().await?;
+        self.inner.query(table, partition, after, limit).await
+    }
+
+    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
+        self.arrive().await?;
+        self.inner.splits(table, count).await
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.arrive().await?;
+        if let Range::Tokens(tokens) = range
+            && self.faults.widest > 0
+            && tokens.width() > self.faults.widest
+        {
+            return Err(Error::new(
+                Kind::RangeTooCostly,
+                "made too costly on purpose",
+            ));
+        }
+        self.inner.scan(table, range, after, limit).await
+    }
+
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
+        self.inner.halve(table, range)
+    }
+}
