@@ -71,6 +71,8 @@ pub struct Status {
 }
 
 const SCAN_ROWS: usize = 500;
+/// Names of tables that are listed where one is wrong.
+const MOST_NAMES: usize = 5;
 
 impl Migration {
     /// A table's migration between two stores.
@@ -89,11 +91,9 @@ impl Migration {
     /// [`Kind::Missing`] if there is no such table, [`Kind::Config`] if the plan's rules don't fit it.
     pub async fn survey(&self) -> Result<Survey> {
         let name = &self.spec.name;
-        let old = self.old.0.inspect(name).await?.ok_or_else(|| {
-            Error::new(Kind::Missing, "the old store has no such table")
-                .at("table", name.as_str())
-                .at("store", self.old.0.name())
-        })?;
+        let Some(old) = self.old.0.inspect(name).await? else {
+            return Err(self.no_such_table().await);
+        };
         let table = old.table.clone().ok_or_else(|| {
             Error::new(
                 Kind::Unsupported,
@@ -114,6 +114,25 @@ impl Migration {
             old,
             transform: Arc::new(transform),
         })
+    }
+
+    async fn no_such_table(&self) -> Error {
+        let name = self.spec.name.as_str();
+        let error = Error::new(Kind::Missing, "the old store has no such table")
+            .at("table", name)
+            .at("store", self.old.0.name());
+        // Names are only a help: without them the error is the same.
+        let mut names = self.old.0.tables().await.unwrap_or_default();
+        let count = names.len();
+        names.sort_by_key(|other| strsim::damerau_levenshtein(name, other));
+        names.truncate(MOST_NAMES);
+        match names.is_empty() {
+            true => error,
+            false => error.help(format!(
+                "the nearest of its {count} tables: {}",
+                names.join(", ")
+            )),
+        }
     }
 
     /// Looks at the target; `None` if there is none.
@@ -153,6 +172,7 @@ impl Migration {
             plan: self.spec.plan.clone(),
             phase: Phase::Old,
             freeze: 0,
+            begun: format!("{:016x}", rand::random::<u64>()),
             old_id: survey.old.id.clone(),
             target_id: target.id.clone(),
             mapping: hex(&survey.transform.fingerprint()),
@@ -274,7 +294,7 @@ impl Migration {
     async fn done_elsewhere(&self, record: &Record) -> Result<Intervals> {
         let mut done = Intervals::default();
         for (_, progress) in self.control.progress(&self.spec.to).await? {
-            if progress.freeze == record.freeze && progress.mapping == record.mapping {
+            if progress.is_of(record) && progress.mapping == record.mapping {
                 done.extend(&progress.intervals());
             }
         }
@@ -297,7 +317,7 @@ impl Migration {
         let record = there.record;
         let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
         let mut copiers = self.control.progress(&self.spec.to).await?;
-        copiers.retain(|(_, progress)| progress.freeze == record.freeze);
+        copiers.retain(|(_, progress)| progress.is_of(&record));
         let failures = self.control.failures(&self.spec.to).await?.len() as u64;
         Ok(Status {
             record: Some(record),
