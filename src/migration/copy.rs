@@ -64,7 +64,7 @@ impl Migration {
                 Error::new(Kind::Mismatch, "the target got items after `migrate init`")
                     .at("target", self.spec.to.as_str())
                     .help(
-                        "who writes to it? Delete them, or accept them with `migrate init --adopt`",
+                        "who writes to it? Delete them, or accept them with `migrate init --adopt` and the target's name",
                     ),
             );
         }
@@ -117,6 +117,7 @@ impl Migration {
             target_id: record.target_id.clone(),
             mapping: record.mapping.clone(),
             freeze: record.freeze,
+            begun: record.begun.clone(),
             shard: name,
         };
         let folder = options.journal.join(journal_folder(&self.spec.name, shard));
@@ -145,6 +146,7 @@ impl Migration {
             new,
             transform: survey.transform,
             freeze: record.freeze,
+            begun: record.begun,
             mapping: record.mapping,
             copier: options.copier,
             options: copy,

@@ -71,6 +71,8 @@ pub struct Status {
 }
 
 const SCAN_ROWS: usize = 500;
+/// Names of tables that are listed where one is wrong.
+const MOST_NAMES: usize = 5;
 
 impl Migration {
     /// A table's migration between two stores.
@@ -89,11 +91,9 @@ impl Migration {
     /// [`Kind::Missing`] if there is no such table, [`Kind::Config`] if the plan's rules don't fit it.
     pub async fn survey(&self) -> Result<Survey> {
         let name = &self.spec.name;
-        let old = self.old.0.inspect(name).await?.ok_or_else(|| {
-            Error::new(Kind::Missing, "the old store has no such table")
-                .at("table", name.as_str())
-                .at("store", self.old.0.name())
-        })?;
+        let Some(old) = self.old.0.inspect(name).await? else {
+            return Err(self.no_such_table().await);
+        };
         let table = old.table.clone().ok_or_else(|| {
             Error::new(
                 Kind::Unsupported,
@@ -116,12 +116,54 @@ impl Migration {
         })
     }
 
+    async fn no_such_table(&self) -> Error {
+        let name = self.spec.name.as_str();
+        let error = Error::new(Kind::Missing, "the old store has no such table")
+            .at("table", name)
+            .at("store", self.old.0.name());
+        // Names are only a help: without them the error is the same.
+        let mut names = self.old.0.tables().await.unwrap_or_default();
+        let count = names.len();
+        names.sort_by_key(|other| strsim::damerau_levenshtein(name, other));
+        names.truncate(MOST_NAMES);
+        match names.is_empty() {
+            true => error,
+            false => error.help(format!(
+                "the nearest of its {count} tables: {}",
+                names.join(", ")
+            )),
+        }
+    }
+
     /// Looks at the target; `None` if there is none.
     ///
     /// # Errors
     /// The new store's.
     pub async fn inspect_target(&self) -> Result<Option<Inspection>> {
         self.new.0.inspect(&self.spec.to).await
+    }
+
+    /// Compares a target that is there, and its control record, with the plan. `None` if neither is
+    /// there yet; changes nothing.
+    ///
+    /// # Errors
+    /// What [`Migration::init`] and [`Migration::copy`] would refuse.
+    pub async fn check_target(&self, survey: &Survey) -> Result<Option<Inspection>> {
+        let there = self.control.load(&self.spec.to).await?;
+        let Some(target) = self.inspect_target().await? else {
+            return match there {
+                None => Ok(None),
+                Some(_) => self.target().await.map(Some),
+            };
+        };
+        // Only compares keys, since the table is there.
+        self.new.0.create(survey.transform.target()).await?;
+        match there {
+            Some(there) => self.same(&there.record, &self.record(survey, &target))?,
+            None if self.holds_items(survey).await? => return Err(self.foreign_items()),
+            None => {}
+        }
+        Ok(Some(target))
     }
 
     /// What stands against moving this table, of what the stores found.
@@ -160,6 +202,7 @@ impl Migration {
             plan: self.spec.plan.clone(),
             phase: Phase::Old,
             freeze: 0,
+            begun: format!("{:016x}", rand::random::<u64>()),
             old_id: survey.old.id.clone(),
             target_id: target.id.clone(),
             mapping: hex(&survey.transform.fingerprint()),
@@ -168,6 +211,21 @@ impl Migration {
             emptying: false,
             adopted: false,
         }
+    }
+
+    fn same_plan(&self, there: &Record) -> Result<()> {
+        if there.plan == self.spec.plan {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Mismatch, "the control record has another plan name")
+            .at("target", self.spec.to.as_str())
+            .at("recorded", there.plan.as_str())
+            .at("now", self.spec.plan.as_str())
+            .help(format!(
+                "one target belongs to one plan: name another target in `to`, use that plan, or take \
+                 the target over with `migrate init --adopt {}`",
+                self.spec.to
+            )))
     }
 
     /// Whether a record is the one that this plan and these stores would write today.
@@ -182,14 +240,11 @@ impl Migration {
             .at("now", here)
             .help(help))
         };
-        if there.plan != here.plan {
-            let help = "one target belongs to one plan: name another target in `to`, use that plan, \
-                        or take it over with `migrate init --adopt`";
-            return mismatch("plan name", &there.plan, &here.plan, help);
-        }
+        self.same_plan(there)?;
         if there.target_id != here.target_id {
             let help = "the target was deleted and made again, or this is another account or region; \
-                        delete the record if nothing of it is needed, and run `migrate init`";
+                        to begin anew, run `migrate reset` if the table is offline, then \
+                        `migrate init --adopt` with the target's name";
             return mismatch("target identity", &there.target_id, &here.target_id, help);
         }
         if there.old_id != here.old_id {
@@ -198,14 +253,15 @@ impl Migration {
         }
         if there.source != here.source {
             let help = "the old table's schema was changed since `migrate init`; undo the change, or \
-                        begin anew: `migrate reset` if it is offline, then `migrate init --adopt`";
+                        begin anew: `migrate reset` if it is offline, then `migrate init --adopt` with the \
+                        target's name";
             let (was, is) = (columns(&there.source), columns(&here.source));
             return mismatch("source schema", &was, &is, help);
         }
         if there.mapping != here.mapping {
             let help = "the plan's columns, keys, expiry or mask changed since `migrate init`; undo \
                         that, or begin anew: `migrate reset` if it is offline, then \
-                        `migrate init --adopt`";
+                        `migrate init --adopt` with the target's name";
             return mismatch("mapping", &there.mapping, &here.mapping, help);
         }
         Ok(())
@@ -237,7 +293,10 @@ impl Migration {
             Error::new(Kind::Missing, "the target table is missing")
                 .at("target", self.spec.to.as_str())
                 .at("store", self.new.0.name())
-                .help("run `migrate init`")
+                .help(
+                    "run `migrate init`; if it was deleted after that, run `migrate reset` and \
+                     `migrate init --adopt` with its name",
+                )
         })
     }
 
@@ -282,7 +341,7 @@ impl Migration {
     async fn done_elsewhere(&self, record: &Record) -> Result<Intervals> {
         let mut done = Intervals::default();
         for (_, progress) in self.control.progress(&self.spec.to).await? {
-            if progress.freeze == record.freeze && progress.mapping == record.mapping {
+            if progress.is_of(record) && progress.mapping == record.mapping {
                 done.extend(&progress.intervals());
             }
         }
@@ -303,9 +362,10 @@ impl Migration {
             });
         };
         let record = there.record;
+        self.same_plan(&record)?;
         let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
         let mut copiers = self.control.progress(&self.spec.to).await?;
-        copiers.retain(|(_, progress)| progress.freeze == record.freeze);
+        copiers.retain(|(_, progress)| progress.is_of(&record));
         let failures = self.control.failures(&self.spec.to).await?.len() as u64;
         Ok(Status {
             record: Some(record),
@@ -320,6 +380,9 @@ impl Migration {
     /// # Errors
     /// The new store's.
     pub async fn failures(&self) -> Result<Vec<DeadLetter>> {
+        if let Some(there) = self.control.load(&self.spec.to).await? {
+            self.same_plan(&there.record)?;
+        }
         self.control.failures(&self.spec.to).await
     }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod cassandra;
+mod command;
+mod conformance;
 mod demo;
 mod dynamodb;
 mod features;

@@ -67,10 +67,10 @@ pub async fn run(args: &args::Demo, screen: &Screen) -> Result<Exit, Error> {
             verdict.into(),
         ]
     });
-    println!(
+    words::print(&format!(
         "{}",
         words::table(&["", "promised", "seen", ""], rows.collect())
-    );
+    ));
     Ok(if kept { Exit::Done } else { Exit::Differences })
 }
 
@@ -134,7 +134,8 @@ impl Demo<'_> {
             Exit::Done | Exit::Differences | Exit::Error => "done before it could be stopped",
         };
         let rows = words::count(first.counts.read);
-        self.screen.say(&format!("{name}: {how} after {rows} rows; starting again"));
+        self.screen
+            .say(&format!("{name}: {how} after {rows} rows; starting again"));
         let second = self
             .copy(&migration, &CancellationToken::new(), false)
             .await?;

@@ -55,7 +55,7 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
     match command {
         Command::Demo(args) => demo::run(&args, screen).await,
         Command::Check(args) => check::run(&args).await,
-        Command::Init(args) => init::run(&args).await,
+        Command::Init(args) => init::run(&args, screen).await,
         Command::Status(args) => status::run(&args).await,
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args).await,

@@ -3,7 +3,7 @@
 mod inspecting;
 mod refusals;
 mod scans;
-mod types;
+pub(crate) mod types;
 
 use crossfade::model::{Key, Row, Value};
 use crossfade::schema::Table;

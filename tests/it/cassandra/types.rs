@@ -17,7 +17,7 @@ fn decimal(unscaled: &[u8], scale: i32) -> Value {
 }
 
 /// Each type with values at its edges.
-pub(super) fn every_type() -> Vec<(&'static str, Type, Vec<Value>)> {
+pub(crate) fn every_type() -> Vec<(&'static str, Type, Vec<Value>)> {
     let text = |text: &str| Value::text(text);
     let udt = Type::Udt(std::sync::Arc::new(Udt {
         name: "Home Address".into(),
@@ -98,6 +98,7 @@ pub(super) fn every_type() -> Vec<(&'static str, Type, Vec<Value>)> {
                 Value::Double((-0.0).into()),
                 Value::Double(5e-324.into()),
                 Value::Double(f64::NEG_INFINITY.into()),
+                Value::Double(f64::MAX.into()),
             ],
         ),
         (
@@ -191,6 +192,46 @@ pub(super) fn every_type() -> Vec<(&'static str, Type, Vec<Value>)> {
             "set<text>",
             Type::Set(Box::new(Type::Text)),
             vec![Value::Set(vec![text(""), text("a"), text("b")])],
+        ),
+        (
+            "set<blob>",
+            Type::Set(Box::new(Type::Blob)),
+            vec![Value::Set(vec![
+                Value::Blob(vec![]),
+                Value::Blob(vec![0]),
+                Value::Blob(vec![0, 0]),
+            ])],
+        ),
+        (
+            "set<bigint>",
+            Type::Set(Box::new(Type::BigInt)),
+            vec![Value::Set(vec![
+                Value::BigInt(i64::MIN),
+                Value::BigInt(0),
+                Value::BigInt(i64::MAX),
+            ])],
+        ),
+        (
+            "set<double>",
+            Type::Set(Box::new(Type::Double)),
+            vec![Value::Set(vec![
+                Value::Double((-0.0).into()),
+                Value::Double(0.0.into()),
+                Value::Double(f64::NAN.into()),
+            ])],
+        ),
+        (
+            "frozen<set<text>>",
+            Type::Set(Box::new(Type::Text)),
+            vec![Value::Set(vec![]), Value::Set(vec![text("")])],
+        ),
+        (
+            "map<timestamp, text>",
+            Type::Map(Box::new(Type::Timestamp), Box::new(Type::Text)),
+            vec![Value::Map(vec![
+                (Value::Timestamp(i64::MIN), text("")),
+                (Value::Timestamp(7), text("seven")),
+            ])],
         ),
         (
             "map<text, frozen<list<int>>>",
