@@ -19,6 +19,9 @@ use clap::Parser;
 use args::{Args, Command};
 use crossfade::error::{Error, Kind};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Exit {
