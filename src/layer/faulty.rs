@@ -127,6 +127,11 @@ impl Store for Faulty {
         self.inner.inspect(table).await
     }
 
+    async fn tables(&self) -> Result<Vec<String>> {
+        self.arrive().await?;
+        self.inner.tables().await
+    }
+
     async fn create(&self, table: &Table) -> Result<()> {
         self.arrive().await?;
         self.inner.create(table).await

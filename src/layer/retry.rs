@@ -174,6 +174,10 @@ impl Store for Retry {
         self.again(|| self.inner.inspect(table)).await
     }
 
+    async fn tables(&self) -> Result<Vec<String>> {
+        self.again(|| self.inner.tables()).await
+    }
+
     async fn create(&self, table: &Table) -> Result<()> {
         self.again(|| self.inner.create(table)).await
     }

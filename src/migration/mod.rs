@@ -71,6 +71,8 @@ pub struct Status {
 }
 
 const SCAN_ROWS: usize = 500;
+/// Names of tables that are listed where one is wrong.
+const MOST_NAMES: usize = 5;
 
 impl Migration {
     /// A table's migration between two stores.
@@ -89,11 +91,9 @@ impl Migration {
     /// [`Kind::Missing`] if there is no such table, [`Kind::Config`] if the plan's rules don't fit it.
     pub async fn survey(&self) -> Result<Survey> {
         let name = &self.spec.name;
-        let old = self.old.0.inspect(name).await?.ok_or_else(|| {
-            Error::new(Kind::Missing, "the old store has no such table")
-                .at("table", name.as_str())
-                .at("store", self.old.0.name())
-        })?;
+        let Some(old) = self.old.0.inspect(name).await? else {
+            return Err(self.no_such_table().await);
+        };
         let table = old.table.clone().ok_or_else(|| {
             Error::new(
                 Kind::Unsupported,
@@ -114,6 +114,25 @@ impl Migration {
             old,
             transform: Arc::new(transform),
         })
+    }
+
+    async fn no_such_table(&self) -> Error {
+        let name = self.spec.name.as_str();
+        let error = Error::new(Kind::Missing, "the old store has no such table")
+            .at("table", name)
+            .at("store", self.old.0.name());
+        // Names are only a help: without them the error is the same.
+        let mut names = self.old.0.tables().await.unwrap_or_default();
+        let count = names.len();
+        names.sort_by_key(|other| strsim::damerau_levenshtein(name, other));
+        names.truncate(MOST_NAMES);
+        match names.is_empty() {
+            true => error,
+            false => error.help(format!(
+                "the nearest of its {count} tables: {}",
+                names.join(", ")
+            )),
+        }
     }
 
     /// Looks at the target; `None` if there is none.

@@ -266,6 +266,14 @@ pub trait Store: Send + Sync + 'static {
     /// Cuts a range in two or more that together are all of it; `None` if it is as small as it gets.
     fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>>;
 
+    /// The names of its tables, for messages; none if it can't tell.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn tables(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Frees what it holds: connections closed, files flushed.
     async fn close(&self) {}
 }

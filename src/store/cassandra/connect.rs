@@ -33,10 +33,7 @@ impl Cassandra {
     }
 
     /// The names of the keyspace's tables, in order.
-    ///
-    /// # Errors
-    /// The store can't be asked.
-    pub async fn tables(&self) -> Result<Vec<String>> {
+    pub(super) async fn table_names(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self
             .rows_of::<(String,)>(
                 "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?",

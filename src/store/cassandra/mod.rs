@@ -164,6 +164,10 @@ impl Store for Cassandra {
         self.inspect_table(table).await
     }
 
+    async fn tables(&self) -> Result<Vec<String>> {
+        self.table_names().await
+    }
+
     async fn create(&self, table: &Table) -> Result<()> {
         self.create_table(table).await
     }
