@@ -38,6 +38,10 @@ pub struct Record {
     pub phase: Phase,
     /// How often the old table has been frozen so far.
     pub freeze: u64,
+    /// Names this beginning. Where a record is made anew, because somebody deleted it, freezes are
+    /// counted from 0 again, and nothing that was noted under the first one may count.
+    #[serde(default)]
+    pub begun: String,
     /// What never stays the same when the old table is made again.
     pub old_id: String,
     /// The same of the target.
@@ -99,6 +103,9 @@ pub struct Counts {
 pub struct Progress {
     /// The freeze it belongs to; of another one, it counts for nothing.
     pub freeze: u64,
+    /// The record's beginning that it belongs to; of another one, it counts for nothing.
+    #[serde(default)]
+    pub begun: String,
     /// The mapping it belongs to.
     pub mapping: String,
     /// Machine and process, for people.
@@ -118,6 +125,11 @@ pub struct Progress {
 const MOST_RANGES: usize = 4_000;
 
 impl Progress {
+    /// Whether it was noted under this record, as it stands now.
+    pub fn is_of(&self, record: &Record) -> bool {
+        self.freeze == record.freeze && self.begun == record.begun
+    }
+
     /// The done ranges as text.
     pub fn ranges(done: &Intervals) -> Vec<String> {
         let mut ranges: Vec<Tokens> = done.iter().collect();

@@ -48,6 +48,9 @@ pub struct Binding {
     pub mapping: String,
     /// The number of the freeze.
     pub freeze: u64,
+    /// The control record's beginning.
+    #[serde(default)]
+    pub begun: String,
     /// Which part of the table, `1/4`; empty for all of it.
     pub shard: String,
 }
@@ -386,6 +389,7 @@ fn unfit(there: &Binding, wanted: &Binding) -> String {
         ("target's identity", there.target_id == wanted.target_id),
         ("mapping", there.mapping == wanted.mapping),
         ("freeze", there.freeze == wanted.freeze),
+        ("control record", there.begun == wanted.begun),
         ("shard", there.shard == wanted.shard),
     ];
     let other: Vec<&str> = differs

@@ -89,6 +89,8 @@ pub struct Copier {
     pub control: Control,
     /// The freeze it works under.
     pub freeze: u64,
+    /// The control record's beginning.
+    pub begun: String,
     /// Fingerprint of the mapping.
     pub mapping: String,
     /// Machine and process, for people.
@@ -508,6 +510,7 @@ impl Run<'_> {
             .await?
             .record;
         let same = there.freeze == self.copier.freeze
+            && there.begun == self.copier.begun
             && there.mapping == self.copier.mapping
             && !there.emptying;
         if same {
@@ -528,6 +531,7 @@ impl Run<'_> {
         self.journal.count(&counts).await?;
         let progress = Progress {
             freeze: self.copier.freeze,
+            begun: self.copier.begun.clone(),
             mapping: self.copier.mapping.clone(),
             copier: self.copier.copier.clone(),
             heartbeat: self.live.beat(),

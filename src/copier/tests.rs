@@ -119,6 +119,7 @@ impl Bench {
             plan: "test".into(),
             phase: crate::protocol::Phase::Offline,
             freeze: 1,
+            begun: "once".into(),
             old_id: "old".into(),
             target_id: "new".into(),
             mapping: "same".into(),
@@ -153,6 +154,7 @@ impl Bench {
             target_id: "new".into(),
             mapping: "same".into(),
             freeze: 1,
+            begun: "once".into(),
             shard: String::new(),
         };
         let opened = Journal::open(self.folder.path(), &binding, self.transform.source())
@@ -176,6 +178,7 @@ impl Bench {
             transform: self.transform.clone(),
             control: self.control(),
             freeze: 1,
+            begun: "once".into(),
             mapping: "same".into(),
             copier: "test".into(),
             options: self.options.clone(),

@@ -117,6 +117,7 @@ impl Migration {
             target_id: record.target_id.clone(),
             mapping: record.mapping.clone(),
             freeze: record.freeze,
+            begun: record.begun.clone(),
             shard: name,
         };
         let folder = options.journal.join(journal_folder(&self.spec.name, shard));
@@ -145,6 +146,7 @@ impl Migration {
             new,
             transform: survey.transform,
             freeze: record.freeze,
+            begun: record.begun,
             mapping: record.mapping,
             copier: options.copier,
             options: copy,

@@ -67,6 +67,8 @@ impl Migration {
             adopted: holds_items,
             ..record
         };
+        // Of a record that somebody deleted. A copier that still runs has its dead letters elsewhere too.
+        self.control.clear(&self.spec.to).await?;
         if self.control.add(&self.spec.to, &record).await? {
             return Ok(if holds_items {
                 Init::Adopted

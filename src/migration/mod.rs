@@ -172,6 +172,7 @@ impl Migration {
             plan: self.spec.plan.clone(),
             phase: Phase::Old,
             freeze: 0,
+            begun: format!("{:016x}", rand::random::<u64>()),
             old_id: survey.old.id.clone(),
             target_id: target.id.clone(),
             mapping: hex(&survey.transform.fingerprint()),
@@ -293,7 +294,7 @@ impl Migration {
     async fn done_elsewhere(&self, record: &Record) -> Result<Intervals> {
         let mut done = Intervals::default();
         for (_, progress) in self.control.progress(&self.spec.to).await? {
-            if progress.freeze == record.freeze && progress.mapping == record.mapping {
+            if progress.is_of(record) && progress.mapping == record.mapping {
                 done.extend(&progress.intervals());
             }
         }
@@ -316,7 +317,7 @@ impl Migration {
         let record = there.record;
         let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
         let mut copiers = self.control.progress(&self.spec.to).await?;
-        copiers.retain(|(_, progress)| progress.freeze == record.freeze);
+        copiers.retain(|(_, progress)| progress.is_of(&record));
         let failures = self.control.failures(&self.spec.to).await?.len() as u64;
         Ok(Status {
             record: Some(record),

@@ -76,7 +76,7 @@ impl Migration {
     async fn nobody_copies(&self, record: &Record, wait: Duration) -> Result<()> {
         let open = |all: Vec<(String, Progress)>| -> BTreeMap<String, Progress> {
             all.into_iter()
-                .filter(|(_, p)| p.freeze == record.freeze && !p.ended)
+                .filter(|(_, p)| p.is_of(record) && !p.ended)
                 .collect()
         };
         let before = open(self.control.progress(&self.spec.to).await?);
