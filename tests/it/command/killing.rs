@@ -39,14 +39,22 @@ pub(super) async fn fill_messages(bench: &Bench, rows: usize) {
             meta,
             marks,
             (n % 6 == 0).then(|| vec![(n % 256) as u8; n % 300]),
-            CqlDecimal::from_signed_be_bytes_and_exponent(
-                (n as i32 - 50).to_be_bytes().to_vec(),
-                2,
-            ),
+            price(n as i32 - 50),
         )
     });
     let insert = "INSERT INTO messages (room, day, at, id, body, tags, meta, marks, picture, price) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     bench.fill(insert, values).await;
+}
+
+/// So many cents, in as few bytes as there can be: any more, and the item has them as they are.
+fn price(cents: i32) -> CqlDecimal {
+    let bytes = cents.to_be_bytes();
+    let spare = |at: &usize| {
+        let (byte, next) = (bytes[*at], bytes[*at + 1] & 0x80);
+        (byte == 0 && next == 0) || (byte == 0xff && next != 0)
+    };
+    let first = (0..3).find(|at| !spare(at)).unwrap_or(3);
+    CqlDecimal::from_signed_be_bytes_and_exponent(bytes[first..].to_vec(), 2)
 }
 
 pub(super) async fn assert_all_there(bench: &Bench, rows: usize) {

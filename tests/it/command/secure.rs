@@ -79,14 +79,16 @@ async fn a_copy_with_a_password_over_tls() {
 
     let wrong = run(&["init"], "wr0ng-pass!").expect_code(2);
     says(&wrong, &["login", &server.address]);
-    let denied = run(&["init"], secret).expect_code(2);
+    run(&["init"], secret).expect_code(0);
+    let denied = run(&["copy", "--offline"], secret).expect_code(2);
     says(&denied, &["GRANT SELECT", &bench.keyspace]);
+    let denied = run(&["check"], secret).expect_code(2);
+    assert!(denied.stdout.contains("GRANT SELECT"), "{denied}");
 
     bench
         .cql(&format!("GRANT SELECT ON KEYSPACE @ TO {role}"))
         .await;
     run(&["check"], secret).expect_code(0);
-    run(&["init"], secret).expect_code(0);
     run(&["copy", "--offline"], secret).expect_code(0);
     assert_eq!(bench.items("t").await.len(), 100);
 
