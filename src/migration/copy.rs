@@ -63,9 +63,10 @@ impl Migration {
             return Err(
                 Error::new(Kind::Mismatch, "the target got items after `migrate init`")
                     .at("target", self.spec.to.as_str())
-                    .help(
-                        "who writes to it? Delete them, or accept them with `migrate init --adopt`",
-                    ),
+                    .help(format!(
+                        "who writes to it? Delete them, or accept them with `migrate init --adopt {}`",
+                        self.spec.to
+                    )),
             );
         }
         let freeze = there.record.freeze + 1;

@@ -90,20 +90,19 @@ impl Migration {
     }
 
     async fn repeat(&self, there: Versioned, record: Record, options: InitOptions) -> Result<Init> {
-        match self.same(&there.record, &record) {
-            Ok(()) => Ok(Init::Repeated),
-            Err(_) if options.adopt && there.record.phase == Phase::Old => {
-                let record = Record {
-                    adopted: true,
-                    freeze: there.record.freeze,
-                    ..record
-                };
-                match self.control.replace(&self.spec.to, &there, &record).await? {
-                    true => Ok(Init::Adopted),
-                    false => Err(self.overtaken()),
-                }
-            }
-            Err(error) => Err(error),
+        let fits = self.same(&there.record, &record);
+        let adopted = fits.is_ok() && there.record.adopted;
+        if !options.adopt || adopted || there.record.phase != Phase::Old {
+            return fits.map(|()| Init::Repeated);
+        }
+        let record = Record {
+            adopted: true,
+            freeze: there.record.freeze,
+            ..record
+        };
+        match self.control.replace(&self.spec.to, &there, &record).await? {
+            true => Ok(Init::Adopted),
+            false => Err(self.overtaken()),
         }
     }
 }

@@ -195,10 +195,14 @@ impl Migration {
             .at("now", here)
             .help(help))
         };
+        let adopt = format!("`migrate init --adopt {}`", self.spec.to);
+        let anew = format!("begin anew: `migrate reset` if it is offline, then {adopt}");
         if there.plan != here.plan {
-            let help = "one target belongs to one plan: name another target in `to`, use that plan, \
-                        or take it over with `migrate init --adopt`";
-            return mismatch("plan name", &there.plan, &here.plan, help);
+            let help = format!(
+                "one target belongs to one plan: name another target in `to`, use that plan, or take \
+                 it over with {adopt}"
+            );
+            return mismatch("plan name", &there.plan, &here.plan, &help);
         }
         if there.target_id != here.target_id {
             let help = "the target was deleted and made again, or this is another account or region; \
@@ -206,20 +210,25 @@ impl Migration {
             return mismatch("target identity", &there.target_id, &here.target_id, help);
         }
         if there.old_id != here.old_id {
-            let help = "the old table was dropped and made again, or this is another cluster";
-            return mismatch("old table", &there.old_id, &here.old_id, help);
+            let help = format!(
+                "the old table was dropped and made again, or this is another cluster; if that is \
+                 meant, {anew}"
+            );
+            return mismatch("old table", &there.old_id, &here.old_id, &help);
         }
         if there.source != here.source {
-            let help = "the old table's schema was changed since `migrate init`; undo the change, or \
-                        begin anew: `migrate reset` if it is offline, then `migrate init --adopt`";
+            let help = format!(
+                "the old table's schema was changed since `migrate init`; undo the change, or {anew}"
+            );
             let (was, is) = (columns(&there.source), columns(&here.source));
-            return mismatch("source schema", &was, &is, help);
+            return mismatch("source schema", &was, &is, &help);
         }
         if there.mapping != here.mapping {
-            let help = "the plan's columns, keys, expiry or mask changed since `migrate init`; undo \
-                        that, or begin anew: `migrate reset` if it is offline, then \
-                        `migrate init --adopt`";
-            return mismatch("mapping", &there.mapping, &here.mapping, help);
+            let help = format!(
+                "the plan's columns, keys, expiry or mask changed since `migrate init`; undo that, or \
+                 {anew}"
+            );
+            return mismatch("mapping", &there.mapping, &here.mapping, &help);
         }
         Ok(())
     }
