@@ -478,3 +478,143 @@ fn item_name(row: &Row) -> Option<&str> {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::layer::faulty::{Faults, Faulty};
+    use crate::store::memory::Memory;
+
+    fn record(plan: &str) -> Record {
+        let id = Column {
+            name: "id".into(),
+            ty: Type::Int,
+            frozen: false,
+            role: Role::Partition,
+        };
+        let table = StoredTable::of(&Table::new("t", vec![id]));
+        Record {
+            plan: plan.into(),
+            phase: Phase::Old,
+            freeze: 0,
+            old_id: "old".into(),
+            target_id: "new".into(),
+            mapping: "m".into(),
+            source: table.clone(),
+            target: table,
+            emptying: false,
+            adopted: false,
+        }
+    }
+
+    fn control(memory: &Arc<Memory>, faults: Faults) -> Control {
+        let store = Faulty::new(memory.clone(), faults, 1);
+        Control::new(New(Arc::new(store)), "control")
+    }
+
+    #[tokio::test]
+    async fn a_change_names_the_version_it_has_seen() {
+        let memory = Arc::new(Memory::new());
+        let control = control(&memory, Faults::default());
+        assert_eq!(
+            control.load("t").await.unwrap(),
+            None,
+            "no table, no record"
+        );
+        control.create().await.unwrap();
+        assert!(control.add("t", &record("a")).await.unwrap());
+        assert!(
+            !control.add("t", &record("b")).await.unwrap(),
+            "another was quicker"
+        );
+        let seen = control.require("t").await.unwrap();
+        let offline = Record {
+            phase: Phase::Offline,
+            freeze: 1,
+            ..record("a")
+        };
+        assert!(control.replace("t", &seen, &offline).await.unwrap());
+        let late = Record {
+            freeze: 9,
+            ..record("a")
+        };
+        assert!(
+            !control.replace("t", &seen, &late).await.unwrap(),
+            "it has changed since"
+        );
+        assert_eq!(control.require("t").await.unwrap().record, offline);
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_reply_is_lost_is_found_again() {
+        let memory = Arc::new(Memory::new());
+        control(&memory, Faults::default()).create().await.unwrap();
+        let deaf = control(
+            &memory,
+            Faults {
+                reply_lost: 1.0,
+                ..Faults::default()
+            },
+        );
+        assert!(deaf.add("t", &record("a")).await.unwrap());
+        let seen = deaf.require("t").await.unwrap();
+        let next = Record {
+            freeze: 1,
+            ..record("a")
+        };
+        assert!(deaf.replace("t", &seen, &next).await.unwrap());
+        let error = deaf.replace("t", &seen, &record("b")).await.unwrap_err();
+        assert_eq!(error.known_effect(), Effect::Unknown, "not ours: {error}");
+        assert_eq!(deaf.require("t").await.unwrap().record, next);
+    }
+
+    #[tokio::test]
+    async fn what_copiers_note_is_listed_and_can_be_cleared() {
+        let memory = Arc::new(Memory::new());
+        let control = control(&memory, Faults::default());
+        control.create().await.unwrap();
+        let done = [
+            Tokens {
+                after: i64::MIN,
+                up_to: -5,
+            },
+            Tokens {
+                after: 7,
+                up_to: i64::MAX,
+            },
+        ];
+        let done: Intervals = done.into_iter().collect();
+        let progress = Progress {
+            freeze: 1,
+            mapping: "m".into(),
+            copier: "here".into(),
+            heartbeat: 3,
+            ended: false,
+            done: Progress::ranges(&done),
+            counts: Counts::default(),
+        };
+        control.note_progress("t", "one", &progress).await.unwrap();
+        let letter = |what: &str| DeadLetter {
+            what: what.into(),
+            reason: "x".into(),
+            key: None,
+        };
+        control
+            .add_failures("t", &[letter("a"), letter("b"), letter("a")])
+            .await
+            .unwrap();
+        control.add_failures("other", &[letter("c")]).await.unwrap();
+        let listed = control.progress("t").await.unwrap();
+        assert_eq!(listed, [("one".to_owned(), progress)]);
+        assert_eq!(listed[0].1.intervals(), done);
+        assert_eq!(control.failures("t").await.unwrap().len(), 2);
+        control.clear("t").await.unwrap();
+        assert!(control.failures("t").await.unwrap().is_empty());
+        assert!(control.progress("t").await.unwrap().is_empty());
+        assert_eq!(control.failures("other").await.unwrap().len(), 1);
+    }
+}

@@ -249,6 +249,10 @@ fn open_sled(folder: &Path) -> Result<sled::Db, Refusal> {
             synced.map_err(|error| Refusal::Unusable(io_error("sync", folder, error)))?;
             Ok(db)
         }
+        // sled's own lock: this process has closed the folder, but a read of it isn't over yet.
+        Ok(Ok(Err(sled::Error::Io(error)))) if error.to_string().contains("acquire lock") => {
+            Err(Refusal::Held("a process that isn't known".into()))
+        }
         Ok(Ok(Err(sled::Error::Io(error)))) if is_outside(&error) => {
             Err(Refusal::Unusable(io_error("open", folder, error)))
         }

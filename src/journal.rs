@@ -388,7 +388,7 @@ fn unfit(there: &Binding, wanted: &Binding) -> String {
         ("old table's identity", there.old_id == wanted.old_id),
         ("target's identity", there.target_id == wanted.target_id),
         ("mapping", there.mapping == wanted.mapping),
-        ("freeze", there.freeze == wanted.freeze),
+        ("go, before a reset", there.freeze == wanted.freeze),
         ("control record", there.begun == wanted.begun),
         ("shard", there.shard == wanted.shard),
     ];

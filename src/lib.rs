@@ -1,4 +1,5 @@
-//! Move a table from one data store to another while the application keeps running.
+//! Move a table from one data store to another. This version copies tables of a stopped application;
+//! moving them while it keeps running is being built on the same ground.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -111,8 +111,8 @@ fn whole(value: &Value) -> String {
             ];
             parts.join("-")
         }
-        Value::Timestamp(millis) => format!("{millis} ms"),
-        Value::Date(days) => format!("{} days", i64::from(*days) - (1 << 31)),
+        Value::Timestamp(millis) => timestamp(*millis),
+        Value::Date(days) => date(i64::from(*days) - (1 << 31)),
         Value::Time(nanos) => format!("{nanos} ns"),
         Value::Inet(address) => address.to_string(),
         Value::Duration {
@@ -130,5 +130,50 @@ fn whole(value: &Value) -> String {
             )
         }
         Value::Tuple(values) | Value::Udt(values) => format!("({})", fields(values)),
+    }
+}
+
+/// Days since 1970-01-01 as `2026-11-21`, in the proleptic Gregorian calendar.
+fn date(days: i64) -> String {
+    // Years begin in March here, so that a leap day is the last of its year.
+    let since = days + 719_468;
+    let (era, day) = (since.div_euclid(146_097), since.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (
+        day - (153 * month + 2) / 5 + 1,
+        if month < 10 { month + 3 } else { month - 9 },
+    );
+    let year = year + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Milliseconds since 1970 as `2026-11-21T14:00:00.000Z`.
+fn timestamp(millis: i64) -> String {
+    const DAY: i64 = 86_400_000;
+    let (day, rest) = (millis.div_euclid(DAY), millis.rem_euclid(DAY));
+    let (seconds, millis) = (rest / 1_000, rest % 1_000);
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!(
+        "{}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z",
+        date(day)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_and_instants_read_as_people_write_them() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(-1), "1969-12-31");
+        assert_eq!(date(11_016), "2000-02-29");
+        assert_eq!(date(20_778), "2026-11-21");
+        assert_eq!(date(-719_468), "0000-03-01");
+        assert_eq!(timestamp(1_763_733_600_123), "2025-11-21T14:00:00.123Z");
+        assert_eq!(timestamp(-1), "1969-12-31T23:59:59.999Z");
+        assert!(timestamp(i64::MIN).starts_with("-292275055-05-16T"));
     }
 }

@@ -12,6 +12,7 @@ mod progress;
 mod tests;
 mod work;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ use crate::intervals::Intervals;
 use crate::journal::{Journal, Remembered};
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Mark, Row, Tokens};
+use crate::protocol::Phase;
 use crate::show;
 use crate::store::{Cursor, Guard, New, Old, Page, Put, Puts, Range};
 
@@ -137,9 +139,7 @@ impl Copier {
         let mut done = remembered.done;
         done.extend(elsewhere);
         journal.adopt(elsewhere).await?;
-        self.control
-            .add_failures(self.target(), &remembered.failures)
-            .await?;
+        self.repeat_failures(remembered.failures).await?;
         let jobs = work::jobs(&done, &remembered.cursors, &self.options);
         live.set_share(done.share_of(self.options.share));
         let run = Run {
@@ -152,6 +152,9 @@ impl Copier {
             bytes: Semaphore::new(self.options.bytes_in_flight),
         };
         let earlier = remembered.counts;
+        // Others have to see that somebody is at work before the first row is written.
+        run.tell(&earlier, false).await?;
+        run.still_mine().await?;
         let outcome = tokio::select! {
             outcome = run.all(jobs) => outcome,
             error = run.report(earlier) => Err(error),
@@ -180,6 +183,16 @@ impl Copier {
             counts: live.counts(),
             complete: missing.is_empty(),
         })
+    }
+
+    /// Dead letters that the control table has lost are written to it again.
+    async fn repeat_failures(&self, mut letters: Vec<DeadLetter>) -> Result<()> {
+        if !letters.is_empty() {
+            let known = self.control.failures(self.target()).await?;
+            let known: BTreeSet<String> = known.iter().map(DeadLetter::digest).collect();
+            letters.retain(|letter| !known.contains(&letter.digest()));
+        }
+        self.control.add_failures(self.target(), &letters).await
     }
 
     fn target(&self) -> &str {
@@ -509,7 +522,8 @@ impl Run<'_> {
             .require(self.copier.target())
             .await?
             .record;
-        let same = there.freeze == self.copier.freeze
+        let same = there.phase == Phase::Offline
+            && there.freeze == self.copier.freeze
             && there.begun == self.copier.begun
             && there.mapping == self.copier.mapping
             && !there.emptying;

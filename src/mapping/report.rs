@@ -119,7 +119,7 @@ fn note(ty: &Type, multicell: bool) -> &'static str {
             "with an empty or over-long key: L of L"
         }
         Type::Map(..) => "pairs of key and value",
-        Type::Set(element) if multicell && types::native_set(element) != NativeSet::None => {
+        Type::Set(element) if multicell && types::native_set(element) == NativeSet::Numbers => {
             "with an empty number in it: envelope"
         }
         Type::Ascii

@@ -63,10 +63,9 @@ impl Migration {
             return Err(
                 Error::new(Kind::Mismatch, "the target got items after `migrate init`")
                     .at("target", self.spec.to.as_str())
-                    .help(format!(
-                        "who writes to it? Delete them, or accept them with `migrate init --adopt {}`",
-                        self.spec.to
-                    )),
+                    .help(
+                        "who writes to it? Delete them, or accept them with `migrate init --adopt` and the target's name",
+                    ),
             );
         }
         let freeze = there.record.freeze + 1;

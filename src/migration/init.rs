@@ -38,30 +38,32 @@ impl Migration {
         self.control.create().await?;
         self.new.0.create(survey.transform.target()).await?;
         let target = self.target().await?;
-        let mut findings = target.findings.clone();
-        findings.retain(|finding| !(options.allow_stream && finding.code == "stream"));
-        self.refuse(&findings)?;
+        self.refuse_target(&target, options.allow_stream)?;
         let record = self.record(&survey, &target);
         match self.control.load(&self.spec.to).await? {
-            Some(there) => self.repeat(there, record, options).await,
+            Some(there) => self.repeat(&survey, there, record, options).await,
             None => self.begin(&survey, record, options).await,
         }
+    }
+
+    pub(super) fn foreign_items(&self) -> Error {
+        Error::new(
+            Kind::Mismatch,
+            "the target has items already, but no control record of this plan",
+        )
+        .at("target", self.spec.to.as_str())
+        .help(format!(
+            "name an empty or new table in the plan's `to`, or take it over as it is with \
+             `migrate init --adopt {}`: items that are there stay, and old rows with their keys \
+             aren't copied",
+            self.spec.to
+        ))
     }
 
     async fn begin(&self, survey: &Survey, record: Record, options: InitOptions) -> Result<Init> {
         let holds_items = self.holds_items(survey).await?;
         if holds_items && !options.adopt {
-            return Err(Error::new(
-                Kind::Mismatch,
-                "the target has items already, but no control record of this plan",
-            )
-            .at("target", self.spec.to.as_str())
-            .help(format!(
-                "name an empty or new table in the plan's `to`, or take it over as it is with \
-                 `migrate init --adopt {}`: items that are there stay, and old rows with their keys \
-                 aren't copied",
-                self.spec.to
-            )));
+            return Err(self.foreign_items());
         }
         let record = Record {
             adopted: holds_items,
@@ -79,6 +81,7 @@ impl Migration {
         // Another `init` was quicker; it must have been this plan's.
         let there = self.control.require(&self.spec.to).await?;
         self.repeat(
+            survey,
             there,
             record,
             InitOptions {
@@ -89,14 +92,34 @@ impl Migration {
         .await
     }
 
-    async fn repeat(&self, there: Versioned, record: Record, options: InitOptions) -> Result<Init> {
-        let fits = self.same(&there.record, &record);
-        let adopted = fits.is_ok() && there.record.adopted;
-        if !options.adopt || adopted || there.record.phase != Phase::Old {
-            return fits.map(|()| Init::Repeated);
+    async fn repeat(
+        &self,
+        survey: &Survey,
+        there: Versioned,
+        record: Record,
+        options: InitOptions,
+    ) -> Result<Init> {
+        let same = self.same(&there.record, &record);
+        if !options.adopt || (same.is_ok() && there.record.phase != Phase::Old) {
+            return same.map(|()| Init::Repeated);
+        }
+        if there.record.phase != Phase::Old {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!(
+                    "a target in phase `{}` can't be taken over",
+                    there.record.phase
+                ),
+            )
+            .at("target", self.spec.to.as_str())
+            .help("run `migrate reset` with the plan it belongs to first"));
+        }
+        let adopted = self.holds_items(survey).await?;
+        if same.is_ok() && adopted == there.record.adopted {
+            return Ok(Init::Repeated);
         }
         let record = Record {
-            adopted: true,
+            adopted,
             freeze: there.record.freeze,
             ..record
         };

@@ -143,6 +143,29 @@ impl Migration {
         self.new.0.inspect(&self.spec.to).await
     }
 
+    /// Compares a target that is there, and its control record, with the plan. `None` if neither is
+    /// there yet; changes nothing.
+    ///
+    /// # Errors
+    /// What [`Migration::init`] and [`Migration::copy`] would refuse.
+    pub async fn check_target(&self, survey: &Survey) -> Result<Option<Inspection>> {
+        let there = self.control.load(&self.spec.to).await?;
+        let Some(target) = self.inspect_target().await? else {
+            return match there {
+                None => Ok(None),
+                Some(_) => self.target().await.map(Some),
+            };
+        };
+        // Only compares keys, since the table is there.
+        self.new.0.create(survey.transform.target()).await?;
+        match there {
+            Some(there) => self.same(&there.record, &self.record(survey, &target))?,
+            None if self.holds_items(survey).await? => return Err(self.foreign_items()),
+            None => {}
+        }
+        Ok(Some(target))
+    }
+
     /// What stands against moving this table, of what the stores found.
     pub fn refusals<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
         let refused = |finding: &&Finding| match finding.weight {
@@ -151,6 +174,13 @@ impl Migration {
             Weight::Refused => true,
         };
         findings.iter().filter(refused).collect()
+    }
+
+    /// Refuses a target that the stores' rules forbid. A stream that `init` has let pass stays so.
+    fn refuse_target(&self, target: &Inspection, allow_stream: bool) -> Result<()> {
+        let mut findings = target.findings.clone();
+        findings.retain(|finding| !(allow_stream && finding.code == "stream"));
+        self.refuse(&findings)
     }
 
     fn refuse(&self, findings: &[Finding]) -> Result<()> {
@@ -183,6 +213,21 @@ impl Migration {
         }
     }
 
+    fn same_plan(&self, there: &Record) -> Result<()> {
+        if there.plan == self.spec.plan {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Mismatch, "the control record has another plan name")
+            .at("target", self.spec.to.as_str())
+            .at("recorded", there.plan.as_str())
+            .at("now", self.spec.plan.as_str())
+            .help(format!(
+                "one target belongs to one plan: name another target in `to`, use that plan, or take \
+                 the target over with `migrate init --adopt {}`",
+                self.spec.to
+            )))
+    }
+
     /// Whether a record is the one that this plan and these stores would write today.
     fn same(&self, there: &Record, here: &Record) -> Result<()> {
         let mismatch = |what: &str, there: &str, here: &str, help: &str| {
@@ -195,40 +240,29 @@ impl Migration {
             .at("now", here)
             .help(help))
         };
-        let adopt = format!("`migrate init --adopt {}`", self.spec.to);
-        let anew = format!("begin anew: `migrate reset` if it is offline, then {adopt}");
-        if there.plan != here.plan {
-            let help = format!(
-                "one target belongs to one plan: name another target in `to`, use that plan, or take \
-                 it over with {adopt}"
-            );
-            return mismatch("plan name", &there.plan, &here.plan, &help);
-        }
+        self.same_plan(there)?;
         if there.target_id != here.target_id {
             let help = "the target was deleted and made again, or this is another account or region; \
-                        delete the record if nothing of it is needed, and run `migrate init`";
+                        to begin anew, run `migrate reset` if the table is offline, then \
+                        `migrate init --adopt` with the target's name";
             return mismatch("target identity", &there.target_id, &here.target_id, help);
         }
         if there.old_id != here.old_id {
-            let help = format!(
-                "the old table was dropped and made again, or this is another cluster; if that is \
-                 meant, {anew}"
-            );
-            return mismatch("old table", &there.old_id, &here.old_id, &help);
+            let help = "the old table was dropped and made again, or this is another cluster";
+            return mismatch("old table", &there.old_id, &here.old_id, help);
         }
         if there.source != here.source {
-            let help = format!(
-                "the old table's schema was changed since `migrate init`; undo the change, or {anew}"
-            );
+            let help = "the old table's schema was changed since `migrate init`; undo the change, or \
+                        begin anew: `migrate reset` if it is offline, then `migrate init --adopt` with the \
+                        target's name";
             let (was, is) = (columns(&there.source), columns(&here.source));
-            return mismatch("source schema", &was, &is, &help);
+            return mismatch("source schema", &was, &is, help);
         }
         if there.mapping != here.mapping {
-            let help = format!(
-                "the plan's columns, keys, expiry or mask changed since `migrate init`; undo that, or \
-                 {anew}"
-            );
-            return mismatch("mapping", &there.mapping, &here.mapping, &help);
+            let help = "the plan's columns, keys, expiry or mask changed since `migrate init`; undo \
+                        that, or begin anew: `migrate reset` if it is offline, then \
+                        `migrate init --adopt` with the target's name";
+            return mismatch("mapping", &there.mapping, &here.mapping, help);
         }
         Ok(())
     }
@@ -259,7 +293,10 @@ impl Migration {
             Error::new(Kind::Missing, "the target table is missing")
                 .at("target", self.spec.to.as_str())
                 .at("store", self.new.0.name())
-                .help("run `migrate init`")
+                .help(
+                    "run `migrate init`; if it was deleted after that, run `migrate reset` and \
+                     `migrate init --adopt` with its name",
+                )
         })
     }
 
@@ -288,6 +325,7 @@ impl Migration {
         let there = self.control.require(&self.spec.to).await?;
         let target = self.target().await?;
         self.same(&there.record, &self.record(survey, &target))?;
+        self.refuse_target(&target, true)?;
         if there.record.emptying {
             return Err(Error::new(
                 Kind::Mismatch,
@@ -324,6 +362,7 @@ impl Migration {
             });
         };
         let record = there.record;
+        self.same_plan(&record)?;
         let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
         let mut copiers = self.control.progress(&self.spec.to).await?;
         copiers.retain(|(_, progress)| progress.is_of(&record));
@@ -341,6 +380,9 @@ impl Migration {
     /// # Errors
     /// The new store's.
     pub async fn failures(&self) -> Result<Vec<DeadLetter>> {
+        if let Some(there) = self.control.load(&self.spec.to).await? {
+            self.same_plan(&there.record)?;
+        }
         self.control.failures(&self.spec.to).await
     }
 

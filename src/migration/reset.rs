@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt};
+
 use super::{Migration, SCAN_ROWS};
 use crate::control::{Progress, Record};
 use crate::error::{Error, Kind, Result};
@@ -10,7 +12,11 @@ use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::model::{Mark, Row};
 use crate::protocol::Phase;
-use crate::store::{Cursor, Guard, Put, Store};
+use crate::schema::Table;
+use crate::store::{Cursor, Guard, Put, Range, Store};
+
+/// Parts of the target that are emptied at once.
+const EMPTIED_AT_ONCE: usize = 8;
 
 /// What a `reset` did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,13 +34,7 @@ impl Migration {
     /// [`Kind::Mismatch`] if the table isn't offline, or a copy is running.
     pub async fn reset(&self, wait: Duration) -> Result<Reset> {
         let there = self.control.require(&self.spec.to).await?;
-        if there.record.plan != self.spec.plan {
-            return Err(
-                Error::new(Kind::Mismatch, "the target belongs to another plan")
-                    .at("target", self.spec.to.as_str())
-                    .at("recorded", there.record.plan),
-            );
-        }
+        self.same_plan(&there.record)?;
         if there.record.phase != Phase::Offline {
             return Err(Error::new(
                 Kind::Mismatch,
@@ -58,7 +58,10 @@ impl Migration {
         {
             return Err(self.overtaken());
         }
-        let reset = self.empty(&there.record).await?;
+        let reset = match self.target_is_gone().await? {
+            true => Reset::default(),
+            false => self.empty(&there.record).await?,
+        };
         self.control.clear(&self.spec.to).await?;
         let now = self.control.require(&self.spec.to).await?;
         let back = Record {
@@ -70,6 +73,10 @@ impl Migration {
             return Err(self.overtaken());
         }
         Ok(reset)
+    }
+
+    async fn target_is_gone(&self) -> Result<bool> {
+        Ok(self.inspect_target().await?.is_none())
     }
 
     /// Watches the heartbeats of copiers that haven't said goodbye.
@@ -107,39 +114,48 @@ impl Migration {
     async fn empty(&self, record: &Record) -> Result<Reset> {
         let target = record.target.read()?;
         let new = Retry::new(self.new.0.clone(), Patience::default());
-        let new: &dyn Store = &new;
+        let ranges = new.splits(&target, EMPTIED_AT_ONCE).await?;
+        let mut emptying: FuturesUnordered<_> = ranges
+            .iter()
+            .map(|range| empty_range(&new, &target, range))
+            .collect();
         let mut reset = Reset::default();
-        for range in new.splits(&target, 8).await? {
-            let mut cursor: Option<Cursor> = None;
-            loop {
-                let page = new
-                    .scan(&target, &range, cursor.as_ref(), SCAN_ROWS)
-                    .await?;
-                let copied = |row: &&Row| row.mark == Some(Mark::Copied);
-                reset.left += page.rows.iter().filter(|row| !copied(row)).count() as u64;
-                let keys = page
-                    .rows
-                    .iter()
-                    .filter(copied)
-                    .map(|row| row.key.clone())
-                    .collect();
-                for answer in new
-                    .purge(&target, keys, &Guard::Marked(Mark::Copied))
-                    .await
-                    .rows
-                {
-                    match answer? {
-                        Put::Written => reset.emptied += 1,
-                        // Gone by an earlier try, or somebody wrote it meanwhile.
-                        Put::Refused => {}
-                    }
-                }
-                cursor = page.next;
-                if cursor.is_none() {
-                    break;
-                }
-            }
+        while let Some(range) = emptying.next().await {
+            let range = range?;
+            reset.emptied += range.emptied;
+            reset.left += range.left;
         }
         Ok(reset)
+    }
+}
+
+async fn empty_range(new: &dyn Store, target: &Table, range: &Range) -> Result<Reset> {
+    let mut reset = Reset::default();
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = new.scan(target, range, cursor.as_ref(), SCAN_ROWS).await?;
+        let copied = |row: &&Row| row.mark == Some(Mark::Copied);
+        reset.left += page.rows.iter().filter(|row| !copied(row)).count() as u64;
+        let keys = page
+            .rows
+            .iter()
+            .filter(copied)
+            .map(|row| row.key.clone())
+            .collect();
+        for answer in new
+            .purge(target, keys, &Guard::Marked(Mark::Copied))
+            .await
+            .rows
+        {
+            match answer? {
+                Put::Written => reset.emptied += 1,
+                // Gone by an earlier try, or somebody wrote it meanwhile.
+                Put::Refused => {}
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(reset);
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod cassandra;
 mod command;
 mod conformance;
+mod demo;
 mod dynamodb;
 mod features;
 mod layers;

@@ -19,7 +19,7 @@ pub struct Args {
 #[derive(Subcommand)]
 pub enum Command {
     /// Show a whole migration on this machine, with no server: copy, stop half-way, resume, compare
-    Demo,
+    Demo(Demo),
     /// Look before anything moves: connections, schema, what each column becomes, limits, sizes
     Check(Check),
     /// Create the target tables and the control records; safe to repeat
@@ -32,6 +32,13 @@ pub enum Command {
     Failures(Failures),
     /// Leave `offline`: delete what the copier wrote and go back to `old`
     Reset(Reset),
+}
+
+#[derive(ClapArgs)]
+pub struct Demo {
+    /// How many rows to move, a fifth of them users and the rest votes
+    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    pub rows: u64,
 }
 
 /// Which plan, and which of its tables.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crossfade::error::{Error, Kind, Result};
+use crossfade::mapping::transform::Mask;
 use crossfade::mapping::{Mapping, item_size};
 use crossfade::migration::{Migration, Survey};
-use crossfade::model::Row;
+use crossfade::model::{Mark, Row};
 use crossfade::plan::NewStore;
 use crossfade::show;
 use crossfade::store::{Finding, Weight};
@@ -23,14 +24,20 @@ const EXAMPLES: usize = 3;
 
 pub async fn run(args: &args::Check) -> Result<Exit, Error> {
     let stores = Stores::open(&args.chosen.plan).await?;
-    println!("old: {}\nnew: {}", stores.old_name, stores.new_name);
+    words::print(&format!(
+        "old: {}\nnew: {}",
+        stores.old_name, stores.new_name
+    ));
     let mut exit = Exit::Done;
     for migration in stores.migrations(args.chosen.table.as_deref())? {
-        println!("\n{} -> {}", migration.spec.name, migration.spec.to);
+        words::print(&format!(
+            "\n{} -> {}",
+            migration.spec.name, migration.spec.to
+        ));
         let checked = match table(&stores, &migration).await {
             Ok(checked) => checked,
             Err(error) if is_about_the_table(&error) => {
-                println!("  refused: {error}");
+                words::print(&format!("  refused: {error}"));
                 Exit::Error
             }
             Err(error) => return Err(error),
@@ -54,13 +61,13 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
     for finding in &survey.old.findings {
         exit = exit.max(tell(migration, finding));
     }
-    match migration.inspect_target().await? {
-        None => println!("  target: not there yet; `migrate init` makes it"),
+    match migration.check_target(&survey).await? {
+        None => words::print(&format!("  target: not there yet; `migrate init` makes it")),
         Some(target) => {
             let rows = target.rows.map_or_else(String::new, |rows| {
                 format!(", about {} items", words::count(rows))
             });
-            println!("  target: there{rows}");
+            words::print(&format!("  target: there{rows}"));
             for finding in &target.findings {
                 exit = exit.max(tell(migration, finding));
             }
@@ -68,14 +75,12 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
     }
     size(&survey);
     if survey.transform.source().is_counter() {
-        println!(
-            "  refused: counter tables can't be moved by this version; leave it out of the plan"
-        );
         return Ok(Exit::Error);
     }
     if let NewStore::DynamoDb(_) = stores.plan.new {
         let mapping = Mapping::new(survey.transform.target())?;
         columns(&mapping);
+        changes(migration);
         exit = exit.max(sample(migration, &survey, &mapping).await?);
     }
     Ok(exit)
@@ -88,28 +93,28 @@ fn tell(migration: &Migration, finding: &Finding) -> Exit {
         (false, Weight::Ignorable(_)) => "ignored",
         (false, Weight::Note | Weight::Refused) => "note",
     };
-    println!(
+    words::print(&format!(
         "  {word}: {}: {}; {}",
         finding.code, finding.message, finding.advice
-    );
+    ));
     if refused { Exit::Error } else { Exit::Done }
 }
 
 fn size(survey: &Survey) {
     match (survey.old.rows, survey.old.bytes) {
-        (None, None) => println!("  size: the old store has no estimate (yet)"),
+        (None, None) => words::print(&format!("  size: the old store has no estimate (yet)")),
         (rows, bytes) => {
-            let rows = rows.map(|rows| format!("about {} partitions or rows", words::count(rows)));
+            let rows = rows.map(|rows| format!("about {} rows", words::count(rows)));
             let bytes = bytes.map(|bytes| format!("about {}", words::bytes(bytes)));
             let parts: Vec<String> = [rows, bytes].into_iter().flatten().collect();
-            println!("  size: {}", parts.join(", "));
+            words::print(&format!("  size: {}", parts.join(", ")));
         }
     }
     if survey.old.default_ttl > 0 {
-        println!(
+        words::print(&format!(
             "  note: default-ttl: rows live {} by default; give the table an `expiry` in the plan",
             words::time(f64::from(survey.old.default_ttl))
-        );
+        ));
     }
 }
 
@@ -126,21 +131,41 @@ fn columns(mapping: &Mapping) {
     let rows = mapping.describe().into_iter().map(row).collect();
     let header = ["column", "CQL type", "attribute", "form", "note"];
     for line in words::table(&header, rows).lines() {
-        println!("  {line}");
+        words::print(&format!("  {line}"));
     }
     let key = |key: &crossfade::mapping::KeyAttribute| format!("{} ({:?})", key.name, key.ty);
     let sort = mapping.sort().map_or_else(|| "none".to_owned(), key);
-    println!(
+    words::print(&format!(
         "  keys: partition {}, sort {sort}",
         key(mapping.partition())
-    );
+    ));
+}
+
+/// What the plan does to single columns.
+fn changes(migration: &Migration) {
+    for (column, rule) in &migration.spec.columns {
+        let mut changes = Vec::new();
+        if rule.drop {
+            changes.push("dropped".to_owned());
+        }
+        changes.extend(
+            rule.rename
+                .as_ref()
+                .map(|name| format!("renamed to {name}")),
+        );
+        changes.extend(rule.mask.map(|mask| match mask {
+            Mask::Hmac => "masked by HMAC".to_owned(),
+            Mask::Redact => "redacted".to_owned(),
+        }));
+        words::print(&format!("  plan: {column}: {}", changes.join(", ")));
+    }
 }
 
 /// What would become of some rows, and how large they are.
 async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Result<Exit> {
     let rows = migration.sample(survey, PLACES, ROWS).await?;
     if rows.is_empty() {
-        println!("  sample: the table seems to be empty");
+        words::print(&format!("  sample: the table seems to be empty"));
         return Ok(Exit::Done);
     }
     let count = rows.len();
@@ -160,15 +185,15 @@ async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Re
     }
     let fine = count - troubles.values().map(Vec::len).sum::<usize>();
     if fine > 0 {
-        println!(
+        words::print(&format!(
             "  sample: {} rows, {} each on average, the largest {} ({largest_key})",
             words::count(count as u64),
             words::bytes(bytes / fine as u64),
             words::bytes(largest as u64)
-        );
+        ));
     }
     for (reason, keys) in &troubles {
-        println!(
+        words::print(&format!(
             "  dead letters: {} of {} sampled rows: {reason}\n    {}",
             words::count(keys.len() as u64),
             words::count(count as u64),
@@ -177,7 +202,7 @@ async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Re
                 .cloned()
                 .collect::<Vec<_>>()
                 .join("\n    ")
-        );
+        ));
     }
     Ok(if troubles.is_empty() {
         Exit::Done
@@ -187,6 +212,8 @@ async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Re
 }
 
 fn item_bytes(survey: &Survey, mapping: &Mapping, row: Row) -> Result<usize> {
-    let item = mapping.item(survey.transform.apply(row)?)?;
+    let mut row = survey.transform.apply(row)?;
+    row.mark = Some(Mark::Copied);
+    let item = mapping.item(row)?;
     Ok(item_size(&item))
 }

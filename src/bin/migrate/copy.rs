@@ -36,7 +36,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             Ok(copied) => {
                 exit = exit.max(copied.exit);
                 if args.json {
-                    println!("{}", json(table, &copied));
+                    words::print(&json(table, &copied));
                 } else {
                     rows.push(row(table, &copied));
                 }
@@ -64,7 +64,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             "time",
             "rows/s",
         ];
-        println!("{}", words::table(&header, rows));
+        words::print(&format!("{}", words::table(&header, rows)));
     }
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
@@ -117,7 +117,8 @@ pub async fn one(
     })
 }
 
-fn concerns_one_table(error: &Error) -> bool {
+/// Whether the plan's other tables may still be fine.
+pub fn concerns_one_table(error: &Error) -> bool {
     matches!(
         error.kind(),
         Kind::Mismatch | Kind::Missing | Kind::Unsupported

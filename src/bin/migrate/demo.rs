@@ -17,26 +17,26 @@ use crossfade::store::embedded::Embedded;
 use crossfade::store::{Guard, New, Old, Put, Store};
 
 use crate::Exit;
+use crate::args;
 use crate::copy::{self, copier_name};
 use crate::screen::Screen;
 use crate::words;
 
-const USERS: u64 = 60_000;
-const VOTES: u64 = 240_000;
 const PUT_ROWS: usize = 5_000;
 
-pub async fn run(screen: &Screen) -> Result<Exit, Error> {
+pub async fn run(args: &args::Demo, screen: &Screen) -> Result<Exit, Error> {
+    let (user_rows, vote_rows) = (args.rows / 5, args.rows - args.rows / 5);
     let folder = Folder::new()?;
     let old: Arc<dyn Store> = Arc::new(Embedded::open(&folder.0.join("old"))?);
     let new: Arc<dyn Store> = Arc::new(Embedded::open(&folder.0.join("new"))?);
     screen.say(&format!(
         "Filling the old store with {} users and {} votes ...",
-        words::count(USERS),
-        words::count(VOTES)
+        words::count(user_rows),
+        words::count(vote_rows)
     ));
     let begun = Instant::now();
-    fill(&*old, &users(), (0..USERS).map(user)).await?;
-    fill(&*old, &votes(), (0..VOTES).map(vote)).await?;
+    fill(&*old, &users(), (0..user_rows).map(user)).await?;
+    fill(&*old, &votes(), (0..vote_rows).map(vote)).await?;
     screen.say(&format!(
         "  done in {}",
         words::time(begun.elapsed().as_secs_f64())
@@ -67,10 +67,10 @@ pub async fn run(screen: &Screen) -> Result<Exit, Error> {
             verdict.into(),
         ]
     });
-    println!(
+    words::print(&format!(
         "{}",
         words::table(&["", "promised", "seen", ""], rows.collect())
-    );
+    ));
     Ok(if kept { Exit::Done } else { Exit::Differences })
 }
 
@@ -129,10 +129,13 @@ impl Demo<'_> {
 
         let stop = CancellationToken::new();
         let first = self.copy(&migration, &stop, true).await?;
-        self.screen.say(&format!(
-            "{name}: stopped on purpose after {} rows; starting again",
-            words::count(first.counts.read)
-        ));
+        let how = match first.exit {
+            Exit::Stopped => "stopped on purpose",
+            Exit::Done | Exit::Differences | Exit::Error => "done before it could be stopped",
+        };
+        let rows = words::count(first.counts.read);
+        self.screen
+            .say(&format!("{name}: {how} after {rows} rows; starting again"));
         let second = self
             .copy(&migration, &CancellationToken::new(), false)
             .await?;

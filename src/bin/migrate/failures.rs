@@ -32,14 +32,14 @@ pub async fn run(args: &args::Failures) -> Result<Exit, Error> {
                     reason: &letter.reason,
                     key: letter.key.as_ref(),
                 };
-                println!("{}", words::json(&line));
+                words::print(&words::json(&line));
             } else {
-                println!("{table}: {}\n  {}", letter.what, letter.reason);
+                words::print(&format!("{table}: {}\n  {}", letter.what, letter.reason));
             }
         }
     }
     if exit == Exit::Done && !args.json {
-        println!("no dead letters");
+        words::print(&format!("no dead letters"));
     }
     stores.close().await;
     Ok(exit)

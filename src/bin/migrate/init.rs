@@ -5,9 +5,12 @@ use crossfade::migration::{Init, InitOptions};
 
 use crate::Exit;
 use crate::args;
+use crate::copy;
+use crate::screen::Screen;
 use crate::stores::Stores;
+use crate::words;
 
-pub async fn run(args: &args::Init) -> Result<Exit, Error> {
+pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
     let stores = Stores::open(&args.chosen.plan).await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     if let Some(target) = &args.adopt
@@ -22,6 +25,7 @@ pub async fn run(args: &args::Init) -> Result<Exit, Error> {
         )
         .help(format!("its targets are: {}", targets.join(", "))));
     }
+    let mut exit = Exit::Done;
     for migration in &migrations {
         let spec = &migration.spec;
         let adopt = args.adopt.as_ref() == Some(&spec.to);
@@ -29,13 +33,19 @@ pub async fn run(args: &args::Init) -> Result<Exit, Error> {
             allow_stream: args.allow_stream,
             adopt,
         };
-        let done = match migration.init(options).await? {
-            Init::Created => "ready",
-            Init::Repeated => "was ready already",
-            Init::Adopted => "taken over as it is",
+        let done = match migration.init(options).await {
+            Ok(Init::Created) => "ready",
+            Ok(Init::Repeated) => "was ready already",
+            Ok(Init::Adopted) => "taken over as it is",
+            Err(error) if copy::concerns_one_table(&error) => {
+                screen.error(&error);
+                exit = Exit::Error;
+                continue;
+            }
+            Err(error) => return Err(error),
         };
-        println!("{} -> {}: {done}", spec.name, spec.to);
+        words::print(&format!("{} -> {}: {done}", spec.name, spec.to));
     }
     stores.close().await;
-    Ok(Exit::Done)
+    Ok(exit)
 }

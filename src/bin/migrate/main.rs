@@ -1,4 +1,4 @@
-//! `migrate`: moves tables from one data store to another while the application keeps running.
+//! `migrate`: moves tables from one data store to another.
 
 mod args;
 mod check;
@@ -53,9 +53,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
     match command {
-        Command::Demo => demo::run(screen).await,
+        Command::Demo(args) => demo::run(&args, screen).await,
         Command::Check(args) => check::run(&args).await,
-        Command::Init(args) => init::run(&args).await,
+        Command::Init(args) => init::run(&args, screen).await,
         Command::Status(args) => status::run(&args).await,
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args).await,

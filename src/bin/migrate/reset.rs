@@ -17,10 +17,10 @@ pub async fn run(args: &args::Reset) -> Result<Exit, Error> {
     for migration in stores.migrations(Some(&args.table))? {
         let reset = migration.reset(WATCH).await?;
         let to = &migration.spec.to;
-        println!(
+        words::print(&format!(
             "{to}: {} copied items deleted; phase old",
             words::count(reset.emptied)
-        );
+        ));
         if reset.left > 0 {
             eprintln!(
                 "{} items of {to} were not written by the copier, and are still there",

@@ -17,7 +17,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         let spec = &migration.spec;
         let status = migration.status().await?;
         if args.json {
-            println!("{}", json(&stores, &spec.name, &spec.to, &status));
+            words::print(&json(&stores, &spec.name, &spec.to, &status));
             continue;
         }
         rows.push(vec![
@@ -44,17 +44,17 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         }
     }
     if !args.json {
-        println!(
+        words::print(&format!(
             "old: {}\nnew: {}, control table {}\n",
             stores.old_name, stores.new_name, stores.plan.control_table
-        );
-        println!(
+        ));
+        words::print(&format!(
             "{}",
             words::table(&["table", "to", "phase", "copied", "dead letters"], rows)
-        );
+        ));
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
-            println!("\n{}", words::table(&header, copiers));
+            words::print(&format!("\n{}", words::table(&header, copiers)));
         }
     }
     stores.close().await;

@@ -39,6 +39,17 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
+/// Writes lines to stdout. A reader that has gone away (`| head`) has seen enough.
+pub fn print(text: &str) {
+    use std::io::Write;
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("error: can't write to stdout: {error}");
+        }
+        std::process::exit(crate::Exit::Error as i32);
+    }
+}
+
 /// A line of JSON, its fields in the order they are declared.
 pub fn json(line: &impl serde::Serialize) -> String {
     // Nothing that is shown has keys that aren't text, the one thing JSON can't have.

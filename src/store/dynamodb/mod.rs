@@ -12,7 +12,7 @@
 //! | look at a table, create one | `DescribeTable`, `DescribeTimeToLive` (may lack); `CreateTable` |
 //! | put where nothing is there | `PartiQLInsert`; `PutItem` too, for rows of many columns |
 //! | put on another condition, purge | `PutItem`; `DeleteItem` |
-//! | get, scan | `BatchGetItem`; `Scan` |
+//! | get, query, scan | `BatchGetItem`; `Query`; `Scan` |
 
 use std::collections::HashMap;
 use std::fmt;

@@ -253,10 +253,7 @@ async fn items_that_came_after_init() {
     bench.put("t", &[("p", A::N("3".into()))]).await;
     let outcome = bench.migrate(&["copy", "--offline"]).run().expect_code(2);
     let target = bench.target("t");
-    says(
-        &outcome,
-        &["got items after", &format!("init --adopt {target}")],
-    );
+    says(&outcome, &["got items after", "migrate init --adopt"]);
     assert_eq!(count(&bench).await, 1);
     bench
         .migrate(&["init", "--adopt", &target])
@@ -343,7 +340,7 @@ async fn a_changed_table_can_be_begun_anew() {
     let target = bench.target("t");
     let adopt = ["init", "--adopt", target.as_str()];
     let refused = bench.migrate(&adopt).run().expect_code(2);
-    says(&refused, &["migrate reset", &adopt.join(" ")]);
+    says(&refused, &["migrate reset"]);
     bench
         .migrate(&["reset", "--table", "t"])
         .run()

@@ -1,0 +1,32 @@
+//! `migrate demo`, which needs no server.
+
+use crate::support::Migrate;
+
+#[test]
+fn the_demo_keeps_its_promises() {
+    let outcome = Migrate::new(["demo", "--rows", "20000"]).run();
+    outcome.expect_code(0);
+    assert!(
+        outcome.stderr.contains("users: stopped on purpose"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("votes: resumed and finished"),
+        "{}",
+        outcome.stderr
+    );
+    let lines: Vec<&str> = outcome
+        .stdout
+        .lines()
+        .filter(|line| line.contains(": "))
+        .collect();
+    assert_eq!(lines.len(), 10, "{}", outcome.stdout);
+    assert!(
+        lines.iter().all(|line| line.trim_end().ends_with("kept")),
+        "{}",
+        outcome.stdout
+    );
+    assert!(outcome.stdout.contains("4,000"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("16,000"), "{}", outcome.stdout);
+}
