@@ -395,7 +395,7 @@ async fn tables_of_a_kind_that_can_not_be_moved() {
         .await;
     let plan = |name: &str| format!("[[table]]\nname = \"{name}\"\nto = \"@-{name}\"\n");
     for (name, words) in [
-        ("votes", "counter tables can't be moved"),
+        ("votes", "it is a counter table"),
         ("compact", "COMPACT STORAGE"),
     ] {
         bench.plan(&plan(name));
