@@ -272,6 +272,7 @@ fn is_outside(error: &std::io::Error) -> bool {
             | std::io::ErrorKind::StorageFull
             | std::io::ErrorKind::ReadOnlyFilesystem
             | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge
     )
 }
 
@@ -353,15 +354,20 @@ pub(crate) fn disk_error(what: &str, folder: &Path, error: sled::Error) -> Error
 
 fn io_error(what: &str, folder: &Path, error: std::io::Error) -> Error {
     let help = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            "free some space and start again"
-        }
+        std::io::ErrorKind::StorageFull
+        | std::io::ErrorKind::QuotaExceeded
+        | std::io::ErrorKind::FileTooLarge => "free some space and start again",
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             "this user has to be able to write there"
         }
         _ => "look at the disk, or name another folder",
     };
-    Error::new(Kind::Config, format!("can't {what} the folder: {error}"))
+    // The database hands on copies, whose text is for programmers; the kind is kept.
+    let why = match (error.raw_os_error(), error.kind()) {
+        (Some(_), _) | (None, std::io::ErrorKind::Other) => error.to_string(),
+        (None, kind) => kind.to_string(),
+    };
+    Error::new(Kind::Config, format!("can't {what} the folder: {why}"))
         .effect(Effect::Unknown)
         .at("folder", folder.display().to_string())
         .help(help)

@@ -4,8 +4,9 @@ use crate::support::Migrate;
 
 #[test]
 fn the_demo_keeps_its_promises() {
-    let outcome = Migrate::new(["demo", "--rows", "20000"]).run();
-    outcome.expect_code(0);
+    let outcome = Migrate::new(["demo", "--rows", "20000"])
+        .run()
+        .expect_code(0);
     assert!(
         outcome.stderr.contains("users: stopped on purpose"),
         "{}",

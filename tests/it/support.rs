@@ -195,6 +195,35 @@ impl Migrate {
         self
     }
 
+    /// As on a full disk: no file of its own grows past this. More is an error to it, not a signal.
+    pub fn files_up_to(mut self, kilobytes: u32) -> Self {
+        let mut limited = Command::new("bash");
+        limited
+            .args([
+                "-c",
+                "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"",
+                "bash",
+            ])
+            .arg(kilobytes.to_string())
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            limited.current_dir(folder);
+        }
+        self.command = limited;
+        self
+    }
+
     /// The longest it may take; past that it is killed and the test fails.
     pub fn within(mut self, patience: Duration) -> Self {
         self.patience = patience;

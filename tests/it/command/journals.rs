@@ -159,7 +159,11 @@ async fn a_journal_of_another_plan() {
     let outcome = finishes(&bench).await;
     says(
         &outcome,
-        &["the journal in", &other.keyspace, "messages.aside-1"],
+        &[
+            "the journal in",
+            "belongs to another plan",
+            "messages.aside-1",
+        ],
     );
     bench.done().await;
     other.done().await;
@@ -182,5 +186,28 @@ async fn a_folder_that_can_not_be_made() {
     fs::remove_file(bench.journal()).expect("removed");
     bench.migrate(&["copy", "--offline"]).run().expect_code(0);
     assert_all_there(&bench, 50).await;
+    bench.done().await;
+}
+
+/// Nothing is taken for done that the journal can't hold, and with more room the copy goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full() {
+    let bench = Bench::new("full").await;
+    fill_messages(&bench, ROWS).await;
+    bench.plan(PLAN).init();
+    for kilobytes in [0, 1, 16] {
+        let copy = bench.migrate(&["copy", "--offline"]);
+        let outcome = copy.files_up_to(kilobytes).run().expect_code(2);
+        says(
+            &outcome,
+            &[
+                "the folder: ",
+                "free some space and start again",
+                "journal/messages",
+            ],
+        );
+    }
+    bench.migrate(&["copy", "--offline"]).run().expect_code(0);
+    assert_all_there(&bench, ROWS).await;
     bench.done().await;
 }

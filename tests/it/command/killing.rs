@@ -116,7 +116,7 @@ async fn interrupted_once_it_stops_cleanly_and_twice_at_once() {
 
     let mut running = bench.migrate(&["copy", "--offline"]).spawn();
     bench.until("messages", ROWS * 2 / 5, &mut running).await;
-    running.interrupt();
+    running.signal("TERM");
     running.wait_for("about stopping", |line| line.contains("stopping"));
     running.interrupt();
     running.wait().expect_code(3);

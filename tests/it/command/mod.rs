@@ -248,7 +248,7 @@ impl Bench {
     async fn until(&self, table: &str, wanted: usize, running: &mut Running) {
         while !self.holds(table, wanted).await {
             assert!(running.runs(), "it ended before {table} had {wanted} items");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -69,7 +69,7 @@ async fn a_copy_with_a_password_over_tls() {
         let run = bench
             .migrate(arguments)
             .env("CASSANDRA_PASSWORD", password)
-            .env("RUST_LOG", "debug");
+            .env("RUST_LOG", "trace");
         let outcome = run.run();
         for text in [&outcome.stdout, &outcome.stderr] {
             assert!(!text.contains(password), "the password is out: {outcome}");
