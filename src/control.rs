@@ -501,6 +501,7 @@ mod tests {
             plan: plan.into(),
             phase: Phase::Old,
             freeze: 0,
+            begun: "once".into(),
             old_id: "old".into(),
             target_id: "new".into(),
             mapping: "m".into(),
@@ -590,6 +591,7 @@ mod tests {
         let done: Intervals = done.into_iter().collect();
         let progress = Progress {
             freeze: 1,
+            begun: "once".into(),
             mapping: "m".into(),
             copier: "here".into(),
             heartbeat: 3,

@@ -62,7 +62,7 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
         exit = exit.max(tell(migration, finding));
     }
     match migration.check_target(&survey).await? {
-        None => words::print(&format!("  target: not there yet; `migrate init` makes it")),
+        None => words::print("  target: not there yet; `migrate init` makes it"),
         Some(target) => {
             let rows = target.rows.map_or_else(String::new, |rows| {
                 format!(", about {} items", words::count(rows))
@@ -102,7 +102,7 @@ fn tell(migration: &Migration, finding: &Finding) -> Exit {
 
 fn size(survey: &Survey) {
     match (survey.old.rows, survey.old.bytes) {
-        (None, None) => words::print(&format!("  size: the old store has no estimate (yet)")),
+        (None, None) => words::print("  size: the old store has no estimate (yet)"),
         (rows, bytes) => {
             let rows = rows.map(|rows| format!("about {} rows", words::count(rows)));
             let bytes = bytes.map(|bytes| format!("about {}", words::bytes(bytes)));
@@ -165,7 +165,7 @@ fn changes(migration: &Migration) {
 async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Result<Exit> {
     let rows = migration.sample(survey, PLACES, ROWS).await?;
     if rows.is_empty() {
-        words::print(&format!("  sample: the table seems to be empty"));
+        words::print("  sample: the table seems to be empty");
         return Ok(Exit::Done);
     }
     let count = rows.len();

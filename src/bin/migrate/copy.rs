@@ -64,7 +64,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             "time",
             "rows/s",
         ];
-        words::print(&format!("{}", words::table(&header, rows)));
+        words::print(&words::table(&header, rows).to_string());
     }
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");

@@ -67,10 +67,7 @@ pub async fn run(args: &args::Demo, screen: &Screen) -> Result<Exit, Error> {
             verdict.into(),
         ]
     });
-    words::print(&format!(
-        "{}",
-        words::table(&["", "promised", "seen", ""], rows.collect())
-    ));
+    words::print(&words::table(&["", "promised", "seen", ""], rows.collect()).to_string());
     Ok(if kept { Exit::Done } else { Exit::Differences })
 }
 

@@ -39,7 +39,7 @@ pub async fn run(args: &args::Failures) -> Result<Exit, Error> {
         }
     }
     if exit == Exit::Done && !args.json {
-        words::print(&format!("no dead letters"));
+        words::print("no dead letters");
     }
     stores.close().await;
     Ok(exit)

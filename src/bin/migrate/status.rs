@@ -48,10 +48,9 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             "old: {}\nnew: {}, control table {}\n",
             stores.old_name, stores.new_name, stores.plan.control_table
         ));
-        words::print(&format!(
-            "{}",
-            words::table(&["table", "to", "phase", "copied", "dead letters"], rows)
-        ));
+        words::print(
+            &words::table(&["table", "to", "phase", "copied", "dead letters"], rows).to_string(),
+        );
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
             words::print(&format!("\n{}", words::table(&header, copiers)));
