@@ -99,7 +99,7 @@ async fn killed_five_times_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_once_it_stops_cleanly_and_twice_at_once() {
-    const ROWS: usize = 6_000;
+    const ROWS: usize = 4_000;
     let bench = Bench::new("interrupted").await;
     fill_messages(&bench, ROWS).await;
     bench.plan(PLAN).init();
@@ -136,7 +136,7 @@ async fn interrupted_once_it_stops_cleanly_and_twice_at_once() {
 /// The first of two, stopped in mid-work, so that the second certainly meets it.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_copies_at_once() {
-    const ROWS: usize = 6_000;
+    const ROWS: usize = 2_400;
     let bench = Bench::new("two").await;
     fill_messages(&bench, ROWS).await;
     bench.plan(PLAN).init();
