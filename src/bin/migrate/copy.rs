@@ -1,6 +1,7 @@
 //! `migrate copy`
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,9 @@ use crate::args;
 use crate::screen::Screen;
 use crate::stores::Stores;
 use crate::words;
+
+/// How long somebody who has stopped a copy waits for the number of dead letters.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let shard = args.shard.as_deref().map(shard).transpose()?;
@@ -99,11 +103,15 @@ pub async fn one(
     let outcome = migration.copy(options, stop, ready).await;
     drop(shown);
     let outcome = outcome?;
-    let failures = match migration.failures().await {
-        Ok(failures) => failures.len() as u64,
-        // Stopped, perhaps because the new store doesn't answer: this run's count has to do.
-        Err(_) if !outcome.complete => outcome.counts.failed,
-        Err(error) => return Err(error),
+    let failures = if outcome.complete {
+        migration.failures().await?.len() as u64
+    } else {
+        // Stopped, perhaps while the new store doesn't answer: this run's count has to do then.
+        let asked = tokio::time::timeout(ANSWER_WITHIN, migration.failures()).await;
+        match asked {
+            Ok(Ok(failures)) => failures.len() as u64,
+            Ok(Err(_)) | Err(_) => outcome.counts.failed,
+        }
     };
     let exit = match (outcome.complete, failures) {
         (false, _) => Exit::Stopped,

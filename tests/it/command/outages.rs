@@ -11,7 +11,7 @@ const ROWS: usize = 12_000;
 /// How long a server is away.
 const OUTAGE: Duration = Duration::from_secs(20);
 /// How long stopping may take when the new store is silent.
-const STOPPED_WITHIN: Duration = Duration::from_secs(20);
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 
 /// One copy, and four outages on its way: each server stopped, and each one without an answer.
 #[tokio::test(flavor = "multi_thread")]
