@@ -1,6 +1,5 @@
 //! Puts, purges and new tables: what the conformance suite and people's preparations need.
 
-
 use futures::StreamExt;
 
 use super::failure::{self, Doing};
@@ -289,6 +288,8 @@ fn create_table(keyspace: &str, table: &Table) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
