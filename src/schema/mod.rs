@@ -305,6 +305,49 @@ pub fn quoted(name: &str) -> String {
 }
 
 impl Type {
+    /// The types directly inside it: elements, keys and values, fields. A scalar has none.
+    pub fn inside(&self) -> Vec<&Type> {
+        match self {
+            Type::List(element) | Type::Set(element) | Type::Vector(element, _) => vec![element],
+            Type::Map(key, value) => vec![key, value],
+            Type::Tuple(fields) => fields.iter().collect(),
+            Type::Udt(udt) => udt.fields.iter().map(|(_, field)| field).collect(),
+            Type::Ascii
+            | Type::Text
+            | Type::TinyInt
+            | Type::SmallInt
+            | Type::Int
+            | Type::BigInt
+            | Type::Counter
+            | Type::Varint
+            | Type::Decimal
+            | Type::Float
+            | Type::Double
+            | Type::Boolean
+            | Type::Blob
+            | Type::Uuid
+            | Type::TimeUuid
+            | Type::Timestamp
+            | Type::Date
+            | Type::Time
+            | Type::Inet
+            | Type::Duration
+            | Type::Custom(_) => Vec::new(),
+        }
+    }
+
+    /// Adds the user-defined types it is made of, each before those that use it.
+    pub fn collect_udts(&self, found: &mut Vec<Arc<Udt>>) {
+        for inside in self.inside() {
+            inside.collect_udts(found);
+        }
+        if let Type::Udt(udt) = self
+            && !found.contains(udt)
+        {
+            found.push(udt.clone());
+        }
+    }
+
     /// Reads a type as `system_schema.columns` writes it, and says whether it is frozen at the top.
     ///
     /// `udts` are the keyspace's user-defined types, each before those that use it.

@@ -48,7 +48,7 @@ impl StoredTable {
         table
             .columns
             .iter()
-            .for_each(|column| collect(&column.ty, &mut types));
+            .for_each(|column| column.ty.collect_udts(&mut types));
         let stored = |column: &Column| StoredColumn {
             name: column.name.clone(),
             r#type: column.cql_type(),
@@ -121,48 +121,6 @@ impl StoredTable {
         let mut table = Table::new(self.name.clone(), columns);
         table.layout = self.layout.clone();
         Ok(table)
-    }
-}
-
-fn collect(ty: &Type, types: &mut Vec<Arc<Udt>>) {
-    match ty {
-        Type::List(element) | Type::Set(element) | Type::Vector(element, _) => {
-            collect(element, types);
-        }
-        Type::Map(key, value) => {
-            collect(key, types);
-            collect(value, types);
-        }
-        Type::Tuple(fields) => fields.iter().for_each(|field| collect(field, types)),
-        Type::Udt(udt) => {
-            udt.fields
-                .iter()
-                .for_each(|(_, field)| collect(field, types));
-            if !types.iter().any(|known| known.name == udt.name) {
-                types.push(udt.clone());
-            }
-        }
-        Type::Ascii
-        | Type::Text
-        | Type::TinyInt
-        | Type::SmallInt
-        | Type::Int
-        | Type::BigInt
-        | Type::Counter
-        | Type::Varint
-        | Type::Decimal
-        | Type::Float
-        | Type::Double
-        | Type::Boolean
-        | Type::Blob
-        | Type::Uuid
-        | Type::TimeUuid
-        | Type::Timestamp
-        | Type::Date
-        | Type::Time
-        | Type::Inet
-        | Type::Duration
-        | Type::Custom(_) => {}
     }
 }
 

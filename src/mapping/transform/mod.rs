@@ -428,44 +428,15 @@ impl Print {
 
     /// The fields of every user-defined type inside a type, which its CQL text doesn't say.
     fn fields_of(&mut self, ty: &Type) {
-        match ty {
-            Type::List(element) | Type::Set(element) | Type::Vector(element, _) => {
-                self.fields_of(element);
+        if let Type::Udt(udt) = ty {
+            self.number(udt.fields.len());
+            for (name, ty) in &udt.fields {
+                self.text(name);
+                self.text(&ty.to_string());
+                self.fields_of(ty);
             }
-            Type::Map(key, element) => {
-                self.fields_of(key);
-                self.fields_of(element);
-            }
-            Type::Tuple(types) => types.iter().for_each(|ty| self.fields_of(ty)),
-            Type::Udt(udt) => {
-                self.number(udt.fields.len());
-                for (name, ty) in &udt.fields {
-                    self.text(name);
-                    self.text(&ty.to_string());
-                    self.fields_of(ty);
-                }
-            }
-            Type::Ascii
-            | Type::Text
-            | Type::TinyInt
-            | Type::SmallInt
-            | Type::Int
-            | Type::BigInt
-            | Type::Counter
-            | Type::Varint
-            | Type::Decimal
-            | Type::Float
-            | Type::Double
-            | Type::Boolean
-            | Type::Blob
-            | Type::Uuid
-            | Type::TimeUuid
-            | Type::Timestamp
-            | Type::Date
-            | Type::Time
-            | Type::Inet
-            | Type::Duration
-            | Type::Custom(_) => {}
+        } else {
+            ty.inside().into_iter().for_each(|ty| self.fields_of(ty));
         }
     }
 }

@@ -299,38 +299,14 @@ fn binary(attr: Attr) -> Option<Vec<u8>> {
 
 /// The most containers around a scalar that a value of a type can become, fallbacks included.
 fn depth_of_type(ty: &Type) -> usize {
-    match ty {
-        Type::List(element) | Type::Set(element) | Type::Vector(element, _) => {
-            1 + depth_of_type(element)
-        }
-        Type::Map(key, element) => 2 + depth_of_type(key).max(depth_of_type(element)),
-        Type::Tuple(types) => 1 + types.iter().map(depth_of_type).max().unwrap_or(0),
-        Type::Udt(udt) => {
-            let fields = udt.fields.iter().map(|(_, ty)| depth_of_type(ty));
-            1 + fields.max().unwrap_or(0)
-        }
-        Type::Ascii
-        | Type::Text
-        | Type::TinyInt
-        | Type::SmallInt
-        | Type::Int
-        | Type::BigInt
-        | Type::Counter
-        | Type::Varint
-        | Type::Decimal
-        | Type::Float
-        | Type::Double
-        | Type::Boolean
-        | Type::Blob
-        | Type::Uuid
-        | Type::TimeUuid
-        | Type::Timestamp
-        | Type::Date
-        | Type::Time
-        | Type::Inet
-        | Type::Duration
-        | Type::Custom(_) => 1,
-    }
+    // A map may become a list of pairs, each a list.
+    let own = if matches!(ty, Type::Map(..)) { 2 } else { 1 };
+    own + ty
+        .inside()
+        .into_iter()
+        .map(depth_of_type)
+        .max()
+        .unwrap_or(0)
 }
 
 fn depth(attr: &Attr) -> usize {

@@ -276,33 +276,7 @@ fn column_findings(table: &Table, element_ttls: bool) -> Vec<Finding> {
 }
 
 fn is_custom(ty: &Type) -> bool {
-    match ty {
-        Type::Custom(_) => true,
-        Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) => is_custom(inner),
-        Type::Map(key, value) => is_custom(key) || is_custom(value),
-        Type::Tuple(fields) => fields.iter().any(is_custom),
-        Type::Udt(udt) => udt.fields.iter().any(|(_, ty)| is_custom(ty)),
-        Type::Ascii
-        | Type::Text
-        | Type::TinyInt
-        | Type::SmallInt
-        | Type::Int
-        | Type::BigInt
-        | Type::Counter
-        | Type::Varint
-        | Type::Decimal
-        | Type::Float
-        | Type::Double
-        | Type::Boolean
-        | Type::Blob
-        | Type::Uuid
-        | Type::TimeUuid
-        | Type::Timestamp
-        | Type::Date
-        | Type::Time
-        | Type::Inet
-        | Type::Duration => false,
-    }
+    matches!(ty, Type::Custom(_)) || ty.inside().into_iter().any(is_custom)
 }
 
 fn column((name, kind, _, order, text): Described, udts: &[Arc<Udt>]) -> Result<Column> {

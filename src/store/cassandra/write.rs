@@ -1,7 +1,5 @@
 //! Puts, purges and new tables: what the conformance suite and people's preparations need.
 
-use std::sync::Arc;
-
 use futures::StreamExt;
 
 use super::failure::{self, Doing};
@@ -159,7 +157,7 @@ impl Cassandra {
         table
             .columns
             .iter()
-            .for_each(|column| collect_udts(&column.ty, &mut udts));
+            .for_each(|column| column.ty.collect_udts(&mut udts));
         for udt in udts {
             self.define(&create_type(&self.keyspace, &udt))
                 .await
@@ -208,47 +206,6 @@ fn key_columns<'a>(table: &'a Table, key: &Key) -> Vec<&'a Column> {
         table.clustering()
     };
     table.partition().iter().chain(clustering).collect()
-}
-
-/// The types a type is made of, each before its users.
-fn collect_udts(ty: &Type, found: &mut Vec<Arc<Udt>>) {
-    match ty {
-        Type::Udt(udt) => {
-            udt.fields
-                .iter()
-                .for_each(|(_, ty)| collect_udts(ty, found));
-            if !found.contains(udt) {
-                found.push(udt.clone());
-            }
-        }
-        Type::List(inner) | Type::Set(inner) | Type::Vector(inner, _) => collect_udts(inner, found),
-        Type::Map(key, value) => {
-            collect_udts(key, found);
-            collect_udts(value, found);
-        }
-        Type::Tuple(fields) => fields.iter().for_each(|ty| collect_udts(ty, found)),
-        Type::Ascii
-        | Type::Text
-        | Type::TinyInt
-        | Type::SmallInt
-        | Type::Int
-        | Type::BigInt
-        | Type::Counter
-        | Type::Varint
-        | Type::Decimal
-        | Type::Float
-        | Type::Double
-        | Type::Boolean
-        | Type::Blob
-        | Type::Uuid
-        | Type::TimeUuid
-        | Type::Timestamp
-        | Type::Date
-        | Type::Time
-        | Type::Inet
-        | Type::Duration
-        | Type::Custom(_) => {}
-    }
 }
 
 /// A type as a definition wants it; only collections, tuples and user-defined types can be frozen.
@@ -331,6 +288,8 @@ fn create_table(keyspace: &str, table: &Table) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
