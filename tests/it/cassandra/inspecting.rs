@@ -53,7 +53,7 @@ async fn counters_custom_types_and_compact_tables_are_named() {
         .cql("CREATE TABLE compact (p int, c int, v int, PRIMARY KEY (p, c)) WITH COMPACT STORAGE")
         .await;
     for (table, code, weight) in [
-        ("votes", "counter-table", Weight::Note),
+        ("votes", "counter-table", Weight::Refused),
         ("odd", "custom-type", Weight::Note),
         ("compact", "dense-table", Weight::Refused),
     ] {
