@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use crate::mapping::transform::{ColumnRule, ExpiryRule};
 use crate::schema::Layout;
 use crate::secret::Secret;
-pub use crate::store::Consistency;
+pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 
 #[cfg(feature = "cli")]
 mod check;
@@ -109,33 +109,6 @@ pub struct Cassandra {
     pub login: Option<Login>,
     /// Encryption; left out = none.
     pub tls: Option<Tls>,
-}
-
-/// A user name and its password (`username`, `password`: both or neither).
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The user name.
-    pub username: String,
-    /// Its password.
-    pub password: Secret,
-}
-
-/// Encryption to Cassandra (`[old.tls]`). Files are PEM and are opened when the store is.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// Certificates to trust; left out = those the system trusts.
-    pub ca: Option<PathBuf>,
-    /// The client's own certificate and its private key, where the cluster asks for one.
-    pub client: Option<ClientCertificate>,
-}
-
-/// A client's certificate and its private key (`cert`, `key`: both or neither).
-#[derive(Clone, Debug)]
-pub struct ClientCertificate {
-    /// The certificate chain.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
 }
 
 /// DynamoDB. Credentials come from the usual AWS chain.

@@ -4,6 +4,7 @@
 //! retries and never sleeps; wrappers in [`crate::layer`] do. What a store can't do stands in its
 //! [`Capabilities`], so that a plan that needs it is refused before a byte moves.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens, Value};
 use crate::schema::Table;
+use crate::secret::Secret;
 
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
@@ -99,6 +101,34 @@ pub enum Guard {
     Equals(usize, Value),
     /// Only if the mark is this one.
     Marked(crate::model::Mark),
+}
+
+/// Who to log in as.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The role.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// Encryption of the connections. The files are PEM.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Certificates of the authorities to trust; `None` trusts those the system does. A node's
+    /// certificate must name the node's IP address, since that is how the driver finds the others.
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate, where the nodes ask for one (`require_client_auth`).
+    pub client: Option<ClientCertificate>,
+}
+
+/// A client's certificate and its private key.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// How many replicas answer a read, where a store has replicas. Serial consistencies aren't here:

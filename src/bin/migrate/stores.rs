@@ -126,20 +126,8 @@ async fn open_cassandra(plan: &plan::Cassandra) -> Result<Cassandra> {
     let mut config = cassandra::Config::new(plan.nodes.clone(), plan.keyspace.clone());
     config.consistency = plan.consistency;
     config.datacenter = plan.datacenter.clone();
-    config.login = plan.login.as_ref().map(|login| cassandra::Login {
-        username: login.username.clone(),
-        password: login.password.clone(),
-    });
-    config.tls = plan.tls.as_ref().map(|tls| cassandra::Tls {
-        ca: tls.ca.clone(),
-        client: tls
-            .client
-            .as_ref()
-            .map(|client| cassandra::ClientCertificate {
-                cert: client.cert.clone(),
-                key: client.key.clone(),
-            }),
-    });
+    config.login = plan.login.clone();
+    config.tls = plan.tls.clone();
     Cassandra::connect(config).await
 }
 

@@ -1,38 +1,8 @@
 //! How to reach a cluster, as a plan says it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::secret::Secret;
-pub use crate::store::Consistency;
-
-/// Who to log in as.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The role.
-    pub username: String,
-    /// Its password.
-    pub password: Secret,
-}
-
-/// Encryption of the connections. The files are PEM.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// Certificates of the authorities to trust; `None` trusts those the system does. A node's
-    /// certificate must name the node's IP address, since that is how the driver finds the others.
-    pub ca: Option<PathBuf>,
-    /// The client's own certificate, where the nodes ask for one (`require_client_auth`).
-    pub client: Option<ClientCertificate>,
-}
-
-/// A client's certificate and its private key.
-#[derive(Clone, Debug)]
-pub struct ClientCertificate {
-    /// The certificate chain.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
+pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 
 /// How to reach a keyspace of a cluster.
 #[derive(Clone, Debug)]
