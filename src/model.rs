@@ -272,6 +272,9 @@ pub struct Row {
     pub expires: Option<i64>,
     /// Who wrote it: an item of the new store.
     pub mark: Option<Mark>,
+    /// Of counters in the new store, in the order of `cells`: how much of the old total is inside
+    /// the value. Empty where there is none.
+    pub watermarks: Vec<Option<i64>>,
 }
 
 impl Row {
@@ -283,6 +286,7 @@ impl Row {
             times: Vec::new(),
             expires: None,
             mark: None,
+            watermarks: Vec::new(),
         }
     }
 
@@ -297,6 +301,33 @@ impl Row {
             .chain(self.cells.iter().flatten())
             .map(Value::weight)
             .sum::<usize>()
+    }
+}
+
+/// The fold of one counter row: what moves from the old totals into the new store, all columns in
+/// one conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// The row's key.
+    pub key: Key,
+    /// In the order of [`crate::schema::Table::cells`]; `None` leaves a column as it is.
+    pub moves: Vec<Option<Move>>,
+}
+
+/// What a fold does to one counter: adds `to - from` to its value and sets its watermark to `to`,
+/// on the condition that the watermark is still `from`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Move {
+    /// The watermark that was read; `None` if there was none, which counts as 0.
+    pub from: Option<i64>,
+    /// The old store's total.
+    pub to: i64,
+}
+
+impl Move {
+    /// What is added to the counter's value. Two totals may be further apart than an `i64` reaches.
+    pub fn by(self) -> i128 {
+        i128::from(self.to) - i128::from(self.from.unwrap_or(0))
     }
 }
 

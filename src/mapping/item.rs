@@ -232,6 +232,7 @@ impl Mapping {
             times: Vec::new(),
             expires,
             mark,
+            watermarks: Vec::new(),
         })
     }
 
