@@ -44,8 +44,17 @@ impl Migration {
     /// Sets the record to `offline` if it isn't yet, and gives the record under which to copy.
     async fn go_offline(&self, survey: &Survey) -> Result<Record> {
         let there = self.checked(survey).await?;
-        if there.record.phase == Phase::Offline {
+        let phase = there.record.phase;
+        if phase == Phase::Offline {
             return Ok(there.record);
+        }
+        if phase.way_to(Phase::Offline).is_none() {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!("the table is in phase `{phase}`, and only from `old` it can go offline"),
+            )
+            .at("target", self.spec.to.as_str())
+            .help("a migration with a running application has begun; go on with that"));
         }
         let instances = self.control.instances(&self.spec.to).await?;
         if !instances.is_empty() {
@@ -177,4 +186,62 @@ fn journal_folder(table: &str, shard: Option<(u32, u32)>) -> String {
 fn splits(options: &copier::Options, bytes: Option<u64>) -> usize {
     let wanted = bytes.map_or(options.splits, |bytes| (bytes >> 25) as usize);
     wanted.clamp(options.readers * 4, 16_384)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::migration::{InitOptions, TableSpec};
+    use crate::schema::{Column, Role, Table, Type};
+    use crate::store::Store;
+    use crate::store::memory::Memory;
+
+    async fn bench() -> Migration {
+        let id = Column {
+            name: "id".into(),
+            ty: Type::Int,
+            frozen: false,
+            role: Role::Partition,
+        };
+        let old = Arc::new(Memory::new());
+        old.create(&Table::new("users", vec![id])).await.unwrap();
+        let spec = TableSpec {
+            plan: "test".into(),
+            name: "users".into(),
+            to: "target".into(),
+            ..TableSpec::default()
+        };
+        let new = New(Arc::new(Memory::new()));
+        let control = Control::new(new.clone(), "control");
+        let migration = Migration::new(spec, Old(old), new, control);
+        migration.init(InitOptions::default()).await.unwrap();
+        migration
+    }
+
+    #[tokio::test]
+    async fn a_table_on_its_way_with_an_application_cannot_go_offline() {
+        for phase in Phase::ALL {
+            let migration = bench().await;
+            let there = migration.control.require("target").await.unwrap();
+            let record = Record {
+                phase,
+                ..there.record.clone()
+            };
+            let replaced = migration.control.replace("target", &there, &record).await;
+            assert!(replaced.unwrap());
+            let survey = migration.survey().await.unwrap();
+            let gone = migration.go_offline(&survey).await;
+            if matches!(phase, Phase::Old | Phase::Offline) {
+                assert_eq!(gone.unwrap().phase, Phase::Offline);
+                continue;
+            }
+            let error = gone.unwrap_err();
+            assert_eq!(error.kind(), Kind::Mismatch);
+            assert!(error.to_string().contains(phase.name()), "{error}");
+            let there = migration.control.require("target").await.unwrap();
+            assert_eq!(there.record, record, "and nothing has changed");
+        }
+    }
 }

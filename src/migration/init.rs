@@ -112,7 +112,10 @@ impl Migration {
                 ),
             )
             .at("target", self.spec.to.as_str())
-            .help("run `migrate reset` with the plan it belongs to first"));
+            .help(match there.record.phase.way_to(Phase::Old) {
+                Some(_) => "run `migrate reset` with the plan it belongs to first",
+                None => "an application is being moved to it, or has been",
+            }));
         }
         let adopted = self.holds_items(survey).await?;
         if same.is_ok() && adopted == there.record.adopted {

@@ -1,5 +1,5 @@
-//! The rules of a migration: pure code, no I/O. So far the names of the phases.
+//! The rules of a migration: pure code, no I/O. [`phase`] has the table of what may be done when.
 
-mod phase;
+pub mod phase;
 
 pub use phase::Phase;

@@ -1,33 +1,375 @@
+//! The phases of a table's migration, and what may be done in each.
+//!
+//! A table is in one phase, which its control record names. Participants (applications and tools)
+//! follow one by one, and a phase is only left once all of them are in it: so no two are ever further
+//! apart than one step of the way, and the rules below are made so that neighbours are safe together.
+//! An operation keeps the phase it began in to its end.
+//!
+//! | phase | row read | row write | counter added to | counter shown | the tool may | on | back |
+//! |---|---|---|---|---|---|---|---|
+//! | `old` | old | old | old | old | fold | `bridge`, `offline` | |
+//! | `bridge` | new, else old | new if the key is there, else old | old | old + (c - w) | fold | `switch` | |
+//! | `switch` | new, else old | new, over what the old one has | new | old + (c - w) | fold | `copy` | `bridge` |
+//! | `copy` | new, else old, saved in the new one | new, over what the old one has | new | old + (c - w) | copy, repair, verify, fold, settle | `new` | `switch` |
+//! | `new` | new | new; a delete leaves a tombstone | new | c | verify | `done` | `copy` |
+//! | `done` | new | new; a delete deletes | new, unmarked | c | purge, drop the old table | | |
+//! | `offline` | refused | refused | refused | refused | copy, repair, verify, fold, settle | `new`, `done` | `old`, by a reset |
+//!
+//! `c` is a counter's value in the new store and `w` its watermark: how much of the old total is inside
+//! it. Looking (`check`, `status`, a dry run) is lawful in every phase.
+//!
+//! - `bridge` is what makes the first write to the new store safe: from then on everybody looks there
+//!   first. Nothing but applications and folds writes there before `copy`.
+//! - In `copy` nobody writes to the old store any more, so what is read there can't be overtaken.
+//! - From `new` on nobody reads the old store, so it takes that every row and every counter has arrived.
+//! - From `done` there is no way back: deleted rows leave no trace that would hide the old ones.
+//! - `offline` is for a table that no application uses: it needs no other phase on the way.
+//!   `copy --offline` sets it, and refuses where an application is registered.
+
 use std::fmt;
 
 /// Where a table's migration stands. Kept in the table's control record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
     /// Everything happens in the old store.
     Old,
-    /// No application writes at all: the copier alone may.
+    /// Everybody looks in the new store first, and writes to the old one still.
+    Bridge,
+    /// Everybody writes to the new store.
+    Switch,
+    /// The old table is frozen, and what is left in it is copied.
+    Copy,
+    /// The old table isn't read any more, but the way back is open.
+    New,
+    /// The migration is over.
+    Done,
+    /// No application uses the table: the copier alone writes.
     Offline,
 }
 
+/// Where a row is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowRead {
+    /// In the old store.
+    Old,
+    /// In the new store, and in the old one what the new one doesn't decide.
+    NewElseOld,
+    /// The same, and what was only found in the old store is saved in the new one.
+    NewElseOldAndSave,
+    /// In the new store.
+    New,
+    /// Not at all.
+    Refused,
+}
+
+/// Where a row is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowWrite {
+    /// To the old store.
+    Old,
+    /// To the new store if it has the key (be it a tombstone or a partial item), else to the old one.
+    NewIfThereElseOld,
+    /// To the new store, where what is written hides what the old one has: a delete leaves a tombstone,
+    /// some columns alone make a partial item.
+    NewOverOld,
+    /// To the new store alone; a delete leaves a tombstone, for those who are a phase behind.
+    NewWithTombstones,
+    /// To the new store alone, without marks; a delete deletes.
+    New,
+    /// Nowhere.
+    Refused,
+}
+
+/// Where a counter is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CounterAdd {
+    /// In the old store.
+    Old,
+    /// In the new store, marked as the application's.
+    New,
+    /// In the new store, without a mark.
+    NewUnmarked,
+    /// Nowhere.
+    Refused,
+}
+
+/// What is shown as a counter's total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CounterShown {
+    /// The old store's total.
+    Old,
+    /// The old total, and what the new value has beyond its watermark: `o + (c - w)`.
+    OldAndNew,
+    /// The new store's value.
+    New,
+    /// Nothing.
+    Refused,
+}
+
+/// What a tool does that changes something, or that means something in some phases only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// Moves what the old counters have grown by.
+    Fold,
+    /// Folds in a pass that finds out whether anything is left to be folded.
+    Settle,
+    /// Copies rows, those that were dead letters included.
+    Copy,
+    /// Compares both stores.
+    Verify,
+    /// Mends what was copied and differs.
+    Repair,
+    /// Takes tombstones and marks away.
+    Purge,
+    /// Drops the old table.
+    DropOld,
+}
+
+/// What a move from one phase to another is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// A step ahead, with every participant.
+    Forward,
+    /// A step back, with every participant.
+    Back,
+    /// Into `offline`, while no application is registered.
+    Offline,
+    /// Out of `offline`, once what the copier wrote is deleted.
+    Reset,
+}
+
+/// A line of the table.
+struct Line {
+    phase: Phase,
+    name: &'static str,
+    row_read: RowRead,
+    row_write: RowWrite,
+    counter_add: CounterAdd,
+    counter_shown: CounterShown,
+    work: &'static [Work],
+    moves: &'static [(Phase, Way)],
+}
+
+/// What copying and its neighbourhood take: the old table stands still.
+const FROZEN: &[Work] = &[
+    Work::Fold,
+    Work::Settle,
+    Work::Copy,
+    Work::Verify,
+    Work::Repair,
+];
+
+/// In the order of the phases.
+const TABLE: [Line; 7] = [
+    Line {
+        phase: Phase::Old,
+        name: "old",
+        row_read: RowRead::Old,
+        row_write: RowWrite::Old,
+        counter_add: CounterAdd::Old,
+        counter_shown: CounterShown::Old,
+        work: &[Work::Fold],
+        moves: &[
+            (Phase::Bridge, Way::Forward),
+            (Phase::Offline, Way::Offline),
+        ],
+    },
+    Line {
+        phase: Phase::Bridge,
+        name: "bridge",
+        row_read: RowRead::NewElseOld,
+        row_write: RowWrite::NewIfThereElseOld,
+        counter_add: CounterAdd::Old,
+        counter_shown: CounterShown::OldAndNew,
+        work: &[Work::Fold],
+        moves: &[(Phase::Switch, Way::Forward)],
+    },
+    Line {
+        phase: Phase::Switch,
+        name: "switch",
+        row_read: RowRead::NewElseOld,
+        row_write: RowWrite::NewOverOld,
+        counter_add: CounterAdd::New,
+        counter_shown: CounterShown::OldAndNew,
+        work: &[Work::Fold],
+        moves: &[(Phase::Copy, Way::Forward), (Phase::Bridge, Way::Back)],
+    },
+    Line {
+        phase: Phase::Copy,
+        name: "copy",
+        row_read: RowRead::NewElseOldAndSave,
+        row_write: RowWrite::NewOverOld,
+        counter_add: CounterAdd::New,
+        counter_shown: CounterShown::OldAndNew,
+        work: FROZEN,
+        moves: &[(Phase::New, Way::Forward), (Phase::Switch, Way::Back)],
+    },
+    Line {
+        phase: Phase::New,
+        name: "new",
+        row_read: RowRead::New,
+        row_write: RowWrite::NewWithTombstones,
+        counter_add: CounterAdd::New,
+        counter_shown: CounterShown::New,
+        work: &[Work::Verify],
+        moves: &[(Phase::Done, Way::Forward), (Phase::Copy, Way::Back)],
+    },
+    Line {
+        phase: Phase::Done,
+        name: "done",
+        row_read: RowRead::New,
+        row_write: RowWrite::New,
+        counter_add: CounterAdd::NewUnmarked,
+        counter_shown: CounterShown::New,
+        work: &[Work::Purge, Work::DropOld],
+        moves: &[],
+    },
+    Line {
+        phase: Phase::Offline,
+        name: "offline",
+        row_read: RowRead::Refused,
+        row_write: RowWrite::Refused,
+        counter_add: CounterAdd::Refused,
+        counter_shown: CounterShown::Refused,
+        work: FROZEN,
+        moves: &[
+            (Phase::New, Way::Forward),
+            (Phase::Done, Way::Forward),
+            (Phase::Old, Way::Reset),
+        ],
+    },
+];
+
+// Each line stands where its phase looks for it.
+const _: () = {
+    let mut place = 0;
+    while place < TABLE.len() {
+        assert!(TABLE[place].phase as usize == place);
+        place += 1;
+    }
+};
+
 impl Phase {
+    /// All of them: the way from the old store to the new one, then `offline`.
+    pub const ALL: [Phase; 7] = [
+        Phase::Old,
+        Phase::Bridge,
+        Phase::Switch,
+        Phase::Copy,
+        Phase::New,
+        Phase::Done,
+        Phase::Offline,
+    ];
+
+    fn line(self) -> &'static Line {
+        &TABLE[self as usize]
+    }
+
     /// Its name, as people and the control record write it.
     pub fn name(self) -> &'static str {
-        match self {
-            Phase::Old => "old",
-            Phase::Offline => "offline",
-        }
+        self.line().name
     }
 
     /// The phase of a name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Phase::Old, Phase::Offline]
-            .into_iter()
-            .find(|phase| phase.name() == name)
+        let line = TABLE.iter().find(|line| line.name == name)?;
+        Some(line.phase)
+    }
+
+    /// Where an application reads a row.
+    pub fn row_read(self) -> RowRead {
+        self.line().row_read
+    }
+
+    /// Where an application writes a row.
+    pub fn row_write(self) -> RowWrite {
+        self.line().row_write
+    }
+
+    /// Where an application adds to a counter.
+    pub fn counter_add(self) -> CounterAdd {
+        self.line().counter_add
+    }
+
+    /// What an application shows as a counter's total.
+    pub fn counter_shown(self) -> CounterShown {
+        self.line().counter_shown
+    }
+
+    /// Whether a tool may do this work.
+    pub fn allows(self, work: Work) -> bool {
+        self.line().work.contains(&work)
+    }
+
+    /// What a move to another phase is; `None` if there is no such move.
+    pub fn way_to(self, to: Phase) -> Option<Way> {
+        let moves = self.line().moves;
+        let (_, way) = moves.iter().find(|(phase, _)| *phase == to)?;
+        Some(*way)
     }
 }
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_has_its_name_and_no_other() {
+        let names = Phase::ALL.map(Phase::name);
+        let expected = ["old", "bridge", "switch", "copy", "new", "done", "offline"];
+        assert_eq!(names, expected);
+        for phase in Phase::ALL {
+            assert_eq!(Phase::from_name(phase.name()), Some(phase));
+        }
+        assert_eq!(Phase::from_name("Old"), None);
+    }
+
+    #[test]
+    fn a_step_forward_has_a_step_back_but_at_both_ends() {
+        for pair in Phase::ALL[..6].windows(2) {
+            let (from, to) = (pair[0], pair[1]);
+            assert_eq!(from.way_to(to), Some(Way::Forward), "{from} -> {to}");
+            let back = match from {
+                Phase::Old | Phase::New => None,
+                _ => Some(Way::Back),
+            };
+            assert_eq!(to.way_to(from), back, "{to} -> {from}");
+        }
+    }
+
+    #[test]
+    fn offline_begins_at_old_and_nothing_else_leaps() {
+        let leaps: Vec<(Phase, Phase, Way)> = Phase::ALL
+            .into_iter()
+            .flat_map(|from| Phase::ALL.map(|to| (from, to)))
+            .filter(|(from, to)| (*from as usize).abs_diff(*to as usize) != 1)
+            .filter_map(|(from, to)| Some((from, to, from.way_to(to)?)))
+            .collect();
+        let expected = [
+            (Phase::Old, Phase::Offline, Way::Offline),
+            (Phase::Offline, Phase::Old, Way::Reset),
+            (Phase::Offline, Phase::New, Way::Forward),
+        ];
+        assert_eq!(leaps, expected);
+        assert_eq!(Phase::Done.way_to(Phase::Offline), None);
+        assert_eq!(Phase::Offline.way_to(Phase::Done), Some(Way::Forward));
+    }
+
+    #[test]
+    fn nothing_is_copied_while_the_old_table_can_change() {
+        for phase in Phase::ALL {
+            let frozen = matches!(phase, Phase::Copy | Phase::Offline);
+            for work in [Work::Copy, Work::Repair, Work::Settle] {
+                assert_eq!(phase.allows(work), frozen, "{work:?} in {phase}");
+            }
+            let old_is_read = !matches!(phase, Phase::New | Phase::Done);
+            assert_eq!(phase.allows(Work::Fold), old_is_read, "fold in {phase}");
+        }
     }
 }
