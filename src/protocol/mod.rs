@@ -1,5 +1,25 @@
-//! The rules of a migration: pure code, no I/O. [`phase`] has the table of what may be done when.
+//! The rules of a migration: pure code, no I/O.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`phase`] | what is done where in each phase, and which moves are lawful |
+//! | [`counter`] | folding, showing and adding to counters |
+//!
+//! Every operation is a small state machine: [`Step::Call`] names the store call it needs next, its
+//! reply is handed back, and at last comes [`Step::Done`] with the answer. Whoever drives a machine
+//! carries out the calls, each of them atomic, and decides nothing: so the applications' shim, the
+//! copier and the model of `tests/model.rs` all follow the same rules.
 
+pub mod counter;
 pub mod phase;
 
 pub use phase::Phase;
+
+/// What a machine wants next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step<C, A> {
+    /// This store call; its reply goes into the machine.
+    Call(C),
+    /// Nothing: this is the answer.
+    Done(A),
+}
