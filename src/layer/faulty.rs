@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Key, Row, Value};
+use crate::model::{Fold, Key, Row, Value};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows,
@@ -162,6 +162,11 @@ impl Store for Faulty {
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
         self.write(keys, |keys| self.inner.purge(table, keys, guard))
+            .await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        self.write(folds, |folds| self.inner.fold(table, folds))
             .await
     }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Value};
+use crate::model::{Fold, Key, Row, Value};
 use crate::schema::Table;
 use crate::store::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store};
 
@@ -194,6 +194,11 @@ impl Store for Retry {
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
         let send = |keys: Vec<Key>| self.inner.purge(table, keys, guard);
         self.again_each(keys, send).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        let send = |folds: Vec<Fold>| self.inner.fold(table, folds);
+        self.again_each(folds, send).await
     }
 
     async fn query(

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use super::attr::{Attr, ITEM_LIMIT, item_size};
 use super::keys::{self, PARTITION_KEY_LIMIT, SORT_KEY_LIMIT, STATIC_SORT_KEY};
-use super::{number, text, types};
+use super::{attributes, number, text, types};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Mark, Row, Value};
-use crate::schema::{Column, Role, Table, Type};
+use crate::model::{Fold, Key, Mark, Move, Row, Value};
+use crate::schema::{Column, Table};
 
 /// The type of a key attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,8 @@ pub struct Mapping {
     pub(super) partition: KeyAttribute,
     pub(super) sort: Option<KeyAttribute>,
     pub(super) mark: String,
+    /// The attribute of each cell's watermark; `None` for what isn't a counter.
+    pub(super) watermarks: Vec<Option<String>>,
     slots: HashMap<String, Slot>,
 }
 
@@ -51,8 +53,30 @@ enum Slot {
     /// A clustering column's own attribute beside a made sort key.
     Clustering(usize),
     Cell(usize),
+    /// Of a counter, by the place of its cell.
+    Watermark(usize),
     Mark,
     Expiry,
+}
+
+/// A fold in attributes.
+pub struct FoldedItem {
+    /// The key.
+    pub key: Vec<(String, Attr)>,
+    /// Key columns that are attributes beside it.
+    pub own: Vec<(String, Attr)>,
+    /// What moves.
+    pub moves: Vec<FoldedColumn>,
+}
+
+/// One counter of a fold in attributes.
+pub struct FoldedColumn {
+    /// The attribute of its total.
+    pub total: String,
+    /// The attribute of its watermark.
+    pub watermark: String,
+    /// What moves.
+    pub step: Move,
 }
 
 impl Mapping {
@@ -63,11 +87,10 @@ impl Mapping {
     /// too long for a key, a `sort_attribute` without clustering columns, key columns of a type that no
     /// key can have.
     pub fn new(table: &Table) -> Result<Mapping> {
-        let partition = partition_attribute(table);
-        let sort = sort_attribute(table);
-        let prefix = &table.layout.reserved_prefix;
-        let mark = format!("{prefix}m");
-        let wrong = wrong_with(table, &partition, sort.as_ref(), &mark);
+        let partition = attributes::partition_attribute(table);
+        let sort = attributes::sort_attribute(table);
+        let mark = format!("{}m", table.layout.reserved_prefix);
+        let wrong = attributes::wrong_with(table, &partition, sort.as_ref(), &mark);
         if !wrong.is_empty() {
             return Err(Error::new(Kind::Config, wrong.join("; "))
                 .at("table", &table.name)
@@ -80,6 +103,9 @@ impl Mapping {
         }
         let cells = table.cells().iter().enumerate();
         slots.extend(cells.map(|(at, column)| (column.name.clone(), Slot::Cell(at))));
+        let watermarks = attributes::watermarks(table);
+        let named = watermarks.iter().enumerate();
+        slots.extend(named.filter_map(|(at, name)| Some((name.clone()?, Slot::Watermark(at)))));
         slots.insert(partition.name.clone(), Slot::Partition);
         slots.extend(sort.iter().map(|sort| (sort.name.clone(), Slot::Sort)));
         slots.insert(mark.clone(), Slot::Mark);
@@ -90,6 +116,7 @@ impl Mapping {
             partition,
             sort,
             mark,
+            watermarks,
             slots,
         })
     }
@@ -157,19 +184,18 @@ impl Mapping {
         }
         let mut item = Vec::with_capacity(self.table.columns.len() + 4);
         self.put_key(&row.key, &mut item)?;
-        if self.partition.made {
-            put_columns(self.table.partition(), row.key.partition, &mut item)?;
-        }
-        if self.sort.as_ref().is_some_and(|sort| sort.made) {
-            let values = row.key.clustering.unwrap_or_default();
-            put_columns(self.table.clustering(), values, &mut item)?;
-        }
+        self.put_key_columns(row.key, &mut item)?;
         for (column, value) in columns.iter().zip(row.cells) {
             let Some(value) = value else { continue };
             if column.is_multicell() && is_null(&value) {
                 continue;
             }
             put_column(column, value, &mut item)?;
+        }
+        for (name, watermark) in self.watermarks.iter().zip(row.watermarks) {
+            if let (Some(name), Some(watermark)) = (name, watermark) {
+                item.push((name.clone(), Attr::N(watermark.to_string())));
+            }
         }
         if let Some(mark) = row.mark {
             item.push((self.mark.clone(), Attr::S(mark.letter().into())));
@@ -199,6 +225,7 @@ impl Mapping {
         let mut own: Vec<Option<Attr>> = vec![None; clustering.len()];
         let mut cells = vec![None; self.table.cells().len()];
         let (mut mark, mut expires) = (None, None);
+        let mut watermarks = Vec::new();
         for (name, attr) in item {
             let Some(slot) = self.slots.get(name.as_str()) else {
                 continue;
@@ -208,12 +235,13 @@ impl Mapping {
                 Slot::Sort => sort = Some(attr),
                 Slot::Clustering(at) => own[at] = Some(attr),
                 Slot::Cell(at) => cells[at] = Some(cell(&self.table.cells()[at], attr)?),
+                Slot::Watermark(at) => {
+                    watermarks.resize(cells.len(), None);
+                    watermarks[at] = Some(integer(&attr).ok_or_else(|| corrupt(&name, "a total"))?);
+                }
                 Slot::Mark => mark = Some(read_mark(attr).ok_or_else(|| corrupt(&name, "a mark"))?),
                 Slot::Expiry => {
-                    let seconds = match attr {
-                        Attr::N(text) => number::small_integer_of_n(&text),
-                        _ => None,
-                    };
+                    let seconds = integer(&attr);
                     expires = Some(seconds.ok_or_else(|| corrupt(&name, "epoch seconds"))?);
                 }
             }
@@ -232,8 +260,36 @@ impl Mapping {
             times: Vec::new(),
             expires,
             mark,
-            watermarks: Vec::new(),
+            watermarks,
         })
+    }
+
+    /// A fold in attributes.
+    ///
+    /// # Errors
+    /// As of [`Mapping::key`]; [`Kind::Invalid`] for a move of what isn't a counter.
+    pub fn fold(&self, fold: Fold) -> Result<FoldedItem> {
+        let key = self.key(&fold.key)?;
+        let mut own = Vec::new();
+        self.put_key_columns(fold.key, &mut own)?;
+        let mut moves = Vec::new();
+        for (at, step) in fold.moves.into_iter().enumerate() {
+            let Some(step) = step else { continue };
+            let column = self.table.cells().get(at);
+            let (Some(column), Some(Some(watermark))) = (column, self.watermarks.get(at)) else {
+                let message = format!("the fold moves column {at}, which isn't a counter");
+                return Err(Error::new(Kind::Invalid, message));
+            };
+            moves.push(FoldedColumn {
+                total: column.name.clone(),
+                watermark: watermark.clone(),
+                step,
+            });
+        }
+        if moves.is_empty() {
+            return Err(Error::new(Kind::Invalid, "the fold moves no counter"));
+        }
+        Ok(FoldedItem { key, own, moves })
     }
 
     fn put_key(&self, key: &Key, out: &mut Vec<(String, Attr)>) -> Result<()> {
@@ -254,6 +310,18 @@ impl Mapping {
         };
         let attr = within(attr, "sort key", SORT_KEY_LIMIT)?;
         out.extend(self.sort.iter().map(|sort| sort.name.clone()).zip([attr]));
+        Ok(())
+    }
+
+    /// The key columns that are attributes of their own beside a made key.
+    fn put_key_columns(&self, key: Key, out: &mut Vec<(String, Attr)>) -> Result<()> {
+        if self.partition.made {
+            put_columns(self.table.partition(), key.partition, out)?;
+        }
+        if self.sort.as_ref().is_some_and(|sort| sort.made) {
+            let values = key.clustering.unwrap_or_default();
+            put_columns(self.table.clustering(), values, out)?;
+        }
         Ok(())
     }
 
@@ -350,6 +418,13 @@ fn cell(column: &Column, attr: Attr) -> Result<Value> {
     })
 }
 
+fn integer(attr: &Attr) -> Option<i64> {
+    match attr {
+        Attr::N(text) => number::small_integer_of_n(text),
+        _ => None,
+    }
+}
+
 fn read_mark(attr: Attr) -> Option<Mark> {
     match attr {
         Attr::S(letter) => Mark::from_letter(&letter),
@@ -407,157 +482,4 @@ fn within_limit(item: &[(String, Attr)]) -> Result<()> {
     });
     let message = format!("the item has {size} bytes, the new store takes {ITEM_LIMIT}{biggest}");
     Err(Error::new(Kind::Invalid, message))
-}
-
-fn partition_attribute(table: &Table) -> KeyAttribute {
-    let layout = &table.layout;
-    let own = match (table.partition(), &layout.partition_attribute) {
-        ([column], None) => own_partition_type(&column.ty).map(|ty| (column.name.clone(), ty)),
-        _ => None,
-    };
-    match own {
-        Some((name, ty)) => KeyAttribute {
-            name,
-            ty,
-            made: false,
-        },
-        None => KeyAttribute {
-            name: layout.partition_attribute.clone().unwrap_or("pk".into()),
-            ty: KeyType::S,
-            made: true,
-        },
-    }
-}
-
-fn own_partition_type(ty: &Type) -> Option<KeyType> {
-    match ty {
-        Type::TinyInt
-        | Type::SmallInt
-        | Type::Int
-        | Type::BigInt
-        | Type::Date
-        | Type::Time
-        | Type::Timestamp => Some(KeyType::N),
-        Type::Blob => Some(KeyType::B),
-        Type::Text | Type::Ascii | Type::Uuid | Type::TimeUuid | Type::Inet | Type::Decimal => {
-            Some(KeyType::S)
-        }
-        Type::Counter
-        | Type::Varint
-        | Type::Float
-        | Type::Double
-        | Type::Boolean
-        | Type::Duration
-        | Type::List(_)
-        | Type::Set(_)
-        | Type::Map(..)
-        | Type::Tuple(_)
-        | Type::Udt(_)
-        | Type::Vector(..)
-        | Type::Custom(_) => None,
-    }
-}
-
-fn sort_attribute(table: &Table) -> Option<KeyAttribute> {
-    let layout = &table.layout;
-    let own = match (table.clustering(), &layout.sort_attribute) {
-        ([], _) => return None,
-        ([column], None) if !table.has_statics() => {
-            own_sort_type(&column.ty).map(|ty| (column.name.clone(), ty))
-        }
-        _ => None,
-    };
-    Some(match own {
-        Some((name, ty)) => KeyAttribute {
-            name,
-            ty,
-            made: false,
-        },
-        None => KeyAttribute {
-            name: layout.sort_attribute.clone().unwrap_or("sk".into()),
-            ty: KeyType::B,
-            made: true,
-        },
-    })
-}
-
-/// The types whose own attribute sorts as the column does.
-fn own_sort_type(ty: &Type) -> Option<KeyType> {
-    match ty {
-        Type::Text | Type::Ascii => Some(KeyType::S),
-        _ if text::is_integer(ty) => Some(KeyType::N),
-        _ => None,
-    }
-}
-
-fn wrong_with(
-    table: &Table,
-    partition: &KeyAttribute,
-    sort: Option<&KeyAttribute>,
-    mark: &str,
-) -> Vec<String> {
-    const NAME_LIMIT: usize = 255;
-    let layout = &table.layout;
-    let mut wrong = Vec::new();
-    if table.partition().is_empty() {
-        wrong.push("the table has no partition key".to_owned());
-    }
-    if let (None, Some(name)) = (sort, &layout.sort_attribute) {
-        wrong.push(format!(
-            "a sort key {name} is named, but the table has no clustering column"
-        ));
-    }
-    for column in &table.columns {
-        let in_key = matches!(column.role, Role::Partition | Role::Clustering(_));
-        if in_key && matches!(column.ty, Type::Duration | Type::Counter) {
-            wrong.push(format!(
-                "the column {} is a {}, which no key can hold",
-                column.name, column.ty
-            ));
-        }
-    }
-    for key in [Some(partition), sort].into_iter().flatten() {
-        if key.name.is_empty() || key.name.len() > NAME_LIMIT {
-            wrong.push(format!(
-                "the key attribute \"{}\" has {} bytes in its name, and must have 1 to {NAME_LIMIT}",
-                key.name,
-                key.name.len()
-            ));
-        }
-    }
-    let mut owners: HashMap<String, String> = HashMap::new();
-    let mut claim = |name: &str, owner: String| match owners.get(name) {
-        Some(first) => wrong.push(format!(
-            "the attribute name {name} is wanted by {first} and by {owner}"
-        )),
-        None => {
-            owners.insert(name.to_owned(), owner);
-        }
-    };
-    let prefix = &layout.reserved_prefix;
-    claim(mark, "the mark".into());
-    claim(
-        &format!("{prefix}d"),
-        "the columns of a partial item".into(),
-    );
-    for column in table
-        .cells()
-        .iter()
-        .filter(|column| column.ty == Type::Counter)
-    {
-        let owner = format!("the watermark of {}", column.name);
-        claim(&format!("{prefix}w_{}", column.name), owner);
-    }
-    for (key, owner) in [(Some(partition), "partition"), (sort, "sort")] {
-        if let Some(key) = key.filter(|key| key.made) {
-            claim(&key.name, format!("the made {owner} key"));
-        }
-    }
-    if let Some(name) = &layout.expiry_attribute {
-        claim(name, "the expiry".into());
-    }
-    for column in &table.columns {
-        claim(&column.name, "a column".to_owned());
-    }
-    wrong
 }

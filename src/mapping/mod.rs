@@ -4,6 +4,7 @@
 //! applications; [`Transform`] is what a plan does to rows on their way: rename, drop, mask, expiry.
 
 mod attr;
+mod attributes;
 mod item;
 pub mod keys;
 mod number;
@@ -20,7 +21,7 @@ pub(crate) mod arbitrary;
 mod tests;
 
 pub use attr::{Attr, ITEM_LIMIT, item_size};
-pub use item::{KeyAttribute, KeyType, Mapping};
+pub use item::{FoldedColumn, FoldedItem, KeyAttribute, KeyType, Mapping};
 pub use keys::{PARTITION_KEY_LIMIT, SORT_KEY_LIMIT};
 pub use report::ColumnReport;
 #[cfg(feature = "_store")]

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::{
-    Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store, failed_rows, ordered,
-};
+use super::ordered::{self, Change, Place};
+use super::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store, failed_rows};
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Key, Row, Tokens, Value};
+use crate::model::{Fold, Key, Row, Tokens, Value};
 use crate::schema::{StoredTable, Table};
 
 /// A store in a folder.
@@ -78,7 +77,7 @@ impl Embedded {
 
     /// One change of rows: checks each guard and writes what passes, all in the owner's thread, so
     /// that nothing comes between.
-    async fn change(&self, table: &Table, changes: Vec<(Key, Option<Row>)>, guard: &Guard) -> Puts {
+    async fn change(&self, table: &Table, changes: Vec<Change>, guard: &Guard) -> Puts {
         let count = changes.len();
         let (open, folder) = (self.tree(table), self.folder.clone());
         let (table, guard) = (table.clone(), guard.clone());
@@ -87,8 +86,8 @@ impl Embedded {
             let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
             let mut batch = sled::Batch::default();
             let mut puts = Puts::default();
-            for (key, row) in &changes {
-                let place = match ordered::place(&table, key) {
+            for change in changes {
+                let place = match ordered::place(&table, change.key()) {
                     Ok(place) => place,
                     Err(error) => {
                         puts.rows.push(Err(error));
@@ -96,21 +95,20 @@ impl Embedded {
                     }
                 };
                 let there = tree.get(&place).map_err(failed)?;
-                let there = there
-                    .map(|record| ordered::row(&table, &record))
-                    .transpose()?;
-                let outcome = ordered::allowed(&guard, there.as_ref());
-                if outcome == Put::Written {
-                    match row {
-                        Some(row) => {
-                            let record = ordered::record(&table, row);
-                            puts.bytes += record.len() as u64;
-                            batch.insert(place, record);
-                        }
-                        None => batch.remove(place),
+                let answer = match change.apply(&table, there.as_deref(), &guard) {
+                    Ok(Place::Holds(record)) => {
+                        puts.bytes += record.len() as u64;
+                        batch.insert(place, record);
+                        Ok(Put::Written)
                     }
-                }
-                puts.rows.push(Ok(outcome));
+                    Ok(Place::Empty) => {
+                        batch.remove(place);
+                        Ok(Put::Written)
+                    }
+                    Ok(Place::Stays) => Ok(Put::Refused),
+                    Err(error) => Err(error),
+                };
+                puts.rows.push(answer);
             }
             tree.apply_batch(batch).map_err(failed)?;
             Ok(puts)
@@ -192,6 +190,7 @@ impl Store for Embedded {
             guarded_put: true,
             create: true,
             marks: true,
+            fold: true,
             put_rows: 500,
         }
     }
@@ -271,20 +270,18 @@ impl Store for Embedded {
     }
 
     async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
-        let changes = rows
-            .into_iter()
-            .map(|row| (row.key.clone(), Some(row)))
-            .collect();
+        let changes = rows.into_iter().map(Change::Put).collect();
         self.change(table, changes, guard).await
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.change(
-            table,
-            keys.into_iter().map(|key| (key, None)).collect(),
-            guard,
-        )
-        .await
+        let changes = keys.into_iter().map(Change::Purge).collect();
+        self.change(table, changes, guard).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        let changes = folds.into_iter().map(Change::Fold).collect();
+        self.change(table, changes, &Guard::Always).await
     }
 
     async fn query(

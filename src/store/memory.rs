@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store, ordered};
+use super::ordered::{self, Change, Place};
+use super::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Tokens, Value};
+use crate::model::{Fold, Key, Row, Tokens, Value};
 use crate::schema::Table;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -36,34 +37,27 @@ impl Memory {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(
-        &self,
-        table: &Table,
-        key: &Key,
-        row: Option<&Row>,
-        guard: &Guard,
-    ) -> Result<(Put, u64)> {
+    fn change(&self, table: &Table, changes: impl Iterator<Item = Change>, guard: &Guard) -> Puts {
         let mut tables = self.tables();
-        let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
-        let place = ordered::place(table, key)?;
-        let there = held
-            .rows
-            .get(&place)
-            .map(|record| ordered::row(table, record))
-            .transpose()?;
-        let outcome = ordered::allowed(guard, there.as_ref());
-        let mut bytes = 0;
-        if outcome == Put::Written {
-            match row {
-                Some(row) => {
-                    let record = ordered::record(table, row);
-                    bytes = record.len() as u64;
-                    held.rows.insert(place, record);
+        let mut puts = Puts::default();
+        for change in changes {
+            let answer = (|| {
+                let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
+                let place = ordered::place(table, change.key())?;
+                let there = held.rows.get(&place).map(Vec::as_slice);
+                match change.apply(table, there, guard)? {
+                    Place::Holds(record) => {
+                        puts.bytes += record.len() as u64;
+                        held.rows.insert(place, record);
+                    }
+                    Place::Empty => drop(held.rows.remove(&place)),
+                    Place::Stays => return Ok(Put::Refused),
                 }
-                None => drop(held.rows.remove(&place)),
-            }
+                Ok(Put::Written)
+            })();
+            puts.rows.push(answer);
         }
-        Ok((outcome, bytes))
+        puts
     }
 
     fn page(
@@ -117,6 +111,7 @@ impl Store for Memory {
             guarded_put: true,
             create: true,
             marks: true,
+            fold: true,
             put_rows: 100,
         }
     }
@@ -159,23 +154,16 @@ impl Store for Memory {
     }
 
     async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
-        let mut puts = Puts::default();
-        for row in &rows {
-            let outcome = self.write(table, &row.key, Some(row), guard);
-            puts.bytes += outcome.as_ref().map_or(0, |(_, bytes)| *bytes);
-            puts.rows.push(outcome.map(|(put, _)| put));
-        }
-        puts
+        self.change(table, rows.into_iter().map(Change::Put), guard)
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        let rows = keys
-            .iter()
-            .map(|key| self.write(table, key, None, guard).map(|(put, _)| put));
-        Puts {
-            rows: rows.collect(),
-            ..Puts::default()
-        }
+        self.change(table, keys.into_iter().map(Change::Purge), guard)
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        let changes = folds.into_iter().map(Change::Fold);
+        self.change(table, changes, &Guard::Always)
     }
 
     async fn query(

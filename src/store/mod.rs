@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Tokens, Value};
+use crate::model::{Fold, Key, Row, Tokens, Value};
 use crate::schema::Table;
 use crate::secret::Secret;
 
@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub create: bool,
     /// Can hold a row's marks and expiry: needed of a new store.
     pub marks: bool,
+    /// Can fold counters: needed of a new store for counter tables.
+    pub fold: bool,
     /// The most rows of one put that cost one round trip; more are allowed.
     pub put_rows: usize,
 }
@@ -261,6 +263,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Really deletes these keys, each on the condition. No key may stand twice.
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts;
+
+    /// Folds counter rows, each in one write: adds every move's difference to its counter, sets its
+    /// watermark, and the copier's mark where there is none; on the condition that each watermark
+    /// still is the one the move starts from. Makes the row if there is none. No key may stand twice.
+    ///
+    /// Sent again after a lost reply, a fold that was done is refused: nothing is counted twice.
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts;
 
     /// Reads the next page of one partition's rows, its static row first, in clustering order.
     ///

@@ -7,7 +7,7 @@
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::keys::encode_component;
-use crate::model::{Key, Mark, Row, Tokens, Value};
+use crate::model::{Fold, Key, Mark, Row, Tokens, Value};
 use crate::schema::{Order, Role, Table, Type};
 
 use super::{Guard, Put};
@@ -74,7 +74,7 @@ pub(super) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// A row as bytes: version, mark, expiry, key, cells, CRC-32C.
+/// A row as bytes: version, mark, expiry, key, cells, watermarks if it has any, CRC-32C.
 pub(super) fn record(table: &Table, row: &Row) -> Vec<u8> {
     let mut out = vec![
         VERSION,
@@ -95,6 +95,10 @@ pub(super) fn record(table: &Table, row: &Row) -> Vec<u8> {
     }
     for (column, value) in table.cells().iter().zip(&row.cells) {
         put_cell(value.as_ref(), &column.ty, &mut out);
+    }
+    for watermark in &row.watermarks {
+        let watermark = watermark.map(Value::BigInt);
+        put_cell(watermark.as_ref(), &Type::Counter, &mut out);
     }
     let sum = crc32c::crc32c(&out);
     out.extend_from_slice(&sum.to_be_bytes());
@@ -144,6 +148,13 @@ fn read_row(table: &Table, record: &[u8]) -> Option<Row> {
         .iter()
         .map(|column| take_cell(&column.ty, &mut rest))
         .collect::<Option<_>>()?;
+    let watermarks = match rest.is_empty() {
+        true => Vec::new(),
+        false => cells
+            .iter()
+            .map(|_| take_total(&mut rest))
+            .collect::<Option<_>>()?,
+    };
     if !rest.is_empty() {
         return None;
     }
@@ -155,6 +166,7 @@ fn read_row(table: &Table, record: &[u8]) -> Option<Row> {
         cells,
     );
     row.mark = mark;
+    row.watermarks = watermarks;
     row.expires = (expires == 1).then_some(i64::from_be_bytes(*at));
     Some(row)
 }
@@ -181,8 +193,96 @@ fn take_cell(ty: &Type, rest: &mut &[u8]) -> Option<Option<Value>> {
     Some(Some(cql::decode(ty, bytes)))
 }
 
+fn take_total(rest: &mut &[u8]) -> Option<Option<i64>> {
+    match take_cell(&Type::Counter, rest)? {
+        None => Some(None),
+        Some(Value::BigInt(total)) => Some(Some(total)),
+        Some(_) => None,
+    }
+}
+
+/// The row that a fold makes of what is there; `None` if a watermark isn't the one it starts from.
+///
+/// # Errors
+/// [`Kind::Invalid`] if a total leaves the range of an `i64`, or what is moved isn't a counter.
+fn folded(there: Option<Row>, table: &Table, fold: Fold) -> Result<Option<Row>> {
+    let columns = table.cells();
+    let mut row = there.unwrap_or_else(|| Row::new(fold.key, vec![None; columns.len()]));
+    row.watermarks.resize(columns.len(), None);
+    let mut moved = false;
+    for (at, step) in fold.moves.into_iter().enumerate() {
+        let Some(step) = step else { continue };
+        moved = true;
+        let invalid = |message: &str| {
+            let name = columns.get(at).map_or("?", |column| column.name.as_str());
+            Error::new(Kind::Invalid, message).at("column", name)
+        };
+        let total = match row.cells.get(at) {
+            Some(None) => 0,
+            Some(Some(Value::BigInt(total))) => i128::from(*total),
+            Some(Some(_)) | None => return Err(invalid("what a fold moves isn't a counter")),
+        };
+        if row.watermarks[at] != step.from {
+            return Ok(None);
+        }
+        let total = i64::try_from(total + step.by())
+            .map_err(|_| invalid("the counter's total would leave the range of a bigint"))?;
+        row.cells[at] = Some(Value::BigInt(total));
+        row.watermarks[at] = Some(step.to);
+    }
+    if !moved {
+        return Err(Error::new(Kind::Invalid, "the fold moves no counter"));
+    }
+    row.mark = row.mark.or(Some(Mark::Copied));
+    Ok(Some(row))
+}
+
+/// What a write wants of one place.
+pub(super) enum Change {
+    Put(Row),
+    Purge(Key),
+    Fold(Fold),
+}
+
+/// What becomes of a place.
+pub(super) enum Place {
+    Holds(Vec<u8>),
+    Empty,
+    /// The condition didn't hold.
+    Stays,
+}
+
+impl Change {
+    pub(super) fn key(&self) -> &Key {
+        match self {
+            Change::Put(row) => &row.key,
+            Change::Purge(key) => key,
+            Change::Fold(fold) => &fold.key,
+        }
+    }
+
+    /// What it makes of the place, given the record that is there. A fold has its own condition.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if the record can't be read, and those of a fold.
+    pub(super) fn apply(self, table: &Table, there: Option<&[u8]>, guard: &Guard) -> Result<Place> {
+        let there = there.map(|record| row(table, record)).transpose()?;
+        let holds = |row: &Row| Place::Holds(record(table, row));
+        Ok(match self {
+            Change::Fold(fold) => {
+                folded(there, table, fold)?.map_or(Place::Stays, |row| holds(&row))
+            }
+            Change::Put(_) | Change::Purge(_) if allowed(guard, there.as_ref()) == Put::Refused => {
+                Place::Stays
+            }
+            Change::Put(row) => holds(&row),
+            Change::Purge(_) => Place::Empty,
+        })
+    }
+}
+
 /// Whether a write may go ahead, given what is there.
-pub(super) fn allowed(guard: &Guard, there: Option<&Row>) -> Put {
+fn allowed(guard: &Guard, there: Option<&Row>) -> Put {
     let holds = match guard {
         Guard::Always => true,
         Guard::Absent => there.is_none(),

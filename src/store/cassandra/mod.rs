@@ -41,9 +41,9 @@ use scylla::statement::prepared::PreparedStatement;
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
 use self::resume::Whole;
-use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
+use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Tokens, Value};
+use crate::model::{Fold, Key, Row, Tokens, Value};
 use crate::schema::Table;
 
 /// Reads and writes by key that are under way at once, for one call.
@@ -156,6 +156,7 @@ impl Store for Cassandra {
             guarded_put: true,
             create: true,
             marks: false,
+            fold: false,
             put_rows: 1,
         }
     }
@@ -187,6 +188,16 @@ impl Store for Cassandra {
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
         self.purge_keys(table, keys, guard).await
+    }
+
+    /// A counter of Cassandra can't be added to on a condition, so that a fold whose answer is lost
+    /// would be counted twice or not at all.
+    async fn fold(&self, _table: &Table, folds: Vec<Fold>) -> Puts {
+        let error = Error::new(
+            Kind::Unsupported,
+            "counters can't be moved into Cassandra: it can't add to them on a condition",
+        );
+        failed_rows(folds.len(), &error.at("store", self.name.as_str()))
     }
 
     async fn query(

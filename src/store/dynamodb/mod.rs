@@ -12,6 +12,7 @@
 //! | look at a table, create one | `DescribeTable`, `DescribeTimeToLive` (may lack); `CreateTable` |
 //! | put where nothing is there | `PartiQLInsert`; `PutItem` too, for rows of many columns |
 //! | put on another condition, purge | `PutItem`; `DeleteItem` |
+//! | fold counters | `UpdateItem` |
 //! | get, query, scan | `BatchGetItem`; `Query`; `Scan` |
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use aws_sdk_dynamodb::Client;
 use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows};
 use crate::error::Result;
 use crate::mapping::Mapping;
-use crate::model::{Key, Row, Value};
+use crate::model::{Fold, Key, Row, Value};
 use crate::schema::Table;
 
 mod attr;
@@ -34,6 +35,7 @@ mod batch;
 mod connect;
 mod create;
 mod errors;
+mod fold;
 mod inspect;
 mod put;
 mod read;
@@ -136,6 +138,7 @@ impl Store for DynamoDb {
             guarded_put: true,
             create: true,
             marks: true,
+            fold: true,
             put_rows: BATCH,
         }
     }
@@ -163,6 +166,13 @@ impl Store for DynamoDb {
         match self.mapping(table) {
             Ok(mapping) => self.delete_keys(&mapping, keys, guard).await,
             Err(error) => failed_rows(keys.len(), &error),
+        }
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        match self.mapping(table) {
+            Ok(mapping) => self.fold_rows(&mapping, folds).await,
+            Err(error) => failed_rows(folds.len(), &error),
         }
     }
 

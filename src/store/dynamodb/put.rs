@@ -17,7 +17,7 @@ use crate::model::{Key, Row, Value};
 use crate::store::{Guard, Put, Puts, failed_rows};
 
 /// Single calls of one put that are under way at once.
-const SINGLE_CALLS: usize = 16;
+pub(super) const SINGLE_CALLS: usize = 16;
 /// Batches of one put that are under way at once.
 const BATCHES: usize = 8;
 /// Bytes that are one write unit.
@@ -43,6 +43,14 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// What became of one row that cost nothing.
+    pub(super) fn of(place: usize, row: Result<Put>) -> Outcome {
+        Outcome {
+            rows: vec![(place, row)],
+            units: 0.0,
+        }
+    }
+
     /// What became of these rows and of others.
     pub(super) fn and(mut self, other: Outcome) -> Outcome {
         self.rows.extend(other.rows);
@@ -161,12 +169,7 @@ impl DynamoDb {
     ) -> Outcome {
         let attrs = match mapping.key(&key) {
             Ok(attrs) => attrs,
-            Err(error) => {
-                return Outcome {
-                    rows: vec![(place, Err(error))],
-                    units: 0.0,
-                };
-            }
+            Err(error) => return Outcome::of(place, Err(error)),
         };
         let request = self
             .client
@@ -229,7 +232,7 @@ pub(super) fn item_key_text(mapping: &Mapping, item: &[(String, Attr)]) -> Strin
     key_text(key_of_item(mapping, item))
 }
 
-fn pairs_text(attrs: &[(String, Attr)]) -> String {
+pub(super) fn pairs_text(attrs: &[(String, Attr)]) -> String {
     key_text(attrs.iter().map(|(name, attr)| (name.as_str(), attr)))
 }
 
@@ -298,7 +301,7 @@ impl Condition {
     }
 }
 
-fn single_outcome<E>(
+pub(super) fn single_outcome<E>(
     call: &Call<'_>,
     place: usize,
     answer: std::result::Result<Option<ConsumedCapacity>, SdkError<E, HttpResponse>>,
@@ -334,7 +337,7 @@ pub(super) fn units(consumed: &[ConsumedCapacity]) -> Option<f64> {
     (!units.is_empty()).then(|| units.iter().sum())
 }
 
-fn puts(count: usize, outcome: Outcome, sizes: &[usize]) -> Puts {
+pub(super) fn puts(count: usize, outcome: Outcome, sizes: &[usize]) -> Puts {
     let mut rows: Vec<Option<Result<Put>>> = (0..count).map(|_| None).collect();
     let mut bytes = 0;
     for (place, row) in outcome.rows {

@@ -1,0 +1,165 @@
+//! Which attributes a table's items have, and what can be wrong with that.
+
+use std::collections::HashMap;
+
+use super::item::{KeyAttribute, KeyType};
+use super::text;
+use crate::schema::{Column, Role, Table, Type};
+
+/// The attribute of each cell's watermark; `None` for what isn't a counter.
+pub(super) fn watermarks(table: &Table) -> Vec<Option<String>> {
+    let prefix = &table.layout.reserved_prefix;
+    let name = |column: &Column| {
+        (column.ty == Type::Counter).then(|| format!("{prefix}w_{}", column.name))
+    };
+    table.cells().iter().map(name).collect()
+}
+
+pub(super) fn partition_attribute(table: &Table) -> KeyAttribute {
+    let layout = &table.layout;
+    let own = match (table.partition(), &layout.partition_attribute) {
+        ([column], None) => own_partition_type(&column.ty).map(|ty| (column.name.clone(), ty)),
+        _ => None,
+    };
+    match own {
+        Some((name, ty)) => KeyAttribute {
+            name,
+            ty,
+            made: false,
+        },
+        None => KeyAttribute {
+            name: layout.partition_attribute.clone().unwrap_or("pk".into()),
+            ty: KeyType::S,
+            made: true,
+        },
+    }
+}
+
+fn own_partition_type(ty: &Type) -> Option<KeyType> {
+    match ty {
+        Type::TinyInt
+        | Type::SmallInt
+        | Type::Int
+        | Type::BigInt
+        | Type::Date
+        | Type::Time
+        | Type::Timestamp => Some(KeyType::N),
+        Type::Blob => Some(KeyType::B),
+        Type::Text | Type::Ascii | Type::Uuid | Type::TimeUuid | Type::Inet | Type::Decimal => {
+            Some(KeyType::S)
+        }
+        Type::Counter
+        | Type::Varint
+        | Type::Float
+        | Type::Double
+        | Type::Boolean
+        | Type::Duration
+        | Type::List(_)
+        | Type::Set(_)
+        | Type::Map(..)
+        | Type::Tuple(_)
+        | Type::Udt(_)
+        | Type::Vector(..)
+        | Type::Custom(_) => None,
+    }
+}
+
+pub(super) fn sort_attribute(table: &Table) -> Option<KeyAttribute> {
+    let layout = &table.layout;
+    let own = match (table.clustering(), &layout.sort_attribute) {
+        ([], _) => return None,
+        ([column], None) if !table.has_statics() => {
+            own_sort_type(&column.ty).map(|ty| (column.name.clone(), ty))
+        }
+        _ => None,
+    };
+    Some(match own {
+        Some((name, ty)) => KeyAttribute {
+            name,
+            ty,
+            made: false,
+        },
+        None => KeyAttribute {
+            name: layout.sort_attribute.clone().unwrap_or("sk".into()),
+            ty: KeyType::B,
+            made: true,
+        },
+    })
+}
+
+/// The types whose own attribute sorts as the column does.
+fn own_sort_type(ty: &Type) -> Option<KeyType> {
+    match ty {
+        Type::Text | Type::Ascii => Some(KeyType::S),
+        _ if text::is_integer(ty) => Some(KeyType::N),
+        _ => None,
+    }
+}
+
+pub(super) fn wrong_with(
+    table: &Table,
+    partition: &KeyAttribute,
+    sort: Option<&KeyAttribute>,
+    mark: &str,
+) -> Vec<String> {
+    const NAME_LIMIT: usize = 255;
+    let layout = &table.layout;
+    let mut wrong = Vec::new();
+    if table.partition().is_empty() {
+        wrong.push("the table has no partition key".to_owned());
+    }
+    if let (None, Some(name)) = (sort, &layout.sort_attribute) {
+        wrong.push(format!(
+            "a sort key {name} is named, but the table has no clustering column"
+        ));
+    }
+    for column in &table.columns {
+        let in_key = matches!(column.role, Role::Partition | Role::Clustering(_));
+        if in_key && matches!(column.ty, Type::Duration | Type::Counter) {
+            wrong.push(format!(
+                "the column {} is a {}, which no key can hold",
+                column.name, column.ty
+            ));
+        }
+    }
+    for key in [Some(partition), sort].into_iter().flatten() {
+        if key.name.is_empty() || key.name.len() > NAME_LIMIT {
+            wrong.push(format!(
+                "the key attribute \"{}\" has {} bytes in its name, and must have 1 to {NAME_LIMIT}",
+                key.name,
+                key.name.len()
+            ));
+        }
+    }
+    let mut owners: HashMap<String, String> = HashMap::new();
+    let mut claim = |name: &str, owner: String| match owners.get(name) {
+        Some(first) => wrong.push(format!(
+            "the attribute name {name} is wanted by {first} and by {owner}"
+        )),
+        None => {
+            owners.insert(name.to_owned(), owner);
+        }
+    };
+    claim(mark, "the mark".into());
+    claim(
+        &format!("{}d", layout.reserved_prefix),
+        "the columns of a partial item".into(),
+    );
+    for (column, watermark) in table.cells().iter().zip(watermarks(table)) {
+        if let Some(name) = watermark {
+            claim(&name, format!("the watermark of {}", column.name));
+        }
+    }
+    for (key, owner) in [(Some(partition), "partition"), (sort, "sort")] {
+        if let Some(key) = key.filter(|key| key.made) {
+            claim(&key.name, format!("the made {owner} key"));
+        }
+    }
+    if let Some(name) = &layout.expiry_attribute {
+        claim(name, "the expiry".into());
+    }
+    for column in &table.columns {
+        claim(&column.name, "a column".to_owned());
+    }
+    wrong
+}

@@ -1,0 +1,93 @@
+//! Folding counters: what moves from the old totals, each row in one conditional `UpdateItem`.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use futures::StreamExt;
+use futures::stream;
+
+use super::DynamoDb;
+use super::attr::{to_sdk, to_sdk_map};
+use super::put::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
+use crate::mapping::{FoldedItem, Mapping};
+use crate::model::{Fold, Mark};
+use crate::store::Puts;
+
+impl DynamoDb {
+    /// What [`crate::store::Store::fold`] does.
+    pub(super) async fn fold_rows(&self, mapping: &Mapping, folds: Vec<Fold>) -> Puts {
+        let count = folds.len();
+        let outcome = stream::iter(folds.into_iter().enumerate())
+            .map(|(place, fold)| self.fold_one(mapping, place, fold))
+            .buffer_unordered(SINGLE_CALLS)
+            .fold(Outcome::default(), async |all, answer| all.and(answer))
+            .await;
+        puts(count, outcome, &vec![0; count])
+    }
+
+    async fn fold_one(&self, mapping: &Mapping, place: usize, fold: Fold) -> Outcome {
+        let item = match mapping.fold(fold) {
+            Ok(item) => item,
+            Err(error) => return Outcome::of(place, Err(error)),
+        };
+        let update = Update::of(mapping, &item);
+        let request = self
+            .client
+            .update_item()
+            .table_name(&mapping.table().name)
+            .set_key(Some(to_sdk_map(&item.key)))
+            .update_expression(update.expression)
+            .condition_expression(update.condition)
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
+        let answer = request.send().await.map(|answer| answer.consumed_capacity);
+        single_outcome(&call, place, answer, 1.0, || pairs_text(&item.key))
+    }
+}
+
+/// A fold in DynamoDB's words.
+struct Update {
+    expression: String,
+    condition: String,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Update {
+    fn of(mapping: &Mapping, item: &FoldedItem) -> Self {
+        let number = |number: i128| AttributeValue::N(number.to_string());
+        let mut names = HashMap::from([("#m".to_owned(), mapping.mark().to_owned())]);
+        let mark = AttributeValue::S(Mark::Copied.letter().into());
+        let mut values = HashMap::from([(":m".to_owned(), mark)]);
+        let mut set = vec!["#m = if_not_exists(#m, :m)".to_owned()];
+        let (mut add, mut conditions) = (Vec::new(), Vec::new());
+        for (at, (name, attr)) in item.own.iter().enumerate() {
+            names.insert(format!("#k{at}"), name.clone());
+            values.insert(format!(":k{at}"), to_sdk(attr));
+            set.push(format!("#k{at} = :k{at}"));
+        }
+        for (at, column) in item.moves.iter().enumerate() {
+            names.insert(format!("#c{at}"), column.total.clone());
+            names.insert(format!("#w{at}"), column.watermark.clone());
+            values.insert(format!(":by{at}"), number(column.step.by()));
+            values.insert(format!(":to{at}"), number(column.step.to.into()));
+            add.push(format!("#c{at} :by{at}"));
+            set.push(format!("#w{at} = :to{at}"));
+            match column.step.from {
+                Some(from) => {
+                    values.insert(format!(":from{at}"), number(from.into()));
+                    conditions.push(format!("#w{at} = :from{at}"));
+                }
+                None => conditions.push(format!("attribute_not_exists(#w{at})")),
+            }
+        }
+        Update {
+            expression: format!("SET {} ADD {}", set.join(", "), add.join(", ")),
+            condition: conditions.join(" AND "),
+            names,
+            values,
+        }
+    }
+}
