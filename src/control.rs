@@ -96,6 +96,18 @@ pub struct Counts {
     pub throttles: u64,
     /// Seconds it ran.
     pub seconds: f64,
+    /// Counter rows that were written, because their old totals had grown.
+    #[serde(default)]
+    pub folded: u64,
+    /// Counter rows whose old totals were in the new store already.
+    #[serde(default)]
+    pub unchanged: u64,
+    /// Counter rows that a settling pass has left with their watermarks at the old totals.
+    #[serde(default)]
+    pub settled: u64,
+    /// Counter rows whose old totals are below what the new store has of them; each is a dead letter.
+    #[serde(default)]
+    pub went_down: u64,
 }
 
 /// What one copier has done of a table, as everybody else sees it.
@@ -364,6 +376,15 @@ impl Control {
         Ok(letters.into_iter().map(|(_, letter)| letter).collect())
     }
 
+    /// Forgets dead letters.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_failures(&self, target: &str, letters: &[DeadLetter]) -> Result<()> {
+        let name = |letter: &DeadLetter| key(target, &format!("{FAILURE}{}", letter.digest()));
+        self.purge(letters.iter().map(name).collect()).await
+    }
+
     /// The applications that are registered for a target.
     ///
     /// # Errors
@@ -381,10 +402,15 @@ impl Control {
         for prefix in [PROGRESS, FAILURE] {
             let rows = self.rows(target, prefix).await?;
             let keys = rows.into_iter().map(|(_, row)| row.key).collect();
-            let purged = self.store.0.purge(&self.table, keys, &Guard::Always).await;
-            purged.rows.into_iter().collect::<Result<Vec<Put>>>()?;
+            self.purge(keys).await?;
         }
         Ok(())
+    }
+
+    async fn purge(&self, keys: Vec<Key>) -> Result<()> {
+        let purged = self.store.0.purge(&self.table, keys, &Guard::Always).await;
+        let purged = purged.rows.into_iter().collect::<Result<Vec<Put>>>();
+        purged.map(drop)
     }
 
     async fn write(&self, rows: Vec<Row>) -> Result<()> {

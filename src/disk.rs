@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +24,10 @@ use tokio::sync::oneshot;
 use crate::error::{Effect, Error, Kind, Result};
 
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// Records that are written with one flush when a folder is written anew.
+#[cfg(feature = "copy")]
+const FILL_AT_ONCE: usize = 10_000;
+const READS_END_WITHIN: Duration = Duration::from_secs(2);
 const CACHE_BYTES: u64 = 48 << 20;
 
 /// Why a folder couldn't be opened.
@@ -53,6 +58,8 @@ pub(crate) struct Disk {
     db: Option<sled::Db>,
     commands: Sender<Command>,
     owner: Option<JoinHandle<()>>,
+    /// As many clones as there are reads under way.
+    reads: Arc<()>,
     // Held until drop; the kernel lets go of it when the process dies.
     _lock: File,
 }
@@ -74,6 +81,7 @@ impl Disk {
             db: Some(db),
             commands,
             owner: Some(owner),
+            reads: Arc::default(),
             _lock: lock,
         })
     }
@@ -86,9 +94,15 @@ impl Disk {
         let Some(db) = self.db.clone() else {
             return Err(gone());
         };
-        tokio::task::spawn_blocking(move || read(&db))
-            .await
-            .map_err(|_| gone())?
+        let under_way = self.reads.clone();
+        let read = move || {
+            let answer = read(&db);
+            drop(db);
+            drop(under_way);
+            answer
+        };
+        let answer = tokio::task::spawn_blocking(read).await;
+        answer.map_err(|_| gone())?
     }
 
     /// Makes a change, and answers when it is on the disk.
@@ -128,9 +142,26 @@ impl Disk {
             .collect()
     }
 
+    /// Bytes of everything in the default tree. Blocks.
+    #[cfg(feature = "copy")]
+    pub(crate) fn live(&self) -> Result<u64, sled::Error> {
+        let pairs = self.db.iter().flat_map(|db| db.iter());
+        let size = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
+            pair.map(|(key, value)| (key.len() + value.len()) as u64)
+        };
+        pairs.map(size).sum()
+    }
+
     /// Fills an empty folder, and answers when all of it is on the disk. Blocks.
     #[cfg(feature = "copy")]
     pub(crate) fn fill(&self, content: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        content
+            .chunks(FILL_AT_ONCE)
+            .try_for_each(|part| self.fill_part(part))
+    }
+
+    #[cfg(feature = "copy")]
+    fn fill_part(&self, content: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         let mut batch = sled::Batch::default();
         content
             .iter()
@@ -162,6 +193,12 @@ impl Drop for Disk {
         drop(self.db.take());
         if let Some(owner) = self.owner.take() {
             let _ = owner.join();
+        }
+        // A read whose asker is gone still holds the folder, and whoever opens it next would be
+        // told that it is in use.
+        let begun = std::time::Instant::now();
+        while Arc::strong_count(&self.reads) > 1 && begun.elapsed() < READS_END_WITHIN {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -47,6 +47,33 @@ pub(crate) fn stored_key(table: &Table, key: &Key) -> StoredKey {
     }
 }
 
+/// The key again; `None` if it isn't one of this table.
+#[cfg(feature = "copy")]
+pub(crate) fn read_key(table: &Table, stored: &StoredKey) -> Option<Key> {
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    let bytes = |hex: &String| {
+        hex.as_bytes()
+            .chunks(2)
+            .map(byte)
+            .collect::<Option<Vec<u8>>>()
+    };
+    let values = |columns: &[Column], hex: &[String]| {
+        let value = |(column, hex): (&Column, &String)| {
+            bytes(hex).map(|bytes| cql::decode(&column.ty, &bytes))
+        };
+        let values: Option<Vec<Value>> = columns.iter().zip(hex).map(value).collect();
+        values.filter(|_| columns.len() == hex.len())
+    };
+    let clustering = match &stored.clustering {
+        Some(hex) => Some(values(table.clustering(), hex)?),
+        None => None,
+    };
+    Some(Key {
+        partition: values(table.partition(), &stored.partition)?,
+        clustering,
+    })
+}
+
 /// A range.
 pub fn range(table: &Table, range: &Range) -> String {
     match range {

@@ -1,37 +1,49 @@
-//! Copies rows: many ranges of the old table at once, page by page, each row put into the new store
-//! only if nothing is there.
+//! Copies rows and folds counters: many ranges of the old table at once, page by page. A row is put
+//! into the new store only if nothing is there; how a counter is folded is said in
+//! [`crate::protocol::counter`].
 //!
 //! A range's cursor is noted when every row of a page is acknowledged, and a range is done when all
 //! its pages are, so that a copier that is killed anywhere goes on from there and at worst sends
 //! some rows again, which changes nothing. A row that can't be kept in the new store becomes a dead
 //! letter before its cursor moves on; a range that can't be read is cut until what can't be read
 //! stands alone.
+//!
+//! Counters may grow while they are folded, so a pass over them always begins at the start. What a
+//! pass has folded is in the journal and is passed over by the next one; a settling pass believes
+//! neither, and what it has settled is noted for everybody.
 
+mod counters;
 mod progress;
+mod ranges;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod work;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub use counters::Counters;
 pub use progress::{Live, Reading};
 use work::Job;
 
 use crate::control::{Control, Counts, DeadLetter, Progress};
+use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::journal::{Journal, Remembered};
 use crate::mapping::transform::Transform;
-use crate::model::{Key, Mark, Row, Tokens};
+use crate::model::{Key, Row, Tokens};
 use crate::protocol::Phase;
+use crate::protocol::counter::Pass;
 use crate::show;
-use crate::store::{Cursor, Guard, New, Old, Page, Put, Puts, Range};
+use crate::store::{New, Old};
 
 /// How a copy goes about its work.
 #[derive(Clone, Debug)]
@@ -89,6 +101,10 @@ pub struct Copier {
     pub transform: Arc<Transform>,
     /// Where progress and dead letters are shared.
     pub control: Control,
+    /// How its counters are folded; `None` for a table of rows.
+    pub counters: Option<Counters>,
+    /// The phase it works in.
+    pub phase: Phase,
     /// The freeze it works under.
     pub freeze: u64,
     /// The control record's beginning.
@@ -108,6 +124,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// Whether its share of the table is done.
     pub complete: bool,
+    /// Whether counters were folded, rather than rows copied.
+    pub is_counter: bool,
 }
 
 struct Run<'a> {
@@ -115,9 +133,24 @@ struct Run<'a> {
     journal: &'a Journal,
     live: &'a Live,
     stop: &'a CancellationToken,
-    done: Mutex<Intervals>,
+    done: Mutex<Done>,
     puts: Semaphore,
     bytes: Semaphore,
+    /// Whether most of the counters that were looked at last were in the new store already.
+    mostly_there: AtomicBool,
+    /// Digests of this run's dead letters.
+    buried: Mutex<BTreeSet<String>>,
+}
+
+/// How far a run has come.
+#[derive(Default)]
+struct Done {
+    /// What it has been through, or may leave out.
+    passed: Intervals,
+    /// What it tells others, for good.
+    noted: Intervals,
+    /// Tokens of rows that a settling pass couldn't settle.
+    unsettled: BTreeSet<i64>,
 }
 
 impl Copier {
@@ -136,12 +169,9 @@ impl Copier {
         live: &Live,
         stop: &CancellationToken,
     ) -> Result<Outcome> {
-        let mut done = remembered.done;
-        done.extend(elsewhere);
-        journal.adopt(elsewhere).await?;
-        self.repeat_failures(remembered.failures).await?;
-        let jobs = work::jobs(&done, &remembered.cursors, &self.options);
-        live.set_share(done.share_of(self.options.share));
+        let done = self.begin(journal, &remembered, elsewhere).await?;
+        let jobs = work::jobs(&done.passed, &remembered.cursors, &self.options);
+        live.set_share(done.passed.share_of(self.options.share));
         let run = Run {
             copier: self,
             journal,
@@ -150,6 +180,8 @@ impl Copier {
             done: Mutex::new(done),
             puts: Semaphore::new(self.options.puts),
             bytes: Semaphore::new(self.options.bytes_in_flight),
+            mostly_there: AtomicBool::new(false),
+            buried: Mutex::default(),
         };
         let earlier = remembered.counts;
         // Others have to see that somebody is at work before the first row is written.
@@ -178,11 +210,44 @@ impl Copier {
         } else {
             run.tell(&earlier, true).await?;
         }
-        let missing = run.done.lock().await.missing_in(self.options.share);
+        let missing = run.done.lock().await.passed.missing_in(self.options.share);
+        let complete = missing.is_empty();
+        if complete && self.counters.is_some() {
+            run.forget_mended().await?;
+        }
         Ok(Outcome {
             counts: live.counts(),
-            complete: missing.is_empty(),
+            complete,
+            is_counter: self.counters.is_some(),
         })
+    }
+
+    /// What may be left out, and what others may know already.
+    async fn begin(
+        &self,
+        journal: &Journal,
+        remembered: &Remembered,
+        elsewhere: &Intervals,
+    ) -> Result<Done> {
+        let mut done = Done::default();
+        match self.counters.map(|counters| counters.pass) {
+            None => {
+                done.passed.extend(&remembered.done);
+                done.passed.extend(elsewhere);
+                journal.adopt(elsewhere).await?;
+                self.repeat_failures(remembered.failures.clone()).await?;
+                done.noted.extend(&done.passed);
+            }
+            Some(Pass::CatchUp) => done.noted.extend(elsewhere),
+            // One that was stopped goes on; one that is asked for again is done again.
+            Some(Pass::Settling) => {
+                if !elsewhere.missing_in(self.options.share).is_empty() {
+                    done.passed.extend(elsewhere);
+                }
+                done.noted.extend(elsewhere);
+            }
+        }
+        Ok(done)
     }
 
     /// Dead letters that the control table has lost are written to it again.
@@ -223,242 +288,6 @@ impl Run<'_> {
         stopped.map_or(Ok(()), Err)
     }
 
-    async fn job(&self, job: Job) -> Result<()> {
-        let resume = job.resume.map(|key| Cursor { key, state: None });
-        self.tokens(job.tokens, resume).await
-    }
-
-    /// Copies a range of tokens: as it is, or cut in parts if it can't be read as a whole.
-    fn tokens(
-        &self,
-        tokens: Tokens,
-        resume: Option<Cursor>,
-    ) -> futures::future::BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let (error, last) = match self.pages(&Range::Tokens(tokens), resume).await {
-                Ok(()) => return self.finish(tokens, tokens).await,
-                Err(Ended { error, last }) if error.kind() == Kind::RangeTooCostly => (error, last),
-                Err(Ended { error, .. }) => return Err(error),
-            };
-            let left = self.settle_before(tokens, last).await?;
-            match left.halves() {
-                Some((low, high)) => {
-                    tracing::info!("cutting the range {left}, which can't be read whole: {error}");
-                    self.tokens(low, None).await?;
-                    self.tokens(high, None).await?;
-                    self.finish(
-                        left,
-                        Tokens {
-                            after: left.up_to,
-                            up_to: left.up_to,
-                        },
-                    )
-                    .await
-                }
-                None => {
-                    self.parts(Range::Tokens(left), error).await?;
-                    self.finish(left, left).await
-                }
-            }
-        })
-    }
-
-    /// What was read of a range that failed on the way is done, down to the last whole partition.
-    async fn settle_before(&self, tokens: Tokens, last: Option<Key>) -> Result<Tokens> {
-        let Some(key) = last else { return Ok(tokens) };
-        let columns = self.copier.transform.source().partition();
-        let token = crate::cql::token(columns, &key.partition);
-        if !tokens.contains(token) || token - 1 <= tokens.after {
-            return Ok(tokens);
-        }
-        self.finish(
-            tokens,
-            Tokens {
-                after: tokens.after,
-                up_to: token - 1,
-            },
-        )
-        .await?;
-        Ok(Tokens {
-            after: token - 1,
-            up_to: tokens.up_to,
-        })
-    }
-
-    /// Copies a range below a single token in parts; what can't be read alone is a dead letter.
-    fn parts(&self, range: Range, error: Error) -> futures::future::BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let source = self.copier.transform.source();
-            let Some(parts) = self.copier.old.0.halve(source, &range) else {
-                return self.last_try(&range, error).await;
-            };
-            for part in parts {
-                match self.pages(&part, None).await {
-                    Ok(()) => {}
-                    Err(Ended { error, .. }) if error.kind() == Kind::RangeTooCostly => {
-                        self.parts(part, error).await?;
-                    }
-                    Err(Ended { error, .. }) => return Err(error),
-                }
-            }
-            Ok(())
-        })
-    }
-
-    async fn last_try(&self, range: &Range, first: Error) -> Result<()> {
-        let mut error = first;
-        for attempt in 0..LAST_TRIES {
-            tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
-            match self.pages(range, None).await {
-                Ok(()) => return Ok(()),
-                Err(ended) if ended.error.kind() == Kind::RangeTooCostly => error = ended.error,
-                Err(ended) => return Err(ended.error),
-            }
-        }
-        let letter = DeadLetter {
-            what: show::range(self.copier.transform.source(), range),
-            reason: error.to_string(),
-            key: None,
-        };
-        self.bury(vec![letter]).await
-    }
-
-    /// Reads the pages of a range one after the other, writing each while the next is read.
-    async fn pages(&self, range: &Range, resume: Option<Cursor>) -> Result<(), Ended> {
-        let mut limit = FIRST_PAGE;
-        let mut last = None;
-        let mut next = self.page(range, resume.as_ref(), limit).await;
-        loop {
-            let page = next.map_err(|error| Ended {
-                error,
-                last: last.clone(),
-            })?;
-            limit = page_limit(&page, limit, self.copier.options.page_bytes);
-            let cursor = page.next.clone();
-            let newest = page.rows.last().map(|row| row.key.clone());
-            let weight: usize = page.rows.iter().map(Row::weight).sum();
-            let room = self.room(weight).await.map_err(|error| Ended {
-                error,
-                last: last.clone(),
-            })?;
-            let reading = async {
-                match &cursor {
-                    Some(cursor) => Some(self.page(range, Some(cursor), limit).await),
-                    None => None,
-                }
-            };
-            let writing = async {
-                let written = self.write(page.rows).await;
-                drop(room);
-                written
-            };
-            let (following, written) = tokio::join!(reading, writing);
-            written.map_err(|error| Ended {
-                error,
-                last: last.clone(),
-            })?;
-            last = newest.or(last);
-            if let (Range::Tokens(tokens), Some(key)) = (range, &last)
-                && cursor.is_some()
-            {
-                self.journal.acknowledge(*tokens, key);
-            }
-            match following {
-                Some(page) => next = page,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    async fn room(&self, weight: usize) -> Result<tokio::sync::SemaphorePermit<'_>> {
-        let most = self.copier.options.bytes_in_flight;
-        let permits = u32::try_from(weight.clamp(1, most)).unwrap_or(u32::MAX);
-        tokio::select! {
-            room = self.bytes.acquire_many(permits) => room.map_err(|_| stopped()),
-            () = self.stop.cancelled() => Err(stopped()),
-        }
-    }
-
-    async fn page(&self, range: &Range, after: Option<&Cursor>, limit: usize) -> Result<Page> {
-        let source = self.copier.transform.source();
-        tokio::select! {
-            page = self.copier.old.0.scan(source, range, after, limit) => page,
-            () = self.stop.cancelled() => Err(stopped()),
-        }
-    }
-
-    /// Puts the rows of a page, each only if absent, and returns when all are settled.
-    async fn write(&self, rows: Vec<Row>) -> Result<()> {
-        self.live.read(rows.len());
-        let mut failures = Vec::new();
-        let mut chunks = Vec::new();
-        let capabilities = self.copier.new.0.capabilities();
-        let (mut chunk, mut weight) = (Vec::new(), 0);
-        for row in rows {
-            let key = row.key.clone();
-            let mut row = match self.copier.transform.apply(row) {
-                Ok(row) => row,
-                Err(error) if error.kind() == Kind::Invalid => {
-                    failures.push(self.letter(&key, &error));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            row.mark = Some(Mark::Copied);
-            weight += row.weight();
-            chunk.push((key, row));
-            if chunk.len() >= capabilities.put_rows.max(1) || weight >= PUT_BYTES {
-                chunks.push(std::mem::take(&mut chunk));
-                weight = 0;
-            }
-        }
-        if !chunk.is_empty() {
-            chunks.push(chunk);
-        }
-        let mut puts: FuturesUnordered<_> =
-            chunks.into_iter().map(|chunk| self.put(chunk)).collect();
-        while let Some(refused) = puts.next().await {
-            failures.extend(refused?);
-        }
-        drop(puts);
-        if failures.is_empty() {
-            Ok(())
-        } else {
-            self.bury(failures).await
-        }
-    }
-
-    async fn put(&self, chunk: Vec<(Key, Row)>) -> Result<Vec<DeadLetter>> {
-        let (keys, rows): (Vec<Key>, Vec<Row>) = chunk.into_iter().unzip();
-        let target = self.copier.transform.target();
-        let putting = async {
-            let _turn = self.puts.acquire().await.map_err(|_| stopped())?;
-            Ok::<Puts, Error>(self.copier.new.0.put(target, rows, &Guard::Absent).await)
-        };
-        let late = async {
-            self.stop.cancelled().await;
-            tokio::time::sleep(STOP_WITHIN).await;
-        };
-        let puts = tokio::select! {
-            puts = putting => puts?,
-            () = late => return Err(stopped()),
-        };
-        self.live.put(&puts);
-        let mut failures = Vec::new();
-        for (key, answer) in keys.iter().zip(puts.rows) {
-            match answer {
-                Ok(Put::Written | Put::Refused) => {}
-                Err(error) if error.kind() == Kind::Invalid => {
-                    failures.push(self.letter(key, &error));
-                }
-                Err(error) => {
-                    return Err(error.at("key", show::key(self.copier.transform.source(), key)));
-                }
-            }
-        }
-        Ok(failures)
-    }
-
     fn letter(&self, key: &Key, error: &Error) -> DeadLetter {
         let source = self.copier.transform.source();
         DeadLetter {
@@ -475,7 +304,15 @@ impl Run<'_> {
             .control
             .add_failures(copier.target(), &letters)
             .await?;
-        self.journal.add_failures(&letters).await?;
+        match copier.counters {
+            None => self.journal.add_failures(&letters).await?,
+            // Every pass looks at every counter again.
+            Some(_) => self
+                .buried
+                .lock()
+                .await
+                .extend(letters.iter().map(DeadLetter::digest)),
+        }
         let failed = self.live.failed(letters.len());
         if failed >= copier.options.most_failures {
             let reason = letters
@@ -492,12 +329,56 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Forgets the dead letters of counters that a whole pass found in order again.
+    async fn forget_mended(&self) -> Result<()> {
+        let copier = self.copier;
+        let share = copier.options.share;
+        let source = copier.transform.source();
+        let buried = self.buried.lock().await;
+        let mut letters = copier.control.failures(copier.target()).await?;
+        letters.retain(|letter| {
+            let key = letter
+                .key
+                .as_ref()
+                .and_then(|key| show::read_key(source, key));
+            let looked_at = match key {
+                Some(key) => share.contains(cql::token(source.partition(), &key.partition)),
+                None => share == Tokens::ALL,
+            };
+            looked_at && !buried.contains(&letter.digest())
+        });
+        copier
+            .control
+            .forget_failures(copier.target(), &letters)
+            .await
+    }
+
     /// Notes a range as done: first in the journal, then for everybody.
     async fn finish(&self, range: Tokens, done: Tokens) -> Result<()> {
-        self.journal.finish(range, done).await?;
+        let pass = self.copier.counters.map(|counters| counters.pass);
+        if pass.is_none() {
+            self.journal.finish(range, done).await?;
+        }
         let mut all = self.done.lock().await;
-        all.insert(done);
-        self.live.set_share(all.share_of(self.copier.options.share));
+        match pass {
+            None => all.noted.insert(done),
+            Some(Pass::CatchUp) => {}
+            Some(Pass::Settling) => {
+                let mut rest = done;
+                let unsettled: Vec<i64> = all.unsettled.range(done.after..).copied().collect();
+                for token in unsettled.into_iter().filter(|token| done.contains(*token)) {
+                    all.noted.insert(Tokens {
+                        up_to: token - 1,
+                        ..rest
+                    });
+                    rest.after = token;
+                }
+                all.noted.insert(rest);
+            }
+        }
+        all.passed.insert(done);
+        self.live
+            .set_share(all.passed.share_of(self.copier.options.share));
         Ok(())
     }
 
@@ -522,7 +403,7 @@ impl Run<'_> {
             .require(self.copier.target())
             .await?
             .record;
-        let same = there.phase == Phase::Offline
+        let same = there.phase == self.copier.phase
             && there.freeze == self.copier.freeze
             && there.begun == self.copier.begun
             && there.mapping == self.copier.mapping
@@ -535,9 +416,11 @@ impl Run<'_> {
             "the control record was changed while this copy ran",
         )
         .at("target", self.copier.target())
+        .at("phase now", there.phase.name())
+        .at("phase of this copy", self.copier.phase.name())
         .at("freeze now", there.freeze.to_string())
         .at("freeze of this copy", self.copier.freeze.to_string())
-        .help("a reset or another plan is at work; see `migrate status`"))
+        .help("the phase was moved, or a reset or another plan is at work; see `migrate status`, then start again"))
     }
 
     async fn tell(&self, earlier: &Counts, ended: bool) -> Result<()> {
@@ -550,7 +433,7 @@ impl Run<'_> {
             copier: self.copier.copier.clone(),
             heartbeat: self.live.beat(),
             ended,
-            done: Progress::ranges(&*self.done.lock().await),
+            done: Progress::ranges(&self.done.lock().await.noted),
             counts,
         };
         let control = &self.copier.control;
@@ -560,24 +443,50 @@ impl Run<'_> {
     }
 }
 
-/// Why reading a range ended early, and the last key that the target has of it.
-struct Ended {
-    error: Error,
-    last: Option<Key>,
+impl Run<'_> {
+    /// Waits for its turn among the writes under way.
+    async fn turn<T>(&self, calls: usize, write: impl Future<Output = T>) -> Result<T> {
+        let calls = u32::try_from(calls.min(self.copier.options.puts)).unwrap_or(1);
+        let _turn = self.puts.acquire_many(calls).await.map_err(|_| stopped())?;
+        Ok(write.await)
+    }
+
+    /// A write, which may be finished when the copy has been asked to stop, but not for long.
+    async fn unless_late<T>(&self, write: impl Future<Output = Result<T>>) -> Result<T> {
+        let late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_WITHIN).await;
+        };
+        tokio::select! {
+            answer = write => answer,
+            () = late => Err(stopped()),
+        }
+    }
+
+    /// A read, given up when the copy has been asked to stop.
+    async fn unless_stopped<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            answer = read => answer,
+            () = self.stop.cancelled() => Err(stopped()),
+        }
+    }
+
+    fn at_key(&self, error: Error, key: &Key) -> Error {
+        error.at("key", show::key(self.copier.transform.source(), key))
+    }
+
+    /// The writing of one page.
+    async fn write(&self, rows: Vec<Row>) -> Result<()> {
+        self.live.read(rows.len());
+        match self.copier.counters {
+            None => self.copy(rows).await,
+            Some(counters) => self.fold(counters, rows).await,
+        }
+    }
 }
 
 fn stopped() -> Error {
     Error::new(Kind::Stopped, "stopped; start again to go on")
-}
-
-/// How many rows the next page should have, from the size of the last one.
-fn page_limit(page: &Page, limit: usize, wanted: usize) -> usize {
-    if page.rows.is_empty() {
-        return limit;
-    }
-    let weight: usize = page.rows.iter().map(Row::weight).sum();
-    let each = (weight / page.rows.len()).max(1);
-    (wanted / each).clamp(1, LARGEST_PAGE).min(limit * 4)
 }
 
 /// How long something took, in seconds.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::control::Counts;
+use crate::protocol::counter::{Folded, Pass};
 use crate::store::{Put, Puts};
 
 /// The counts of a copy while it runs.
@@ -15,6 +16,10 @@ pub struct Live {
     failed: AtomicU64,
     bytes: AtomicU64,
     milliunits: AtomicU64,
+    folded: AtomicU64,
+    unchanged: AtomicU64,
+    settled: AtomicU64,
+    went_down: AtomicU64,
     /// Share of the table that is done, in millionths.
     share: AtomicU64,
     beat: AtomicU64,
@@ -49,6 +54,10 @@ impl Live {
             failed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             milliunits: AtomicU64::new(0),
+            folded: AtomicU64::new(0),
+            unchanged: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            went_down: AtomicU64::new(0),
             share: AtomicU64::new(0),
             beat: AtomicU64::new(0),
             old,
@@ -78,6 +87,10 @@ impl Live {
             units: get(&self.milliunits) as f64 / 1e3,
             throttles: get(&self.new.throttles),
             seconds: super::seconds(self.begun),
+            folded: get(&self.folded),
+            unchanged: get(&self.unchanged),
+            settled: get(&self.settled),
+            went_down: get(&self.went_down),
         }
     }
 
@@ -96,9 +109,32 @@ impl Live {
             .fetch_add(count(Put::Written), Ordering::Relaxed);
         self.present
             .fetch_add(count(Put::Refused), Ordering::Relaxed);
+        self.wrote(puts);
+    }
+
+    /// What a write took, whatever it was.
+    pub(super) fn wrote(&self, puts: &Puts) {
         self.bytes.fetch_add(puts.bytes, Ordering::Relaxed);
         self.milliunits
             .fetch_add((puts.units * 1e3) as u64, Ordering::Relaxed);
+    }
+
+    /// Counter rows that the journal knows to be folded.
+    pub(super) fn skipped(&self, rows: u64) {
+        self.unchanged.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// A counter row that has its answer.
+    pub(super) fn folded(&self, folded: &Folded, pass: Pass) {
+        let count = match folded {
+            Folded::Folded { .. } => &self.folded,
+            Folded::Unchanged { .. } | Folded::Gone => &self.unchanged,
+            Folded::WentDown(_) => &self.went_down,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if pass == Pass::Settling && folded.is_settled() {
+            self.settled.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts dead letters, and says how many there are in this run by now.
@@ -128,6 +164,10 @@ impl Counts {
             units: self.units + other.units,
             throttles: self.throttles + other.throttles,
             seconds: self.seconds + other.seconds,
+            folded: self.folded + other.folded,
+            unchanged: self.unchanged + other.unchanged,
+            settled: self.settled + other.settled,
+            went_down: self.went_down + other.went_down,
         }
     }
 }

@@ -26,13 +26,18 @@ pub struct Patience {
     pub give_up: Duration,
 }
 
+impl Patience {
+    /// That of a copy, which waits out a restart of either store.
+    pub const DEFAULT: Patience = Patience {
+        first: Duration::from_millis(50),
+        longest: Duration::from_secs(5),
+        give_up: Duration::from_secs(30 * 60),
+    };
+}
+
 impl Default for Patience {
     fn default() -> Self {
-        Patience {
-            first: Duration::from_millis(50),
-            longest: Duration::from_secs(5),
-            give_up: Duration::from_secs(30 * 60),
-        }
+        Patience::DEFAULT
     }
 }
 

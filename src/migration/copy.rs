@@ -2,24 +2,29 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Survey};
 use crate::control::{Control, Record};
-use crate::copier::{self, Copier, Live, Outcome};
+use crate::copier::{self, Copier, Counters, Live, Outcome};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Binding, Journal};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::model::Tokens;
 use crate::protocol::Phase;
+use crate::protocol::counter::{Pass, Rules};
 use crate::store::{New, Old};
 
 /// How a copy is to be run.
 pub struct CopyOptions {
     /// Nobody writes to the table: no phases are wanted.
     pub offline: bool,
+    /// Counters: nobody adds to the old ones any more, so leave each watermark at the old total.
+    /// Changes nothing for a table of rows.
+    pub settle: bool,
     /// Which shard of how many, from 0.
     pub shard: Option<(u32, u32)>,
     /// The plan's journal folder.
@@ -39,6 +44,13 @@ pub struct Started {
     /// Which part of the ring it copies.
     pub share: Tokens,
 }
+
+/// How long a settling pass waits for replicas that are away: not long, since there may be one that
+/// never comes back, and the operator has to say so.
+const SETTLING: Patience = Patience {
+    give_up: Duration::from_secs(30),
+    ..Patience::DEFAULT
+};
 
 impl Migration {
     /// Sets the record to `offline` if it isn't yet, and gives the record under which to copy.
@@ -68,7 +80,9 @@ impl Migration {
             .at("target", self.spec.to.as_str())
             .help("`--offline` is for a table that nobody writes; stop them first"));
         }
-        if !there.record.adopted && self.holds_items(survey).await? {
+        // Counters may have been folded before.
+        let is_counter = survey.transform.source().is_counter();
+        if !there.record.adopted && !is_counter && self.holds_items(survey).await? {
             return Err(
                 Error::new(Kind::Mismatch, "the target got items after `migrate init`")
                     .at("target", self.spec.to.as_str())
@@ -95,7 +109,60 @@ impl Migration {
         }
     }
 
-    /// Copies what is left of the table. `ready` is told when the copy itself begins.
+    /// How the table's counters are folded, and the record under which to; `None` for rows.
+    async fn begin_copy(
+        &self,
+        survey: &Survey,
+        options: &CopyOptions,
+    ) -> Result<(Option<Counters>, Record)> {
+        let is_counter = survey.transform.source().is_counter();
+        if !is_counter && !options.offline {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "rows can only be copied offline by this version",
+            )
+            .at("table", self.spec.name.as_str())
+            .help("stop every application that writes to the table, then add --offline"));
+        }
+        let record = match options.offline {
+            true => self.go_offline(survey).await?,
+            false => self.checked(survey).await?.record,
+        };
+        if !is_counter {
+            return Ok((None, record));
+        }
+        let pass = match options.settle {
+            true => Pass::Settling,
+            false => Pass::CatchUp,
+        };
+        if !record.phase.allows(pass.work()) {
+            return Err(self.not_in(record.phase, pass));
+        }
+        let rules = Rules {
+            decrements: self.spec.decrements,
+        };
+        Ok((Some(Counters { pass, rules }), record))
+    }
+
+    fn not_in(&self, phase: Phase, pass: Pass) -> Error {
+        let (what, help) = match pass {
+            Pass::CatchUp => (
+                "counters aren't folded in this phase",
+                "every one is inside the new store already; see `migrate status`",
+            ),
+            Pass::Settling => (
+                "a final pass is for a table that nobody adds to any more",
+                "leave --final out, or stop the application and add --offline",
+            ),
+        };
+        Error::new(Kind::Mismatch, what)
+            .at("table", self.spec.name.as_str())
+            .at("phase", phase.name())
+            .help(help)
+    }
+
+    /// Copies what is left of a table of rows, or folds what its counters have grown by. `ready` is
+    /// told when the work itself begins.
     ///
     /// # Errors
     /// See [`Copier::run`]; and [`Kind::Mismatch`], [`Kind::Missing`] if plan, stores and control
@@ -107,16 +174,8 @@ impl Migration {
         ready: impl FnOnce(Started),
     ) -> Result<Outcome> {
         let survey = self.survey().await?;
-        self.refuse_counters(&survey)?;
-        if !options.offline {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "rows can only be copied offline by this version",
-            )
-            .at("table", self.spec.name.as_str())
-            .help("stop every application that writes to the table, then add --offline"));
-        }
-        let record = self.go_offline(&survey).await?;
+        self.refuse_incapable(&survey)?;
+        let (counters, record) = self.begin_copy(&survey, &options).await?;
         let shard = options.shard;
         let name = shard.map_or_else(String::new, |(i, n)| format!("{i}/{n}"));
         let binding = Binding {
@@ -135,7 +194,10 @@ impl Migration {
             tracing::warn!("{why}");
         }
         let elsewhere = self.done_elsewhere(&record).await?;
-        let old = Retry::new(self.old.0.clone(), Patience::default());
+        let old = match counters.map(|counters| counters.pass) {
+            None | Some(Pass::CatchUp) => Retry::new(self.old.0.clone(), Patience::default()),
+            Some(Pass::Settling) => Retry::new(self.settling.0.clone(), SETTLING),
+        };
         let new = Retry::new(self.new.0.clone(), Patience::default());
         let live = Arc::new(Live::new(old.seen(), new.seen()));
         let mut copy = options.copy;
@@ -154,6 +216,8 @@ impl Migration {
             control: Control::new(new.clone(), self.control.name()),
             new,
             transform: survey.transform,
+            counters,
+            phase: record.phase,
             freeze: record.freeze,
             begun: record.begun,
             mapping: record.mapping,

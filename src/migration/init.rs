@@ -34,7 +34,7 @@ impl Migration {
     pub async fn init(&self, options: InitOptions) -> Result<Init> {
         let survey = self.survey().await?;
         self.refuse(&survey.old.findings)?;
-        self.refuse_counters(&survey)?;
+        self.refuse_incapable(&survey)?;
         self.control.create().await?;
         self.new.0.create(survey.transform.target()).await?;
         let target = self.target().await?;

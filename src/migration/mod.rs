@@ -39,6 +39,8 @@ pub struct TableSpec {
     pub expiry: Option<ExpiryRule>,
     /// The key of `mask = "hmac"`.
     pub mask_key: Option<Vec<u8>>,
+    /// Counters may go down.
+    pub decrements: bool,
 }
 
 /// A table's migration.
@@ -46,6 +48,8 @@ pub struct Migration {
     /// What the plan says.
     pub spec: TableSpec,
     old: Old,
+    /// The old store as a settling pass reads it.
+    settling: Old,
     new: New,
     control: Control,
 }
@@ -79,10 +83,19 @@ impl Migration {
     pub fn new(spec: TableSpec, old: Old, new: New, control: Control) -> Self {
         Migration {
             spec,
+            settling: old.clone(),
             old,
             new,
             control,
         }
+    }
+
+    /// The same, with the old store as a settling pass has to read it: every replica, or as many as
+    /// the plan accepts.
+    #[must_use]
+    pub fn settling(mut self, old: Old) -> Self {
+        self.settling = old;
+        self
     }
 
     /// Looks at the old table and works out what becomes of it.
@@ -276,16 +289,19 @@ impl Migration {
         .help("look at `migrate status`, then run the command again")
     }
 
-    fn refuse_counters(&self, survey: &Survey) -> Result<()> {
-        if !survey.transform.source().is_counter() {
+    /// Refuses a new store that can't do what the table needs.
+    fn refuse_incapable(&self, survey: &Survey) -> Result<()> {
+        if !survey.transform.source().is_counter() || self.new.0.capabilities().fold {
             return Ok(());
         }
         Err(Error::new(
             Kind::Unsupported,
-            "counter tables can't be moved by this version",
+            "it is a counter table, and this store can't add to a counter on a condition: one that is \
+             sent twice would be counted twice",
         )
         .at("table", self.spec.name.as_str())
-        .help("leave the table out of the plan for now"))
+        .at("store", self.new.0.name())
+        .help("move counter tables to DynamoDB"))
     }
 
     async fn target(&self) -> Result<Inspection> {

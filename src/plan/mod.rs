@@ -143,8 +143,22 @@ pub struct TablePlan {
     pub keys: KeyNames,
     /// What becomes of a row's time to live; without it a row that has one is a dead letter.
     pub expiry: Option<ExpiryRule>,
+    /// Counters may go down.
+    pub decrements: bool,
+    /// What a final pass over counters reads of the old store.
+    pub final_read: FinalRead,
     /// Columns that don't stay as they are, by their name in the old store.
     pub columns: BTreeMap<String, ColumnRule>,
+}
+
+/// How many replicas of the old store a final pass over counters reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FinalRead {
+    /// Every one.
+    #[default]
+    All,
+    /// More than half: accepted where a replica is gone for good.
+    Quorum,
 }
 
 /// Something of the old table that isn't moved.

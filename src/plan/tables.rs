@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check;
 use super::reader::{Section, Source, Text};
-use super::{Ignore, KeyNames, TablePlan};
+use super::{FinalRead, Ignore, KeyNames, TablePlan};
 use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 
 /// A table, with what later checks need to name places.
@@ -41,6 +41,9 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
     let name = table.text("name");
     let to = table.text("to");
     table.choice("oversize", &[("reject", ())]);
+    let decrements = table.flag("decrements").unwrap_or(false);
+    let final_reads = [("all", FinalRead::All), ("quorum", FinalRead::Quorum)];
+    let final_read = table.choice("final_read", &final_reads).unwrap_or_default();
     let ignore: BTreeSet<Ignore> = table.choices("ignore", Ignore::NAMES).into_iter().collect();
     let reserved_prefix = table.text("reserved_prefix");
 
@@ -75,6 +78,8 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
         reserved_prefix: reserved_prefix.map(|prefix| prefix.value),
         keys: keys.unwrap_or_default(),
         expiry,
+        decrements,
+        final_read,
         columns: columns.unwrap_or_default(),
     };
     Some(Read { plan, name, to })

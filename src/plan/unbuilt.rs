@@ -43,19 +43,9 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "leave it out: only tables nobody writes can be copied",
     },
     Unbuilt {
-        key: "table.decrements",
-        values: &[],
-        instead: "leave it out: counter tables can't be moved yet",
-    },
-    Unbuilt {
         key: "table.exactly_once",
         values: &[],
-        instead: "leave it out: counter tables can't be moved yet",
-    },
-    Unbuilt {
-        key: "table.final_read",
-        values: &[],
-        instead: "leave it out: counter tables can't be moved yet",
+        instead: "leave it out: applications don't add to the new store yet",
     },
     Unbuilt {
         key: "table.fence",

@@ -26,7 +26,7 @@ pub enum Command {
     Init(Init),
     /// Show where each table stands
     Status(Status),
-    /// Copy rows; start it again whenever it stopped, and it goes on where it was
+    /// Copy rows and fold counters; start it again whenever it stopped, and it goes on where it was
     Copy(Copy),
     /// List the rows and ranges that could not be copied, with the reason
     Failures(Failures),
@@ -86,6 +86,10 @@ pub struct Copy {
     /// The application is stopped: nobody writes to the old table
     #[arg(long)]
     pub offline: bool,
+    /// Counters: the last pass, once nobody adds to the old ones any more. Reads every replica of
+    /// the old store (or a quorum, where the plan accepts it). Changes nothing for tables of rows
+    #[arg(long = "final")]
+    pub settle: bool,
     /// Copy one of n parts, counted from 0: `2/8`. `auto/8` takes the index of a Kubernetes
     /// Indexed Job or an AWS Batch array
     #[arg(long, value_name = "I/N")]

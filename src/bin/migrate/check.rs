@@ -75,7 +75,13 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
     }
     size(&survey);
     if survey.transform.source().is_counter() {
-        return Ok(Exit::Error);
+        let may = match migration.spec.decrements {
+            true => "may go down, as the plan says",
+            false => "only grow; where they may go down, set `decrements = true` in the plan",
+        };
+        words::print(&format!(
+            "  counters: folded by their watermarks; they {may}"
+        ));
     }
     if let NewStore::DynamoDb(_) = stores.plan.new {
         let mapping = Mapping::new(survey.transform.target())?;

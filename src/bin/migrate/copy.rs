@@ -25,10 +25,11 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     let stop = stop_on_signal(screen);
     let mut exit = Exit::Done;
-    let mut rows = Vec::new();
+    let (mut rows, mut counters) = (Vec::new(), Vec::new());
     for migration in &migrations {
         let options = CopyOptions {
             offline: args.offline,
+            settle: args.settle,
             shard,
             journal: stores.plan.journal_dir.clone(),
             copier: copier_name(),
@@ -41,6 +42,8 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
                 exit = exit.max(copied.exit);
                 if args.json {
                     words::print(&json(table, &copied));
+                } else if copied.is_counter {
+                    counters.push(counter_row(table, &copied));
                 } else {
                     rows.push(row(table, &copied));
                 }
@@ -70,6 +73,21 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
         ];
         words::print(&words::table(&header, rows).to_string());
     }
+    if !counters.is_empty() {
+        let header = [
+            "counters",
+            "",
+            "read",
+            "folded",
+            "unchanged",
+            "settled",
+            "went down",
+            "dead letters",
+            "time",
+            "rows/s",
+        ];
+        words::print(&words::table(&header, counters).to_string());
+    }
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
     } else if exit == Exit::Differences {
@@ -86,6 +104,7 @@ pub struct Copied {
     pub counts: Counts,
     /// Dead letters of the table, of this run or an earlier one.
     pub failures: u64,
+    pub is_counter: bool,
     pub exit: Exit,
 }
 
@@ -121,6 +140,7 @@ pub async fn one(
     Ok(Copied {
         counts: outcome.counts,
         failures,
+        is_counter: outcome.is_counter,
         exit,
     })
 }
@@ -153,6 +173,10 @@ struct Line<'a> {
     units: f64,
     seconds: f64,
     rows_per_second: f64,
+    folded: u64,
+    unchanged: u64,
+    settled: u64,
+    went_down: u64,
 }
 
 fn json(table: &str, copied: &Copied) -> String {
@@ -167,6 +191,10 @@ fn json(table: &str, copied: &Copied) -> String {
         units: counts.units,
         seconds: (counts.seconds * 1e3).round() / 1e3,
         rows_per_second: rate(counts).round(),
+        folded: counts.folded,
+        unchanged: counts.unchanged,
+        settled: counts.settled,
+        went_down: counts.went_down,
     })
 }
 
@@ -184,6 +212,26 @@ fn row(table: &str, copied: &Copied) -> Vec<String> {
         words::count(counts.present),
         words::count(copied.failures),
         words::bytes(counts.bytes),
+        words::time(counts.seconds),
+        words::count(rate(counts) as u64),
+    ]
+}
+
+fn counter_row(table: &str, copied: &Copied) -> Vec<String> {
+    let counts = &copied.counts;
+    let state = match copied.exit {
+        Exit::Stopped => "stopped",
+        Exit::Done | Exit::Differences | Exit::Error => "folded",
+    };
+    vec![
+        table.to_owned(),
+        state.to_owned(),
+        words::count(counts.read),
+        words::count(counts.folded),
+        words::count(counts.unchanged),
+        words::count(counts.settled),
+        words::count(counts.went_down),
+        words::count(copied.failures),
         words::time(counts.seconds),
         words::count(rate(counts) as u64),
     ]

@@ -169,6 +169,7 @@ impl Demo<'_> {
     ) -> Result<copy::Copied> {
         let options = CopyOptions {
             offline: true,
+            settle: false,
             shard: None,
             journal: self.folder.join("journal"),
             copier: copier_name(),
@@ -194,6 +195,7 @@ impl Demo<'_> {
             Exit::Stopped
         };
         Ok(copy::Copied {
+            is_counter: outcome.is_counter,
             counts: outcome.counts,
             failures,
             exit,

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use crossfade::control::Control;
 use crossfade::error::{Error, Kind, Result};
 use crossfade::migration::{Migration, TableSpec};
-use crossfade::plan::{self, NewStore, OldStore, Plan, TablePlan};
+use crossfade::plan::{self, FinalRead, NewStore, OldStore, Plan, TablePlan};
 use crossfade::store::cassandra::{self, Cassandra};
 use crossfade::store::dynamodb::{self, DynamoDb};
 use crossfade::store::embedded::Embedded;
 use crossfade::store::memory::Memory;
-use crossfade::store::{New, Old, Store};
+use crossfade::store::{Consistency, New, Old, Store};
 
 /// A plan with its stores.
 pub struct Stores {
     pub plan: Plan,
     pub old: Old,
     pub new: New,
+    cassandra: Option<Arc<Cassandra>>,
     /// Where the old store is, for people.
     pub old_name: String,
     /// Where the new store is, for people.
@@ -29,11 +30,18 @@ impl Stores {
     /// Reads a plan and opens both stores.
     pub async fn open(file: &Path) -> Result<Self> {
         let plan = load(file)?;
-        let old: Arc<dyn Store> = match &plan.old {
-            OldStore::Cassandra(cassandra) => Arc::new(open_cassandra(cassandra).await?),
-            OldStore::Embedded { path } => Arc::new(existing(path)?),
-        };
-        Self::with(plan, Old(old)).await
+        match &plan.old {
+            OldStore::Cassandra(cassandra) => {
+                let cassandra = Arc::new(open_cassandra(cassandra).await?);
+                let mut stores = Self::with(plan, Old(cassandra.clone())).await?;
+                stores.cassandra = Some(cassandra);
+                Ok(stores)
+            }
+            OldStore::Embedded { path } => {
+                let embedded = existing(path)?;
+                Self::with(plan, Old(Arc::new(embedded))).await
+            }
+        }
     }
 
     /// Reads a plan and opens the new store only, for commands that don't need the old one: it may
@@ -65,6 +73,7 @@ impl Stores {
             plan,
             old,
             new,
+            cassandra: None,
             old_name,
             new_name,
             control,
@@ -88,14 +97,20 @@ impl Stores {
                     .help(format!("its tables are: {}", tables.join(", "))),
             );
         }
-        let migration = |table| {
+        let migration = |table: &TablePlan| {
             let spec = spec(&self.plan, table);
-            Migration::new(
-                spec,
-                self.old.clone(),
-                self.new.clone(),
-                self.control.clone(),
-            )
+            let (old, new) = (self.old.clone(), self.new.clone());
+            let migration = Migration::new(spec, old, new, self.control.clone());
+            match &self.cassandra {
+                Some(cassandra) => {
+                    let settling = cassandra.reading_at(match table.final_read {
+                        FinalRead::All => Consistency::All,
+                        FinalRead::Quorum => Consistency::Quorum,
+                    });
+                    migration.settling(Old(Arc::new(settling)))
+                }
+                None => migration,
+            }
         };
         Ok(chosen.into_iter().map(migration).collect())
     }
@@ -159,5 +174,6 @@ fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
             .mask_key
             .as_ref()
             .map(|key| key.expose().as_bytes().to_vec()),
+        decrements: table.decrements,
     }
 }

@@ -61,7 +61,8 @@ async fn open(config: Config) -> Result<Cassandra> {
     let mut store = Cassandra {
         name,
         keyspace: config.keyspace,
-        session,
+        session: std::sync::Arc::new(session),
+        reads: None,
         reads_element_ttls: false,
         partitioner: String::new(),
         prepared: RwLock::new(HashMap::new()),
@@ -115,7 +116,7 @@ async fn session(config: &Config) -> Result<Session> {
     }
 }
 
-fn driver_consistency(consistency: Consistency) -> statement::Consistency {
+pub(super) fn driver_consistency(consistency: Consistency) -> statement::Consistency {
     match consistency {
         Consistency::One => statement::Consistency::One,
         Consistency::Two => statement::Consistency::Two,

@@ -248,14 +248,6 @@ fn column_findings(table: &Table, element_ttls: bool) -> Vec<Finding> {
         message,
         advice: advice.into(),
     };
-    if table.is_counter() {
-        findings.push(Finding {
-            code: "counter-table",
-            weight: Weight::Refused,
-            message: "it is a counter table, which this version can't move".into(),
-            advice: "leave it out of the plan for now".into(),
-        });
-    }
     let custom = named(&|column| is_custom(&column.ty));
     if !custom.is_empty() {
         findings.push(note(

@@ -28,7 +28,7 @@ mod tls;
 mod write;
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,7 +56,9 @@ const PULSE: Duration = Duration::from_secs(3);
 pub struct Cassandra {
     name: String,
     keyspace: String,
-    session: Session,
+    session: Arc<Session>,
+    /// What its reads ask for, where that isn't the session's own.
+    reads: Option<Consistency>,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
     partitioner: String,
@@ -79,6 +81,20 @@ impl Cassandra {
         &self.keyspace
     }
 
+    /// The same keyspace over the same connections, with reads at another consistency.
+    #[must_use]
+    pub fn reading_at(&self, consistency: Consistency) -> Cassandra {
+        Cassandra {
+            name: self.name.clone(),
+            keyspace: self.keyspace.clone(),
+            session: self.session.clone(),
+            reads: Some(consistency),
+            reads_element_ttls: self.reads_element_ttls,
+            partitioner: self.partitioner.clone(),
+            prepared: RwLock::default(),
+        }
+    }
+
     /// The prepared form of a statement, made once. `SELECT`s are marked idempotent, nothing else.
     async fn prepare(&self, cql: &str, doing: Doing) -> Result<PreparedStatement> {
         if let Some(statement) = self.known(cql) {
@@ -88,7 +104,11 @@ impl Cassandra {
             Ok(statement) => statement,
             Err(error) => return Err(self.refused(error, doing).await),
         };
-        statement.set_is_idempotent(cql.starts_with("SELECT "));
+        let reads = cql.starts_with("SELECT ");
+        statement.set_is_idempotent(reads);
+        if let (true, Some(consistency)) = (reads, self.reads) {
+            statement.set_consistency(connect::driver_consistency(consistency));
+        }
         self.prepared
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -119,6 +139,12 @@ impl Cassandra {
     /// The error with its place; a denied one also says which grant is missing.
     fn placed(&self, error: Error, table: &Table, doing: Doing) -> Error {
         let place = format!("{}.{}", self.keyspace, table.name);
+        let error = match self.reads {
+            Some(consistency) if error.kind() == Kind::Unreachable => {
+                self.too_few(error, consistency)
+            }
+            Some(_) | None => error,
+        };
         let error = if error.kind() == Kind::Denied {
             let permission = match doing {
                 Doing::Scan | Doing::Read => "SELECT",
@@ -133,6 +159,34 @@ impl Cassandra {
             error
         };
         error.at("table", place).at("store", self.name.clone())
+    }
+
+    /// A read that asks for more replicas than there are: which nodes are away, and the ways out.
+    fn too_few(&self, error: Error, consistency: Consistency) -> Error {
+        let state = self.session.get_cluster_state();
+        let nodes = state.get_nodes_info().iter();
+        let away = nodes.filter(|node| !node.is_connected());
+        let away: Vec<String> = away.map(|node| node.address.to_string()).collect();
+        let away = match away.is_empty() {
+            true => "none that the driver knows of".to_owned(),
+            false => away.join(", "),
+        };
+        let help = match consistency {
+            Consistency::All => {
+                "bring the node back (`nodetool status` names it) and run the command again; or, if it is \
+                 gone for good, accept a quorum: `final_read = \"quorum\"` for the table in the plan"
+            }
+            Consistency::One
+            | Consistency::Two
+            | Consistency::Three
+            | Consistency::Quorum
+            | Consistency::LocalQuorum
+            | Consistency::EachQuorum
+            | Consistency::LocalOne => {
+                "bring nodes back (`nodetool status` names them) and run the command again"
+            }
+        };
+        error.at("nodes away", away).help(help)
     }
 
     /// Whether a server answers at all: tells a costly range from a dead cluster.

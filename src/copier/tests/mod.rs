@@ -8,15 +8,17 @@ use futures::FutureExt;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+mod counters;
+
 use super::*;
 use crate::journal::Binding;
 use crate::layer::Retry;
 use crate::layer::faulty::{Faults, Faulty};
 use crate::layer::retry::Patience;
-use crate::model::Value;
+use crate::model::{Mark, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
-use crate::store::Store;
 use crate::store::memory::Memory;
+use crate::store::{Cursor, Guard, Range, Store};
 
 const ROWS: i32 = 700;
 
@@ -47,10 +49,10 @@ fn rows() -> Vec<Row> {
     (0..ROWS).map(row).collect()
 }
 
-async fn filled() -> Arc<Memory> {
+async fn filled(table: &Table, rows: Vec<Row>) -> Arc<Memory> {
     let memory = Arc::new(Memory::new());
-    memory.create(&table()).await.unwrap();
-    let puts = memory.put(&table(), rows(), &Guard::Always).await;
+    memory.create(table).await.unwrap();
+    let puts = memory.put(table, rows, &Guard::Always).await;
     assert!(puts.rows.iter().all(Result::is_ok));
     memory
 }
@@ -83,13 +85,18 @@ struct Bench {
     folder: tempfile::TempDir,
     faults: Faults,
     refused: Option<Key>,
+    counters: Option<Counters>,
     options: Options,
 }
 
 impl Bench {
     async fn new(faults: Faults) -> Self {
+        Bench::of(&table(), rows(), faults).await
+    }
+
+    async fn of(table: &Table, rows: Vec<Row>, faults: Faults) -> Self {
         let transform = Transform::new(
-            &table(),
+            table,
             &BTreeMap::new(),
             None,
             None,
@@ -100,12 +107,13 @@ impl Bench {
         let new = Arc::new(Memory::new());
         new.create(transform.target()).await.unwrap();
         let bench = Bench {
-            old: filled().await,
+            old: filled(table, rows).await,
             new,
             transform,
             folder: tempfile::tempdir().unwrap(),
             faults,
             refused: None,
+            counters: None,
             options: Options {
                 readers: 4,
                 splits: 16,
@@ -147,6 +155,17 @@ impl Bench {
 
     /// One run. `polls`: killed when the copy has been given that many turns.
     async fn run(&self, seed: u64, polls: Option<u32>) -> Option<Outcome> {
+        self.run_from(self.folder.path(), seed, polls, || {}).await
+    }
+
+    /// The same with a journal of its own, and something else that happens before each turn.
+    async fn run_from(
+        &self,
+        folder: &std::path::Path,
+        seed: u64,
+        polls: Option<u32>,
+        mut meanwhile: impl FnMut(),
+    ) -> Option<Outcome> {
         let binding = Binding {
             plan: "test".into(),
             table: "events".into(),
@@ -157,7 +176,7 @@ impl Bench {
             begun: "once".into(),
             shard: String::new(),
         };
-        let opened = Journal::open(self.folder.path(), &binding, self.transform.source())
+        let opened = Journal::open(folder, &binding, self.transform.source())
             .await
             .unwrap();
         assert_eq!(opened.set_aside, None);
@@ -177,6 +196,8 @@ impl Bench {
             new: New(Arc::new(new)),
             transform: self.transform.clone(),
             control: self.control(),
+            counters: self.counters,
+            phase: Phase::Offline,
             freeze: 1,
             begun: "once".into(),
             mapping: "same".into(),
@@ -184,12 +205,20 @@ impl Bench {
             options: self.options.clone(),
         };
         let stop = CancellationToken::new();
-        let nowhere = Intervals::default();
+        let progress = self.control().progress("target").await.unwrap();
+        let elsewhere = match self.counters {
+            None => Intervals::default(),
+            Some(_) => progress
+                .iter()
+                .flat_map(|(_, p)| p.intervals().iter().collect::<Vec<_>>())
+                .collect(),
+        };
         let mut run =
-            Box::pin(copier.run(&opened.journal, opened.remembered, &nowhere, &live, &stop));
+            Box::pin(copier.run(&opened.journal, opened.remembered, &elsewhere, &live, &stop));
         let mut turns = 0;
         let killed = std::future::poll_fn(|context| {
             turns += 1;
+            meanwhile();
             if polls.is_some_and(|polls| turns > polls) {
                 return std::task::Poll::Ready(None);
             }

@@ -1,16 +1,21 @@
 //! What a copier has done, on this machine: a cache of what the target already proves.
 //!
 //! A folder per table (and shard), with one record per done token range, one per range in work with
-//! its last acknowledged key, and one per dead letter. Every record carries a version, a sequence
+//! its last acknowledged key, one per dead letter, and of counter tables the totals that have been
+//! folded. Every record carries a version, a sequence
 //! number and a CRC-32C. It is bound to a plan's name, both tables' identities, the mapping and the
 //! number of the freeze; one that is bound to something else, or can't be opened, is set aside and
 //! begun anew. Losing it costs time only: done ranges are in the control table too, and copying a
 //! row again changes nothing.
 
+mod totals;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+
+pub use totals::Totals;
 
 use crate::control::{Counts, DeadLetter};
 use crate::cql;
@@ -180,9 +185,11 @@ impl Journal {
     async fn remember(&mut self, binding: &Binding) -> Result<Remembered, Trouble> {
         let folder = self.folder.clone();
         let read = self.disk.read(move |db| {
-            let pairs = db
-                .iter()
-                .map(|pair| pair.map(|(k, v)| (k.to_vec(), v.to_vec())));
+            // Counters' totals may be many, and are read when they are needed.
+            let others = db
+                .range(..[totals::FIRST])
+                .chain(db.range([totals::BEHIND]..));
+            let pairs = others.map(|pair| pair.map(|(k, v)| (k.to_vec(), v.to_vec())));
             pairs
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|error| disk_error("read", &folder, error))
@@ -363,14 +370,22 @@ impl Journal {
     }
 
     fn record(&self, body: &[u8]) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        out.extend_from_slice(&sequence.to_be_bytes());
-        out.extend_from_slice(body);
-        let sum = crc32c::crc32c(&out);
-        out.extend_from_slice(&sum.to_be_bytes());
-        out
+        seal(self.take_sequences(1), body)
     }
+
+    /// The first of so many sequence numbers, which nobody else gets.
+    fn take_sequences(&self, count: u64) -> u64 {
+        self.sequence.fetch_add(count, Ordering::Relaxed)
+    }
+}
+
+fn seal(sequence: u64, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.extend_from_slice(&sequence.to_be_bytes());
+    out.extend_from_slice(body);
+    let sum = crc32c::crc32c(&out);
+    out.extend_from_slice(&sum.to_be_bytes());
+    out
 }
 
 /// Why a journal couldn't be opened.
@@ -475,14 +490,11 @@ fn compacted(folder: &Path, disk: Disk) -> Result<Disk, Refusal> {
         return Ok(disk);
     }
     let damaged = |error: sled::Error| Refusal::Damaged(error.to_string());
-    let content = disk.content().map_err(damaged)?;
-    let live: u64 = content
-        .iter()
-        .map(|(k, v)| (k.len() + v.len()) as u64)
-        .sum();
+    let live = disk.live().map_err(damaged)?;
     if disk.size() / COMPACT_FACTOR < live {
         return Ok(disk);
     }
+    let content = disk.content().map_err(damaged)?;
     drop(disk);
     let fresh = folder.with_extension("compact");
     // A leftover of a compaction that was killed: the folder itself is still whole.

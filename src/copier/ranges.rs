@@ -1,0 +1,204 @@
+//! Reading ranges of the old table, and cutting what can't be read whole.
+
+use std::time::Duration;
+
+use super::work::Job;
+use super::{FIRST_PAGE, LARGEST_PAGE, LAST_TRIES, Run, stopped};
+use crate::control::DeadLetter;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Key, Row, Tokens};
+use crate::show;
+use crate::store::{Cursor, Page, Range};
+
+impl Run<'_> {
+    pub(super) async fn job(&self, job: Job) -> Result<()> {
+        let resume = job.resume.map(|key| Cursor { key, state: None });
+        self.tokens(job.tokens, resume).await
+    }
+
+    /// Copies a range of tokens: as it is, or cut in parts if it can't be read as a whole.
+    fn tokens(
+        &self,
+        tokens: Tokens,
+        resume: Option<Cursor>,
+    ) -> futures::future::BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let (error, last) = match self.pages(&Range::Tokens(tokens), resume).await {
+                Ok(()) => return self.finish(tokens, tokens).await,
+                Err(Ended { error, last }) if error.kind() == Kind::RangeTooCostly => (error, last),
+                Err(Ended { error, .. }) => return Err(error),
+            };
+            let left = self.settle_before(tokens, last).await?;
+            match left.halves() {
+                Some((low, high)) => {
+                    tracing::info!("cutting the range {left}, which can't be read whole: {error}");
+                    self.tokens(low, None).await?;
+                    self.tokens(high, None).await?;
+                    self.finish(
+                        left,
+                        Tokens {
+                            after: left.up_to,
+                            up_to: left.up_to,
+                        },
+                    )
+                    .await
+                }
+                None => {
+                    self.parts(Range::Tokens(left), error).await?;
+                    self.finish(left, left).await
+                }
+            }
+        })
+    }
+
+    /// What was read of a range that failed on the way is done, down to the last whole partition.
+    async fn settle_before(&self, tokens: Tokens, last: Option<Key>) -> Result<Tokens> {
+        let Some(key) = last else { return Ok(tokens) };
+        let columns = self.copier.transform.source().partition();
+        let token = crate::cql::token(columns, &key.partition);
+        if !tokens.contains(token) || token - 1 <= tokens.after {
+            return Ok(tokens);
+        }
+        self.finish(
+            tokens,
+            Tokens {
+                after: tokens.after,
+                up_to: token - 1,
+            },
+        )
+        .await?;
+        Ok(Tokens {
+            after: token - 1,
+            up_to: tokens.up_to,
+        })
+    }
+
+    /// Copies a range below a single token in parts; what can't be read alone is a dead letter.
+    fn parts(&self, range: Range, error: Error) -> futures::future::BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let source = self.copier.transform.source();
+            let Some(parts) = self.copier.old.0.halve(source, &range) else {
+                return self.last_try(&range, error).await;
+            };
+            for part in parts {
+                match self.pages(&part, None).await {
+                    Ok(()) => {}
+                    Err(Ended { error, .. }) if error.kind() == Kind::RangeTooCostly => {
+                        self.parts(part, error).await?;
+                    }
+                    Err(Ended { error, .. }) => return Err(error),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn last_try(&self, range: &Range, first: Error) -> Result<()> {
+        let mut error = first;
+        for attempt in 0..LAST_TRIES {
+            tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+            match self.pages(range, None).await {
+                Ok(()) => return Ok(()),
+                Err(ended) if ended.error.kind() == Kind::RangeTooCostly => error = ended.error,
+                Err(ended) => return Err(ended.error),
+            }
+        }
+        let letter = DeadLetter {
+            what: show::range(self.copier.transform.source(), range),
+            reason: error.to_string(),
+            key: None,
+        };
+        self.unsettled(range).await;
+        self.bury(vec![letter]).await
+    }
+
+    /// What lies in a range that can't be read isn't settled.
+    async fn unsettled(&self, range: &Range) {
+        let mut done = self.done.lock().await;
+        match range {
+            // A range as small as it gets: one token.
+            Range::Tokens(tokens) => done.unsettled.insert(tokens.up_to),
+            Range::Slice(slice) => done.unsettled.insert(slice.token),
+            Range::Segment { .. } => false,
+        };
+    }
+
+    /// Reads the pages of a range one after the other, writing each while the next is read.
+    async fn pages(&self, range: &Range, resume: Option<Cursor>) -> Result<(), Ended> {
+        let mut limit = FIRST_PAGE;
+        let mut last = None;
+        let mut next = self.page(range, resume.as_ref(), limit).await;
+        loop {
+            let page = next.map_err(|error| Ended {
+                error,
+                last: last.clone(),
+            })?;
+            limit = page_limit(&page, limit, self.copier.options.page_bytes);
+            let cursor = page.next.clone();
+            let newest = page.rows.last().map(|row| row.key.clone());
+            let weight: usize = page.rows.iter().map(Row::weight).sum();
+            let room = self.room(weight).await.map_err(|error| Ended {
+                error,
+                last: last.clone(),
+            })?;
+            let reading = async {
+                match &cursor {
+                    Some(cursor) => Some(self.page(range, Some(cursor), limit).await),
+                    None => None,
+                }
+            };
+            let writing = async {
+                let written = self.write(page.rows).await;
+                drop(room);
+                written
+            };
+            let (following, written) = tokio::join!(reading, writing);
+            written.map_err(|error| Ended {
+                error,
+                last: last.clone(),
+            })?;
+            last = newest.or(last);
+            if let (Range::Tokens(tokens), Some(key)) = (range, &last)
+                && cursor.is_some()
+                && self.copier.counters.is_none()
+            {
+                self.journal.acknowledge(*tokens, key);
+            }
+            match following {
+                Some(page) => next = page,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn room(&self, weight: usize) -> Result<tokio::sync::SemaphorePermit<'_>> {
+        let most = self.copier.options.bytes_in_flight;
+        let permits = u32::try_from(weight.clamp(1, most)).unwrap_or(u32::MAX);
+        tokio::select! {
+            room = self.bytes.acquire_many(permits) => room.map_err(|_| stopped()),
+            () = self.stop.cancelled() => Err(stopped()),
+        }
+    }
+
+    async fn page(&self, range: &Range, after: Option<&Cursor>, limit: usize) -> Result<Page> {
+        let source = self.copier.transform.source();
+        self.unless_stopped(self.copier.old.0.scan(source, range, after, limit))
+            .await
+    }
+}
+
+/// Why reading a range ended early, and the last key that the target has of it.
+struct Ended {
+    error: Error,
+    last: Option<Key>,
+}
+
+/// How many rows the next page should have, from the size of the last one.
+fn page_limit(page: &Page, limit: usize, wanted: usize) -> usize {
+    if page.rows.is_empty() {
+        return limit;
+    }
+    let weight: usize = page.rows.iter().map(Row::weight).sum();
+    let each = (weight / page.rows.len()).max(1);
+    (wanted / each).clamp(1, LARGEST_PAGE).min(limit * 4)
+}
