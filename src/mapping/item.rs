@@ -1,6 +1,6 @@
 //! Rows as items, and back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::attr::{Attr, ITEM_LIMIT, item_size};
 use super::keys::{self, PARTITION_KEY_LIMIT, SORT_KEY_LIMIT, STATIC_SORT_KEY};
@@ -261,6 +261,7 @@ impl Mapping {
             expires,
             mark,
             watermarks,
+            decided: BTreeSet::new(),
         })
     }
 

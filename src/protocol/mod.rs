@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`phase`] | what is done where in each phase, and which moves are lawful |
+//! | [`row`] | reading, writing, copying, mending and purging rows |
 //! | [`counter`] | folding, showing and adding to counters |
 //!
 //! Every operation is a small state machine: [`Step::Call`] names the store call it needs next, its
@@ -12,6 +13,7 @@
 
 pub mod counter;
 pub mod phase;
+pub mod row;
 
 pub use phase::Phase;
 

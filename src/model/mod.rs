@@ -5,8 +5,17 @@
 //! itself, `-0.0` differs from `0.0`, and a varint written with a leading zero byte differs from
 //! one without.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+
+mod change;
+mod item;
+mod range;
+
+pub use change::{Change, Edit, Mutation, Update};
+pub use item::{If, State};
+pub use range::{List, Span};
 
 /// An `f32` compared by its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -250,7 +259,7 @@ impl Mark {
 
 /// What a source tells of the times of one non-key column, per cell: a plain column has one cell,
 /// a collection that isn't frozen has one for each element.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CellTimes {
     /// When each cell expires, seconds since 1970; `None` inside means never.
     pub expires: Vec<Option<i64>>,
@@ -259,7 +268,7 @@ pub struct CellTimes {
 }
 
 /// A row, or a partition's static columns, with its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     /// Its key.
     pub key: Key,
@@ -275,6 +284,9 @@ pub struct Row {
     /// Of counters in the new store, in the order of `cells`: how much of the old total is inside
     /// the value. Empty where there is none.
     pub watermarks: Vec<Option<i64>>,
+    /// Of a partial item ([`Mark::Partial`]): which of `cells` it decides, be it that they are null.
+    /// The others are the old store's. Empty for everything else.
+    pub decided: BTreeSet<usize>,
 }
 
 impl Row {
@@ -287,6 +299,7 @@ impl Row {
             expires: None,
             mark: None,
             watermarks: Vec::new(),
+            decided: BTreeSet::new(),
         }
     }
 

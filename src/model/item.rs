@@ -1,0 +1,178 @@
+//! What an item of the new store can be, and conditions on it.
+
+use std::collections::BTreeSet;
+
+use super::{Mark, Row, Value};
+
+/// What stands at a key of the new store at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// A whole row, whoever wrote it.
+    Row,
+    /// A tombstone.
+    Tombstone,
+    /// A partial item.
+    Partial,
+    /// No item.
+    Absent,
+    /// An item whose expiry has come, whatever it was. It shows no row, and hides the old store's.
+    Expired,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [State; 5] = [
+        State::Row,
+        State::Tombstone,
+        State::Partial,
+        State::Absent,
+        State::Expired,
+    ];
+
+    /// The state of what was found, `now` in seconds since 1970.
+    pub fn of(item: Option<&Row>, now: i64) -> State {
+        let Some(item) = item else {
+            return State::Absent;
+        };
+        if item.expires.is_some_and(|at| at <= now) {
+            return State::Expired;
+        }
+        match item.mark {
+            Some(Mark::Tombstone) => State::Tombstone,
+            Some(Mark::Partial) => State::Partial,
+            Some(Mark::Copied | Mark::Resaved | Mark::Application) | None => State::Row,
+        }
+    }
+}
+
+/// The condition of a write to the new store, checked by the store in the same step. A refusal tells what
+/// item was met.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum If {
+    /// None.
+    Always,
+    /// The item is in one of these states.
+    In {
+        /// The states, in the order of [`State::ALL`].
+        states: Vec<State>,
+        /// Seconds since 1970.
+        now: i64,
+    },
+    /// A whole row that hasn't expired, with these values in these cells; `None` is null.
+    Cells {
+        /// Places among [`crate::schema::Table::cells`], and what has to be there.
+        expected: Vec<(usize, Option<Value>)>,
+        /// Seconds since 1970.
+        now: i64,
+    },
+    /// A partial item that decides just these cells.
+    Decides(BTreeSet<usize>),
+    /// An item with this mark.
+    Marked(Mark),
+    /// This very item: its mark, expiry, cells and decided cells are the same.
+    Same(Box<Row>),
+}
+
+impl If {
+    /// There is no item.
+    pub fn absent() -> If {
+        If::In {
+            states: vec![State::Absent],
+            now: 0,
+        }
+    }
+
+    /// Whether it is met by what is there.
+    pub fn holds(&self, item: Option<&Row>) -> bool {
+        match self {
+            If::Always => true,
+            If::In { states, now } => states.contains(&State::of(item, *now)),
+            If::Cells { expected, now } => item.is_some_and(|row| {
+                let mut cells = expected.iter();
+                State::of(item, *now) == State::Row
+                    && cells.all(|(at, value)| row.cells.get(*at).unwrap_or(&None) == value)
+            }),
+            If::Decides(cells) => {
+                item.is_some_and(|item| is_marked(item, Mark::Partial) && item.decided == *cells)
+            }
+            If::Marked(mark) => item.is_some_and(|item| is_marked(item, *mark)),
+            If::Same(seen) => item.is_some_and(|item| {
+                item.mark == seen.mark
+                    && item.expires == seen.expires
+                    && item.decided == seen.decided
+                    && item.cells == seen.cells
+            }),
+        }
+    }
+}
+
+fn is_marked(item: &Row, mark: Mark) -> bool {
+    item.mark == Some(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Key;
+    use super::*;
+
+    fn item(mark: Option<Mark>, cells: [Option<i32>; 2]) -> Row {
+        let key = Key::row(vec![Value::Int(0)], vec![]);
+        let mut row = Row::new(key, cells.map(|cell| cell.map(Value::Int)).into());
+        row.mark = mark;
+        row
+    }
+
+    #[test]
+    fn an_expired_item_is_nothing_else() {
+        let marks = [
+            (Some(Mark::Copied), State::Row),
+            (Some(Mark::Resaved), State::Row),
+            (Some(Mark::Application), State::Row),
+            (None, State::Row),
+            (Some(Mark::Tombstone), State::Tombstone),
+            (Some(Mark::Partial), State::Partial),
+        ];
+        for (mark, state) in marks {
+            let mut item = item(mark, [Some(1), None]);
+            assert_eq!(State::of(Some(&item), 100), state);
+            item.expires = Some(101);
+            assert_eq!(State::of(Some(&item), 100), state);
+            item.expires = Some(100);
+            assert_eq!(State::of(Some(&item), 100), State::Expired);
+        }
+        assert_eq!(State::of(None, 100), State::Absent);
+    }
+
+    #[test]
+    fn conditions_on_what_is_there() {
+        let row = item(Some(Mark::Copied), [Some(1), None]);
+        let mut partial = item(Some(Mark::Partial), [Some(1), None]);
+        partial.decided = [0].into();
+        let is =
+            |condition: &If| [None, Some(&row), Some(&partial)].map(|item| condition.holds(item));
+        assert_eq!(is(&If::Always), [true, true, true]);
+        assert_eq!(is(&If::absent()), [true, false, false]);
+        let owned = If::In {
+            states: vec![State::Row, State::Partial],
+            now: 0,
+        };
+        assert_eq!(is(&owned), [false, true, true]);
+        let cells = |expected: &[(usize, Option<i32>)]| If::Cells {
+            expected: expected
+                .iter()
+                .map(|(at, value)| (*at, value.map(Value::Int)))
+                .collect(),
+            now: 0,
+        };
+        assert_eq!(is(&cells(&[])), [false, true, false]);
+        assert_eq!(is(&cells(&[(0, Some(1)), (1, None)])), [false, true, false]);
+        assert_eq!(is(&cells(&[(0, Some(1)), (1, Some(1))])), [false; 3]);
+        assert_eq!(is(&If::Decides([0].into())), [false, false, true]);
+        assert_eq!(is(&If::Decides([0, 1].into())), [false; 3]);
+        assert_eq!(is(&If::Marked(Mark::Copied)), [false, true, false]);
+        assert_eq!(is(&If::Same(partial.clone().into())), [false, false, true]);
+        let mut other = row.clone();
+        other.cells[1] = Some(Value::Int(2));
+        assert_eq!(is(&If::Same(other.into())), [false; 3]);
+    }
+}

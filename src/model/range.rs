@@ -1,0 +1,30 @@
+//! A part of one partition.
+
+use std::ops::Bound;
+
+use super::{Key, Value};
+
+/// The rows of one partition between two bounds, in clustering order. A bound may give the first
+/// clustering columns only, and then stands for all rows that have these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The partition key.
+    pub partition: Vec<Value>,
+    /// Where it begins.
+    pub from: Bound<Vec<Value>>,
+    /// Where it ends.
+    pub until: Bound<Vec<Value>>,
+}
+
+/// A page of a span: the first `limit` rows behind a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct List {
+    /// The rows.
+    pub span: Span,
+    /// Whether they come in clustering order backwards.
+    pub reverse: bool,
+    /// The key that the page begins behind, in the order of the page; it need not be there (any more).
+    pub after: Option<Key>,
+    /// How many rows at most; at least 1.
+    pub limit: usize,
+}

@@ -1,0 +1,162 @@
+use super::{Call, Reply, Step, move_over, show};
+use crate::model::{Change, If, Key, Mark, Row, State};
+use crate::protocol::Phase;
+use crate::protocol::phase::RowRead;
+
+/// Reads a row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Get {
+    key: Key,
+    read: RowRead,
+    now: i64,
+    rows_expire: bool,
+    at: At,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum At {
+    Start,
+    /// The item is being read.
+    New,
+    /// The old row is being read. This is the item, absent or partial, and whether it is the second.
+    Old(Option<Row>, bool),
+    /// The old store had no row, and the item is being read again. This is what it was.
+    NewAgain(Option<Row>),
+}
+
+/// The answer of a [`Get`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Got {
+    /// The row, if there is one, without mark and decided cells.
+    Row(Option<Row>),
+    /// The row, and what is to be saved of it: behind the caller's back, but before the operation's phase
+    /// is left.
+    Save(Row, Box<Resave>),
+    /// Applications may not read this table: it is offline.
+    Refused,
+}
+
+impl Get {
+    /// A read of the row with this key, begun in this phase at `now` (seconds since 1970).
+    ///
+    /// `rows_expire` says whether rows of the table can expire at all: where they can't, one read less is
+    /// needed for a row that isn't there.
+    pub fn new(phase: Phase, key: Key, now: i64, rows_expire: bool) -> Self {
+        Get {
+            key,
+            read: phase.row_read(),
+            now,
+            rows_expire,
+            at: At::Start,
+        }
+    }
+
+    /// The first step.
+    pub fn begin(&mut self) -> Step<Got> {
+        match self.read {
+            RowRead::Old => self.read_old(None, true),
+            RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::New => {
+                self.at = At::New;
+                Step::Call(Call::ReadNew(self.key.clone()))
+            }
+            RowRead::Refused => Step::Done(Got::Refused),
+        }
+    }
+
+    /// The step after a reply. One that isn't what was asked for means: from the start.
+    pub fn step(&mut self, reply: Reply) -> Step<Got> {
+        let row = match reply {
+            Reply::Row(row) => row,
+            Reply::Page(_) | Reply::Written | Reply::Refused(_) | Reply::Unknown => {
+                return self.begin();
+            }
+        };
+        match std::mem::replace(&mut self.at, At::Start) {
+            At::Start => self.begin(),
+            At::New => self.seen_new(row, false),
+            At::Old(item, is_second) => self.seen_old(item, row, is_second),
+            At::NewAgain(first) => self.seen_again(first, row),
+        }
+    }
+
+    fn read_old(&mut self, item: Option<Row>, is_second: bool) -> Step<Got> {
+        self.at = At::Old(item, is_second);
+        Step::Call(Call::ReadOld(self.key.clone()))
+    }
+
+    fn seen_new(&mut self, item: Option<Row>, is_second: bool) -> Step<Got> {
+        match (State::of(item.as_ref(), self.now), self.read) {
+            (State::Row | State::Tombstone | State::Expired, _) | (_, RowRead::New) => {
+                Step::Done(Got::Row(show(item, None, self.now)))
+            }
+            (
+                State::Absent | State::Partial,
+                RowRead::Old | RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::Refused,
+            ) => self.read_old(item, is_second),
+        }
+    }
+
+    fn seen_old(&mut self, item: Option<Row>, old: Option<Row>, is_second: bool) -> Step<Got> {
+        if old.is_none() && self.rows_expire && !is_second {
+            self.at = At::NewAgain(item);
+            return Step::Call(Call::ReadNew(self.key.clone()));
+        }
+        let resave = match (self.read, &old) {
+            (RowRead::NewElseOldAndSave, Some(old)) => Some(Resave::new(item.as_ref(), old)),
+            (RowRead::NewElseOldAndSave, None)
+            | (RowRead::Old | RowRead::NewElseOld | RowRead::New | RowRead::Refused, _) => None,
+        };
+        match (show(item, old, self.now), resave) {
+            (Some(row), Some(resave)) => Step::Done(Got::Save(row, resave.into())),
+            (row, Some(_) | None) => Step::Done(Got::Row(row)),
+        }
+    }
+
+    /// The old row may have expired between the two reads, and be in the new store since before that. An
+    /// item that is as it was can't have been overtaken.
+    fn seen_again(&mut self, first: Option<Row>, item: Option<Row>) -> Step<Got> {
+        if item == first {
+            Step::Done(Got::Row(show(item, None, self.now)))
+        } else {
+            self.seen_new(item, true)
+        }
+    }
+}
+
+/// Saves in the new store what a [`Get`] found in the old one. Nobody waits for it, and it may fail; but
+/// it belongs to the operation, whose phase must not be left before it is over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resave {
+    key: Key,
+    change: Change,
+    on: If,
+}
+
+impl Resave {
+    fn new(item: Option<&Row>, old: &Row) -> Self {
+        let (change, on) = move_over(item, old, Mark::Resaved);
+        Resave {
+            key: old.key.clone(),
+            change,
+            on,
+        }
+    }
+
+    /// The first step.
+    pub fn begin(&mut self) -> Step<()> {
+        Step::Call(Call::WriteNew {
+            key: self.key.clone(),
+            change: self.change.clone(),
+            on: self.on.clone(),
+        })
+    }
+
+    /// The step after a reply. A refusal means that somebody else was there first, and a write whose
+    /// reply was lost may be sent again, because of its condition.
+    pub fn step(&mut self, reply: Reply) -> Step<()> {
+        match reply {
+            Reply::Written | Reply::Refused(_) => Step::Done(()),
+            Reply::Row(_) | Reply::Page(_) | Reply::Unknown => self.begin(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Rows: who owns a key, and the steps of every operation on it, phase by phase.
+//!
+//! For each key the new store itself says who owns it. No item: the old store does. An item, be it a
+//! tombstone: the new one does, and whatever the old store has is hidden. Before `done` no key goes back
+//! from the one to the other, so nothing that happens late can bring an old row to light again. No clock,
+//! version or claim decides anything between the stores.
+//!
+//! An update of some columns of a key that the new store doesn't have can't wait for the rest of the row.
+//! It makes a *partial item*: the given columns, and the set of columns that it decides (null is decided
+//! too). Readers lay it over the old row, and whoever copies adds what it lacks: it *completes* it.
+//!
+//! # The steps
+//!
+//! `O` is the old store, `N` the new one. Every step is one store call and atomic. `IF` is a condition on
+//! N's item that the same call checks; a refused call tells which item it met, so that the next step needs
+//! no read. An item is *row*, `t` (tombstone), `k` (partial), *expired* or *absent* ([`State`]).
+//!
+//! **[`Get`]**
+//!
+//! | phase | steps |
+//! |---|---|
+//! | `old` | 1 read O |
+//! | `bridge`, `switch` | 1 read N. Row: that is it. `t` or expired: there is none. 2 `k` or absent: read O, and lay `k` over it |
+//! | `copy` | the same; if O had a row, it is saved afterwards ([`Resave`]): absent: put it IF absent; `k`: complete it. Refused: somebody else did |
+//! | `new`, `done` | 1 read N: row or `k`. Else there is none; O isn't read |
+//!
+//! Where rows expire, a read that found nothing in O looks at N once more: the row may have been written
+//! to N after the first look, and the old one expired before the second. N comes first in every read: else
+//! a row could be read in O, an update land in N, and `k` be laid over a row that isn't the latest.
+//!
+//! **[`Write`]** of [`Mutation::Put`] and [`Mutation::Delete`]
+//!
+//! | phase | steps |
+//! |---|---|
+//! | `old` | 1 O |
+//! | `bridge` | 1 N IF it has an item of any kind. 2 refused: O |
+//! | `switch`, `copy`, `new` | 1 N, whatever is there. A delete leaves `t` |
+//! | `done` | 1 N, whatever is there, without a mark. A delete deletes |
+//!
+//! **[`Write`]** of [`Mutation::Update`], by what N has. `SET` is the update itself, and leaves the other
+//! columns as they are.
+//!
+//! | phase | row, `t` | expired | `k` | absent |
+//! |---|---|---|---|---|
+//! | `old` | O | O | O | O |
+//! | `bridge` | SET IF row or `t` | put the given columns alone IF expired | SET and decide them IF `k` | O |
+//! | `switch`, `copy` | the same | the same | SET and decide them IF `k` or absent | the same |
+//! | `new` | SET IF not expired | the same | the same call | the same call |
+//! | `done` | the same, without marks | the same | the same | the same |
+//!
+//! The first call is that of the first column, and a refusal names the next. On `t` nothing is left of the
+//! old columns, so SET makes a row of the given ones. An update that gives no column a value makes no
+//! row: on `t` and on what expired it does nothing, and a `k` without values shows none.
+//!
+//! **[`Write`]** of what needs the old value: an update that changes elements of a collection,
+//! [`Mutation::Insert`] and [`Mutation::UpdateIf`]. It can't be laid over a row, so it needs a whole one:
+//!
+//! | phase | row, `t`, expired | `k` | absent |
+//! |---|---|---|---|
+//! | `old` | O | O | O |
+//! | `bridge` | in place, IF its condition holds and it is not `k` | [`Outcome::Later`] | update: O; insert, update-if: [`Outcome::Later`] |
+//! | `switch` | the same | [`Outcome::Later`] | [`Outcome::Later`] |
+//! | `copy` | the same | read O, complete it, then as for a row | read O, put it IF absent, then as for a row; O has none: as in `new` |
+//! | `new`, `done` | the same | update: in place; others: as a row, for O has no part in it | as if deleted |
+//!
+//! **[`Query`]** reads as `Get` does, for every stretch of keys N before O (and N again where rows
+//! expire), and merges both in clustering order. **[`DeleteRange`]** is native in `old`; else it lists the
+//! keys of both stores (from `new` on of N) and deletes each as `Write` would: as safe as a delete for each
+//! key, and not atomic over them.
+//!
+//! **Tools**
+//!
+//! | machine | phases | steps |
+//! |---|---|---|
+//! | [`CopyRow`] | `copy`, `offline` | 1 read O: none: done. 2 put it IF absent. 3 refused by `k`: complete it, and again if refused by another `k`. Refused by anything else: done |
+//! | [`Repair`] | `copy`, `offline` | 1 read N: absent: copy. Written by an application or by somebody unknown: done. 2 read O. 3 if it differs: put it IF the item has the mark that was seen. If O has none: delete it on that condition, if told so |
+//! | [`Purge`] | `done` | 1 read N. 2 `t`: delete IF `t`. Marked, if told so: take the marks off IF it has the mark that was seen |
+//!
+//! *Complete*: SET the columns that `k` doesn't decide as O has them, mark as the application's, forget what
+//! was decided, IF it is `k` and decides what it did. A `k` whose key O lacks is a whole row.
+//!
+//! # Why this is safe
+//!
+//! - `bridge` has one effective write for each operation, and N is where it looks first: a peer in
+//!   `switch` may have written there a moment ago. A peer in `old` knows nothing of N, so nothing is made there.
+//! - In `copy` nobody writes to O, so what was read there can't be overtaken, and "put IF absent" is
+//!   all that copying and saving need: what an application wrote is never touched.
+//! - Nobody in `new` reads O, hence all rows have to be in N and whole before that.
+//! - A write whose reply was lost is sent again only where its condition makes that harmless: copies,
+//!   completions, purges. An application's write is answered [`Outcome::Unknown`], because a second
+//!   one could undo a later write.
+//! - An operation keeps the phase it began in to its end, what it saves afterwards included; and every
+//!   machine here belongs to a participant whom the moves from phase to phase wait for.
+//!
+//! Times are given to the machines (`now`). Expiry belongs to whole rows: an update leaves it as it is,
+//! and a completed item has that of the old row.
+//!
+//! Whoever drives a machine has to bound the number of its calls: two of them may refuse each other as
+//! long as one gets on.
+
+mod get;
+mod purge;
+mod query;
+mod tools;
+mod walk;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use get::{Get, Got, Resave};
+pub use purge::{Purge, Purged};
+pub use query::{DeleteRange, Queried, Query};
+pub use tools::{Copied, CopyRow, Repair, Repaired};
+pub use walk::ClusteringOrder;
+pub use write::{Outcome, Write};
+
+use crate::model::{Change, Edit, If, Key, List, Mark, Mutation, Row, Span, State};
+
+/// What a machine wants next, about one row or a range of rows.
+pub type Step<A> = super::Step<Call, A>;
+
+/// A store call.
+///
+/// Rows of the old store come and go as the new store would have them: their cells in the order of the
+/// new table, renamed, masked and with an expiry as the plan says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Read an item of the new store, strongly consistent.
+    ReadNew(Key),
+    /// Read a row of the old store, with its overlapping consistency.
+    ReadOld(Key),
+    /// Write to the new store, if the condition holds.
+    WriteNew {
+        /// Where.
+        key: Key,
+        /// What.
+        change: Change,
+        /// On which condition.
+        on: If,
+    },
+    /// Write to the old store as the application would have done it.
+    WriteOld(Mutation),
+    /// Read a page of items of the new store, strongly consistent, tombstones and all.
+    ListNew(List),
+    /// Read a page of rows of the old store.
+    ListOld(List),
+    /// Delete a range of rows in the old store.
+    DeleteOld(Span),
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// What was read, if there is anything.
+    Row(Option<Row>),
+    /// The page that was read.
+    Page(Page),
+    /// The write has happened.
+    Written,
+    /// The write has certainly not happened, since its condition wasn't met: by this item or row.
+    Refused(Option<Row>),
+    /// The reply was lost: the write may have happened, or may happen yet. (A read that failed is no
+    /// reply at all: it is made again, or the machine dropped.)
+    Unknown,
+}
+
+/// A page of rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Page {
+    /// The rows, in the order that was asked for. Only the last page may be without any.
+    pub rows: Vec<Row>,
+    /// Whether more rows may follow.
+    pub more: bool,
+}
+
+/// The row that readers see, given what both stores have: without mark and decided cells.
+fn show(item: Option<Row>, old: Option<Row>, now: i64) -> Option<Row> {
+    match (State::of(item.as_ref(), now), item, old) {
+        (State::Absent, _, old) => old,
+        (State::Tombstone | State::Expired, ..) | (State::Row | State::Partial, None, _) => None,
+        (State::Row, Some(item), _) => Some(Row { mark: None, ..item }),
+        (State::Partial, Some(item), Some(mut old)) => {
+            for (at, cell) in item.cells.into_iter().enumerate() {
+                if let (true, Some(shown)) = (item.decided.contains(&at), old.cells.get_mut(at)) {
+                    *shown = cell;
+                }
+            }
+            Some(old)
+        }
+        // A column that was taken away doesn't make a row.
+        (State::Partial, Some(item), None) if item.cells.iter().all(Option::is_none) => None,
+        (State::Partial, Some(item), None) => Some(Row {
+            mark: None,
+            decided: Default::default(),
+            ..item
+        }),
+    }
+}
+
+/// The write that brings an old row into the new store: all of it where there is no item, or what a
+/// partial item doesn't decide.
+fn move_over(item: Option<&Row>, old: &Row, mark: Mark) -> (Change, If) {
+    let Some(partial) = item else {
+        let mut row = old.clone();
+        row.mark = Some(mark);
+        return (Change::Put(row), If::absent());
+    };
+    let cells = old.cells.iter().enumerate();
+    let cells = cells.map(|(at, cell)| match cell {
+        Some(value) if !partial.decided.contains(&at) => Some(Edit::Set(value.clone())),
+        Some(_) | None => None,
+    });
+    let change = Change::Edit {
+        cells: cells.collect(),
+        mark: Some(Mark::Application),
+        expires: old.expires,
+    };
+    (change, If::Decides(partial.decided.clone()))
+}
+
+/// The write that makes a partial item whole whose key the old store lacks: a row, or a tombstone if it
+/// shows none.
+fn settle(partial: Row) -> (Change, If) {
+    if partial.cells.iter().all(Option::is_none) {
+        return (Change::Bury, If::Same(partial.into()));
+    }
+    let change = Change::Edit {
+        cells: vec![None; partial.cells.len()],
+        mark: Some(Mark::Application),
+        expires: None,
+    };
+    (change, If::Decides(partial.decided))
+}

@@ -1,0 +1,204 @@
+use std::collections::VecDeque;
+
+use super::walk::{ClusteringOrder, Stores, Stretch, Walk};
+use super::{Call, Outcome, Reply, Step, Write, show};
+use crate::model::{Key, List, Mutation, Row, Span, State};
+use crate::protocol::Phase;
+use crate::protocol::phase::RowRead;
+
+fn stores(phase: Phase, recheck: bool) -> Option<Stores> {
+    match phase.row_read() {
+        RowRead::Old => Some(Stores::Old),
+        RowRead::NewElseOld | RowRead::NewElseOldAndSave => Some(Stores::Both { recheck }),
+        RowRead::New => Some(Stores::New),
+        RowRead::Refused => None,
+    }
+}
+
+/// Reads a page of a range of rows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Query<O> {
+    /// `None` where applications may not read.
+    walk: Option<Walk<O>>,
+    limit: usize,
+    now: i64,
+    rows: Vec<Row>,
+}
+
+/// The answer of a [`Query`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Queried {
+    /// The rows, without marks and decided cells. If there may be more, the next page begins behind this
+    /// key; in whatever phase, since it stands for both stores' positions.
+    Rows(Vec<Row>, Option<Key>),
+    /// Applications may not read this table: it is offline.
+    Refused,
+}
+
+impl<O: ClusteringOrder> Query<O> {
+    /// A page of rows, begun in this phase at `now` (seconds since 1970); `rows_expire` as of
+    /// [`super::Get::new`].
+    pub fn new(phase: Phase, list: List, order: O, now: i64, rows_expire: bool) -> Self {
+        let limit = list.limit.max(1);
+        let stores = stores(phase, rows_expire);
+        Query {
+            walk: stores.map(|stores| Walk::new(order, stores, list)),
+            limit,
+            now,
+            rows: Vec::new(),
+        }
+    }
+
+    /// The first step.
+    pub fn begin(&mut self) -> Step<Queried> {
+        match &mut self.walk {
+            Some(walk) => Step::Call(walk.advance()),
+            None => Step::Done(Queried::Refused),
+        }
+    }
+
+    /// The step after a reply.
+    pub fn step(&mut self, reply: Reply) -> Step<Queried> {
+        let Some(walk) = &mut self.walk else {
+            return Step::Done(Queried::Refused);
+        };
+        let (pairs, is_over) = match walk.step(reply) {
+            Step::Call(call) => return Step::Call(call),
+            Step::Done(Stretch { pairs, is_over }) => (pairs, is_over),
+        };
+        let mut pairs = pairs.into_iter().peekable();
+        while let Some(pair) = pairs.next() {
+            self.rows.extend(show(pair.item, pair.old, self.now));
+            if self.rows.len() == self.limit && !(is_over && pairs.peek().is_none()) {
+                let rows = std::mem::take(&mut self.rows);
+                return Step::Done(Queried::Rows(rows, Some(pair.key)));
+            }
+        }
+        if is_over {
+            return Step::Done(Queried::Rows(std::mem::take(&mut self.rows), None));
+        }
+        Step::Call(walk.advance())
+    }
+}
+
+/// Deletes a range of rows: key by key, but for phase `old`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeleteRange<O> {
+    phase: Phase,
+    now: i64,
+    /// `None` where applications may not write.
+    walk: Option<Walk<O>>,
+    /// Keys that have been found and are still to be deleted.
+    keys: VecDeque<Key>,
+    /// Whether there are no further ones.
+    is_over: bool,
+    at: At,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum At {
+    Walking,
+    Deleting(Box<Write>),
+    DeletingOld,
+}
+
+impl<O: ClusteringOrder> DeleteRange<O> {
+    /// Deletes the rows of a span, begun in this phase at `now` (seconds since 1970), reading keys `page`
+    /// by `page`.
+    pub fn new(phase: Phase, span: Span, order: O, page: usize, now: i64) -> Self {
+        let list = List {
+            span,
+            reverse: false,
+            after: None,
+            limit: page,
+        };
+        let stores = stores(phase, false);
+        DeleteRange {
+            phase,
+            now,
+            walk: stores.map(|stores| Walk::new(order, stores, list)),
+            keys: VecDeque::new(),
+            is_over: false,
+            at: At::Walking,
+        }
+    }
+
+    /// The first step.
+    pub fn begin(&mut self) -> Step<Outcome> {
+        match (&self.walk, self.phase) {
+            (None, _) => Step::Done(Outcome::Refused),
+            (Some(walk), Phase::Old) => {
+                self.at = At::DeletingOld;
+                Step::Call(Call::DeleteOld(walk.span().clone()))
+            }
+            (
+                Some(_),
+                Phase::Bridge
+                | Phase::Switch
+                | Phase::Copy
+                | Phase::New
+                | Phase::Done
+                | Phase::Offline,
+            ) => self.next(),
+        }
+    }
+
+    /// The step after a reply. A lost reply to a delete ends the whole, as some rows may be left.
+    pub fn step(&mut self, reply: Reply) -> Step<Outcome> {
+        match (&mut self.at, reply) {
+            (At::DeletingOld, Reply::Written) => Step::Done(Outcome::Done),
+            (
+                At::DeletingOld,
+                Reply::Row(_) | Reply::Page(_) | Reply::Refused(_) | Reply::Unknown,
+            ) => Step::Done(Outcome::Unknown),
+            (At::Deleting(write), reply) => {
+                let step = write.step(reply);
+                self.deleted(step)
+            }
+            (At::Walking, reply) => self.walked(reply),
+        }
+    }
+
+    fn walked(&mut self, reply: Reply) -> Step<Outcome> {
+        let Some(walk) = &mut self.walk else {
+            return Step::Done(Outcome::Refused);
+        };
+        match walk.step(reply) {
+            Step::Call(call) => Step::Call(call),
+            Step::Done(Stretch { pairs, is_over }) => {
+                let is_tombstone = |item: &Row| State::of(Some(item), self.now) == State::Tombstone;
+                let found = pairs.into_iter();
+                let found = found.filter(|pair| !pair.item.as_ref().is_some_and(is_tombstone));
+                self.keys.extend(found.map(|pair| pair.key));
+                self.is_over = is_over;
+                self.next()
+            }
+        }
+    }
+
+    fn next(&mut self) -> Step<Outcome> {
+        if let Some(key) = self.keys.pop_front() {
+            let mut write = Write::new(self.phase, Mutation::Delete(key), self.now);
+            let step = write.begin();
+            self.at = At::Deleting(write.into());
+            return self.deleted(step);
+        }
+        match &mut self.walk {
+            Some(walk) if !self.is_over => {
+                self.at = At::Walking;
+                Step::Call(walk.advance())
+            }
+            Some(_) | None => Step::Done(Outcome::Done),
+        }
+    }
+
+    fn deleted(&mut self, step: Step<Outcome>) -> Step<Outcome> {
+        match step {
+            Step::Call(call) => Step::Call(call),
+            Step::Done(Outcome::Done) => self.next(),
+            Step::Done(
+                other @ (Outcome::Unknown | Outcome::Unmet(_) | Outcome::Later | Outcome::Refused),
+            ) => Step::Done(other),
+        }
+    }
+}

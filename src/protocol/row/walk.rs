@@ -1,0 +1,206 @@
+use std::cmp::Ordering;
+
+use super::{Call, Page, Reply, Step};
+use crate::model::{Key, List, Row, Span};
+
+/// The order of rows within a partition, the static row first: as both stores list them forwards.
+pub trait ClusteringOrder {
+    /// Compares two keys of one partition.
+    fn compare(&self, a: &Key, b: &Key) -> Ordering;
+}
+
+/// Which stores a walk looks into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stores {
+    Old,
+    New,
+    /// Each stretch in the new store before the old one.
+    Both {
+        /// And then once more in the new store, since rows expire.
+        recheck: bool,
+    },
+}
+
+/// Walks over a span of rows, a stretch at a time.
+///
+/// With both stores a stretch ends where the shorter of the two pages does, so that each of its keys has
+/// been looked for in both. What the new store's page has beyond it is kept for the next stretch, because
+/// it has been read first all the same; what the old store's page has beyond it is read again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Walk<O> {
+    order: O,
+    stores: Stores,
+    /// What is asked for next: everything up to `list.after` is over.
+    list: List,
+    /// The new store's page behind `list.after`, if it has been read.
+    new: Option<Page>,
+    at: At,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum At {
+    ReadingNew,
+    ReadingOld,
+    /// The new store is being read again; this is the old store's page.
+    Rechecking(Page),
+}
+
+/// A key of a stretch, with what the new and the old store have of it: at least one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) key: Key,
+    pub(super) item: Option<Row>,
+    pub(super) old: Option<Row>,
+}
+
+/// What was found between two positions.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    /// In order, each key once.
+    pub(super) pairs: Vec<Pair>,
+    /// Whether nothing follows.
+    pub(super) is_over: bool,
+}
+
+impl<O: ClusteringOrder> Walk<O> {
+    pub(super) fn new(order: O, stores: Stores, list: List) -> Self {
+        let limit = list.limit.max(1);
+        Walk {
+            order,
+            stores,
+            list: List { limit, ..list },
+            new: None,
+            at: At::ReadingNew,
+        }
+    }
+
+    pub(super) fn span(&self) -> &Span {
+        &self.list.span
+    }
+
+    /// The first call of the next stretch.
+    pub(super) fn advance(&mut self) -> Call {
+        match (self.stores, &self.new) {
+            (Stores::Old, _) | (Stores::Both { .. }, Some(_)) => self.read_old(),
+            (Stores::New, _) | (Stores::Both { .. }, None) => self.read_new(At::ReadingNew),
+        }
+    }
+
+    /// The step after a reply. One that isn't what was asked for means: this stretch from its start.
+    pub(super) fn step(&mut self, reply: Reply) -> Step<Stretch> {
+        let page = match reply {
+            Reply::Page(page) if page.more && page.rows.is_empty() => return self.again(),
+            Reply::Page(page) => page,
+            Reply::Row(_) | Reply::Written | Reply::Refused(_) | Reply::Unknown => {
+                return self.again();
+            }
+        };
+        match (std::mem::replace(&mut self.at, At::ReadingNew), self.stores) {
+            (At::ReadingNew, Stores::Both { .. }) => {
+                self.new = Some(page);
+                Step::Call(self.read_old())
+            }
+            (At::ReadingOld, Stores::Both { recheck: true }) => {
+                Step::Call(self.read_new(At::Rechecking(page)))
+            }
+            (At::ReadingOld, Stores::Both { recheck: false }) => self.stretch(page, None),
+            (At::Rechecking(old), _) => self.stretch(old, Some(page)),
+            (At::ReadingOld, Stores::Old | Stores::New) => self.stretch(page, None),
+            (At::ReadingNew, Stores::Old | Stores::New) => {
+                self.new = Some(page);
+                self.stretch(Page::default(), None)
+            }
+        }
+    }
+
+    fn again(&mut self) -> Step<Stretch> {
+        self.new = None;
+        Step::Call(self.advance())
+    }
+
+    fn read_new(&mut self, at: At) -> Call {
+        self.at = at;
+        Call::ListNew(self.list.clone())
+    }
+
+    fn read_old(&mut self) -> Call {
+        self.at = At::ReadingOld;
+        Call::ListOld(self.list.clone())
+    }
+
+    fn stretch(&mut self, old: Page, recheck: Option<Page>) -> Step<Stretch> {
+        let new = self.new.take().unwrap_or_default();
+        let ends = [Some(&new), Some(&old), recheck.as_ref()];
+        let ends = ends.into_iter().flatten().filter(|page| page.more);
+        let end = ends.filter_map(|page| page.rows.last()).map(|row| &row.key);
+        let end = end.min_by(|a, b| self.compare(a, b)).cloned();
+
+        let is_within = |row: &Row| match &end {
+            Some(end) => self.compare(&row.key, end).is_le(),
+            None => true,
+        };
+        let (items, rest) = new.rows.into_iter().partition(is_within);
+        let old = old.rows.into_iter().filter(is_within).collect();
+        let mut pairs = self.pairs(items, old);
+        let changed = recheck.and_then(|page| {
+            let mut items = page.rows.into_iter().filter(is_within);
+            items.find(|item| self.has_changed(&pairs, item))
+        });
+
+        if let Some(changed) = changed {
+            pairs.retain(|pair| self.compare(&pair.key, &changed.key).is_lt());
+            if let Some(last) = pairs.last() {
+                self.list.after = Some(last.key.clone());
+            }
+            return Step::Done(Stretch {
+                pairs,
+                is_over: false,
+            });
+        }
+        let rest = Page {
+            rows: rest,
+            more: new.more,
+        };
+        let is_known = !rest.more || !rest.rows.is_empty();
+        self.new = is_known.then_some(rest);
+        let is_over = end.is_none();
+        self.list.after = end.or(self.list.after.take());
+        Step::Done(Stretch { pairs, is_over })
+    }
+
+    /// Whether an item tells that its key was overtaken: its old row may have expired between the two
+    /// reads, and so be missing though the row was there all the time.
+    fn has_changed(&self, pairs: &[Pair], item: &Row) -> bool {
+        let at = pairs.binary_search_by(|pair| self.compare(&pair.key, &item.key));
+        match at.ok().and_then(|at| pairs.get(at)) {
+            Some(pair) => pair.old.is_none() && pair.item.as_ref() != Some(item),
+            None => true,
+        }
+    }
+
+    fn pairs(&self, items: Vec<Row>, old: Vec<Row>) -> Vec<Pair> {
+        let (mut items, mut old) = (items.into_iter().peekable(), old.into_iter().peekable());
+        let mut pairs = Vec::with_capacity(items.len().max(old.len()));
+        loop {
+            let order = match (items.peek(), old.peek()) {
+                (Some(item), Some(row)) => self.compare(&item.key, &row.key),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return pairs,
+            };
+            let item = items.next_if(|_| order.is_le());
+            let old = old.next_if(|_| order.is_ge());
+            let key = item.as_ref().or(old.as_ref()).map(|row| row.key.clone());
+            pairs.extend(key.map(|key| Pair { key, item, old }));
+        }
+    }
+
+    fn compare(&self, a: &Key, b: &Key) -> Ordering {
+        let order = self.order.compare(a, b);
+        if self.list.reverse {
+            order.reverse()
+        } else {
+            order
+        }
+    }
+}

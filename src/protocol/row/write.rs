@@ -1,0 +1,340 @@
+use super::{Call, Reply, Step, move_over, settle, show};
+use crate::model::{Change, If, Mark, Mutation, Row, State, Update};
+use crate::protocol::Phase;
+
+/// Writes a row: any [`Mutation`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Write {
+    mutation: Mutation,
+    place: Place,
+    now: i64,
+    at: At,
+}
+
+/// Where a phase writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Old,
+    /// In the new store, with this mark.
+    New(Beneath, Option<Mark>),
+    Refused,
+}
+
+/// What the old store means for a key that the new store doesn't have, or in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Beneath {
+    /// It is where such a key is still written.
+    Written,
+    /// Somebody else may still write there.
+    Moving,
+    /// It can be read, and doesn't change any more.
+    Frozen,
+    /// It has nothing that counts.
+    Nothing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum At {
+    /// Nothing has been written.
+    Start,
+    /// The application's write to the new store is out.
+    WritingNew,
+    /// The application's write to the old store is out.
+    WritingOld,
+    /// The old row is being read. This is the item, absent or partial.
+    ReadingOld(Option<Row>),
+    /// The item is being made whole before the write; this is the old row, if there is one.
+    Completing(Option<Row>),
+}
+
+/// The answer of a [`Write`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It is written.
+    Done,
+    /// The reply was lost: it may have been written, or may be yet. Sending it again is the caller's
+    /// choice, since a later write may be undone by it.
+    Unknown,
+    /// The write's own condition isn't met, by this row. Nothing was changed.
+    Unmet(Option<Row>),
+    /// The write needs the old value, which can't be changed safely in this phase. Nothing was changed;
+    /// from `copy` on the same write will do.
+    Later,
+    /// Applications may not write to this table: it is offline.
+    Refused,
+}
+
+/// What a cell of the tables says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    /// Write to the old store.
+    Old,
+    /// Replace the item by a row: the given one, or what an update makes of nothing.
+    Put(Option<Mark>),
+    /// Leave a tombstone.
+    Bury,
+    /// Delete the item.
+    Remove,
+    /// Change the item's columns, and mark it so.
+    Edit(Option<Mark>),
+    /// Make the item whole, then begin again.
+    Complete,
+    /// Nothing would change.
+    Nothing,
+    /// The write's own condition isn't met.
+    Unmet,
+    /// Not in this phase.
+    Later,
+    /// Not at all.
+    Refused,
+}
+
+impl Write {
+    /// A write begun in this phase at `now`, in seconds since 1970. A given row's mark means nothing.
+    pub fn new(phase: Phase, mutation: Mutation, now: i64) -> Self {
+        let application = Some(Mark::Application);
+        let place = match phase {
+            Phase::Old => Place::Old,
+            Phase::Bridge => Place::New(Beneath::Written, application),
+            Phase::Switch => Place::New(Beneath::Moving, application),
+            Phase::Copy => Place::New(Beneath::Frozen, application),
+            Phase::New => Place::New(Beneath::Nothing, application),
+            Phase::Done => Place::New(Beneath::Nothing, None),
+            Phase::Offline => Place::Refused,
+        };
+        Write {
+            mutation,
+            place,
+            now,
+            at: At::Start,
+        }
+    }
+
+    /// The first step: the write for an item as most items are. Where it is in another state, the refusal
+    /// tells which.
+    pub fn begin(&mut self) -> Step<Outcome> {
+        let actions = State::ALL.map(|state| self.action(state));
+        let first = actions
+            .into_iter()
+            .find(|action| self.change(*action).is_some());
+        self.act(first.unwrap_or(actions[0]), None)
+    }
+
+    /// The step after a reply. One that doesn't fit a write counts as lost; where nothing but old rows has
+    /// been written yet, the machine begins anew.
+    pub fn step(&mut self, reply: Reply) -> Step<Outcome> {
+        match std::mem::replace(&mut self.at, At::Start) {
+            At::Start => self.begin(),
+            At::WritingNew => match reply {
+                Reply::Written => Step::Done(Outcome::Done),
+                Reply::Refused(item) => self.refused(item),
+                Reply::Row(_) | Reply::Page(_) | Reply::Unknown => Step::Done(Outcome::Unknown),
+            },
+            At::WritingOld => match reply {
+                Reply::Written => Step::Done(Outcome::Done),
+                Reply::Refused(row) => Step::Done(Outcome::Unmet(row)),
+                Reply::Row(_) | Reply::Page(_) | Reply::Unknown => Step::Done(Outcome::Unknown),
+            },
+            At::ReadingOld(item) => match reply {
+                Reply::Row(old) => self.complete(item, old),
+                Reply::Written | Reply::Refused(_) | Reply::Page(_) | Reply::Unknown => {
+                    self.begin()
+                }
+            },
+            At::Completing(old) => match reply {
+                Reply::Refused(item) => match self.action_on(&item) {
+                    Action::Complete => self.complete(item, old),
+                    action => self.act(action, item),
+                },
+                Reply::Written | Reply::Row(_) | Reply::Page(_) | Reply::Unknown => self.begin(),
+            },
+        }
+    }
+
+    /// The tables: what is to be done where the item is in this state.
+    fn action(&self, item: State) -> Action {
+        let (beneath, mark) = match self.place {
+            Place::Old => return Action::Old,
+            Place::New(beneath, mark) => (beneath, mark),
+            Place::Refused => return Action::Refused,
+        };
+        match (&self.mutation, item) {
+            (Mutation::Put(_) | Mutation::Delete(_), State::Absent)
+                if beneath == Beneath::Written =>
+            {
+                Action::Old
+            }
+            (Mutation::Put(_), _) => Action::Put(mark),
+            (Mutation::Delete(_), _) if mark.is_none() => Action::Remove,
+            (Mutation::Delete(_), _) => Action::Bury,
+            (Mutation::Update(update), _) => update_action(update, item, beneath, mark),
+            (Mutation::Insert(_), State::Row) => Action::Unmet,
+            (Mutation::Insert(_), State::Tombstone | State::Expired) => Action::Put(mark),
+            (Mutation::Insert(_), State::Absent) => whole(beneath, Action::Put(mark)),
+            (Mutation::UpdateIf { .. }, State::Row) => Action::Edit(mark),
+            (Mutation::UpdateIf { .. }, State::Tombstone | State::Expired) => Action::Unmet,
+            (Mutation::UpdateIf { .. }, State::Absent) => whole(beneath, Action::Unmet),
+            (Mutation::Insert(_) | Mutation::UpdateIf { .. }, State::Partial) => {
+                whole(beneath, Action::Complete)
+            }
+        }
+    }
+
+    fn action_on(&self, item: &Option<Row>) -> Action {
+        self.action(State::of(item.as_ref(), self.now))
+    }
+
+    /// The write to the new store that an action is, if it is one.
+    fn change(&self, action: Action) -> Option<Change> {
+        match action {
+            Action::Put(mark) => self.row().map(|row| Change::Put(Row { mark, ..row })),
+            Action::Bury => Some(Change::Bury),
+            Action::Remove => Some(Change::Remove),
+            Action::Edit(mark) => self.update().map(|update| Change::Edit {
+                cells: update.cells.clone(),
+                mark,
+                expires: None,
+            }),
+            Action::Old
+            | Action::Complete
+            | Action::Nothing
+            | Action::Unmet
+            | Action::Later
+            | Action::Refused => None,
+        }
+    }
+
+    fn update(&self) -> Option<&Update> {
+        match &self.mutation {
+            Mutation::Update(update) | Mutation::UpdateIf { update, .. } => Some(update),
+            Mutation::Put(_) | Mutation::Insert(_) | Mutation::Delete(_) => None,
+        }
+    }
+
+    fn row(&self) -> Option<Row> {
+        match &self.mutation {
+            Mutation::Put(row) | Mutation::Insert(row) => Some(row.clone()),
+            Mutation::Update(update) | Mutation::UpdateIf { update, .. } => {
+                Some(update.of_nothing())
+            }
+            Mutation::Delete(_) => None,
+        }
+    }
+
+    /// The condition of an action that writes: all states that want this very action.
+    fn condition(&self, action: Action) -> If {
+        if let Mutation::UpdateIf { expected, .. } = &self.mutation {
+            return If::Cells {
+                expected: expected.clone(),
+                now: self.now,
+            };
+        }
+        let states = State::ALL.into_iter();
+        let states: Vec<State> = states
+            .filter(|state| self.action(*state) == action)
+            .collect();
+        if states.len() == State::ALL.len() {
+            return If::Always;
+        }
+        If::In {
+            states,
+            now: self.now,
+        }
+    }
+
+    fn act(&mut self, action: Action, item: Option<Row>) -> Step<Outcome> {
+        if let Some(change) = self.change(action) {
+            self.at = At::WritingNew;
+            return self.write(change, self.condition(action));
+        }
+        match action {
+            Action::Old => {
+                self.at = At::WritingOld;
+                Step::Call(Call::WriteOld(self.mutation.clone()))
+            }
+            Action::Complete if self.is_alone() => self.complete(item, None),
+            Action::Complete => {
+                self.at = At::ReadingOld(item);
+                Step::Call(Call::ReadOld(self.mutation.key().clone()))
+            }
+            Action::Unmet => Step::Done(Outcome::Unmet(show(item, None, self.now))),
+            Action::Later => Step::Done(Outcome::Later),
+            Action::Refused => Step::Done(Outcome::Refused),
+            Action::Nothing | Action::Put(_) | Action::Bury | Action::Remove | Action::Edit(_) => {
+                Step::Done(Outcome::Done)
+            }
+        }
+    }
+
+    fn write(&self, change: Change, on: If) -> Step<Outcome> {
+        Step::Call(Call::WriteNew {
+            key: self.mutation.key().clone(),
+            change,
+            on,
+        })
+    }
+
+    fn refused(&mut self, item: Option<Row>) -> Step<Outcome> {
+        match (&self.mutation, self.action_on(&item)) {
+            // The row is there, so it is the cells that differ.
+            (Mutation::UpdateIf { .. }, Action::Edit(_)) => self.act(Action::Unmet, item),
+            (_, action) => self.act(action, item),
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        matches!(self.place, Place::New(Beneath::Nothing, _))
+    }
+
+    /// Brings the old row into the new store, or what is missing of it. If there is none, there won't be
+    /// one any more, and the new store's item is all there is.
+    fn complete(&mut self, item: Option<Row>, old: Option<Row>) -> Step<Outcome> {
+        if let Some(row) = &old {
+            let (change, on) = move_over(item.as_ref(), row, Mark::Resaved);
+            self.at = At::Completing(old);
+            return self.write(change, on);
+        }
+        if let Place::New(beneath, _) = &mut self.place {
+            *beneath = Beneath::Nothing;
+        }
+        match (item, self.action(State::Partial)) {
+            (Some(partial), Action::Complete) => {
+                let (change, on) = settle(partial);
+                self.at = At::Completing(None);
+                self.write(change, on)
+            }
+            (item, _) => self.act(self.action_on(&item), item),
+        }
+    }
+}
+
+fn update_action(update: &Update, item: State, beneath: Beneath, mark: Option<Mark>) -> Action {
+    let partial = Action::Edit(Some(Mark::Partial));
+    let makes_none = update.only_removes();
+    match (item, beneath) {
+        (State::Row, _) => Action::Edit(mark),
+        (State::Tombstone | State::Expired, _) if makes_none => Action::Nothing,
+        (State::Tombstone, _) => Action::Edit(mark),
+        (State::Expired, _) => Action::Put(mark),
+        (State::Absent, Beneath::Written) => Action::Old,
+        (State::Absent | State::Partial, Beneath::Written | Beneath::Moving | Beneath::Frozen)
+            if !update.needs_old() =>
+        {
+            partial
+        }
+        (State::Absent, _) if makes_none => whole(beneath, Action::Nothing),
+        // A partial item without any value shows no row, and must not become an empty one.
+        (State::Partial, _) if makes_none => whole(beneath, partial),
+        (State::Absent | State::Partial, _) => whole(beneath, Action::Edit(mark)),
+    }
+}
+
+/// What needs the whole row waits until the old one can be brought over. `alone` is what to do if the old
+/// store has no part in it.
+fn whole(beneath: Beneath, alone: Action) -> Action {
+    match beneath {
+        Beneath::Written | Beneath::Moving => Action::Later,
+        Beneath::Frozen => Action::Complete,
+        Beneath::Nothing => alone,
+    }
+}
