@@ -75,7 +75,7 @@ async fn create(store: &dyn Store, name: &str) -> Table {
 
 async fn put(store: &dyn Store, table: &Table, rows: Vec<Row>, guard: &Guard) -> Vec<Put> {
     let count = rows.len();
-    let puts = store.put(table, rows, guard).await;
+    let puts = store.put(table, &rows, guard).await;
     assert_eq!(puts.rows.len(), count, "one answer for each row");
     puts.rows
         .into_iter()
@@ -586,7 +586,7 @@ async fn missing(store: &dyn Store, name: &str) {
         .expect_err("a table that isn't there");
     assert_eq!(error.kind(), Kind::Missing, "{error}");
     let puts = store
-        .put(&table, vec![event("a", 1, None, None)], &Guard::Absent)
+        .put(&table, &[event("a", 1, None, None)], &Guard::Absent)
         .await;
     match &puts.rows[..] {
         [Err(error)] => assert_eq!(error.kind(), Kind::Missing, "{error}"),

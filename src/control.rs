@@ -308,7 +308,7 @@ impl Control {
         let answer = self
             .store
             .0
-            .put(&self.table, vec![row], guard)
+            .put(&self.table, &[row], guard)
             .await
             .rows
             .pop();
@@ -414,7 +414,7 @@ impl Control {
     }
 
     async fn write(&self, rows: Vec<Row>) -> Result<()> {
-        let puts = self.store.0.put(&self.table, rows, &Guard::Always).await;
+        let puts = self.store.0.put(&self.table, &rows, &Guard::Always).await;
         puts.rows
             .into_iter()
             .collect::<Result<Vec<Put>>>()

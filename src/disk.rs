@@ -14,10 +14,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -27,7 +26,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(30);
 /// Records that are written with one flush when a folder is written anew.
 #[cfg(feature = "copy")]
 const FILL_AT_ONCE: usize = 10_000;
-const READS_END_WITHIN: Duration = Duration::from_secs(2);
+/// How long this process may take to let go of a folder that it has closed.
+const FREE_WITHIN: Duration = Duration::from_secs(5);
 const CACHE_BYTES: u64 = 48 << 20;
 
 /// Why a folder couldn't be opened.
@@ -58,8 +58,6 @@ pub(crate) struct Disk {
     db: Option<sled::Db>,
     commands: Sender<Command>,
     owner: Option<JoinHandle<()>>,
-    /// As many clones as there are reads under way.
-    reads: Arc<()>,
     // Held until drop; the kernel lets go of it when the process dies.
     _lock: File,
 }
@@ -81,7 +79,6 @@ impl Disk {
             db: Some(db),
             commands,
             owner: Some(owner),
-            reads: Arc::default(),
             _lock: lock,
         })
     }
@@ -94,15 +91,9 @@ impl Disk {
         let Some(db) = self.db.clone() else {
             return Err(gone());
         };
-        let under_way = self.reads.clone();
-        let read = move || {
-            let answer = read(&db);
-            drop(db);
-            drop(under_way);
-            answer
-        };
-        let answer = tokio::task::spawn_blocking(read).await;
-        answer.map_err(|_| gone())?
+        tokio::task::spawn_blocking(move || read(&db))
+            .await
+            .map_err(|_| gone())?
     }
 
     /// Makes a change, and answers when it is on the disk.
@@ -194,12 +185,6 @@ impl Drop for Disk {
         if let Some(owner) = self.owner.take() {
             let _ = owner.join();
         }
-        // A read whose asker is gone still holds the folder, and whoever opens it next would be
-        // told that it is in use.
-        let begun = std::time::Instant::now();
-        while Arc::strong_count(&self.reads) > 1 && begun.elapsed() < READS_END_WITHIN {
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 }
 
@@ -261,7 +246,22 @@ fn caught<T>(folder: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// Opens the folder that our lock says is ours. sled has a lock too, which this very process may
+/// still hold for a moment after it has closed the folder: for a read that isn't over yet, or for
+/// one of sled's own threads.
 fn open_sled(folder: &Path) -> Result<sled::Db, Refusal> {
+    let begun = Instant::now();
+    loop {
+        match open_sled_once(folder) {
+            Err(Refusal::Held(_)) if begun.elapsed() < FREE_WITHIN => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn open_sled_once(folder: &Path) -> Result<sled::Db, Refusal> {
     let (tell, outcome) = channel();
     let path = folder.to_owned();
     let spawned = std::thread::Builder::new()
@@ -286,7 +286,6 @@ fn open_sled(folder: &Path) -> Result<sled::Db, Refusal> {
             synced.map_err(|error| Refusal::Unusable(io_error("sync", folder, error)))?;
             Ok(db)
         }
-        // sled's own lock: this process has closed the folder, but a read of it isn't over yet.
         Ok(Ok(Err(sled::Error::Io(error)))) if error.to_string().contains("acquire lock") => {
             Err(Refusal::Held("a process that isn't known".into()))
         }

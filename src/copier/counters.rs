@@ -225,7 +225,7 @@ impl Run<'_> {
         let mut puts: FuturesUnordered<_> = chunks(waiting, at_once, row)
             .into_iter()
             .map(|(tasks, rows)| async move {
-                let put = self.copier.new.0.put(target, rows, &Guard::Absent);
+                let put = self.copier.new.0.put(target, &rows, &Guard::Absent);
                 Ok::<_, Error>((tasks, self.unless_late(self.turn(1, put)).await?))
             })
             .collect();

@@ -52,7 +52,7 @@ impl Run<'_> {
     async fn put(&self, chunk: Vec<(Key, Row)>) -> Result<Vec<DeadLetter>> {
         let (keys, rows): (Vec<Key>, Vec<Row>) = chunk.into_iter().unzip();
         let target = self.copier.transform.target();
-        let put = self.copier.new.0.put(target, rows, &Guard::Absent);
+        let put = self.copier.new.0.put(target, &rows, &Guard::Absent);
         let puts = self.unless_late(self.turn(1, put)).await?;
         self.live.put(&puts);
         let mut failures = Vec::new();

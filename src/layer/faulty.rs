@@ -77,10 +77,7 @@ impl Faulty {
     }
 
     /// A write: some rows of it throttled, the rest done, the answer perhaps lost.
-    async fn write<T, F>(&self, what: Vec<T>, send: impl FnOnce(Vec<T>) -> F) -> Puts
-    where
-        F: Future<Output = Puts>,
-    {
+    async fn write<T>(&self, what: Vec<T>, send: impl AsyncFnOnce(Vec<T>) -> Puts) -> Puts {
         let count = what.len();
         if let Err(error) = self.arrive().await {
             return failed_rows(count, &error);
@@ -142,16 +139,16 @@ impl Store for Faulty {
         self.inner.get(table, keys).await
     }
 
-    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
         let refused = rows
             .iter()
             .position(|row| self.refused.as_ref() == Some(&row.key));
-        let mut rows = rows;
+        let mut rows = rows.to_vec();
         if let Some(at) = refused {
             rows.remove(at);
         }
         let mut puts = self
-            .write(rows, |rows| self.inner.put(table, rows, guard))
+            .write(rows, async |rows| self.inner.put(table, &rows, guard).await)
             .await;
         if let Some(at) = refused {
             puts.rows
@@ -161,12 +158,14 @@ impl Store for Faulty {
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.write(keys, |keys| self.inner.purge(table, keys, guard))
-            .await
+        self.write(keys, async |keys| {
+            self.inner.purge(table, keys, guard).await
+        })
+        .await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        self.write(folds, |folds| self.inner.fold(table, folds))
+        self.write(folds, async |folds| self.inner.fold(table, folds).await)
             .await
     }
 

@@ -191,19 +191,16 @@ impl Store for Retry {
         self.again(|| self.inner.get(table, keys)).await
     }
 
-    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
-        let send = |rows: Vec<Row>| self.inner.put(table, rows, guard);
-        self.again_each(rows, send).await
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        self.again_each(table, Write::Put(rows, guard)).await
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        let send = |keys: Vec<Key>| self.inner.purge(table, keys, guard);
-        self.again_each(keys, send).await
+        self.again_each(table, Write::Purge(&keys, guard)).await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        let send = |folds: Vec<Fold>| self.inner.fold(table, folds);
-        self.again_each(folds, send).await
+        self.again_each(table, Write::Fold(&folds)).await
     }
 
     async fn query(
@@ -241,20 +238,47 @@ impl Store for Retry {
     }
 }
 
+/// A write of many things, each with an answer of its own.
+enum Write<'a> {
+    Put(&'a [Row], &'a Guard),
+    Purge(&'a [Key], &'a Guard),
+    Fold(&'a [Fold]),
+}
+
+impl Write<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Write::Put(rows, _) => rows.len(),
+            Write::Purge(keys, _) => keys.len(),
+            Write::Fold(folds) => folds.len(),
+        }
+    }
+}
+
+fn chosen<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
+    places.iter().map(|&place| all[place].clone()).collect()
+}
+
 impl Retry {
+    async fn send(&self, table: &Table, write: &Write<'_>, places: &[usize]) -> Puts {
+        match write {
+            Write::Put(rows, guard) if places.len() == rows.len() => {
+                self.inner.put(table, rows, guard).await
+            }
+            Write::Put(rows, guard) => self.inner.put(table, &chosen(rows, places), guard).await,
+            Write::Purge(keys, guard) => self.inner.purge(table, chosen(keys, places), guard).await,
+            Write::Fold(folds) => self.inner.fold(table, chosen(folds, places)).await,
+        }
+    }
+
     /// Sends what failed again, and only that, until each one has an answer that stands.
-    async fn again_each<T, F>(&self, what: Vec<T>, send: impl Fn(Vec<T>) -> F) -> Puts
-    where
-        T: Clone,
-        F: Future<Output = Puts>,
-    {
+    async fn again_each(&self, table: &Table, write: Write<'_>) -> Puts {
         let mut total = Puts::default();
-        let mut answers: Vec<Option<Result<Put>>> = what.iter().map(|_| None).collect();
-        let mut places: Vec<usize> = (0..what.len()).collect();
+        let mut answers: Vec<Option<Result<Put>>> = (0..write.len()).map(|_| None).collect();
+        let mut places: Vec<usize> = (0..write.len()).collect();
         let mut pauses = Pauses::new(self.patience);
         loop {
-            let batch = places.iter().map(|&place| what[place].clone()).collect();
-            let sent = send(batch).await;
+            let sent = self.send(table, &write, &places).await;
             total.units += sent.units;
             total.bytes += sent.bytes;
             let mut again = Vec::new();

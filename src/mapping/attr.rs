@@ -48,9 +48,9 @@ impl Attr {
 }
 
 /// Bytes of an item's attributes, names included.
-pub fn item_size(attributes: &[(String, Attr)]) -> usize {
+pub fn item_size<N: AsRef<str>>(attributes: &[(N, Attr)]) -> usize {
     attributes
         .iter()
-        .map(|(name, attr)| name.len() + attr.size())
+        .map(|(name, attr)| name.as_ref().len() + attr.size())
         .sum()
 }

@@ -153,7 +153,7 @@ impl Mapping {
     pub fn key(&self, key: &Key) -> Result<Vec<(String, Attr)>> {
         let mut attributes = Vec::with_capacity(2);
         self.put_key(key, &mut attributes)?;
-        Ok(attributes)
+        Ok(owned(attributes))
     }
 
     /// The partition key attribute's value.
@@ -175,7 +175,13 @@ impl Mapping {
     /// # Errors
     /// [`Kind::Invalid`] if the new store can't hold it: its key (see [`Mapping::key`]), more than
     /// [`ITEM_LIMIT`] bytes, an expiry without an attribute for it, values not of their column's type.
-    pub fn item(&self, row: Row) -> Result<Vec<(String, Attr)>> {
+    pub fn item(&self, row: &Row) -> Result<Vec<(String, Attr)>> {
+        let (attributes, _) = self.attributes(row)?;
+        Ok(owned(attributes))
+    }
+
+    /// [`Mapping::item`] with the mapping's own names, and its size in bytes.
+    pub(crate) fn attributes(&self, row: &Row) -> Result<(Vec<(&str, Attr)>, usize)> {
         let columns = self.table.cells();
         if row.cells.len() != columns.len() {
             let (has, wants) = (row.cells.len(), columns.len());
@@ -184,21 +190,21 @@ impl Mapping {
         }
         let mut item = Vec::with_capacity(self.table.columns.len() + 4);
         self.put_key(&row.key, &mut item)?;
-        self.put_key_columns(row.key, &mut item)?;
-        for (column, value) in columns.iter().zip(row.cells) {
+        self.put_key_columns(&row.key, &mut item)?;
+        for (column, value) in columns.iter().zip(&row.cells) {
             let Some(value) = value else { continue };
-            if column.is_multicell() && is_null(&value) {
+            if column.is_multicell() && is_null(value) {
                 continue;
             }
             put_column(column, value, &mut item)?;
         }
-        for (name, watermark) in self.watermarks.iter().zip(row.watermarks) {
+        for (name, watermark) in self.watermarks.iter().zip(&row.watermarks) {
             if let (Some(name), Some(watermark)) = (name, watermark) {
-                item.push((name.clone(), Attr::N(watermark.to_string())));
+                item.push((name.as_str(), Attr::N(watermark.to_string())));
             }
         }
         if let Some(mark) = row.mark {
-            item.push((self.mark.clone(), Attr::S(mark.letter().into())));
+            item.push((&self.mark, Attr::S(mark.letter().into())));
         }
         if let Some(expires) = row.expires {
             let Some(name) = &self.table.layout.expiry_attribute else {
@@ -208,10 +214,10 @@ impl Mapping {
                 )
                 .help("add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan"));
             };
-            item.push((name.clone(), Attr::N(expires.to_string())));
+            item.push((name, Attr::N(expires.to_string())));
         }
-        within_limit(&item)?;
-        Ok(item)
+        let size = within_limit(&item)?;
+        Ok((item, size))
     }
 
     /// The row of an item. Attributes that the mapping doesn't know are passed over; an item without a
@@ -272,7 +278,7 @@ impl Mapping {
     pub fn fold(&self, fold: Fold) -> Result<FoldedItem> {
         let key = self.key(&fold.key)?;
         let mut own = Vec::new();
-        self.put_key_columns(fold.key, &mut own)?;
+        self.put_key_columns(&fold.key, &mut own)?;
         let mut moves = Vec::new();
         for (at, step) in fold.moves.into_iter().enumerate() {
             let Some(step) = step else { continue };
@@ -290,12 +296,16 @@ impl Mapping {
         if moves.is_empty() {
             return Err(Error::new(Kind::Invalid, "the fold moves no counter"));
         }
-        Ok(FoldedItem { key, own, moves })
+        Ok(FoldedItem {
+            key,
+            own: owned(own),
+            moves,
+        })
     }
 
-    fn put_key(&self, key: &Key, out: &mut Vec<(String, Attr)>) -> Result<()> {
+    fn put_key<'m>(&'m self, key: &Key, out: &mut Vec<(&'m str, Attr)>) -> Result<()> {
         let attr = self.partition_key(&key.partition)?;
-        out.push((self.partition.name.clone(), attr));
+        out.push((&self.partition.name, attr));
         let columns = self.table.clustering();
         let attr = match (&self.sort, &key.clustering) {
             (None, Some(values)) if values.is_empty() => return Ok(()),
@@ -310,17 +320,17 @@ impl Mapping {
             }
         };
         let attr = within(attr, "sort key", SORT_KEY_LIMIT)?;
-        out.extend(self.sort.iter().map(|sort| sort.name.clone()).zip([attr]));
+        out.extend(self.sort.iter().map(|sort| sort.name.as_str()).zip([attr]));
         Ok(())
     }
 
     /// The key columns that are attributes of their own beside a made key.
-    fn put_key_columns(&self, key: Key, out: &mut Vec<(String, Attr)>) -> Result<()> {
+    fn put_key_columns<'m>(&'m self, key: &Key, out: &mut Vec<(&'m str, Attr)>) -> Result<()> {
         if self.partition.made {
-            put_columns(self.table.partition(), key.partition, out)?;
+            put_columns(self.table.partition(), &key.partition, out)?;
         }
         if self.sort.as_ref().is_some_and(|sort| sort.made) {
-            let values = key.clustering.unwrap_or_default();
+            let values = key.clustering.as_deref().unwrap_or_default();
             put_columns(self.table.clustering(), values, out)?;
         }
         Ok(())
@@ -382,6 +392,11 @@ impl Mapping {
     }
 }
 
+fn owned(attributes: Vec<(&str, Attr)>) -> Vec<(String, Attr)> {
+    let owned = |(name, attr): (&str, Attr)| (name.to_owned(), attr);
+    attributes.into_iter().map(owned).collect()
+}
+
 /// A collection or user-defined type of cells, without any: null in CQL.
 fn is_null(value: &Value) -> bool {
     match value {
@@ -392,21 +407,26 @@ fn is_null(value: &Value) -> bool {
     }
 }
 
-fn put_columns(
-    columns: &[Column],
-    values: Vec<Value>,
-    item: &mut Vec<(String, Attr)>,
+fn put_columns<'m>(
+    columns: &'m [Column],
+    values: &[Value],
+    item: &mut Vec<(&'m str, Attr)>,
 ) -> Result<()> {
     let mut pairs = columns.iter().zip(values);
     pairs.try_for_each(|(column, value)| put_column(column, value, item))
 }
 
-fn put_column(column: &Column, value: Value, item: &mut Vec<(String, Attr)>) -> Result<()> {
-    let attr = types::to_attr(value, &column.ty, column.is_multicell()).ok_or_else(|| {
-        let message = format!("a value of column {} isn't a {}", column.name, column.ty);
-        Error::new(Kind::Invalid, message)
-    })?;
-    item.push((column.name.clone(), attr));
+fn put_column<'m>(
+    column: &'m Column,
+    value: &Value,
+    item: &mut Vec<(&'m str, Attr)>,
+) -> Result<()> {
+    let attr =
+        types::to_attr(value.clone(), &column.ty, column.is_multicell()).ok_or_else(|| {
+            let message = format!("a value of column {} isn't a {}", column.name, column.ty);
+            Error::new(Kind::Invalid, message)
+        })?;
+    item.push((&column.name, attr));
     Ok(())
 }
 
@@ -472,10 +492,11 @@ fn within(attr: Attr, what: &str, limit: usize) -> Result<Attr> {
     Err(Error::new(Kind::Invalid, message))
 }
 
-fn within_limit(item: &[(String, Attr)]) -> Result<()> {
+/// The item's size, unless it is too large.
+fn within_limit(item: &[(&str, Attr)]) -> Result<usize> {
     let size = item_size(item);
     if size <= ITEM_LIMIT {
-        return Ok(());
+        return Ok(size);
     }
     let biggest = item.iter().max_by_key(|(_, attr)| attr.size());
     let biggest = biggest.map_or(String::new(), |(name, attr)| {

@@ -269,8 +269,8 @@ impl Store for Embedded {
             .await
     }
 
-    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
-        let changes = rows.into_iter().map(Change::Put).collect();
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        let changes = rows.iter().cloned().map(Change::Put).collect();
         self.change(table, changes, guard).await
     }
 

@@ -153,8 +153,8 @@ impl Store for Memory {
         keys.iter().map(read).collect()
     }
 
-    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
-        self.change(table, rows.into_iter().map(Change::Put), guard)
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        self.change(table, rows.iter().cloned().map(Change::Put), guard)
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {

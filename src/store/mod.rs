@@ -255,11 +255,12 @@ pub trait Store: Send + Sync + 'static {
     /// Any of the reads failed.
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>>;
 
-    /// Writes whole rows, each on the condition. No key may stand twice in `rows`.
+    /// Writes whole rows, each on the condition. No key may stand twice in `rows`, which stay with the
+    /// caller, so that what has to be sent again needn't be copied before.
     ///
     /// Rows succeed and fail one by one; a request that fails as a whole is the same error for each
     /// of its rows.
-    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts;
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts;
 
     /// Really deletes these keys, each on the condition. No key may stand twice.
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts;

@@ -220,6 +220,6 @@ async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Re
 fn item_bytes(survey: &Survey, mapping: &Mapping, row: Row) -> Result<usize> {
     let mut row = survey.transform.apply(row)?;
     row.mark = Some(Mark::Copied);
-    let item = mapping.item(row)?;
+    let item = mapping.item(&row)?;
     Ok(item_size(&item))
 }

@@ -251,7 +251,7 @@ async fn fill(store: &dyn Store, table: &Table, rows: impl Iterator<Item = Row>)
         batch.push(row);
         if batch.len() == PUT_ROWS || rows.peek().is_none() {
             let puts = store
-                .put(table, std::mem::take(&mut batch), &Guard::Always)
+                .put(table, &std::mem::take(&mut batch), &Guard::Always)
                 .await;
             puts.rows.into_iter().collect::<Result<Vec<Put>>>()?;
         }

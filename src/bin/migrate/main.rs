@@ -37,7 +37,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let screen = screen::Screen::new();
     screen.log();
-    let runtime = match tokio::runtime::Runtime::new() {
+    // One thread: a copy is one flow of pages, and handing each answer from thread to thread took a
+    // tenth of its time. More cores are used by `--shard`.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: can't start: {error}");

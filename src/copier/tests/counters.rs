@@ -62,7 +62,8 @@ fn add(bench: &Bench, n: i32, column: usize, by: i64) {
         _ => 0,
     };
     row.cells[column] = Some(Value::BigInt(total + by));
-    let put = bench.old.put(&table, vec![row], &Guard::Always);
+    let rows = [row];
+    let put = bench.old.put(&table, &rows, &Guard::Always);
     assert!(put.now_or_never().unwrap().rows[0].is_ok());
 }
 

@@ -52,7 +52,7 @@ fn rows() -> Vec<Row> {
 async fn filled(table: &Table, rows: Vec<Row>) -> Arc<Memory> {
     let memory = Arc::new(Memory::new());
     memory.create(table).await.unwrap();
-    let puts = memory.put(table, rows, &Guard::Always).await;
+    let puts = memory.put(table, &rows, &Guard::Always).await;
     assert!(puts.rows.iter().all(Result::is_ok));
     memory
 }

@@ -34,7 +34,7 @@ fn keys_are_those_of_the_fixture() {
             );
 
             let cells = vec![None; mapping.table().cells().len()];
-            let item = mapping.item(Row::new(key.clone(), cells)).unwrap();
+            let item = mapping.item(&Row::new(key.clone(), cells)).unwrap();
             assert_eq!(mapping.row(item).unwrap().key, key, "{table_columns:?}");
             rows += 1;
         }

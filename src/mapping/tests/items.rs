@@ -71,10 +71,7 @@ fn sizes_are_those_that_dynamodb_counts() {
     assert_eq!(Attr::M(vec![("k".into(), s("a"))]).size(), 6);
     assert_eq!(Attr::L(vec![Attr::L(vec![])]).size(), 7);
     assert_eq!(Attr::Ss(vec!["a".into(), "bc".into()]).size(), 3);
-    assert_eq!(
-        item_size(&[("id".into(), s("k")), ("v".into(), Attr::Null)]),
-        5
-    );
+    assert_eq!(item_size(&[("id", s("k")), ("v", Attr::Null)]), 5);
 }
 
 #[test]
@@ -87,7 +84,7 @@ fn items_over_the_limit_are_refused_with_their_biggest_column() {
     // id k big small + x = 3 + 3 + 6
     let of = |bytes: usize| {
         let cells = vec![Some(Value::Blob(vec![0; bytes])), Some(Value::text("x"))];
-        mapping.item(row(cells))
+        mapping.item(&row(cells))
     };
     assert_eq!(item_size(&of(ITEM_LIMIT - 12).unwrap()), ITEM_LIMIT);
     let error = of(ITEM_LIMIT - 11).unwrap_err();
@@ -100,15 +97,17 @@ fn items_over_the_limit_are_refused_with_their_biggest_column() {
 #[test]
 fn values_of_another_type_and_rows_of_another_shape_are_refused() {
     let mapping = with_value(Type::Int);
-    let error = mapping.item(row(vec![Some(Value::text("1"))])).unwrap_err();
+    let error = mapping
+        .item(&row(vec![Some(Value::text("1"))]))
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.message().contains('v'), "{error}");
     for cells in [vec![], vec![None, None]] {
-        assert_eq!(mapping.item(row(cells)).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(mapping.item(&row(cells)).unwrap_err().kind(), Kind::Invalid);
     }
     let nested = with_value(list(set(Type::Int)));
     let value = Value::List(vec![Value::Set(vec![Value::text("1")])]);
-    assert!(nested.item(row(vec![Some(value)])).is_err());
+    assert!(nested.item(&row(vec![Some(value)])).is_err());
 }
 
 #[test]
@@ -119,11 +118,11 @@ fn marks_and_expiry_come_back() {
     let mut expiring = row(vec![Some(Value::Int(1))]);
     expiring.expires = Some(1_800_000_000);
     expiring.mark = Some(Mark::Copied);
-    let item = mapping.item(expiring.clone()).unwrap();
+    let item = mapping.item(&expiring).unwrap();
     assert!(item.contains(&("_m".into(), s("c"))));
     assert!(item.contains(&("expires_at".into(), n("1800000000"))));
     assert_eq!(mapping.row(item).unwrap(), expiring);
-    let error = with_value(Type::Int).item(expiring).unwrap_err();
+    let error = with_value(Type::Int).item(&expiring).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.next_step().unwrap().contains("expiry"));
 

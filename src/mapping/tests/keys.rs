@@ -69,7 +69,7 @@ fn a_key_that_is_named_is_made() {
         Key::row(vec![Value::text("a#b")], vec![Value::text("")]),
         vec![],
     );
-    let item = mapping.item(row.clone()).unwrap();
+    let item = mapping.item(&row).unwrap();
     assert_eq!(
         item,
         [
@@ -135,7 +135,7 @@ fn the_static_row_stands_first() {
         Key::statics(vec![Value::text("a")]),
         vec![Some(Value::Int(1)), None],
     );
-    let item = mapping.item(statics.clone()).unwrap();
+    let item = mapping.item(&statics).unwrap();
     assert_eq!(
         item[..2],
         [("id".into(), s("a")), ("sk".into(), Attr::B(vec![0]))]
@@ -154,7 +154,7 @@ fn a_sort_key_and_its_columns_must_agree() {
         Key::row(vec![Value::text("a")], vec![decimal(10, 1)]),
         vec![],
     );
-    let item = mapping.item(row.clone()).unwrap();
+    let item = mapping.item(&row).unwrap();
     assert_eq!(mapping.row(item.clone()).unwrap(), row);
     // Without the column's own attribute the sort key says an equal value.
     let read = mapping.row(item[..2].to_vec()).unwrap();

@@ -47,7 +47,7 @@ fn row(cells: Vec<Option<Value>>) -> Row {
 /// The attribute of `v`, after checking that it reads back.
 fn attr_of(mapping: &Mapping, value: Value) -> Option<Attr> {
     let row = row(vec![Some(value)]);
-    let item = mapping.item(row.clone()).unwrap();
+    let item = mapping.item(&row).unwrap();
     let read = mapping.row(item.clone()).unwrap();
     let found = item.into_iter().find(|(name, _)| name == "v");
     match &found {

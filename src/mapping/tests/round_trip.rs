@@ -92,7 +92,7 @@ proptest! {
         v.frozen = is_frozen;
         let multicell = v.is_multicell();
         let mapping = mapping(vec![id(), v]);
-        let item = mapping.item(row(vec![Some(value.clone())])).unwrap();
+        let item = mapping.item(&row(vec![Some(value.clone())])).unwrap();
         for (name, attr) in &item {
             prop_assert!(is_legal(attr, 0), "{name}: {attr:?}");
         }
@@ -138,12 +138,12 @@ proptest! {
         }
         let mapping = mapping(columns);
         let cells = vec![None; usize::from(has_statics)];
-        match mapping.item(Row::new(key.clone(), cells)) {
+        match mapping.item(&Row::new(key.clone(), cells)) {
             Ok(item) => {
                 prop_assert_eq!(&mapping.row(item).unwrap().key, &key);
                 if has_statics {
                     let key = Key::statics(key.partition);
-                    let item = mapping.item(Row::new(key.clone(), vec![Some(Value::Int(1))]));
+                    let item = mapping.item(&Row::new(key.clone(), vec![Some(Value::Int(1))]));
                     prop_assert_eq!(&mapping.row(item.unwrap()).unwrap().key, &key);
                 }
             }

@@ -251,7 +251,9 @@ fn what_is_frozen_keeps_its_order() {
 fn a_set_of_cells_is_sorted_and_says_each_member_once() {
     let mapping = with_value(set(Type::Int));
     let unsorted = [10, 9, 10].map(Value::Int).to_vec();
-    let item = mapping.item(row(vec![Some(Value::Set(unsorted))])).unwrap();
+    let item = mapping
+        .item(&row(vec![Some(Value::Set(unsorted))]))
+        .unwrap();
     assert_eq!(item[1].1, Attr::Ns(vec!["9".into(), "10".into()]));
     // DynamoDB gives the members in any order.
     let item = vec![

@@ -236,7 +236,7 @@ impl Store for Cassandra {
             .map_err(|error| self.placed(error, table, Doing::Read))
     }
 
-    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
         self.put_rows(table, rows, guard).await
     }
 

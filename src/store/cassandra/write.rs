@@ -11,7 +11,7 @@ use crate::schema::{Column, Order, Role, Table, Type, Udt};
 use crate::store::{Guard, Put, Puts, same_keys};
 
 impl Cassandra {
-    pub(super) async fn put_rows(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+    pub(super) async fn put_rows(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
         let weights: Vec<usize> = rows.iter().map(Row::weight).collect();
         let writes: Vec<_> = rows
             .iter()

@@ -12,21 +12,28 @@ use crate::mapping::Attr;
 /// An item, or the attributes of a key, by name.
 pub(super) type Attrs = Vec<(String, Attr)>;
 
-/// The SDK's form. Copies: what was sent is needed again when a batch is cut in two.
-pub(super) fn to_sdk(attr: &Attr) -> AttributeValue {
-    let blob = |bytes: &Vec<u8>| Blob::new(bytes.clone());
+/// The SDK's form.
+pub(super) fn into_sdk(attr: Attr) -> AttributeValue {
     match attr {
-        Attr::S(text) => AttributeValue::S(text.clone()),
-        Attr::N(number) => AttributeValue::N(number.clone()),
-        Attr::B(bytes) => AttributeValue::B(blob(bytes)),
-        Attr::Bool(value) => AttributeValue::Bool(*value),
+        Attr::S(text) => AttributeValue::S(text),
+        Attr::N(number) => AttributeValue::N(number),
+        Attr::B(bytes) => AttributeValue::B(Blob::new(bytes)),
+        Attr::Bool(value) => AttributeValue::Bool(value),
         Attr::Null => AttributeValue::Null(true),
-        Attr::L(values) => AttributeValue::L(values.iter().map(to_sdk).collect()),
-        Attr::M(pairs) => AttributeValue::M(to_sdk_map(pairs)),
-        Attr::Ss(members) => AttributeValue::Ss(members.clone()),
-        Attr::Ns(members) => AttributeValue::Ns(members.clone()),
-        Attr::Bs(members) => AttributeValue::Bs(members.iter().map(blob).collect()),
+        Attr::L(values) => AttributeValue::L(values.into_iter().map(into_sdk).collect()),
+        Attr::M(pairs) => {
+            let pairs = pairs.into_iter();
+            AttributeValue::M(pairs.map(|(name, attr)| (name, into_sdk(attr))).collect())
+        }
+        Attr::Ss(members) => AttributeValue::Ss(members),
+        Attr::Ns(members) => AttributeValue::Ns(members),
+        Attr::Bs(members) => AttributeValue::Bs(members.into_iter().map(Blob::new).collect()),
     }
+}
+
+/// The SDK's form of a copy.
+pub(super) fn to_sdk(attr: &Attr) -> AttributeValue {
+    into_sdk(attr.clone())
 }
 
 /// The SDK's form of an item, a key or a map.

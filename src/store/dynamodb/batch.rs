@@ -1,16 +1,17 @@
 //! Inserts in batches: PartiQL statements, how many go into a request, and what each answered.
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementOutput;
 use aws_sdk_dynamodb::types::{
     BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
 };
 
-use super::attr::{to_sdk, wire_bytes, wire_text};
+use super::attr::{into_sdk, wire_bytes, wire_text};
 use super::errors::{Call, is_refused_request, is_unknown_call};
-use super::put::{Outcome, Ready, item_key_text, units};
+use super::put::{Outcome, Ready, Rows, units};
 use super::{BATCH, DynamoDb};
 use crate::error::{Error, Kind, Result};
-use crate::mapping::{Attr, Mapping};
 use crate::store::Put;
 
 /// The longest statement that DynamoDB takes, in bytes.
@@ -20,41 +21,53 @@ const REQUEST: usize = 4 << 20;
 /// Bytes that a request has besides its statements, rounded up.
 const ENVELOPE: usize = 128;
 
+/// A row and the statement that inserts it, which it shares with rows of the same columns.
+type Statement<'a> = (Arc<str>, Ready<'a>);
+
 /// Rows of one request.
-pub(super) struct Batch {
-    statements: Vec<(String, Ready)>,
+pub(super) struct Batch<'a> {
+    statements: Vec<Statement<'a>>,
     wire: usize,
 }
 
 /// Rows sorted into requests.
-pub(super) struct Packed {
+pub(super) struct Packed<'a> {
     /// What goes as batches.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<Batch<'a>>,
     /// What has too many columns for a statement.
-    pub too_long: Vec<Ready>,
+    pub too_long: Vec<Ready<'a>>,
 }
 
 /// Sorts rows into requests, in order.
-pub(super) fn pack(table: &str, rows: Vec<Ready>) -> Packed {
+pub(super) fn pack<'a>(table: &str, rows: Vec<Ready<'a>>) -> Packed<'a> {
     let mut packed = Packed {
         batches: Vec::new(),
         too_long: Vec::new(),
     };
+    let mut names: Vec<&str> = Vec::new();
+    let mut statement: Arc<str> = Arc::default();
     for row in rows {
-        let statement = insert_statement(table, &row.item);
+        if !row
+            .item
+            .iter()
+            .map(|(name, _)| *name)
+            .eq(names.iter().copied())
+        {
+            names = row.item.iter().map(|(name, _)| *name).collect();
+            statement = insert_statement(table, &names).into();
+        }
         if statement.len() > STATEMENT {
             packed.too_long.push(row);
             continue;
         }
-        let values = row.item.iter().map(|(_, attr)| 1 + wire_bytes(attr));
-        let wire = 40 + wire_text(&statement) + values.sum::<usize>();
+        let wire = row_wire(&statement, &row);
         match packed.batches.last_mut() {
             Some(batch) if batch.statements.len() < BATCH && batch.wire + wire <= REQUEST => {
                 batch.wire += wire;
-                batch.statements.push((statement, row));
+                batch.statements.push((statement.clone(), row));
             }
             Some(_) | None => packed.batches.push(Batch {
-                statements: vec![(statement, row)],
+                statements: vec![(statement.clone(), row)],
                 wire: ENVELOPE + wire,
             }),
         }
@@ -62,15 +75,25 @@ pub(super) fn pack(table: &str, rows: Vec<Ready>) -> Packed {
     packed
 }
 
+/// Bytes of a row in a request; of a small one no more than it could be, since any 25 of them fit.
+fn row_wire(statement: &str, row: &Ready<'_>) -> usize {
+    const SMALL: usize = 4_096;
+    const MOST: usize = (REQUEST - ENVELOPE) / BATCH;
+    if row.size + statement.len() <= SMALL {
+        return MOST;
+    }
+    let values = row.item.iter().map(|(_, attr)| 1 + wire_bytes(attr));
+    40 + wire_text(statement) + values.sum::<usize>()
+}
+
 /// `INSERT INTO "t" VALUE {'a': ?, 'b': ?}`: the values travel apart from it, so that nothing in
 /// them can be taken for PartiQL.
-fn insert_statement(table: &str, item: &[(String, Attr)]) -> String {
-    let names: usize = item.iter().map(|(name, _)| name.len() + 7).sum();
-    let mut text = String::with_capacity(names + table.len() + 24);
+fn insert_statement(table: &str, names: &[&str]) -> String {
+    let mut text = String::new();
     text.push_str("INSERT INTO \"");
     push_doubled(&mut text, table, '"');
     text.push_str("\" VALUE {");
-    for (at, (name, _)) in item.iter().enumerate() {
+    for (at, name) in names.iter().enumerate() {
         text.push_str(if at == 0 { "'" } else { ", '" });
         push_doubled(&mut text, name, '\'');
         text.push_str("': ?");
@@ -91,11 +114,15 @@ fn push_doubled(text: &mut String, part: &str, quote: char) {
 
 impl DynamoDb {
     /// Sends a batch. What the endpoint has no call for comes back.
-    pub(super) async fn insert(&self, mapping: &Mapping, batch: Batch) -> (Outcome, Vec<Ready>) {
+    pub(super) async fn insert<'a>(
+        &self,
+        all: Rows<'a>,
+        batch: Batch<'a>,
+    ) -> (Outcome, Vec<Ready<'a>>) {
         let mut outcome = Outcome::default();
         let mut pending = vec![batch.statements];
         while let Some(mut statements) = pending.pop() {
-            match self.insert_once(mapping, &statements).await {
+            match self.insert_once(all, &mut statements).await {
                 Sent::Answered(answer) => outcome = outcome.and(answer),
                 Sent::RefusedAsAWhole => {
                     let half = statements.split_off(statements.len() / 2);
@@ -112,11 +139,11 @@ impl DynamoDb {
         (outcome, Vec::new())
     }
 
-    async fn insert_once(&self, mapping: &Mapping, statements: &[(String, Ready)]) -> Sent {
-        let call = self.writing("dynamodb:PartiQLInsert", &mapping.table().name);
-        let requests = match requests(statements) {
+    async fn insert_once<'a>(&self, all: Rows<'a>, statements: &mut [Statement<'a>]) -> Sent {
+        let call = self.writing("dynamodb:PartiQLInsert", &all.mapping.table().name);
+        let requests = match requests(all, statements) {
             Ok(requests) => requests,
-            Err(error) => return each_failed(mapping, statements, &error),
+            Err(error) => return each_failed(all, statements, &error),
         };
         let answer = self
             .client
@@ -126,19 +153,19 @@ impl DynamoDb {
             .send()
             .await;
         match answer {
-            Ok(answer) => answered(&call, mapping, statements, answer),
+            Ok(answer) => answered(&call, all, statements, answer),
             Err(error) if is_unknown_call(&error) && !self.partiql.demanded => {
                 self.partiql.is_missing();
                 Sent::Unsupported
             }
             Err(error) if is_unknown_call(&error) => {
                 let error = call.failed(error).help("set `partiql = false` under [new]");
-                each_failed(mapping, statements, &error)
+                each_failed(all, statements, &error)
             }
             Err(error) if statements.len() > 1 && is_refused_request(&error) => {
                 Sent::RefusedAsAWhole
             }
-            Err(error) => each_failed(mapping, statements, &call.failed(error)),
+            Err(error) => each_failed(all, statements, &call.failed(error)),
         }
     }
 }
@@ -153,26 +180,28 @@ enum Sent {
     Unsupported,
 }
 
-fn requests(statements: &[(String, Ready)]) -> Result<Vec<BatchStatementRequest>> {
-    let request = |(statement, row): &(String, Ready)| {
+fn requests<'a>(
+    all: Rows<'a>,
+    statements: &mut [Statement<'a>],
+) -> Result<Vec<BatchStatementRequest>> {
+    let request = |(statement, row): &mut Statement<'a>| {
+        let item = all.item(row)?.into_iter();
         BatchStatementRequest::builder()
-            .statement(statement)
-            .set_parameters(Some(
-                row.item.iter().map(|(_, attr)| to_sdk(attr)).collect(),
-            ))
+            .statement(&**statement)
+            .set_parameters(Some(item.map(|(_, attr)| into_sdk(attr)).collect()))
             .build()
             .map_err(|error| {
                 Error::new(Kind::Invalid, "a statement can't be made").source_of(error)
             })
     };
-    statements.iter().map(request).collect()
+    statements.iter_mut().map(request).collect()
 }
 
 /// Gives each row its answer: they come in the order of the statements.
 fn answered(
     call: &Call<'_>,
-    mapping: &Mapping,
-    statements: &[(String, Ready)],
+    all: Rows<'_>,
+    statements: &[Statement<'_>],
     answer: BatchExecuteStatementOutput,
 ) -> Sent {
     let mut outcome = Outcome::default();
@@ -190,7 +219,7 @@ fn answered(
         if put.is_ok() {
             expected += row.units();
         }
-        let put = put.map_err(|error| error.at("key", item_key_text(mapping, &row.item)));
+        let put = put.map_err(|error| error.at("key", all.key_text(row.place)));
         outcome.rows.push((row.place, put));
     }
     let told = units(answer.consumed_capacity.as_deref().unwrap_or_default());
@@ -198,9 +227,9 @@ fn answered(
     Sent::Answered(outcome)
 }
 
-fn each_failed(mapping: &Mapping, statements: &[(String, Ready)], error: &Error) -> Sent {
-    let failed = |(_, row): &(String, Ready)| {
-        let key = item_key_text(mapping, &row.item);
+fn each_failed(all: Rows<'_>, statements: &[Statement<'_>], error: &Error) -> Sent {
+    let failed = |(_, row): &Statement<'_>| {
+        let key = all.key_text(row.place);
         (row.place, Err(error.clone().at("key", key)))
     };
     Sent::Answered(Outcome {

@@ -155,7 +155,7 @@ impl Store for DynamoDb {
         self.read_keys(&*self.mapping(table)?, keys).await
     }
 
-    async fn put(&self, table: &Table, rows: Vec<Row>, guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
         match self.mapping(table) {
             Ok(mapping) => self.put_rows(&mapping, rows, guard).await,
             Err(error) => failed_rows(rows.len(), &error),

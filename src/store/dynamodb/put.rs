@@ -1,6 +1,7 @@
 //! Writing and deleting rows, each on its condition.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -8,11 +9,11 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCa
 use futures::StreamExt;
 use futures::stream;
 
-use super::attr::{Attrs, key_bytes, key_text, to_sdk, to_sdk_map};
+use super::attr::{into_sdk, key_text, to_sdk, to_sdk_map};
 use super::errors::Call;
 use super::{DynamoDb, batch};
 use crate::error::{Error, Kind, Result};
-use crate::mapping::{Attr, Mapping, item_size};
+use crate::mapping::{Attr, Mapping};
 use crate::model::{Key, Row, Value};
 use crate::store::{Guard, Put, Puts, failed_rows};
 
@@ -23,14 +24,41 @@ const BATCHES: usize = 8;
 /// Bytes that are one write unit.
 const UNIT: usize = 1024;
 
+/// The rows of a put, and how they become items.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub mapping: &'a Mapping,
+    pub rows: &'a [Row],
+}
+
 /// A row that is ready to be sent.
-pub(super) struct Ready {
+pub(super) struct Ready<'a> {
     /// Its place among the rows of the put.
     pub place: usize,
-    /// Its attributes, those of the key included.
-    pub item: Attrs,
+    /// Its attributes, those of the key included. Empty once they are on their way, since the SDK
+    /// keeps what it sends; see [`Rows::item`].
+    pub item: Vec<(&'a str, Attr)>,
     /// Its size as DynamoDB counts it.
     pub size: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// A row's attributes, to be sent: those that are ready, or the same again.
+    pub(super) fn item(&self, ready: &mut Ready<'a>) -> Result<Vec<(&'a str, Attr)>> {
+        match ready.item.is_empty() {
+            true => Ok(self.mapping.attributes(&self.rows[ready.place])?.0),
+            false => Ok(std::mem::take(&mut ready.item)),
+        }
+    }
+
+    /// A row's key for people.
+    pub(super) fn key_text(&self, place: usize) -> String {
+        match self.mapping.key(&self.rows[place].key) {
+            Ok(key) => pairs_text(&key),
+            // It has been mapped before.
+            Err(_) => "?".to_owned(),
+        }
+    }
 }
 
 /// What became of some rows.
@@ -59,7 +87,7 @@ impl Outcome {
     }
 }
 
-impl Ready {
+impl Ready<'_> {
     /// Write units of this row, for servers that don't tell.
     pub(super) fn units(&self) -> f64 {
         self.size.div_ceil(UNIT).max(1) as f64
@@ -68,7 +96,7 @@ impl Ready {
 
 impl DynamoDb {
     /// What [`crate::store::Store::put`] does.
-    pub(super) async fn put_rows(&self, mapping: &Mapping, rows: Vec<Row>, guard: &Guard) -> Puts {
+    pub(super) async fn put_rows(&self, mapping: &Mapping, rows: &[Row], guard: &Guard) -> Puts {
         let count = rows.len();
         let condition = match Condition::new(mapping, guard, rows.iter().map(|row| &row.key)) {
             Ok(condition) => condition,
@@ -77,7 +105,7 @@ impl DynamoDb {
         let mut outcome = Outcome::default();
         let mut sizes = vec![0; count];
         let mut rounds = Rounds::default();
-        for (place, row) in rows.into_iter().enumerate() {
+        for (place, row) in rows.iter().enumerate() {
             match ready(mapping, place, row) {
                 Ok((key, row)) => {
                     sizes[place] = row.size;
@@ -86,27 +114,28 @@ impl DynamoDb {
                 Err(error) => outcome.rows.push((place, Err(error))),
             }
         }
+        let all = Rows { mapping, rows };
         for round in rounds.0 {
-            let answer = self.put_round(mapping, round.rows, guard, &condition);
+            let answer = self.put_round(all, round.rows, guard, &condition);
             outcome = outcome.and(answer.await);
         }
         puts(count, outcome, &sizes)
     }
 
-    async fn put_round(
+    async fn put_round<'a>(
         &self,
-        mapping: &Mapping,
-        rows: Vec<Ready>,
+        all: Rows<'a>,
+        rows: Vec<Ready<'a>>,
         guard: &Guard,
         condition: &Condition,
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let mut single = Vec::new();
         if *guard == Guard::Absent && self.partiql.is_tried() {
-            let packed = batch::pack(&mapping.table().name, rows);
-            let mut answers = stream::iter(packed.batches)
-                .map(|batch| self.insert(mapping, batch))
-                .buffer_unordered(BATCHES);
+            let packed = batch::pack(&all.mapping.table().name, rows);
+            let batches = packed.batches.into_iter();
+            let calls: Vec<_> = batches.map(|batch| self.insert(all, batch)).collect();
+            let mut answers = stream::iter(calls).buffer_unordered(BATCHES);
             single = packed.too_long;
             while let Some((answer, unsupported)) = answers.next().await {
                 outcome = outcome.and(answer);
@@ -115,29 +144,38 @@ impl DynamoDb {
         } else {
             single.extend(rows);
         }
-        stream::iter(single)
-            .map(|row| self.put_one(mapping, row, condition))
+        let single = single.into_iter();
+        let calls: Vec<_> = single
+            .map(|row| self.put_one(all, row, condition))
+            .collect();
+        stream::iter(calls)
             .buffer_unordered(SINGLE_CALLS)
             .fold(outcome, async |all, answer| all.and(answer))
             .await
     }
 
-    async fn put_one(&self, mapping: &Mapping, row: Ready, condition: &Condition) -> Outcome {
+    async fn put_one(&self, all: Rows<'_>, mut row: Ready<'_>, condition: &Condition) -> Outcome {
+        let table = all.mapping.table().name.as_str();
+        let item = match all.item(&mut row) {
+            Ok(item) => item.into_iter(),
+            Err(error) => return Outcome::of(row.place, Err(error)),
+        };
         let request = self
             .client
             .put_item()
-            .table_name(&mapping.table().name)
-            .set_item(Some(to_sdk_map(&row.item)))
+            .table_name(table)
+            .set_item(Some(
+                item.map(|(name, attr)| (name.to_owned(), into_sdk(attr)))
+                    .collect(),
+            ))
             .set_condition_expression(condition.expression.clone())
             .set_expression_attribute_names(condition.names.clone())
             .set_expression_attribute_values(condition.values.clone())
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let call = self.writing("dynamodb:PutItem", &mapping.table().name);
+        let call = self.writing("dynamodb:PutItem", table);
         let answer = request.send().await.map(|answer| answer.consumed_capacity);
         let units = row.units();
-        single_outcome(&call, row.place, answer, units, || {
-            item_key_text(mapping, &row.item)
-        })
+        single_outcome(&call, row.place, answer, units, || all.key_text(row.place))
     }
 
     /// What [`crate::store::Store::purge`] does.
@@ -188,16 +226,17 @@ impl DynamoDb {
 
 /// Rows in the order they came, so that no round has one key twice.
 #[derive(Default)]
-struct Rounds(Vec<Round>);
+struct Rounds<'a>(Vec<Round<'a>>);
 
 #[derive(Default)]
-struct Round {
-    keys: HashSet<Vec<u8>>,
-    rows: Vec<Ready>,
+struct Round<'a> {
+    /// Digests: two keys with the same one only go in different rounds.
+    keys: HashSet<u64>,
+    rows: Vec<Ready<'a>>,
 }
 
-impl Rounds {
-    fn add(&mut self, key: Vec<u8>, row: Ready) {
+impl<'a> Rounds<'a> {
+    fn add(&mut self, key: u64, row: Ready<'a>) {
         let free = self.0.iter().position(|round| !round.keys.contains(&key));
         let at = free.unwrap_or_else(|| {
             self.0.push(Round::default());
@@ -208,11 +247,25 @@ impl Rounds {
     }
 }
 
-fn ready(mapping: &Mapping, place: usize, row: Row) -> Result<(Vec<u8>, Ready)> {
-    let item = mapping.item(row)?;
-    let key = key_bytes(key_of_item(mapping, &item))?;
-    let size = item_size(&item);
-    Ok((key, Ready { place, item, size }))
+/// A row as its item, and a digest of its key attributes.
+fn ready<'a>(mapping: &'a Mapping, place: usize, row: &Row) -> Result<(u64, Ready<'a>)> {
+    let (item, size) = mapping.attributes(row)?;
+    let mut digest = DefaultHasher::new();
+    // The key's attributes come first.
+    for (_, attr) in item.iter().take(1 + mapping.sort().iter().count()) {
+        match attr {
+            Attr::S(text) | Attr::N(text) => text.hash(&mut digest),
+            Attr::B(bytes) => bytes.hash(&mut digest),
+            Attr::Bool(_)
+            | Attr::Null
+            | Attr::L(_)
+            | Attr::M(_)
+            | Attr::Ss(_)
+            | Attr::Ns(_)
+            | Attr::Bs(_) => {}
+        }
+    }
+    Ok((digest.finish(), Ready { place, item, size }))
 }
 
 /// The attributes of an item's key, partition first.
@@ -275,7 +328,7 @@ impl Condition {
         };
         let mut cells = vec![None; columns.len()];
         cells[cell] = Some(value.clone());
-        let item = mapping.item(Row::new(any_key.clone(), cells))?;
+        let item = mapping.item(&Row::new(any_key.clone(), cells))?;
         let attr = item.into_iter().find(|(name, _)| *name == column.name);
         Ok(match attr {
             Some((name, attr)) => Condition::equals(name, &attr),

@@ -347,7 +347,7 @@ async fn every_type_reads_back_as_it_was_put() {
     };
     // The last row has no cell but its key.
     let rows: Vec<Row> = (0..=most).map(row).collect();
-    let puts = bench.store.put(&table, rows.clone(), &Guard::Always).await;
+    let puts = bench.store.put(&table, &rows, &Guard::Always).await;
     for (row, put) in rows.iter().zip(puts.rows) {
         assert_eq!(put.expect("a put"), Put::Written, "{row:?}");
     }
@@ -490,7 +490,7 @@ async fn puts_and_purges_keep_their_conditions() {
     );
     let both = vec![statics.clone(), row.clone()];
     for wanted in [Put::Written, Put::Refused] {
-        let puts = bench.store.put(&table, both.clone(), &Guard::Absent).await;
+        let puts = bench.store.put(&table, &both, &Guard::Absent).await;
         let results: Vec<Put> = puts
             .rows
             .into_iter()
@@ -510,7 +510,7 @@ async fn puts_and_purges_keep_their_conditions() {
     let bare = Row::new(row.key.clone(), vec![None, None]);
     bench
         .store
-        .put(&table, vec![bare.clone()], &Guard::Always)
+        .put(&table, std::slice::from_ref(&bare), &Guard::Always)
         .await;
     assert_eq!(
         bench.store.get(&table, &keys[1..2]).await.unwrap(),
@@ -536,7 +536,7 @@ async fn puts_and_purges_keep_their_conditions() {
         .store
         .put(
             &table,
-            vec![row],
+            &[row],
             &Guard::Marked(crossfade::model::Mark::Copied),
         )
         .await;

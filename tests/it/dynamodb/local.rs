@@ -182,7 +182,7 @@ async fn every_type_comes_back_as_it_was_from_either_way_of_writing() {
     let rows = everything_rows(&table);
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
     for (store, table) in [(&store, &table), (&single, &other)] {
-        let puts = store.put(table, rows.clone(), &Guard::Absent).await;
+        let puts = store.put(table, &rows.clone(), &Guard::Absent).await;
         assert_eq!(written(&puts), rows.len(), "{:?}", puts.rows);
         assert!(puts.units >= rows.len() as f64 && puts.bytes > 500);
         let found = store.get(table, &keys).await.unwrap();
@@ -207,10 +207,10 @@ async fn every_type_comes_back_as_it_was_from_either_way_of_writing() {
 async fn what_is_there_is_refused_and_its_neighbours_are_written() {
     let (store, table) = with_table(notes(&fresh("refused"))).await;
     let first = store
-        .put(&table, vec![note("a", 3, "mine")], &Guard::Absent)
+        .put(&table, &[note("a", 3, "mine")], &Guard::Absent)
         .await;
     assert_eq!(written(&first), 1);
-    let puts = store.put(&table, some_notes(60), &Guard::Absent).await;
+    let puts = store.put(&table, &some_notes(60), &Guard::Absent).await;
     for (n, row) in puts.rows.iter().enumerate() {
         let expected = if n == 3 { Put::Refused } else { Put::Written };
         assert_eq!(row.as_ref().unwrap(), &expected, "row {n}");
@@ -233,7 +233,7 @@ async fn one_key_twice_in_a_put_is_written_once() {
         note("b", 1, "b"),
         note("a", 1, "second"),
     ];
-    let puts = store.put(&table, rows, &Guard::Absent).await;
+    let puts = store.put(&table, &rows, &Guard::Absent).await;
     let puts: Vec<Put> = puts.rows.into_iter().map(Result::unwrap).collect();
     assert_eq!(puts, [Put::Written, Put::Written, Put::Refused]);
     let kept = store
@@ -249,7 +249,7 @@ async fn a_row_over_the_limit_is_invalid_and_its_neighbours_are_written() {
     let mut rows = some_notes(25);
     rows[7] = note("a", 7, &"x".repeat(409_600));
     rows[9] = note(&"k".repeat(2_049), 9, "x");
-    let puts = store.put(&table, rows, &Guard::Absent).await;
+    let puts = store.put(&table, &rows, &Guard::Absent).await;
     for (n, row) in puts.rows.iter().enumerate() {
         match row {
             Ok(put) => assert_eq!((put, n == 7 || n == 9), (&Put::Written, false), "row {n}"),
@@ -266,7 +266,7 @@ async fn rows_of_many_megabytes_and_of_many_columns_are_written() {
     for row in &mut rows {
         row.cells[0] = Some(Value::text("x".repeat(390_000)));
     }
-    let puts = store.put(&table, rows.clone(), &Guard::Absent).await;
+    let puts = store.put(&table, &rows, &Guard::Absent).await;
     assert_eq!(written(&puts), 45, "{:?}", puts.rows);
     assert!(puts.units >= 45.0 * 381.0, "{}", puts.units);
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
@@ -291,9 +291,9 @@ async fn rows_of_many_megabytes_and_of_many_columns_are_written() {
         Row::new(Key::row(vec![Value::text(id)], Vec::new()), cells.collect())
     };
     let rows = vec![row("wide", 500), row("narrow", 2), row("wide2", 499)];
-    let puts = store.put(&wide, rows.clone(), &Guard::Absent).await;
+    let puts = store.put(&wide, &rows, &Guard::Absent).await;
     assert_eq!(written(&puts), 3, "{:?}", puts.rows);
-    let again = store.put(&wide, rows.clone(), &Guard::Absent).await;
+    let again = store.put(&wide, &rows, &Guard::Absent).await;
     assert!(again.rows.iter().all(|row| matches!(row, Ok(Put::Refused))));
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
     let found = store.get(&wide, &keys).await.unwrap();
@@ -311,10 +311,10 @@ async fn guards_hold_for_puts_and_purges() {
         marked(0, "copied", Mark::Copied),
         marked(1, "mine", Mark::Application),
     ];
-    store.put(&table, rows, &Guard::Always).await;
+    store.put(&table, &rows, &Guard::Always).await;
     let outcomes = async |guard: Guard| {
-        let rows = (0..3).map(|n| marked(n, "new", Mark::Copied)).collect();
-        let puts = store.put(&table, rows, &guard).await;
+        let rows: Vec<Row> = (0..3).map(|n| marked(n, "new", Mark::Copied)).collect();
+        let puts = store.put(&table, &rows, &guard).await;
         let rows = puts.rows.into_iter().map(Result::unwrap);
         rows.collect::<Vec<Put>>()
     };
@@ -332,14 +332,14 @@ async fn guards_hold_for_puts_and_purges() {
         note(&"k".repeat(3_000), 0, "x"),
         marked(1, "new", Mark::Copied),
     ];
-    let puts = store.put(&table, rows, &body("new")).await;
+    let puts = store.put(&table, &rows, &body("new")).await;
     assert_eq!(puts.rows[0].as_ref().unwrap_err().kind(), Kind::Invalid);
     assert_eq!(puts.rows[1].as_ref().unwrap(), &Written);
 
     store
         .put(
             &table,
-            vec![marked(1, "mine", Mark::Application)],
+            &[marked(1, "mine", Mark::Application)],
             &Guard::Always,
         )
         .await;
@@ -361,7 +361,10 @@ async fn segments_give_everything_once_also_from_a_cursor_without_state() {
     let rows: Vec<Row> = (0..300)
         .map(|n| note(&format!("id{}", n % 40), n, "b"))
         .collect();
-    assert_eq!(written(&store.put(&table, rows, &Guard::Absent).await), 300);
+    assert_eq!(
+        written(&store.put(&table, &rows, &Guard::Absent).await),
+        300
+    );
     for forgetful in [false, true] {
         let mut seen: Vec<i32> = Vec::new();
         for range in store.splits(&table, 5).await.unwrap() {
@@ -498,9 +501,9 @@ async fn a_missing_table_is_missing_in_every_call() {
             .await
             .unwrap_err(),
     ];
-    let puts = store.put(&table, some_notes(2), &Guard::Absent).await.rows;
+    let puts = store.put(&table, &some_notes(2), &Guard::Absent).await.rows;
     errors.extend(puts.into_iter().map(Result::unwrap_err));
-    let puts = store.put(&table, some_notes(2), &Guard::Always).await.rows;
+    let puts = store.put(&table, &some_notes(2), &Guard::Always).await.rows;
     errors.extend(puts.into_iter().map(Result::unwrap_err));
     assert_eq!(errors.len(), 6);
     for error in errors {
