@@ -79,14 +79,18 @@ impl Intervals {
         self.missing_in(Tokens::ALL).is_empty()
     }
 
-    /// Which part of a stretch it has, 0 to 1.
+    /// Which part of a stretch it has, 0 to 1; 1 is all of it, however little is missing.
     pub fn share_of(&self, within: Tokens) -> f64 {
         let missing: u128 = self
             .missing_in(within)
             .iter()
             .map(|tokens| u128::from(tokens.width()))
             .sum();
-        1.0 - missing as f64 / u128::from(within.width()).max(1) as f64
+        if missing == 0 {
+            return 1.0;
+        }
+        let share = 1.0 - missing as f64 / u128::from(within.width()).max(1) as f64;
+        share.min(1.0 - f64::EPSILON)
     }
 }
 
@@ -149,5 +153,19 @@ mod tests {
         assert_eq!(set.iter().count(), 1);
         assert_eq!(Intervals::default().missing_in(Tokens::ALL), [Tokens::ALL]);
         assert!((set.share_of(Tokens::ALL) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_single_token_that_is_missing_shows_in_the_share() {
+        let mut set = Intervals::default();
+        for (after, up_to) in [(i64::MIN, 41), (42, i64::MAX)] {
+            set.insert(Tokens { after, up_to });
+        }
+        assert!(set.share_of(Tokens::ALL) < 1.0);
+        set.insert(Tokens {
+            after: 41,
+            up_to: 42,
+        });
+        assert!(set.share_of(Tokens::ALL) >= 1.0);
     }
 }

@@ -5,6 +5,7 @@
 mod cassandra;
 mod command;
 mod conformance;
+mod counters;
 mod demo;
 mod dynamodb;
 mod features;

@@ -9,14 +9,14 @@ use scylla::value::CqlValue as C;
 use super::{Item, Row};
 
 /// A table's columns by what they are for.
-pub(super) struct Shape {
-    pub(super) partition: &'static [&'static str],
-    pub(super) clustering: &'static [&'static str],
-    pub(super) statics: &'static [&'static str],
+pub(crate) struct Shape {
+    pub(crate) partition: &'static [&'static str],
+    pub(crate) clustering: &'static [&'static str],
+    pub(crate) statics: &'static [&'static str],
 }
 
 /// An attribute of a value.
-pub(super) fn attribute(value: &C) -> A {
+pub(crate) fn attribute(value: &C) -> A {
     let all = |values: &[C]| values.iter().map(attribute).collect();
     match value {
         C::Ascii(text) | C::Text(text) => A::S(text.clone()),
@@ -166,7 +166,7 @@ fn made(shape: &Shape, item: &Item) -> String {
 
 /// Fails, with some examples, unless the items are exactly what the rows should have become.
 #[track_caller]
-pub(super) fn assert_same(shape: &Shape, rows: &[Row], items: Vec<Item>) {
+pub(crate) fn assert_same(shape: &Shape, rows: &[Row], items: Vec<Item>) {
     let (wanted, found) = (wanted(shape, rows), found(shape, items));
     let missing: Vec<_> = wanted
         .keys()

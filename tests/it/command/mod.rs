@@ -2,7 +2,7 @@
 //! read with the plain AWS SDK: nothing here that judges a copy is code of the copier.
 
 mod copying;
-mod items;
+pub(crate) mod items;
 mod journals;
 mod killing;
 mod letters;
@@ -27,20 +27,20 @@ use serde_json::Value as Json;
 
 use crate::support::{Migrate, Outcome, Running, cassandra_address, dynamodb_url, folder, unique};
 
-type Item = HashMap<String, AttributeValue>;
-type Row = BTreeMap<String, Option<CqlValue>>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
+pub(crate) type Row = BTreeMap<String, Option<CqlValue>>;
 
 /// Writes under way at once while a table is filled.
 const WRITERS: usize = 64;
 
 /// A keyspace, a folder and target names of a test's own. In what a plan says `@` is the keyspace.
-struct Bench {
-    node: String,
-    url: String,
-    keyspace: String,
-    folder: tempfile::TempDir,
-    session: Session,
-    dynamo: Client,
+pub(crate) struct Bench {
+    pub(crate) node: String,
+    pub(crate) url: String,
+    pub(crate) keyspace: String,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) session: Session,
+    pub(crate) dynamo: Client,
 }
 
 fn variable(name: &str, otherwise: &str) -> String {
@@ -48,7 +48,7 @@ fn variable(name: &str, otherwise: &str) -> String {
 }
 
 /// A server on this machine takes any credentials.
-fn credentials() -> [(&'static str, String); 3] {
+pub(crate) fn credentials() -> [(&'static str, String); 3] {
     [
         (
             "AWS_ACCESS_KEY_ID",
@@ -77,11 +77,11 @@ fn client(url: &str) -> Client {
 }
 
 impl Bench {
-    async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         Self::on(name, cassandra_address(), dynamodb_url()).await
     }
 
-    async fn on(name: &str, node: String, url: String) -> Self {
+    pub(crate) async fn on(name: &str, node: String, url: String) -> Self {
         let session = SessionBuilder::new()
             .known_node(&node)
             // The driver can't read the types of other tests' tables.
@@ -92,7 +92,7 @@ impl Bench {
         Self::with(name, node, url, session).await
     }
 
-    async fn with(name: &str, node: String, url: String, session: Session) -> Self {
+    pub(crate) async fn with(name: &str, node: String, url: String, session: Session) -> Self {
         let keyspace = unique(name);
         let bench = Bench {
             dynamo: client(&url),
@@ -112,11 +112,11 @@ impl Bench {
     }
 
     /// `@` becomes the keyspace.
-    fn named(&self, text: &str) -> String {
+    pub(crate) fn named(&self, text: &str) -> String {
         text.replace('@', &self.keyspace)
     }
 
-    async fn cql(&self, statement: &str) {
+    pub(crate) async fn cql(&self, statement: &str) {
         let statement = self.named(statement);
         if let Err(error) = self.session.query_unpaged(statement.as_str(), ()).await {
             panic!("{statement}: {error}");
@@ -124,7 +124,7 @@ impl Bench {
     }
 
     /// Runs one statement with many sets of values.
-    async fn fill<V: scylla::serialize::row::SerializeRow>(
+    pub(crate) async fn fill<V: scylla::serialize::row::SerializeRow>(
         &self,
         statement: &str,
         values: impl IntoIterator<Item = V>,
@@ -139,7 +139,7 @@ impl Bench {
     }
 
     /// A plan's beginning: both stores, a control table and a journal of the test's own.
-    fn stores(&self) -> String {
+    pub(crate) fn stores(&self) -> String {
         let [_, _, (_, region)] = credentials();
         format!(
             "name = \"{keyspace}\"\n\
@@ -154,29 +154,29 @@ impl Bench {
     }
 
     /// Writes the plan: both stores, and these tables.
-    fn plan(&self, tables: &str) -> &Self {
+    pub(crate) fn plan(&self, tables: &str) -> &Self {
         self.write("plan.toml", &format!("{}{tables}", self.stores()));
         self
     }
 
     /// Writes a file of the test's folder.
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, self.named(text)).expect("written");
         path
     }
 
-    fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.folder.path().join("journal")
     }
 
     /// The command on `plan.toml`.
-    fn migrate(&self, arguments: &[&str]) -> Migrate {
+    pub(crate) fn migrate(&self, arguments: &[&str]) -> Migrate {
         self.migrate_by("plan.toml", arguments)
     }
 
     /// The command on another plan of the folder.
-    fn migrate_by(&self, plan: &str, arguments: &[&str]) -> Migrate {
+    pub(crate) fn migrate_by(&self, plan: &str, arguments: &[&str]) -> Migrate {
         let plan = self.folder.path().join(plan);
         let mut command = Migrate::new(arguments).arg("--plan").arg(plan);
         for (name, value) in credentials() {
@@ -185,16 +185,16 @@ impl Bench {
         command.in_folder(self.folder.path())
     }
 
-    fn init(&self) {
+    pub(crate) fn init(&self) {
         self.migrate(&["init"]).run().expect_code(0);
     }
 
-    fn target(&self, table: &str) -> String {
+    pub(crate) fn target(&self, table: &str) -> String {
         format!("{}-{table}", self.keyspace)
     }
 
     /// Every row of an old table, as the driver reads it.
-    async fn rows(&self, table: &str) -> Vec<Row> {
+    pub(crate) async fn rows(&self, table: &str) -> Vec<Row> {
         let statement = format!("SELECT * FROM {}.{table}", self.keyspace);
         let pager = self.session.query_iter(statement, ()).await.expect("pages");
         let names: Vec<String> = pager
@@ -212,7 +212,7 @@ impl Bench {
     }
 
     /// Every item of a target, as the SDK reads it.
-    async fn items(&self, table: &str) -> Vec<Item> {
+    pub(crate) async fn items(&self, table: &str) -> Vec<Item> {
         let scan = self
             .dynamo
             .scan()
@@ -227,7 +227,7 @@ impl Bench {
     }
 
     /// Whether a target has so many items already.
-    async fn holds(&self, table: &str, wanted: usize) -> bool {
+    pub(crate) async fn holds(&self, table: &str, wanted: usize) -> bool {
         let scan = self
             .dynamo
             .scan()
@@ -245,14 +245,14 @@ impl Bench {
     }
 
     /// Waits until a target has so many items, while a command runs.
-    async fn until(&self, table: &str, wanted: usize, running: &mut Running) {
+    pub(crate) async fn until(&self, table: &str, wanted: usize, running: &mut Running) {
         while !self.holds(table, wanted).await {
             assert!(running.runs(), "it ended before {table} had {wanted} items");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    async fn put(&self, table: &str, item: &[(&str, AttributeValue)]) {
+    pub(crate) async fn put(&self, table: &str, item: &[(&str, AttributeValue)]) {
         let put = self.dynamo.put_item().table_name(self.target(table));
         let item = item
             .iter()
@@ -262,7 +262,7 @@ impl Bench {
     }
 
     /// Deletes a target that `init` has protected.
-    async fn delete(&self, table: &str) {
+    pub(crate) async fn delete(&self, table: &str) {
         let target = self.target(table);
         let unprotect = self.dynamo.update_table().table_name(&target);
         unprotect
@@ -278,21 +278,21 @@ impl Bench {
             .expect("deleted");
     }
 
-    fn status(&self) -> Vec<Json> {
+    pub(crate) fn status(&self) -> Vec<Json> {
         self.migrate(&["status", "--json"])
             .run()
             .expect_code(0)
             .json()
     }
 
-    async fn done(self) {
+    pub(crate) async fn done(self) {
         self.cql("DROP KEYSPACE @").await;
     }
 }
 
 /// Fails unless stderr has all these words.
 #[track_caller]
-fn says(outcome: &Outcome, words: &[&str]) {
+pub(crate) fn says(outcome: &Outcome, words: &[&str]) {
     for word in words {
         assert!(
             outcome.stderr.contains(word),
@@ -303,12 +303,12 @@ fn says(outcome: &Outcome, words: &[&str]) {
 
 /// A number of a line of `--json`.
 #[track_caller]
-fn number(line: &Json, field: &str) -> u64 {
+pub(crate) fn number(line: &Json, field: &str) -> u64 {
     line[field]
         .as_u64()
         .unwrap_or_else(|| panic!("no number `{field}` in {line}"))
 }
 
-fn exists(folder: &Path) -> bool {
+pub(crate) fn exists(folder: &Path) -> bool {
     folder.try_exists().expect("a folder")
 }
