@@ -28,6 +28,9 @@ const OPEN_WITHIN: Duration = Duration::from_secs(30);
 const FILL_AT_ONCE: usize = 10_000;
 /// How long this process may take to let go of a folder that it has closed.
 const FREE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a note may lie before it is written, and how many may.
+const NOTES_WITHIN: Duration = Duration::from_millis(200);
+const MOST_NOTES: usize = 1_000;
 const CACHE_BYTES: u64 = 48 << 20;
 
 /// Why a folder couldn't be opened.
@@ -116,7 +119,8 @@ impl Disk {
         outcome.await.map_err(|_| gone())
     }
 
-    /// Makes a change that nobody waits for. If it fails, the next [`Disk::write`] says so.
+    /// Makes a change that nobody waits for, within a moment. If it fails, the next [`Disk::write`]
+    /// says so.
     pub(crate) fn note(&self, change: impl FnOnce(&sled::Db) -> Result<()> + Send + 'static) {
         // A stopped owner has told its reason to those who wait; a note is a hint.
         let _ = self.commands.send(Command::Change(Box::new(change), None));
@@ -188,14 +192,35 @@ impl Drop for Disk {
     }
 }
 
+/// What has come in, once somebody waits for it. Notes alone are worth no flush of their own: they
+/// are kept for a moment, in which more of them come.
+fn gathered(inbox: &Receiver<Command>) -> Option<Vec<Command>> {
+    let mut commands = vec![inbox.recv().ok()?];
+    let begun = Instant::now();
+    while commands.len() < MOST_NOTES
+        && commands
+            .iter()
+            .all(|command| matches!(command, Command::Change(_, None)))
+    {
+        match inbox.recv_timeout(NOTES_WITHIN.saturating_sub(begun.elapsed())) {
+            Ok(command) => commands.push(command),
+            Err(_) => break,
+        }
+    }
+    commands.extend(inbox.try_iter());
+    Some(commands)
+}
+
 /// The owner thread: takes what has come in, does it, flushes once, and tells everybody.
 fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
     let mut poison: Option<Error> = None;
     let mut running = true;
     while running {
-        let Ok(first) = inbox.recv() else { return };
+        let Some(commands) = gathered(inbox) else {
+            return;
+        };
         let mut waiting = Vec::new();
-        for command in std::iter::once(first).chain(inbox.try_iter()) {
+        for command in commands {
             let Command::Change(work, tell) = command else {
                 running = false;
                 break;

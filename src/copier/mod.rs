@@ -22,7 +22,7 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -81,8 +81,11 @@ impl Default for Options {
     }
 }
 
-/// Rows of the first page of a range, before anything is known of their size.
+/// Rows of the very first pages, before anything is known of their size.
 const FIRST_PAGE: usize = 100;
+/// Of the first pages of later ranges. They are as large as the last page was to be, but elsewhere
+/// rows may be far larger.
+const LARGEST_FIRST_PAGE: usize = 400;
 const LARGEST_PAGE: usize = 5_000;
 /// Rows that are put with one call.
 const PUT_BYTES: usize = 1 << 20;
@@ -136,6 +139,8 @@ struct Run<'a> {
     done: Mutex<Done>,
     puts: Semaphore,
     bytes: Semaphore,
+    /// Rows of a range's first page.
+    first_page: AtomicUsize,
     /// Whether most of the counters that were looked at last were in the new store already.
     mostly_there: AtomicBool,
     /// Digests of this run's dead letters.
@@ -180,6 +185,7 @@ impl Copier {
             done: Mutex::new(done),
             puts: Semaphore::new(self.options.puts),
             bytes: Semaphore::new(self.options.bytes_in_flight),
+            first_page: AtomicUsize::new(FIRST_PAGE),
             mostly_there: AtomicBool::new(false),
             buried: Mutex::default(),
         };

@@ -1,9 +1,10 @@
 //! Reading ranges of the old table, and cutting what can't be read whole.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::work::Job;
-use super::{FIRST_PAGE, LARGEST_PAGE, LAST_TRIES, Run, stopped};
+use super::{LARGEST_FIRST_PAGE, LARGEST_PAGE, LAST_TRIES, Run, stopped};
 use crate::control::DeadLetter;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens};
@@ -125,7 +126,7 @@ impl Run<'_> {
 
     /// Reads the pages of a range one after the other, writing each while the next is read.
     async fn pages(&self, range: &Range, resume: Option<Cursor>) -> Result<(), Ended> {
-        let mut limit = FIRST_PAGE;
+        let mut limit = self.first_page.load(Ordering::Relaxed);
         let mut last = None;
         let mut next = self.page(range, resume.as_ref(), limit).await;
         loop {
@@ -134,6 +135,8 @@ impl Run<'_> {
                 last: last.clone(),
             })?;
             limit = page_limit(&page, limit, self.copier.options.page_bytes);
+            self.first_page
+                .store(limit.min(LARGEST_FIRST_PAGE), Ordering::Relaxed);
             let cursor = page.next.clone();
             let newest = page.rows.last().map(|row| row.key.clone());
             let weight: usize = page.rows.iter().map(Row::weight).sum();

@@ -96,6 +96,8 @@ pub struct Opened {
     pub remembered: Remembered,
     /// Why an older one was set aside, and where it lies now.
     pub set_aside: Option<String>,
+    /// It was set aside only because the table was frozen since, as every table is once.
+    pub frozen_since: bool,
 }
 
 impl Journal {
@@ -107,7 +109,7 @@ impl Journal {
         let (journal, remembered) = match Self::try_open(folder, binding, table).await {
             Ok(opened) => opened,
             Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Unfit(why)) => {
+            Err(Trouble::Unfit { why, frozen_since }) => {
                 let aside = set_aside(folder)?;
                 let why = format!(
                     "the journal in {} {why}; it lies in {} now, and a new one is begun",
@@ -117,7 +119,7 @@ impl Journal {
                 let (journal, remembered) = match Self::try_open(folder, binding, table).await {
                     Ok(opened) => opened,
                     Err(Trouble::Final(error)) => return Err(error),
-                    Err(Trouble::Unfit(again)) => {
+                    Err(Trouble::Unfit { why: again, .. }) => {
                         return Err(Error::new(
                             Kind::Corrupt,
                             format!("a new journal {again} too"),
@@ -130,6 +132,7 @@ impl Journal {
                     journal,
                     remembered,
                     set_aside: Some(why),
+                    frozen_since,
                 });
             }
         };
@@ -137,6 +140,7 @@ impl Journal {
             journal,
             remembered,
             set_aside: None,
+            frozen_since: false,
         })
     }
 
@@ -166,10 +170,10 @@ impl Journal {
                 ));
             }
             Ok(Err(Refusal::Damaged(why))) => {
-                return Err(Trouble::Unfit(format!("can't be opened ({why})")));
+                return Err(Trouble::unfit(format!("can't be opened ({why})")));
             }
             Ok(Err(Refusal::Unusable(error))) => return Err(Trouble::Final(error)),
-            Err(_) => return Err(Trouble::Unfit("can't be opened (it failed inside)".into())),
+            Err(_) => return Err(Trouble::unfit("can't be opened (it failed inside)".into())),
         };
         let mut journal = Journal {
             id: format!("{:016x}", rand::random::<u64>()),
@@ -196,8 +200,8 @@ impl Journal {
         });
         let pairs = read
             .await
-            .map_err(|error| Trouble::Unfit(format!("can't be read ({error})")))?;
-        let damaged = || Trouble::Unfit("has a damaged record".to_owned());
+            .map_err(|error| Trouble::unfit(format!("can't be read ({error})")))?;
+        let damaged = || Trouble::unfit("has a damaged record".to_owned());
         let mut remembered = Remembered::default();
         let mut header = None;
         for (key, record) in &pairs {
@@ -223,7 +227,16 @@ impl Journal {
         }
         match header {
             Some(Some(header)) if header.binding == *binding => self.id = header.id,
-            Some(Some(header)) => return Err(Trouble::Unfit(unfit(&header.binding, binding))),
+            Some(Some(header)) => {
+                let there = header.binding;
+                let frozen_since = Binding {
+                    freeze: binding.freeze,
+                    ..there.clone()
+                } == *binding
+                    && there.freeze < binding.freeze;
+                let why = unfit(&there, binding);
+                return Err(Trouble::Unfit { why, frozen_since });
+            }
             Some(None) => return Err(damaged()),
             None if pairs.is_empty() => self.begin(binding).await.map_err(Trouble::Final)?,
             None => return Err(damaged()),
@@ -393,7 +406,14 @@ enum Trouble {
     /// Nothing helps but the operator.
     Final(Error),
     /// It is set aside.
-    Unfit(String),
+    Unfit { why: String, frozen_since: bool },
+}
+
+impl Trouble {
+    fn unfit(why: String) -> Self {
+        let frozen_since = false;
+        Trouble::Unfit { why, frozen_since }
+    }
 }
 
 fn unfit(there: &Binding, wanted: &Binding) -> String {
@@ -403,7 +423,7 @@ fn unfit(there: &Binding, wanted: &Binding) -> String {
         ("old table's identity", there.old_id == wanted.old_id),
         ("target's identity", there.target_id == wanted.target_id),
         ("mapping", there.mapping == wanted.mapping),
-        ("go, before a reset", there.freeze == wanted.freeze),
+        ("freeze", there.freeze == wanted.freeze),
         ("control record", there.begun == wanted.begun),
         ("shard", there.shard == wanted.shard),
     ];

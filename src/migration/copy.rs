@@ -190,8 +190,10 @@ impl Migration {
         };
         let folder = options.journal.join(journal_folder(&self.spec.name, shard));
         let opened = Journal::open(&folder, &binding, survey.transform.source()).await?;
-        if let Some(why) = &opened.set_aside {
-            tracing::warn!("{why}");
+        match &opened.set_aside {
+            Some(why) if opened.frozen_since => tracing::debug!("{why}"),
+            Some(why) => tracing::warn!("{why}"),
+            None => {}
         }
         let elsewhere = self.done_elsewhere(&record).await?;
         let old = match counters.map(|counters| counters.pass) {

@@ -12,22 +12,26 @@ fn the_demo_keeps_its_promises() {
         "{}",
         outcome.stderr
     );
-    assert!(
-        outcome.stderr.contains("votes: resumed and finished"),
-        "{}",
-        outcome.stderr
-    );
+    for said in [
+        "ballots: resumed and finished",
+        "votes: stopped on purpose",
+        "votes: pass 2 while people vote",
+        "votes: the lines are closed",
+    ] {
+        assert!(outcome.stderr.contains(said), "{said}: {}", outcome.stderr);
+    }
     let lines: Vec<&str> = outcome
         .stdout
         .lines()
         .filter(|line| line.contains(": "))
         .collect();
-    assert_eq!(lines.len(), 10, "{}", outcome.stdout);
+    assert_eq!(lines.len(), 15, "{}", outcome.stdout);
     assert!(
         lines.iter().all(|line| line.trim_end().ends_with("kept")),
         "{}",
         outcome.stdout
     );
+    assert!(outcome.stdout.contains("2,000"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("4,000"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("16,000"), "{}", outcome.stdout);
 }
