@@ -219,6 +219,7 @@ fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
         let Some(commands) = gathered(inbox) else {
             return;
         };
+        stop_point("before a flush of the journal");
         let mut waiting = Vec::new();
         for command in commands {
             let Command::Change(work, tell) = command else {
@@ -247,10 +248,17 @@ fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
             tracing::error!("{error}");
             poison = Some(error.clone());
         }
+        stop_point("behind a flush of the journal");
         for (tell, outcome) in waiting {
             let _ = tell.send(outcome.and_then(|()| flushed.clone()));
         }
     }
+}
+
+/// Where a test may have the process die.
+fn stop_point(_place: &str) {
+    #[cfg(feature = "conformance")]
+    crate::stops::point(_place);
 }
 
 /// What is written is on the disk when this returns.

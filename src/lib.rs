@@ -48,3 +48,5 @@ mod disk;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "conformance")]
+pub mod stops;

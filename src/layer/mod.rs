@@ -3,5 +3,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod faulty;
 pub mod retry;
+#[cfg(feature = "conformance")]
+pub mod stopping;
 
 pub use retry::Retry;

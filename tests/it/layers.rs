@@ -25,9 +25,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "control", "journal", "layer", "mapping", "protocol", "report", "show", "store",
         ],
     ),
-    ("disk", &[]),
+    ("disk", &["stops"]),
     ("journal", &["control", "disk", "store"]),
-    ("layer", &["store"]),
+    ("layer", &["stops", "store"]),
     ("mapping", &["secret"]),
     (
         "migration",
@@ -56,6 +56,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("show", &["control", "store"]),
     ("store", &["disk", "mapping", "secret"]),
+    ("stops", &[]),
     (
         "verifier",
         &[

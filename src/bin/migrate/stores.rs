@@ -56,6 +56,8 @@ impl Stores {
             NewStore::DynamoDb(dynamodb) => Arc::new(open_dynamodb(dynamodb).await?),
             NewStore::Embedded { path } => Arc::new(Embedded::open(path)?),
         };
+        #[cfg(feature = "conformance")]
+        let new = crossfade::layer::stopping::if_asked(new);
         let new = New(new);
         let control = Control::new(new.clone(), &plan.control_table);
         let old_name = match &plan.old {

@@ -4,6 +4,7 @@
 mod folding;
 mod going_down;
 mod last_pass;
+mod stopping;
 
 use std::collections::BTreeMap;
 
@@ -122,13 +123,13 @@ impl Counters {
         totals
     }
 
-    /// What DynamoDB has, by the attributes with this prefix: none for values, `_w_` for watermarks.
-    async fn in_dynamodb(&self, bench: &Bench, prefix: &str) -> Totals {
+    /// What items have, by the attributes with this prefix: none for values, `_w_` for watermarks.
+    fn in_items(&self, items: &[Item], prefix: &str) -> Totals {
         let mut totals = Totals::new();
-        for item in bench.items(self.table).await {
-            let total = |name: &&str| number_of(&item, &format!("{prefix}{name}"));
+        for item in items {
+            let total = |name: &&str| number_of(item, &format!("{prefix}{name}"));
             let all = self.columns.iter().map(total).collect();
-            let twice = totals.insert(self.key_of_item(&item), all);
+            let twice = totals.insert(self.key_of_item(item), all);
             assert!(twice.is_none(), "one key twice: {item:?}");
         }
         totals
@@ -136,9 +137,12 @@ impl Counters {
 
     /// Fails unless every total, and every watermark, is Cassandra's, and gives their number.
     async fn assert_equal(&self, bench: &Bench) -> usize {
-        let old = self.in_cassandra(bench).await;
-        assert_same(&old, &self.in_dynamodb(bench, "").await, "total");
-        assert_same(&old, &self.in_dynamodb(bench, "_w_").await, "watermark");
+        let (old, items) = (
+            self.in_cassandra(bench).await,
+            bench.items(self.table).await,
+        );
+        assert_same(&old, &self.in_items(&items, ""), "total");
+        assert_same(&old, &self.in_items(&items, "_w_"), "watermark");
         old.len()
     }
 

@@ -1,0 +1,121 @@
+//! A store with a stop point before and behind each write: for tests, see [`crate::stops`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::model::{Fold, Key, Row, Value};
+use crate::schema::Table;
+use crate::stops;
+use crate::store::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
+
+struct Stopping(Arc<dyn Store>);
+
+/// The store with stop points, where the environment asks for them; else as it is.
+pub fn if_asked(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    match stops::are_asked_for() {
+        true => Arc::new(Stopping(store)),
+        false => store,
+    }
+}
+
+fn before(what: &str, table: &Table) {
+    stops::point(&format!("before a {what} in {}", table.name));
+}
+
+fn behind(what: &str, table: &Table) {
+    stops::point(&format!("behind a {what} in {}", table.name));
+}
+
+#[async_trait]
+impl Store for Stopping {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
+        self.0.inspect(table).await
+    }
+
+    async fn tables(&self) -> Result<Vec<String>> {
+        self.0.tables().await
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        before("create", table);
+        let created = self.0.create(table).await;
+        behind("create", table);
+        created
+    }
+
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        self.0.get(table, keys).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        before("put", table);
+        let puts = self.0.put(table, rows, guard).await;
+        behind("put", table);
+        puts
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        before("purge", table);
+        let puts = self.0.purge(table, keys, guard).await;
+        behind("purge", table);
+        puts
+    }
+
+    /// One after the other, since each is a write of its own.
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        let mut all = Puts::default();
+        for fold in folds {
+            before("fold", table);
+            let one = self.0.fold(table, vec![fold]).await;
+            behind("fold", table);
+            all.rows.extend(one.rows);
+            all.units += one.units;
+            all.bytes += one.bytes;
+        }
+        all
+    }
+
+    async fn query(
+        &self,
+        table: &Table,
+        partition: &[Value],
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.0.query(table, partition, after, limit).await
+    }
+
+    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
+        self.0.splits(table, count).await
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.0.scan(table, range, after, limit).await
+    }
+
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
+        self.0.halve(table, range)
+    }
+
+    /// Says how many points there were, for who wants to stop at each.
+    async fn close(&self) {
+        eprintln!("stop points passed: {}", stops::passed());
+        self.0.close().await;
+    }
+}

@@ -1,0 +1,34 @@
+//! Stop points: places where a process dies on purpose, so that a test can start it again from behind
+//! every one of them. They are there in builds with the feature `conformance` only.
+//!
+//! With `CROSSFADE_STOP_AT=7` the process aborts at the seventh point that it comes to: no destructor
+//! runs, nothing is flushed, no reply is waited for. Points stand before and behind every write to the
+//! new store, its control table included ([`crate::layer::stopping`]), and before and behind every
+//! flush of the journal.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static STOP_AT: LazyLock<Option<u64>> =
+    LazyLock::new(|| std::env::var("CROSSFADE_STOP_AT").ok()?.parse().ok());
+static PASSED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the environment names a point to stop at.
+pub fn are_asked_for() -> bool {
+    STOP_AT.is_some()
+}
+
+/// How many points the process has come to.
+pub fn passed() -> u64 {
+    PASSED.load(Ordering::Relaxed)
+}
+
+/// A point. The process ends here if it is the one that was asked for.
+pub fn point(place: &str) {
+    let Some(stop_at) = *STOP_AT else { return };
+    let number = PASSED.fetch_add(1, Ordering::Relaxed) + 1;
+    if number == stop_at {
+        eprintln!("stopped at point {number}: {place}");
+        std::process::abort();
+    }
+}
