@@ -9,6 +9,7 @@ mod counters;
 mod demo;
 mod dynamodb;
 mod features;
+mod forwarding;
 mod layers;
 mod scripted;
 mod support;

@@ -17,6 +17,8 @@ pub struct Request {
     pub body: Value,
     /// Bytes of the JSON.
     pub bytes: usize,
+    /// What came before the JSON: the request's line and headers.
+    pub head: String,
 }
 
 /// What to do with a request.
@@ -104,38 +106,56 @@ impl Scripted {
     }
 }
 
-trait ReadWrite: Read + Write + Send {}
+pub(crate) trait ReadWrite: Read + Write + Send {}
 impl<T: Read + Write + Send> ReadWrite for T {}
 
-fn read(stream: &mut BufReader<Box<dyn ReadWrite>>) -> Option<Request> {
-    let (mut call, mut length) = (String::new(), 0);
-    let mut line = String::new();
+/// Reads a request or an answer: its head with the empty line behind it, and its body.
+pub(crate) fn read_message(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+    let (mut head, mut length) = (String::new(), 0);
     loop {
-        line.clear();
-        if stream.read_line(&mut line).ok()? == 0 {
+        let begin = head.len();
+        if stream.read_line(&mut head).ok()? == 0 {
             return None;
         }
+        let line = &head[begin..];
         if line == "\r\n" {
             break;
         }
-        let (name, value) = line.split_once(':').unwrap_or_default();
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.trim().parse().unwrap(),
-            "x-amz-target" => call = value.trim().rsplit('.').next().unwrap().to_owned(),
-            _ => {}
+        if let Some(value) = header(line, "content-length") {
+            length = value.parse().unwrap();
         }
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    Some((head, body))
+}
+
+/// The value of a header, if the line is that one.
+fn header<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let (found, value) = line.split_once(':')?;
+    found.eq_ignore_ascii_case(name).then(|| value.trim())
+}
+
+impl Request {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| header(line, name))
+    }
+}
+
+pub(crate) fn read(stream: &mut impl BufRead) -> Option<Request> {
+    let (head, body) = read_message(stream)?;
+    let call = head.lines().find_map(|line| header(line, "x-amz-target"));
+    let call = call.and_then(|target| target.rsplit('.').next());
     Some(Request {
-        call,
-        body,
-        bytes: length,
+        call: call.unwrap_or_default().to_owned(),
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        bytes: body.len(),
+        head,
     })
 }
 
-fn answer(stream: &mut dyn ReadWrite, reply: Reply) -> bool {
+pub(crate) fn answer(stream: &mut dyn ReadWrite, reply: Reply) -> bool {
     let (status, body) = match reply {
         Reply::Json(status, body) => (status, body.to_string()),
         Reply::Raw(status, body) => (status, body),

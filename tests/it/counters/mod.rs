@@ -1,6 +1,8 @@
 //! Counter tables through the real command, on the real servers. Totals are read with the plain
 //! Cassandra driver and the plain AWS SDK: nothing here that judges a fold is code of the copier.
 
+mod crowd;
+mod endpoint;
 mod folding;
 mod going_down;
 mod last_pass;

@@ -1,0 +1,166 @@
+//! Stands between the command and a DynamoDB, passes on what comes, and does to it what a network, a load
+//! balancer or a busy server does: as a test tells it to, request by request.
+
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::scripted::{Reply, Request, answer, error, read, read_message};
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It is done, and the connection is closed without an answer.
+    ReplyLost,
+    /// It is done, and no answer ever comes.
+    ReplyWithheld,
+    /// The server fails before it has done anything.
+    FailsBefore,
+    /// The server fails when it is done.
+    FailsBehind,
+    /// The server asks for less, and does nothing.
+    Throttled,
+    /// The server asks for less of these statements of a batch, and does the others.
+    StatementsThrottled(&'static [usize]),
+}
+
+/// A request, what happened to it, and what the server said, if it was asked.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub request: Request,
+    pub fault: Fault,
+    /// Status and JSON.
+    pub answer: Option<(u16, Value)>,
+}
+
+/// The endpoint. It listens until the test's process ends.
+pub struct Forwarding {
+    pub url: String,
+    seen: Arc<Mutex<Vec<Exchange>>>,
+}
+
+impl Forwarding {
+    /// An endpoint in front of another, plain HTTP both. `script` is asked for each request in turn.
+    pub fn start(to: &str, script: impl FnMut(&Request) -> Fault + Send + 'static) -> Self {
+        let to = to.strip_prefix("http://").expect("plain HTTP").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (script, log) = (Arc::new(Mutex::new(script)), seen.clone());
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (to, script, log) = (to.clone(), script.clone(), log.clone());
+                thread::spawn(move || {
+                    let server = TcpStream::connect(to).expect("the server");
+                    let mut server = BufReader::new(server);
+                    let mut stream = BufReader::new(client.try_clone().expect("a stream"));
+                    while let Some(request) = read(&mut stream) {
+                        let fault = (script.lock().expect("no panic"))(&request);
+                        let (answered, reply) = carry_out(&mut server, &request, &fault);
+                        // In the order in which the server has done them, as far as one can tell.
+                        log.lock().expect("no panic").push(Exchange {
+                            request,
+                            fault,
+                            answer: answered,
+                        });
+                        if !answer(stream.get_mut(), reply) {
+                            break;
+                        }
+                    }
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Forwarding { url, seen }
+    }
+
+    /// The requests that were answered, or not answered, since the last call of this.
+    pub fn take(&self) -> Vec<Exchange> {
+        std::mem::take(&mut self.seen.lock().expect("no panic"))
+    }
+}
+
+/// Does with a request what the fault says: what the server answered, and what the client hears.
+fn carry_out(
+    server: &mut BufReader<TcpStream>,
+    request: &Request,
+    fault: &Fault,
+) -> (Option<(u16, Value)>, Reply) {
+    let failure = || error(500, "InternalServerError", "made to fail on purpose");
+    match fault {
+        Fault::FailsBefore => (None, failure()),
+        Fault::Throttled => {
+            let code = "ProvisionedThroughputExceededException";
+            (None, error(400, code, "throttled on purpose"))
+        }
+        Fault::StatementsThrottled(places) => {
+            let (status, body) = without(server, request, places);
+            (Some((status, body.clone())), Reply::Json(status, body))
+        }
+        Fault::None | Fault::ReplyLost | Fault::ReplyWithheld | Fault::FailsBehind => {
+            let (status, body) = forward(server, &request.head, &request.body);
+            let reply = match fault {
+                Fault::ReplyLost => Reply::Cut,
+                Fault::ReplyWithheld => Reply::Silence,
+                Fault::FailsBehind => failure(),
+                _ => Reply::Json(status, body.clone()),
+            };
+            (Some((status, body)), reply)
+        }
+    }
+}
+
+fn forward(server: &mut BufReader<TcpStream>, head: &str, body: &Value) -> (u16, Value) {
+    let body = serde_json::to_vec(body).expect("JSON");
+    let head: String = head
+        .split_inclusive("\r\n")
+        .filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"))
+        .collect();
+    // Behind the headers stands an empty line.
+    let head = head.strip_suffix("\r\n").expect("a whole head");
+    let head = format!("{head}content-length: {}\r\n\r\n", body.len());
+    let stream = server.get_mut();
+    stream
+        .write_all(head.as_bytes())
+        .expect("the server listens");
+    stream.write_all(&body).expect("the server listens");
+    let (head, body) = read_message(server).expect("the server answers");
+    let status = head.split(' ').nth(1).expect("a status");
+    let body = serde_json::from_slice(&body).expect("JSON");
+    (status.parse().expect("a number"), body)
+}
+
+/// A batch of which some statements are throttled, the others done.
+fn without(server: &mut BufReader<TcpStream>, request: &Request, places: &[usize]) -> (u16, Value) {
+    let all = request.body["Statements"].as_array().expect("statements");
+    let held = |place: usize| places.contains(&place);
+    let sent: Vec<&Value> = all
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !held(*place))
+        .map(|(_, statement)| statement)
+        .collect();
+    let throttled =
+        json!({"Error": {"Code": "ThrottlingError", "Message": "throttled on purpose"}});
+    if sent.is_empty() {
+        return (200, json!({"Responses": vec![throttled; all.len()]}));
+    }
+    let mut body = request.body.clone();
+    body["Statements"] = json!(sent);
+    let (status, mut answer) = forward(server, &request.head, &body);
+    assert_eq!(status, 200, "{answer}");
+    let answers = answer["Responses"].as_array().expect("responses").clone();
+    let mut answers = answers.into_iter();
+    answer["Responses"] = (0..all.len())
+        .map(|place| match held(place) {
+            true => throttled.clone(),
+            false => answers.next().expect("an answer to each"),
+        })
+        .collect();
+    (status, answer)
+}
