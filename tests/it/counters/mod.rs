@@ -7,6 +7,7 @@ mod folding;
 mod going_down;
 mod last_pass;
 mod stopping;
+mod wire;
 
 use std::collections::BTreeMap;
 
