@@ -217,7 +217,7 @@ impl Migration {
             plan: self.spec.plan.clone(),
             phase: Phase::Old,
             freeze: 0,
-            begun: format!("{:016x}", rand::random::<u64>()),
+            begun: beginning(),
             old_id: survey.old.id.clone(),
             target_id: target.id.clone(),
             mapping: hex(&survey.transform.fingerprint()),
@@ -423,6 +423,11 @@ impl Migration {
         }
         Ok(sample)
     }
+}
+
+/// A name for what begins now.
+fn beginning() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
 fn columns(table: &StoredTable) -> String {

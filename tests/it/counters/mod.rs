@@ -4,6 +4,7 @@
 mod folding;
 mod going_down;
 mod last_pass;
+mod resetting;
 
 use std::collections::BTreeMap;
 
