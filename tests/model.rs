@@ -12,3 +12,5 @@
 mod checking;
 #[path = "model/counters/mod.rs"]
 mod counters;
+#[path = "model/rows/mod.rs"]
+mod rows;
