@@ -9,7 +9,7 @@
 //! | [`protocol`] | the rules of a migration, without I/O |
 //! | [`store`] | the `Store` trait and one module per store |
 //! | [`layer`] | wrappers around a store that are stores themselves |
-//! | [`control`] | the control record: what all processes of a migration agree on |
+//! | [`control`] | what all processes of a migration agree on: the record, leases, the barrier |
 //! | [`copier`], [`journal`] | copies rows, restartably |
 //! | [`migration`] | one table's way from an old store to a new one |
 //! | [`plan`], [`secret`] | what moves from where to where; passwords that never show |

@@ -424,7 +424,10 @@ fn unfit(there: &Binding, wanted: &Binding) -> String {
         ("target's identity", there.target_id == wanted.target_id),
         ("mapping", there.mapping == wanted.mapping),
         ("freeze", there.freeze == wanted.freeze),
-        ("control record", there.begun == wanted.begun),
+        (
+            "beginning (a reset, or another control record)",
+            there.begun == wanted.begun,
+        ),
         ("shard", there.shard == wanted.shard),
     ];
     let other: Vec<&str> = differs

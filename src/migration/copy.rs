@@ -68,7 +68,11 @@ impl Migration {
             .at("target", self.spec.to.as_str())
             .help("a migration with a running application has begun; go on with that"));
         }
-        let instances = self.control.instances(&self.spec.to).await?;
+        let instances = self.control.participants(&self.spec.to).await?;
+        let instances: Vec<String> = instances
+            .into_iter()
+            .map(|(id, participant, _)| format!("{id} ({})", participant.name))
+            .collect();
         if !instances.is_empty() {
             return Err(Error::new(
                 Kind::Mismatch,

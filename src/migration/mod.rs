@@ -66,7 +66,9 @@ pub struct Survey {
 pub struct Status {
     /// The control record, if there is one.
     pub record: Option<Record>,
-    /// Share of the ring that is copied, 0 to 1.
+    /// Whether it is a table of counters.
+    pub is_counter: bool,
+    /// Share of the ring that is copied, or whose counters a final pass has settled: 0 to 1.
     pub share: f64,
     /// Every copier that worked under the current freeze.
     pub copiers: Vec<(String, Progress)>,
@@ -215,7 +217,7 @@ impl Migration {
             plan: self.spec.plan.clone(),
             phase: Phase::Old,
             freeze: 0,
-            begun: format!("{:016x}", rand::random::<u64>()),
+            begun: beginning(),
             old_id: survey.old.id.clone(),
             target_id: target.id.clone(),
             mapping: hex(&survey.transform.fingerprint()),
@@ -372,6 +374,7 @@ impl Migration {
         let Some(there) = self.control.load(&self.spec.to).await? else {
             return Ok(Status {
                 record: None,
+                is_counter: false,
                 share: 0.0,
                 copiers: Vec::new(),
                 failures: 0,
@@ -383,7 +386,9 @@ impl Migration {
         let mut copiers = self.control.progress(&self.spec.to).await?;
         copiers.retain(|(_, progress)| progress.is_of(&record));
         let failures = self.control.failures(&self.spec.to).await?.len() as u64;
+        let is_counter = record.source.read().is_ok_and(|table| table.is_counter());
         Ok(Status {
+            is_counter,
             record: Some(record),
             share,
             copiers,
@@ -418,6 +423,11 @@ impl Migration {
         }
         Ok(sample)
     }
+}
+
+/// A name for what begins now.
+fn beginning() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
 fn columns(table: &StoredTable) -> String {

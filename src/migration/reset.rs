@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{Migration, SCAN_ROWS};
+use super::{Migration, SCAN_ROWS, beginning};
 use crate::control::{Progress, Record};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -67,6 +67,8 @@ impl Migration {
         let back = Record {
             phase: Phase::Old,
             emptying: false,
+            // Whatever a journal remembers of the emptied target is worth nothing from now on.
+            begun: beginning(),
             ..now.record.clone()
         };
         if !self.control.replace(&self.spec.to, &now, &back).await? {

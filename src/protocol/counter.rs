@@ -25,8 +25,9 @@
 //!   never asked what has been folded; it only saves a look at rows that can't have changed
 //!   ([`Pass::may_skip`]).
 //! - An add has no such condition, and is sent once. A lost reply is told as [`Added::Unknown`].
-//! - `c` alone is shown from `new` on, so that phase wants `w = o` everywhere, found by a pass after the
-//!   last add to the old store ([`Pass::Settling`], [`may_enter_new`]).
+//! - `c` alone is shown from `new` on, so that phase wants `w = o` everywhere, found by a pass that begins
+//!   when everybody is in `copy`, hence after the last add to the old store and after the last fold that
+//!   may have read less ([`Pass::may_begin`], [`may_enter_new`]).
 //! - After a way back to `bridge` the old totals grow again, and `w` tells how much of them is new.
 //!
 //! The old store's total is always read after `w` before it is called too low: a total that was read
@@ -117,7 +118,8 @@ pub struct Rules {
 pub enum Pass {
     /// Folds what there is, while more may come.
     CatchUp,
-    /// After the last add to the old store: leaves `w = o` in every counter, or tells where it couldn't.
+    /// When the old totals stand still: leaves `w = o` in every counter, or tells where it couldn't. Its
+    /// reads of the old store ask all replicas, unless the plan's `final_read` says otherwise.
     Settling,
 }
 
@@ -128,6 +130,19 @@ impl Pass {
             Pass::CatchUp => Work::Fold,
             Pass::Settling => Work::Settle,
         }
+    }
+
+    /// Whether a tool that is in this phase may begin it.
+    ///
+    /// `everybody_is_here`: all other participants are in the phase too, and nothing that was begun in the
+    /// one before can still land. A settling pass has to wait for that: another copier may have read the old
+    /// total before the last add, and where totals may go down, its fold could still set `w` back.
+    pub fn may_begin(self, phase: Phase, everybody_is_here: bool) -> bool {
+        let may = match self {
+            Pass::CatchUp => true,
+            Pass::Settling => everybody_is_here,
+        };
+        may && phase.allows(self.work())
     }
 
     /// Whether a row may be passed over because a journal remembers that these very totals, as just

@@ -24,7 +24,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             spec.name.clone(),
             spec.to.clone(),
             phase(&status).to_owned(),
-            format!("{:.1} %", floor(status.share) * 100.0),
+            share(&status),
             words::count(status.failures),
         ]);
         for (_, progress) in &status.copiers {
@@ -38,7 +38,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
                 }
                 .to_owned(),
                 words::count(progress.counts.read),
-                words::count(progress.counts.written),
+                words::count(progress.counts.written + progress.counts.folded),
                 words::time(progress.counts.seconds),
             ]);
         }
@@ -67,6 +67,14 @@ fn phase(status: &Status) -> &str {
         .map_or("not initialised", |record| record.phase.name())
 }
 
+fn share(status: &Status) -> String {
+    let percent = floor(status.share) * 100.0;
+    match status.is_counter {
+        true => format!("{percent:.1} % settled"),
+        false => format!("{percent:.1} %"),
+    }
+}
+
 /// Rounded down, so that 100 % means all.
 fn floor(share: f64) -> f64 {
     (share * 1e3).floor() / 1e3
@@ -79,7 +87,7 @@ struct Line<'a> {
     to: &'a str,
     phase: Option<&'static str>,
     freeze: Option<u64>,
-    /// Share of the table, 0 to 1.
+    /// Share of the table, 0 to 1. Of counters: what a final pass has settled.
     copied: f64,
     dead_letters: u64,
     copiers: Vec<Copier<'a>>,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mapping::transform::{ExpiryFrom, ExpiryRule, Mask};
+use crate::plan::FinalRead;
 
 #[test]
 fn what_is_left_out_has_its_default() {
@@ -51,9 +52,17 @@ fn every_key_arrives() {
     assert_eq!(plan.journal_dir, PathBuf::from("journal/bgt"));
     assert_eq!(plan.mask_key.as_ref().unwrap().expose(), "hunter2 ${HOST}");
 
-    let [users, messages] = plan.tables.as_slice() else {
+    let [votes, users, messages] = plan.tables.as_slice() else {
         panic!("{plan:?}")
     };
+    assert!(!votes.decrements);
+    assert_eq!(votes.final_read, FinalRead::All);
+    let other = text
+        .replace("decrements = false", "decrements = true")
+        .replace("final_read = \"all\"", "final_read = \"quorum\"");
+    let votes = &parsed(&other).tables[0];
+    assert!(votes.decrements);
+    assert_eq!(votes.final_read, FinalRead::Quorum);
     assert_eq!(users.to, "bgt-users");
     assert!(
         ["indexes", "views", "triggers"]

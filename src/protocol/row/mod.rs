@@ -74,10 +74,12 @@
 //! |---|---|---|
 //! | [`CopyRow`] | `copy`, `offline` | 1 read O: none: done. 2 put it IF absent. 3 refused by `k`: complete it, and again if refused by another `k`. Refused by anything else: done |
 //! | [`Repair`] | `copy`, `offline` | 1 read N: absent: copy. Written by an application or by somebody unknown: done. 2 read O. 3 if it differs: put it IF the item has the mark that was seen. If O has none: delete it on that condition, if told so |
-//! | [`Purge`] | `done` | 1 read N. 2 `t`: delete IF `t`. Marked, if told so: take the marks off IF it has the mark that was seen |
+//! | [`Purge`] | `done` | 1 read N. 2 `t`: delete IF `t`. Marked, if told so: take the marks off IF it has the mark that was seen (`k`: IF it is as it was seen) |
 //!
 //! *Complete*: SET the columns that `k` doesn't decide as O has them, mark as the application's, forget what
-//! was decided, IF it is `k` and decides what it did. A `k` whose key O lacks is a whole row.
+//! was decided, IF it is `k` and decides what it did. A `k` whose key O lacks is a whole row. Where the old
+//! row expires, it must have been read after the `k` was met (if it was read before, it is read again), and
+//! the condition is that `k` is still the very same: a younger one must not get an expiry that has passed.
 //!
 //! # Why this is safe
 //!
@@ -216,7 +218,20 @@ fn move_over(item: Option<&Row>, old: &Row, mark: Mark) -> (Change, If) {
         mark: Some(Mark::Application),
         expires: old.expires,
     };
-    (change, If::Decides(partial.decided.clone()))
+    let on = match old.expires {
+        None => If::Decides(partial.decided.clone()),
+        Some(_) => If::Same(partial.clone().into()),
+    };
+    (change, on)
+}
+
+/// Whether an old row that was read before may complete a partial item that has just been met.
+///
+/// A row that expires may be gone by now, and the item be younger: it would be given columns that are no
+/// more, and an expiry that has passed. So the row is read again; and the item must still be the very one
+/// that was met before, since the same columns may have been written anew after the row expired.
+fn completes_what_is_met(old: &Row) -> bool {
+    old.expires.is_none()
 }
 
 /// The write that makes a partial item whole whose key the old store lacks: a row, or a tombstone if it

@@ -61,18 +61,21 @@ impl Purge {
         let Some((item, mark)) = item.and_then(|item| item.mark.map(|mark| (item, mark))) else {
             return Step::Done(Purged::Nothing);
         };
+        let strip = Change::Edit {
+            cells: vec![None; item.cells.len()],
+            mark: None,
+            expires: None,
+        };
+        let is_empty = item.cells.iter().all(Option::is_none);
         let (change, on, answer) = match mark {
             Mark::Tombstone => (Change::Remove, If::Marked(mark), Purged::Deleted),
-            _ if !self.strip => return Step::Done(Purged::Nothing),
-            Mark::Partial if item.cells.iter().all(Option::is_none) => {
-                (Change::Remove, If::Same(item.into()), Purged::Deleted)
+            Mark::Partial | Mark::Copied | Mark::Resaved | Mark::Application if !self.strip => {
+                return Step::Done(Purged::Nothing);
             }
-            Mark::Partial | Mark::Copied | Mark::Resaved | Mark::Application => {
-                let strip = Change::Edit {
-                    cells: vec![None; item.cells.len()],
-                    mark: None,
-                    expires: None,
-                };
+            // Without any value it shows no row, so it matters whether it still has none.
+            Mark::Partial if is_empty => (Change::Remove, If::Same(item.into()), Purged::Deleted),
+            Mark::Partial => (strip, If::Same(item.into()), Purged::Stripped),
+            Mark::Copied | Mark::Resaved | Mark::Application => {
                 (strip, If::Marked(mark), Purged::Stripped)
             }
         };

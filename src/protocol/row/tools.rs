@@ -1,4 +1,4 @@
-use super::{Call, Reply, Step, move_over};
+use super::{Call, Reply, Step, completes_what_is_met, move_over};
 use crate::model::{Change, If, Key, Mark, Row};
 
 /// Copies a row. Lawful where [`crate::protocol::phase::Work::Copy`] is.
@@ -69,6 +69,7 @@ impl CopyRow {
             }),
             Reply::Refused(item) if is_partial(&item) => {
                 self.partial = item;
+                self.old = self.old.take().filter(completes_what_is_met);
                 self.begin()
             }
             Reply::Refused(_) if !is_reading => Step::Done(Copied::Owned),

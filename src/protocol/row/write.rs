@@ -1,4 +1,4 @@
-use super::{Call, Reply, Step, move_over, settle, show};
+use super::{Call, Reply, Step, completes_what_is_met, move_over, settle, show};
 use crate::model::{Change, If, Mark, Mutation, Row, State, Update};
 use crate::protocol::Phase;
 
@@ -142,9 +142,11 @@ impl Write {
                 }
             },
             At::Completing(old) => match reply {
-                Reply::Refused(item) => match self.action_on(&item) {
-                    Action::Complete => self.complete(item, old),
-                    action => self.act(action, item),
+                Reply::Refused(item) => match (self.action_on(&item), old) {
+                    (Action::Complete, Some(old)) if completes_what_is_met(&old) => {
+                        self.complete(item, Some(old))
+                    }
+                    (action, _) => self.act(action, item),
                 },
                 Reply::Written | Reply::Row(_) | Reply::Page(_) | Reply::Unknown => self.begin(),
             },

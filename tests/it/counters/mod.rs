@@ -6,6 +6,7 @@ mod endpoint;
 mod folding;
 mod going_down;
 mod last_pass;
+mod resetting;
 mod stopping;
 mod wire;
 

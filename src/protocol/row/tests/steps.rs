@@ -564,7 +564,7 @@ fn purge() {
     let cases = [
         (0, "N?", "N?, N set unmarked IF marked c"),
         (1, "N?, N remove IF marked t", "N?, N remove IF marked t"),
-        (2, "N?", "N?, N set unmarked IF marked k"),
+        (2, "N?", "N?, N set unmarked IF same"),
         (3, "N?", "N?"),
         (4, "N?", "N?, N set unmarked IF marked c"),
     ];

@@ -1,0 +1,103 @@
+//! The barrier: a phase is left only when everybody is in it.
+//!
+//! Whether somebody is dead is judged by the one who waits, with the waiting one's own clock: an
+//! item that hasn't changed for its lease and its longest operation belongs to a participant that
+//! does nothing any more, and can do nothing late. Its item is taken away on the condition that it
+//! still hasn't changed, so that one that does live finds itself lapsed, and joins again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::member::Clock;
+use super::{Control, Participant};
+use crate::error::Result;
+use crate::protocol::Phase;
+
+/// Whom the operator vouches to be gone. Only those that don't stop by themselves need it.
+#[derive(Clone, Debug, Default)]
+pub struct Gone {
+    /// These.
+    pub ids: Vec<String>,
+    /// Whoever has been silent for so long.
+    pub silent: Option<Duration>,
+}
+
+/// Somebody the barrier waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its id.
+    pub id: String,
+    /// What it says of itself.
+    pub participant: Participant,
+    /// How long it has been silent, as seen from here.
+    pub silent: Duration,
+}
+
+/// Watches the participants of one target.
+#[derive(Debug, Default)]
+pub struct Watch {
+    clock: Clock,
+    /// The version of each item, and since when it is that one.
+    seen: BTreeMap<String, (i64, Duration)>,
+}
+
+impl Watch {
+    /// A watch that has seen nothing yet.
+    pub fn new(clock: Clock) -> Self {
+        Watch {
+            clock,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// One look: takes away whoever is dead, and tells who hasn't acknowledged the phase yet.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn look(
+        &mut self,
+        control: &Control,
+        target: &str,
+        phase: Phase,
+        gone: &Gone,
+    ) -> Result<Vec<Waiting>> {
+        let participants = control.participants(target).await?;
+        // Read after the answer has come, so that nobody is thought silent for longer than it was.
+        let now = self.clock.now();
+        let there: Vec<&String> = participants.iter().map(|(id, ..)| id).collect();
+        self.seen.retain(|id, _| there.contains(&id));
+        let mut waiting = Vec::new();
+        for (id, participant, version) in participants {
+            let seen = self.seen.entry(id.clone()).or_insert((version, now));
+            if seen.0 != version {
+                *seen = (version, now);
+            }
+            if participant.phase == Some(phase) {
+                continue;
+            }
+            let silent = now.saturating_sub(seen.1);
+            if is_gone(&id, &participant, silent, gone)
+                && control.remove(target, &id, version).await?
+            {
+                continue;
+            }
+            waiting.push(Waiting {
+                id,
+                participant,
+                silent,
+            });
+        }
+        Ok(waiting)
+    }
+}
+
+fn is_gone(id: &String, participant: &Participant, silent: Duration, gone: &Gone) -> bool {
+    let operation = Duration::from_secs(participant.operation_seconds);
+    let lease = Duration::from_secs(participant.lease_seconds);
+    if participant.is_leased() {
+        return silent >= lease + operation;
+    }
+    // Also of one that is vouched for, no call may land late.
+    let vouched = gone.ids.contains(id) || gone.silent.is_some_and(|after| silent >= after);
+    vouched && silent >= operation
+}

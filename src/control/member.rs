@@ -1,0 +1,416 @@
+//! A participant's own side: joining, renewing its lease, acknowledging a phase, leaving.
+//!
+//! - It registers first and reads the phase afterwards, so that no move can pass it by.
+//! - An operation holds a [`Pin`] of the phase it began in. A phase is acknowledged once no pin of
+//!   another one is held; new operations begin in the new phase meanwhile, as on another machine.
+//! - A lease begins before the renewal is sent, so it ends here before anybody else thinks it over.
+//!   Past it, no operation begins and none is answered as a success. Applications that have
+//!   acknowledged `old` or `bridge`, and are in one of them, need none.
+//! - Whose item was taken away, because it was thought dead, has lapsed: it registers anew.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::{Control, INSTANCE, Participant, ParticipantKind, Record, VERSION};
+use crate::error::{Error, Kind, Result};
+use crate::model::Value;
+use crate::protocol::Phase;
+use crate::store::Guard;
+
+/// How often registering is tried when the item is taken away in between.
+const JOINS: u32 = 3;
+/// Renewals in the time of a lease.
+const RENEWALS: u32 = 3;
+
+/// How long a participant may go on by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Without a renewal.
+    pub lasts: Duration,
+    /// The longest operation, its retries and re-saves included.
+    pub operation: Duration,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Lease {
+            lasts: Duration::from_secs(10),
+            operation: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What leases are measured with.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The machine's, which goes on while it is suspended.
+    #[default]
+    Machine,
+    /// Milliseconds that somebody else counts: for tests and simulations.
+    Counted(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The time since some moment that is the same for the life of the process.
+    pub fn now(&self) -> Duration {
+        match self {
+            Clock::Machine => machine_time(),
+            Clock::Counted(millis) => Duration::from_millis(millis.load(Ordering::SeqCst)),
+        }
+    }
+}
+
+/// Linux has a clock that goes on while the machine is suspended.
+#[cfg(target_os = "linux")]
+fn machine_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Elsewhere the standard library's has to do.
+#[cfg(not(target_os = "linux"))]
+fn machine_time() -> Duration {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
+}
+
+/// Who a participant is.
+#[derive(Clone, Debug)]
+pub struct MemberRole {
+    /// What it is.
+    pub kind: ParticipantKind,
+    /// Machine and process, for people.
+    pub name: String,
+    /// How long it may go on by itself.
+    pub lease: Lease,
+    /// What its lease is measured with.
+    pub clock: Clock,
+}
+
+/// What a record has to be like, for a participant to work under it.
+pub type Accept = Box<dyn Fn(&Record) -> Result<()> + Send + Sync>;
+
+/// A participant's membership.
+pub struct Member {
+    pub(super) control: Control,
+    target: String,
+    id: String,
+    role: MemberRole,
+    accept: Accept,
+    state: Mutex<State>,
+    /// Its item as it was last written, and its version. Locked over a renewal.
+    item: tokio::sync::Mutex<Option<(Participant, i64)>>,
+    drained: Notify,
+}
+
+struct State {
+    /// Counts the times it has joined; pins of an earlier one are worth nothing.
+    joined: u64,
+    /// What new operations begin in.
+    phase: Phase,
+    /// What its item says.
+    acknowledged: Phase,
+    /// When the lease ends.
+    until: Duration,
+    /// Operations under way.
+    pins: BTreeMap<Phase, usize>,
+    /// Why it may not work any more, until it has joined again.
+    lapsed: Option<Error>,
+}
+
+/// An operation's hold on the phase it began in.
+pub struct Pin<'a> {
+    member: &'a Member,
+    phase: Phase,
+    joined: u64,
+}
+
+impl Member {
+    /// Registers, and then learns the phase.
+    ///
+    /// # Errors
+    /// The store's; [`Kind::Missing`] without a control record; what `accept` says of the record.
+    pub async fn join(
+        control: Control,
+        target: &str,
+        role: MemberRole,
+        accept: Accept,
+    ) -> Result<Self> {
+        let member = Member {
+            control,
+            target: target.to_owned(),
+            id: format!("{:016x}", rand::random::<u64>()),
+            role,
+            accept,
+            state: Mutex::new(State {
+                joined: 0,
+                phase: Phase::Old,
+                acknowledged: Phase::Old,
+                until: Duration::ZERO,
+                pins: BTreeMap::new(),
+                lapsed: Some(left()),
+            }),
+            item: tokio::sync::Mutex::new(None),
+            drained: Notify::new(),
+        };
+        member.renew().await?;
+        Ok(member)
+    }
+
+    /// Its id, which `advance --gone` takes.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The phase that new operations begin in.
+    pub fn phase(&self) -> Phase {
+        self.state().phase
+    }
+
+    /// Holds the phase for one operation. Keep it until nothing of the operation is under way any
+    /// more, its re-save included.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`] once the lease has run out, or its item was taken away.
+    pub fn pin(&self) -> Result<Pin<'_>> {
+        let mut state = self.state();
+        self.may_work(&state, state.phase, state.joined)?;
+        let (phase, joined) = (state.phase, state.joined);
+        *state.pins.entry(phase).or_default() += 1;
+        Ok(Pin {
+            member: self,
+            phase,
+            joined,
+        })
+    }
+
+    /// Reads the record, follows its phase, acknowledges what can be, and renews the lease. Joins
+    /// again if it has lapsed. To be called [`Member::renew_every`].
+    ///
+    /// # Errors
+    /// Those of [`Member::join`]. The lease that it has goes on until its end.
+    pub async fn renew(&self) -> Result<()> {
+        let mut item = self.item.lock().await;
+        for _ in 0..JOINS {
+            let since = self.role.clock.now();
+            if item.is_none() || self.state().lapsed.is_some() {
+                *item = Some(self.register().await?);
+            }
+            let Some((there, version)) = item.as_ref() else {
+                continue;
+            };
+            let record = self.control.require(&self.target).await?.record;
+            if let Err(error) = (self.accept)(&record) {
+                // The record isn't this participant's any more: nobody is to wait for it.
+                self.lapse(error.clone());
+                self.control
+                    .remove(&self.target, &self.id, *version)
+                    .await?;
+                *item = None;
+                return Err(error);
+            }
+            let Some(acknowledged) = self.follow(there, record.phase) else {
+                self.lapse(taken_away());
+                *item = None;
+                continue;
+            };
+            let next = Participant {
+                phase: Some(acknowledged),
+                heartbeat: there.heartbeat + 1,
+                ..there.clone()
+            };
+            let guard = Guard::Equals(VERSION, Value::BigInt(*version));
+            let (name, version) = (self.name(), version + 1);
+            if self
+                .control
+                .swap(&self.target, &name, &next, version, &guard)
+                .await?
+            {
+                self.renewed(acknowledged, record.phase, since);
+                *item = Some((next, version));
+                return Ok(());
+            }
+            self.lapse(taken_away());
+            *item = None;
+        }
+        Err(taken_away())
+    }
+
+    /// How often to renew.
+    pub fn renew_every(&self) -> Duration {
+        self.role.lease.lasts / RENEWALS
+    }
+
+    /// Renews until the future is dropped; at once when the last operation of an earlier phase ends.
+    pub async fn keep(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.renew_every()) => {}
+                () = self.drained.notified() => {}
+            }
+            if let Err(error) = self.renew().await {
+                tracing::warn!("the lease on {} wasn't renewed: {error}", self.target);
+            }
+        }
+    }
+
+    /// Leaves: the barrier doesn't wait for it any more. Nothing of it may be under way.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn leave(&self) -> Result<()> {
+        let mut item = self.item.lock().await;
+        self.lapse(left());
+        match item.take() {
+            Some((_, version)) => {
+                let removed = self.control.remove(&self.target, &self.id, version);
+                removed.await.map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn register(&self) -> Result<(Participant, i64)> {
+        let seconds = |time: Duration| time.as_secs_f64().ceil() as u64;
+        let joining = Participant {
+            kind: self.role.kind,
+            name: self.role.name.clone(),
+            phase: None,
+            heartbeat: 0,
+            lease_seconds: seconds(self.role.lease.lasts),
+            operation_seconds: seconds(self.role.lease.operation),
+        };
+        let name = self.name();
+        let there = self
+            .control
+            .item::<Participant>(&self.target, &name)
+            .await?;
+        let (guard, version) = match there {
+            Some((_, version)) => (Guard::Equals(VERSION, Value::BigInt(version)), version + 1),
+            None => (Guard::Absent, 1),
+        };
+        let written = self
+            .control
+            .swap(&self.target, &name, &joining, version, &guard);
+        match written.await? {
+            true => Ok((joining, version)),
+            false => Err(taken_away()),
+        }
+    }
+
+    /// Lets new operations begin in the record's phase, and says what can be acknowledged by now.
+    /// `None` if the phases have gone on without it: so it must have been taken for dead.
+    fn follow(&self, there: &Participant, phase: Phase) -> Option<Phase> {
+        let mut state = self.state();
+        let Some(acknowledged) = there.phase else {
+            // It has just registered, so whatever phase it learns is the one to begin in.
+            return Some(phase);
+        };
+        if state.phase != phase && state.phase.way_to(phase).is_none() {
+            return None;
+        }
+        state.phase = phase;
+        let mut pins = state.pins.iter();
+        let drained = pins.all(|(pinned, count)| *pinned == phase || *count == 0);
+        Some(if drained { phase } else { acknowledged })
+    }
+
+    fn renewed(&self, acknowledged: Phase, phase: Phase, since: Duration) {
+        let mut state = self.state();
+        if state.lapsed.take().is_some() {
+            state.joined += 1;
+            state.pins.clear();
+            state.phase = phase;
+        }
+        state.acknowledged = acknowledged;
+        state.until = since + self.role.lease.lasts;
+    }
+
+    fn lapse(&self, why: Error) {
+        self.state().lapsed = Some(why);
+    }
+
+    /// Whether an operation of this phase may go on.
+    fn may_work(&self, state: &State, phase: Phase, joined: u64) -> Result<()> {
+        if let Some(error) = &state.lapsed {
+            return Err(error.clone());
+        }
+        if joined != state.joined {
+            return Err(taken_away());
+        }
+        let needs_none = |phase| matches!(phase, Phase::Old | Phase::Bridge);
+        let unleased = self.role.kind == ParticipantKind::Shim
+            && needs_none(phase)
+            && needs_none(state.acknowledged);
+        if unleased || self.role.clock.now() < state.until {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Unreachable,
+            "the control record couldn't be read in time, so nothing is done until it can",
+        )
+        .at("target", self.target.as_str())
+        .help("is the new store reachable? It goes on by itself as soon as it is"))
+    }
+
+    fn name(&self) -> String {
+        format!("{INSTANCE}{}", self.id)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pin<'_> {
+    /// The phase it holds.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether the operation may go on: to be asked before each of its calls, and once more before
+    /// its answer is given. An answer that comes too late has an unknown effect.
+    ///
+    /// # Errors
+    /// Those of [`Member::pin`].
+    pub fn check(&self) -> Result<()> {
+        self.member
+            .may_work(&self.member.state(), self.phase, self.joined)
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        let mut state = self.member.state();
+        if state.joined != self.joined {
+            return;
+        }
+        let now = state.phase;
+        if let Some(count) = state.pins.get_mut(&self.phase) {
+            *count = count.saturating_sub(1);
+            if *count == 0 && self.phase != now {
+                self.member.drained.notify_one();
+            }
+        }
+    }
+}
+
+fn taken_away() -> Error {
+    Error::new(
+        Kind::Unreachable,
+        "this participant was taken for dead, because its lease had run out or an operator said so",
+    )
+    .help("it joins again by itself")
+}
+
+fn left() -> Error {
+    Error::new(
+        Kind::Unreachable,
+        "this participant has left, or hasn't joined yet",
+    )
+}

@@ -1,0 +1,380 @@
+//! The control table: what every process of a migration has to agree on, kept in the new store.
+//!
+//! One item per thing, under the target table's name:
+//!
+//! | item | what it holds |
+//! |---|---|
+//! | `record` | phase, identities, source schema, mapping; changed by compare-and-set only |
+//! | `progress <journal>` | a copier's done ranges, counts and heartbeat |
+//! | `failure <digest>` | a dead letter: a row or range that could not be copied |
+//! | `instance <id>` | a participant: an application or a tool that may write to the target |
+
+mod barrier;
+mod member;
+mod record;
+
+pub use barrier::{Gone, Waiting, Watch};
+pub use member::{Accept, Clock, Lease, Member, MemberRole, Pin};
+pub use record::{
+    Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey, Versioned,
+};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Effect, Error, Kind, Result};
+use crate::model::{Key, Row, Value};
+use crate::schema::{Column, Order, Role, Table, Type};
+use crate::store::{Cursor, Guard, New, Put};
+
+const RECORD: &str = "record";
+const PROGRESS: &str = "progress ";
+const FAILURE: &str = "failure ";
+const INSTANCE: &str = "instance ";
+
+/// The places of the two cells of a control item.
+const DOC: usize = 0;
+const VERSION: usize = 1;
+
+/// The control table of a new store.
+#[derive(Clone)]
+pub struct Control {
+    store: New,
+    table: Table,
+}
+
+impl Control {
+    /// The control table of this name.
+    pub fn new(store: New, name: &str) -> Self {
+        let column = |name: &str, ty, role| Column {
+            name: name.into(),
+            ty,
+            frozen: false,
+            role,
+        };
+        let columns = vec![
+            column("target", Type::Text, Role::Partition),
+            column("item", Type::Text, Role::Clustering(Order::Asc)),
+            column("doc", Type::Text, Role::Regular),
+            column("v", Type::BigInt, Role::Regular),
+        ];
+        Control {
+            store,
+            table: Table::new(name, columns),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.table.name
+    }
+
+    /// Creates the table if it isn't there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn create(&self) -> Result<()> {
+        self.store.0.create(&self.table).await
+    }
+
+    /// A target's record; `None` if it has none, or there is no control table.
+    ///
+    /// # Errors
+    /// The store's, and [`Kind::Corrupt`] if the record can't be read.
+    pub async fn load(&self, target: &str) -> Result<Option<Versioned>> {
+        let found = self.item(target, RECORD).await?;
+        Ok(found.map(|(record, version)| Versioned { record, version }))
+    }
+
+    /// An item and its version.
+    async fn item<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        item: &str,
+    ) -> Result<Option<(T, i64)>> {
+        let rows = match self.store.0.get(&self.table, &[key(target, item)]).await {
+            Err(error) if error.kind() == Kind::Missing => return Ok(None),
+            rows => rows?,
+        };
+        match rows.into_iter().flatten().next() {
+            Some(row) => Ok(Some((
+                self.read(target, &row)?,
+                self.version(target, &row)?,
+            ))),
+            None => Ok(None),
+        }
+    }
+
+    fn version(&self, target: &str, row: &Row) -> Result<i64> {
+        match row.cells.get(VERSION) {
+            Some(Some(Value::BigInt(version))) => Ok(*version),
+            _ => {
+                let item = item_name(row).unwrap_or("an item");
+                Err(self.unreadable(target, item, "its version is missing"))
+            }
+        }
+    }
+
+    /// A target's record, which has to be there.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`] if it isn't.
+    pub async fn require(&self, target: &str) -> Result<Versioned> {
+        self.load(target).await?.ok_or_else(|| {
+            Error::new(Kind::Missing, "this target has no control record")
+                .at("target", target)
+                .at("control table", self.name())
+                .help("run `migrate init` first; if it has been run, somebody deleted the record")
+        })
+    }
+
+    /// Writes the first record. `false` if another process was quicker.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn add(&self, target: &str, record: &Record) -> Result<bool> {
+        self.swap(target, RECORD, record, 1, &Guard::Absent).await
+    }
+
+    /// Changes the record, if it is still the one that was read. `false` if it isn't.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn replace(&self, target: &str, seen: &Versioned, record: &Record) -> Result<bool> {
+        let guard = Guard::Equals(VERSION, Value::BigInt(seen.version));
+        let next = seen.version + 1;
+        self.swap(target, RECORD, record, next, &guard).await
+    }
+
+    /// Writes an item on a condition. `false` if it didn't hold; after a lost reply the item itself
+    /// tells whose write it was.
+    async fn swap<T>(
+        &self,
+        target: &str,
+        item: &str,
+        doc: &T,
+        version: i64,
+        guard: &Guard,
+    ) -> Result<bool>
+    where
+        T: Serialize + DeserializeOwned + PartialEq,
+    {
+        let row = self.row(target, item, doc, version)?;
+        let put = self.store.0.put(&self.table, &[row], guard).await;
+        match put.rows.into_iter().next() {
+            Some(Ok(Put::Written)) => Ok(true),
+            // Ours after a lost reply, or another's.
+            Some(Ok(Put::Refused)) => self.is_ours(target, item, doc, version).await,
+            Some(Err(error)) if error.known_effect() == Effect::Unknown => {
+                match self.is_ours(target, item, doc, version).await {
+                    Ok(true) => Ok(true),
+                    Ok(false) | Err(_) => Err(error),
+                }
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(
+                Error::new(Kind::Unknown, "the new store gave no answer to a write")
+                    .effect(Effect::Unknown),
+            ),
+        }
+    }
+
+    async fn is_ours<T>(&self, target: &str, item: &str, doc: &T, version: i64) -> Result<bool>
+    where
+        T: DeserializeOwned + PartialEq,
+    {
+        let there = self.item::<T>(target, item).await?;
+        Ok(there.is_some_and(|(there, at)| at == version && there == *doc))
+    }
+
+    /// Writes what a copier has done so far. Only that copier writes it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn note_progress(&self, target: &str, id: &str, progress: &Progress) -> Result<()> {
+        let row = self.row(target, &format!("{PROGRESS}{id}"), progress, 0)?;
+        self.write(vec![row]).await
+    }
+
+    /// What every copier of a target has done.
+    ///
+    /// # Errors
+    /// The store's, and [`Kind::Corrupt`].
+    pub async fn progress(&self, target: &str) -> Result<Vec<(String, Progress)>> {
+        self.list(target, PROGRESS).await
+    }
+
+    /// Adds dead letters; the same row or range twice is one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn add_failures(&self, target: &str, letters: &[DeadLetter]) -> Result<()> {
+        let mut rows: Vec<Row> = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let row = self.row(target, &format!("{FAILURE}{}", letter.digest()), letter, 0)?;
+            if !rows.iter().any(|other| other.key == row.key) {
+                rows.push(row);
+            }
+        }
+        self.write(rows).await
+    }
+
+    /// The dead letters of a target.
+    ///
+    /// # Errors
+    /// The store's, and [`Kind::Corrupt`].
+    pub async fn failures(&self, target: &str) -> Result<Vec<DeadLetter>> {
+        let letters = self.list(target, FAILURE).await?;
+        Ok(letters.into_iter().map(|(_, letter)| letter).collect())
+    }
+
+    /// Forgets dead letters.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_failures(&self, target: &str, letters: &[DeadLetter]) -> Result<()> {
+        let name = |letter: &DeadLetter| key(target, &format!("{FAILURE}{}", letter.digest()));
+        self.purge(letters.iter().map(name).collect()).await
+    }
+
+    /// Who is registered for a target, by id, with the version of each item.
+    ///
+    /// # Errors
+    /// The store's, and [`Kind::Corrupt`].
+    pub async fn participants(&self, target: &str) -> Result<Vec<(String, Participant, i64)>> {
+        let rows = self.rows(target, INSTANCE).await?;
+        let read = |(id, row): (String, Row)| {
+            let version = self.version(target, &row)?;
+            Ok((id, self.read(target, &row)?, version))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Takes a participant away, if its item is still this one. `false` if it isn't.
+    async fn remove(&self, target: &str, id: &str, version: i64) -> Result<bool> {
+        let key = key(target, &format!("{INSTANCE}{id}"));
+        let guard = Guard::Equals(VERSION, Value::BigInt(version));
+        let purged = self.store.0.purge(&self.table, vec![key], &guard).await;
+        let answer = purged.rows.into_iter().next();
+        let answer = answer.unwrap_or_else(|| {
+            Err(Error::new(
+                Kind::Unknown,
+                "the new store gave no answer to a delete",
+            ))
+        });
+        Ok(answer? == Put::Written)
+    }
+
+    /// Forgets all progress and dead letters of a target.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn clear(&self, target: &str) -> Result<()> {
+        for prefix in [PROGRESS, FAILURE] {
+            let rows = self.rows(target, prefix).await?;
+            let keys = rows.into_iter().map(|(_, row)| row.key).collect();
+            self.purge(keys).await?;
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, keys: Vec<Key>) -> Result<()> {
+        let purged = self.store.0.purge(&self.table, keys, &Guard::Always).await;
+        let purged = purged.rows.into_iter().collect::<Result<Vec<Put>>>();
+        purged.map(drop)
+    }
+
+    async fn write(&self, rows: Vec<Row>) -> Result<()> {
+        let puts = self.store.0.put(&self.table, &rows, &Guard::Always).await;
+        puts.rows
+            .into_iter()
+            .collect::<Result<Vec<Put>>>()
+            .map(drop)
+    }
+
+    async fn list<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        prefix: &str,
+    ) -> Result<Vec<(String, T)>> {
+        let rows = self.rows(target, prefix).await?;
+        rows.into_iter()
+            .map(|(name, row)| Ok((name, self.read(target, &row)?)))
+            .collect()
+    }
+
+    /// The items whose name begins so, with the rest of the name.
+    async fn rows(&self, target: &str, prefix: &str) -> Result<Vec<(String, Row)>> {
+        let mut found = Vec::new();
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            let partition = [Value::text(target)];
+            let page = self
+                .store
+                .0
+                .query(&self.table, &partition, cursor.as_ref(), 1_000)
+                .await;
+            let page = match page {
+                Err(error) if error.kind() == Kind::Missing => return Ok(found),
+                page => page?,
+            };
+            for row in page.rows {
+                if let Some(name) = item_name(&row).and_then(|name| name.strip_prefix(prefix)) {
+                    found.push((name.to_owned(), row));
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn row(&self, target: &str, item: &str, doc: &impl Serialize, version: i64) -> Result<Row> {
+        let doc = serde_json::to_string(doc).map_err(|error| {
+            Error::new(Kind::Invalid, "a control item can't be written").source_of(error)
+        })?;
+        let mut cells = vec![None, None];
+        cells[DOC] = Some(Value::Text(doc));
+        cells[VERSION] = Some(Value::BigInt(version));
+        Ok(Row::new(key(target, item), cells))
+    }
+
+    fn read<T: DeserializeOwned>(&self, target: &str, row: &Row) -> Result<T> {
+        let item = item_name(row).unwrap_or("an item").to_owned();
+        match row.cells.get(DOC) {
+            Some(Some(Value::Text(doc))) => serde_json::from_str(doc)
+                .map_err(|error| self.unreadable(target, &item, &error.to_string())),
+            _ => Err(self.unreadable(target, &item, "it is empty")),
+        }
+    }
+
+    fn unreadable(&self, target: &str, item: &str, why: &str) -> Error {
+        Error::new(
+            Kind::Corrupt,
+            format!("the control table's `{item}` can't be read: {why}"),
+        )
+        .at("target", target)
+        .at("control table", self.name())
+        .help("was it written by a newer version, or changed by hand?")
+    }
+}
+
+fn key(target: &str, item: &str) -> Key {
+    Key::row(vec![Value::text(target)], vec![Value::text(item)])
+}
+
+fn item_name(row: &Row) -> Option<&str> {
+    match row.key.clustering.as_deref() {
+        Some([Value::Text(name)]) => Some(name),
+        _ => None,
+    }
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

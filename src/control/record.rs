@@ -1,0 +1,247 @@
+//! What the items of the control table hold.
+
+use serde::{Deserialize, Serialize};
+
+use super::hex;
+use crate::intervals::Intervals;
+use crate::model::Tokens;
+use crate::protocol::Phase;
+use crate::schema::StoredTable;
+
+/// A target table's control record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The plan's name.
+    pub plan: String,
+    /// Where the migration stands.
+    #[serde(with = "phase_name")]
+    pub phase: Phase,
+    /// How often the old table has been frozen so far.
+    pub freeze: u64,
+    /// Names this beginning. Where a record is made anew, because somebody deleted it, freezes are
+    /// counted from 0 again, and nothing that was noted under the first one may count.
+    #[serde(default)]
+    pub begun: String,
+    /// What never stays the same when the old table is made again.
+    pub old_id: String,
+    /// The same of the target.
+    pub target_id: String,
+    /// Fingerprint of source columns, target layout and transforms.
+    pub mapping: String,
+    /// The old table's schema.
+    pub source: StoredTable,
+    /// The target's, which reading it takes.
+    pub target: StoredTable,
+    /// `migrate reset` has begun to empty the target.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emptying: bool,
+    /// `init --adopt` took a target over that had items already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+}
+
+mod phase_name {
+    use super::Phase;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(phase: &Phase, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(phase.name())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Phase, D::Error> {
+        super::named_phase(String::deserialize(from)?)
+    }
+}
+
+mod maybe_phase_name {
+    use super::Phase;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(phase: &Option<Phase>, out: S) -> Result<S::Ok, S::Error> {
+        phase.map(Phase::name).serialize(out)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Phase>, D::Error> {
+        let name = Option::<String>::deserialize(from)?;
+        name.map(super::named_phase).transpose()
+    }
+}
+
+fn named_phase<E: serde::de::Error>(name: String) -> Result<Phase, E> {
+    Phase::from_name(&name)
+        .ok_or_else(|| E::custom(format!("phase `{name}` is unknown to this version")))
+}
+
+/// A copier's counts. `written` and `present` are approximate where a reply was lost: a write that
+/// was sent again counts as present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows read from the old store.
+    pub read: u64,
+    /// Rows written to the new store.
+    pub written: u64,
+    /// Rows that the new store had already.
+    pub present: u64,
+    /// Rows and ranges that became dead letters.
+    pub failed: u64,
+    /// Bytes of rows written, as the new store counts them.
+    pub bytes: u64,
+    /// Write units consumed.
+    pub units: f64,
+    /// Times the new store asked for less.
+    pub throttles: u64,
+    /// Seconds it ran.
+    pub seconds: f64,
+    /// Counter rows that were written, because their old totals had grown.
+    #[serde(default)]
+    pub folded: u64,
+    /// Counter rows whose old totals were in the new store already.
+    #[serde(default)]
+    pub unchanged: u64,
+    /// Counter rows that a settling pass has left with their watermarks at the old totals.
+    #[serde(default)]
+    pub settled: u64,
+    /// Counter rows whose old totals are below what the new store has of them; each is a dead letter.
+    #[serde(default)]
+    pub went_down: u64,
+}
+
+/// What one copier has done of a table, as everybody else sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The freeze it belongs to; of another one, it counts for nothing.
+    pub freeze: u64,
+    /// The record's beginning that it belongs to; of another one, it counts for nothing.
+    #[serde(default)]
+    pub begun: String,
+    /// The mapping it belongs to.
+    pub mapping: String,
+    /// Machine and process, for people.
+    pub copier: String,
+    /// Grows while it runs.
+    pub heartbeat: u64,
+    /// It ended by itself, rather than being killed.
+    pub ended: bool,
+    /// Done token ranges, `after..up_to`.
+    pub done: Vec<String>,
+    /// What it has counted.
+    pub counts: Counts,
+}
+
+/// Most done ranges a progress item holds; beyond it the narrowest are left out, and would be
+/// copied again if the journal were lost.
+const MOST_RANGES: usize = 4_000;
+
+impl Progress {
+    /// Whether it was noted under this record, as it stands now.
+    pub fn is_of(&self, record: &Record) -> bool {
+        self.freeze == record.freeze && self.begun == record.begun
+    }
+
+    /// The done ranges as text.
+    pub fn ranges(done: &Intervals) -> Vec<String> {
+        let mut ranges: Vec<Tokens> = done.iter().collect();
+        ranges.sort_by_key(|tokens| std::cmp::Reverse(tokens.width()));
+        ranges.truncate(MOST_RANGES);
+        ranges
+            .iter()
+            .map(|tokens| format!("{}..{}", tokens.after, tokens.up_to))
+            .collect()
+    }
+
+    /// The done ranges again; what can't be read counts as not done.
+    pub fn intervals(&self) -> Intervals {
+        let tokens = |text: &String| {
+            let (after, up_to) = text.split_once("..")?;
+            Some(Tokens {
+                after: after.parse().ok()?,
+                up_to: up_to.parse().ok()?,
+            })
+        };
+        self.done.iter().filter_map(tokens).collect()
+    }
+}
+
+/// Something that could not be copied: a row, or a range of rows that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The row's key or the range, for people.
+    pub what: String,
+    /// Why, and what helps.
+    pub reason: String,
+    /// The row's key columns as hex of their CQL bytes; none for a range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<StoredKey>,
+}
+
+impl DeadLetter {
+    /// A name for it: the same for the same row or range.
+    pub(crate) fn digest(&self) -> String {
+        use sha2::Digest;
+        let text = format!("{} {:?}", self.what, self.key);
+        hex(&sha2::Sha256::digest(text.as_bytes())[..16])
+    }
+}
+
+/// A key as hex of its columns' CQL bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredKey {
+    /// Partition key columns.
+    pub partition: Vec<String>,
+    /// Clustering columns; none for a static row.
+    pub clustering: Option<Vec<String>>,
+}
+
+/// A record with the version that a change has to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The record.
+    pub record: Record,
+    pub(super) version: i64,
+}
+
+/// What a participant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParticipantKind {
+    /// An application.
+    Shim,
+    /// `migrate copy`.
+    Copier,
+}
+
+/// Somebody who may write to the target, as everybody sees it. Only its owner changes the item, and
+/// names the version it has seen: so one that was taken away notices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Participant {
+    /// What it is.
+    pub kind: ParticipantKind,
+    /// Machine and process, for people.
+    pub name: String,
+    /// The phase that it has acknowledged: everything it began in another one has ended. None while
+    /// it joins, before its first operation.
+    #[serde(with = "maybe_phase_name")]
+    pub phase: Option<Phase>,
+    /// Grows with every renewal.
+    pub heartbeat: u64,
+    /// How long it goes on without a renewal, seconds.
+    pub lease_seconds: u64,
+    /// How long an operation of it takes at most, seconds.
+    pub operation_seconds: u64,
+}
+
+impl Participant {
+    /// Whether it stops by itself when it can't renew. An application in a phase in which the old
+    /// store decides goes on: a hiccup of the new store must not stop it.
+    pub fn is_leased(&self) -> bool {
+        match (self.kind, self.phase) {
+            (ParticipantKind::Shim, Some(Phase::Old | Phase::Bridge)) => false,
+            (
+                ParticipantKind::Shim,
+                Some(Phase::Switch | Phase::Copy | Phase::New | Phase::Done | Phase::Offline)
+                | None,
+            )
+            | (ParticipantKind::Copier, _) => true,
+        }
+    }
+}

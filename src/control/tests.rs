@@ -1,0 +1,408 @@
+//! The record under competition, and the barrier with members that stop and come back.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use super::*;
+use crate::intervals::Intervals;
+use crate::layer::faulty::{Faults, Faulty};
+use crate::model::Tokens;
+use crate::protocol::Phase;
+use crate::schema::StoredTable;
+use crate::store::memory::Memory;
+
+fn record(plan: &str) -> Record {
+    let id = Column {
+        name: "id".into(),
+        ty: Type::Int,
+        frozen: false,
+        role: Role::Partition,
+    };
+    let table = StoredTable::of(&Table::new("t", vec![id]));
+    Record {
+        plan: plan.into(),
+        phase: Phase::Old,
+        freeze: 0,
+        begun: "once".into(),
+        old_id: "old".into(),
+        target_id: "new".into(),
+        mapping: "m".into(),
+        source: table.clone(),
+        target: table,
+        emptying: false,
+        adopted: false,
+    }
+}
+
+fn control(memory: &Arc<Memory>, faults: Faults) -> Control {
+    let store = Faulty::new(memory.clone(), faults, 1);
+    Control::new(New(Arc::new(store)), "control")
+}
+
+#[tokio::test]
+async fn a_change_names_the_version_it_has_seen() {
+    let memory = Arc::new(Memory::new());
+    let control = control(&memory, Faults::default());
+    assert_eq!(
+        control.load("t").await.unwrap(),
+        None,
+        "no table, no record"
+    );
+    control.create().await.unwrap();
+    assert!(control.add("t", &record("a")).await.unwrap());
+    assert!(
+        !control.add("t", &record("b")).await.unwrap(),
+        "another was quicker"
+    );
+    let seen = control.require("t").await.unwrap();
+    let offline = Record {
+        phase: Phase::Offline,
+        freeze: 1,
+        ..record("a")
+    };
+    assert!(control.replace("t", &seen, &offline).await.unwrap());
+    let late = Record {
+        freeze: 9,
+        ..record("a")
+    };
+    assert!(
+        !control.replace("t", &seen, &late).await.unwrap(),
+        "it has changed since"
+    );
+    assert_eq!(control.require("t").await.unwrap().record, offline);
+}
+
+#[tokio::test]
+async fn a_change_whose_reply_is_lost_is_found_again() {
+    let memory = Arc::new(Memory::new());
+    control(&memory, Faults::default()).create().await.unwrap();
+    let deaf = control(
+        &memory,
+        Faults {
+            reply_lost: 1.0,
+            ..Faults::default()
+        },
+    );
+    assert!(deaf.add("t", &record("a")).await.unwrap());
+    let seen = deaf.require("t").await.unwrap();
+    let next = Record {
+        freeze: 1,
+        ..record("a")
+    };
+    assert!(deaf.replace("t", &seen, &next).await.unwrap());
+    let error = deaf.replace("t", &seen, &record("b")).await.unwrap_err();
+    assert_eq!(error.known_effect(), Effect::Unknown, "not ours: {error}");
+    assert_eq!(deaf.require("t").await.unwrap().record, next);
+}
+
+#[tokio::test]
+async fn what_copiers_note_is_listed_and_can_be_cleared() {
+    let memory = Arc::new(Memory::new());
+    let control = control(&memory, Faults::default());
+    control.create().await.unwrap();
+    let done = [
+        Tokens {
+            after: i64::MIN,
+            up_to: -5,
+        },
+        Tokens {
+            after: 7,
+            up_to: i64::MAX,
+        },
+    ];
+    let done: Intervals = done.into_iter().collect();
+    let progress = Progress {
+        freeze: 1,
+        begun: "once".into(),
+        mapping: "m".into(),
+        copier: "here".into(),
+        heartbeat: 3,
+        ended: false,
+        done: Progress::ranges(&done),
+        counts: Counts::default(),
+    };
+    control.note_progress("t", "one", &progress).await.unwrap();
+    let letter = |what: &str| DeadLetter {
+        what: what.into(),
+        reason: "x".into(),
+        key: None,
+    };
+    control
+        .add_failures("t", &[letter("a"), letter("b"), letter("a")])
+        .await
+        .unwrap();
+    control.add_failures("other", &[letter("c")]).await.unwrap();
+    let listed = control.progress("t").await.unwrap();
+    assert_eq!(listed, [("one".to_owned(), progress)]);
+    assert_eq!(listed[0].1.intervals(), done);
+    assert_eq!(control.failures("t").await.unwrap().len(), 2);
+    control.clear("t").await.unwrap();
+    assert!(control.failures("t").await.unwrap().is_empty());
+    assert!(control.progress("t").await.unwrap().is_empty());
+    assert_eq!(control.failures("other").await.unwrap().len(), 1);
+}
+
+/// A time that only [`pass`] moves.
+fn stopped() -> Clock {
+    Clock::Counted(Arc::default())
+}
+
+fn pass(clock: &Clock, seconds: u64) {
+    if let Clock::Counted(millis) = clock {
+        millis.fetch_add(seconds * 1_000, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+fn role(kind: ParticipantKind, clock: &Clock) -> MemberRole {
+    MemberRole {
+        kind,
+        name: "here".into(),
+        lease: Lease::default(),
+        clock: clock.clone(),
+    }
+}
+
+async fn join(control: &Control, kind: ParticipantKind, clock: &Clock) -> Member {
+    let accept: Accept = Box::new(|_| Ok(()));
+    Member::join(control.clone(), "t", role(kind, clock), accept)
+        .await
+        .unwrap()
+}
+
+async fn prepared(phase: Phase) -> Control {
+    let control = control(&Arc::new(Memory::new()), Faults::default());
+    control.create().await.unwrap();
+    let first = Record {
+        phase,
+        ..record("a")
+    };
+    assert!(control.add("t", &first).await.unwrap());
+    control
+}
+
+async fn set(control: &Control, phase: Phase) {
+    let seen = control.require("t").await.unwrap();
+    let next = Record {
+        phase,
+        ..seen.record.clone()
+    };
+    assert!(control.replace("t", &seen, &next).await.unwrap());
+}
+
+async fn waiting(watch: &mut Watch, control: &Control, phase: Phase, gone: &Gone) -> usize {
+    watch.look(control, "t", phase, gone).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_phase_is_acknowledged_when_what_began_before_it_has_ended() {
+    let control = prepared(Phase::Old).await;
+    let clock = stopped();
+    let shim = join(&control, ParticipantKind::Shim, &clock).await;
+    let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
+    assert_eq!(waiting(&mut watch, &control, Phase::Old, &nobody).await, 0);
+    let early = shim.pin().unwrap();
+    set(&control, Phase::Bridge).await;
+    assert_eq!(
+        waiting(&mut watch, &control, Phase::Bridge, &nobody).await,
+        1
+    );
+    shim.renew().await.unwrap();
+    let late = shim.pin().unwrap();
+    assert_eq!((early.phase(), late.phase()), (Phase::Old, Phase::Bridge));
+    assert_eq!(
+        waiting(&mut watch, &control, Phase::Bridge, &nobody).await,
+        1,
+        "one is under way"
+    );
+    drop(early);
+    shim.renew().await.unwrap();
+    assert_eq!(
+        waiting(&mut watch, &control, Phase::Bridge, &nobody).await,
+        0
+    );
+    late.check().unwrap();
+    drop(late);
+    shim.leave().await.unwrap();
+    assert!(shim.pin().is_err());
+    assert!(control.participants("t").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_application_goes_on_in_bridge_without_the_record_and_no_move_passes_it() {
+    let control = prepared(Phase::Bridge).await;
+    let clock = stopped();
+    let shim = join(&control, ParticipantKind::Shim, &clock).await;
+    let tool = join(&control, ParticipantKind::Copier, &clock).await;
+    let (mut watch, mut gone) = (Watch::new(clock.clone()), Gone::default());
+    set(&control, Phase::Switch).await;
+    assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 2);
+    pass(&clock, 14);
+    assert!(tool.pin().is_err(), "a tool fails closed in every phase");
+    assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 2);
+    pass(&clock, 2);
+    let left = watch
+        .look(&control, "t", Phase::Switch, &gone)
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 1, "the tool is dead");
+    assert_eq!(left[0].id, shim.id());
+    pass(&clock, 3_600);
+    shim.pin().unwrap().check().unwrap();
+    assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 1);
+    gone.silent = Some(std::time::Duration::from_secs(900));
+    assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 0);
+    shim.renew().await.unwrap();
+    assert_eq!(shim.phase(), Phase::Switch, "it has joined again");
+    shim.pin().unwrap().check().unwrap();
+    assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 0);
+}
+
+#[tokio::test]
+async fn from_switch_on_nothing_begins_or_succeeds_past_the_lease() {
+    let control = prepared(Phase::Switch).await;
+    let clock = stopped();
+    let shim = join(&control, ParticipantKind::Shim, &clock).await;
+    let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
+    let pin = shim.pin().unwrap();
+    assert_eq!(waiting(&mut watch, &control, Phase::Copy, &nobody).await, 1);
+    pass(&clock, 9);
+    pin.check().unwrap();
+    pass(&clock, 1);
+    assert!(pin.check().is_err() && shim.pin().is_err());
+    assert_eq!(
+        waiting(&mut watch, &control, Phase::Copy, &nobody).await,
+        1,
+        "a call may be late"
+    );
+    pass(&clock, 5);
+    assert_eq!(waiting(&mut watch, &control, Phase::Copy, &nobody).await, 0);
+    set(&control, Phase::Copy).await;
+    set(&control, Phase::New).await;
+    shim.renew().await.unwrap();
+    assert!(pin.check().is_err(), "what began before stays worthless");
+    assert_eq!(shim.pin().unwrap().phase(), Phase::New);
+}
+
+#[tokio::test]
+async fn a_record_that_isnt_accepted_keeps_nobody_waiting() {
+    let control = prepared(Phase::Old).await;
+    let accept: Accept = Box::new(|record| match record.plan.as_str() {
+        "b" => Ok(()),
+        _ => Err(Error::new(Kind::Mismatch, "another plan")),
+    });
+    let joined = Member::join(
+        control.clone(),
+        "t",
+        role(ParticipantKind::Shim, &stopped()),
+        accept,
+    )
+    .await;
+    assert_eq!(joined.err().map(|error| error.kind()), Some(Kind::Mismatch));
+    assert!(control.participants("t").await.unwrap().is_empty());
+    assert!(
+        Member::join(
+            control.clone(),
+            "nowhere",
+            role(ParticipantKind::Shim, &stopped()),
+            Box::new(|_| Ok(()))
+        )
+        .await
+        .is_err()
+    );
+}
+
+/// Members that renew, hang for a while, lose answers and hold operations at random, while somebody
+/// walks the phases there and back as the barrier allows.
+#[tokio::test]
+async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    let way = [
+        Phase::Old,
+        Phase::Bridge,
+        Phase::Switch,
+        Phase::Copy,
+        Phase::New,
+        Phase::Copy,
+        Phase::Switch,
+        Phase::Bridge,
+    ];
+    let (mut moves, mut lapses) = (0, 0);
+    for seed in 0..40 {
+        let (mut chance, clock) = (SmallRng::seed_from_u64(seed), stopped());
+        let memory = Arc::new(Memory::new());
+        let plain = self::control(&memory, Faults::default());
+        plain.create().await.unwrap();
+        plain.add("t", &record("a")).await.unwrap();
+        let faults = Faults {
+            unreachable: 0.1,
+            reply_lost: 0.1,
+            ..Faults::default()
+        };
+        let shaky = Control::new(New(Arc::new(Faulty::new(memory, faults, seed))), "control");
+        let mut members = Vec::new();
+        for kind in [
+            ParticipantKind::Shim,
+            ParticipantKind::Shim,
+            ParticipantKind::Copier,
+        ] {
+            let mut member = join(&plain, kind, &clock).await;
+            // From here on its calls fail now and then.
+            member.control = shaky.clone();
+            members.push(member);
+        }
+        let mut hangs = [0_u64; 3];
+        let mut pins: Vec<Vec<Pin<'_>>> = members.iter().map(|_| Vec::new()).collect();
+        let (mut watch, mut at) = (Watch::new(clock.clone()), 0);
+        for second in 0..600_u64 {
+            for (place, member) in members.iter().enumerate() {
+                if hangs[place] > second {
+                    continue;
+                }
+                if chance.random_range(0..40) == 0 {
+                    hangs[place] = second + chance.random_range(5..60);
+                    continue;
+                }
+                pins[place].retain(|pin| pin.check().is_ok() && chance.random_range(0..3) > 0);
+                if chance.random_range(0..3) == 0 {
+                    lapses += u32::from(member.renew().await.is_err());
+                }
+                if let Ok(pin) = member.pin() {
+                    pins[place].push(pin);
+                }
+            }
+            if watch
+                .look(&plain, "t", way[at % way.len()], &Gone::default())
+                .await
+                .unwrap()
+                .is_empty()
+            {
+                at += 1;
+                // From bridge, the end of the way back, on to switch again.
+                if at % way.len() == 0 {
+                    at = 2;
+                }
+                set(&plain, way[at % way.len()]).await;
+                moves += 1;
+            }
+            let live: Vec<Phase> = pins
+                .iter()
+                .flatten()
+                .filter(|pin| pin.check().is_ok())
+                .map(Pin::phase)
+                .collect();
+            for (one, other) in live
+                .iter()
+                .flat_map(|one| live.iter().map(move |other| (one, other)))
+            {
+                let near =
+                    one == other || one.way_to(*other).is_some() || other.way_to(*one).is_some();
+                assert!(near, "seed {seed}, second {second}: {one} beside {other}");
+            }
+            pass(&clock, 1);
+        }
+    }
+    assert!(moves > 200, "only {moves} moves");
+    assert!(lapses > 50, "only {lapses} renewals failed");
+}

@@ -1,0 +1,243 @@
+//! The rules as they are, and mutants: each changes one of them, and nothing else.
+
+use crossfade::protocol::Phase;
+use crossfade::protocol::counter::{
+    Add, Added, Call, Count, Fold, Folded, Item, Pass, Reply, Rules, Step, may_enter_new,
+};
+
+use super::stores::{Late, Stores, Write};
+
+/// Where a mutant can step in. What it leaves alone is the library's.
+pub trait Variant: Send + Sync {
+    fn call(&self, stores: &mut Stores, call: &Call, _: Phase) -> Reply {
+        stores.call(call)
+    }
+
+    fn fold_step(
+        &self,
+        fold: &mut Fold,
+        _: &Call,
+        reply: Reply,
+        _journal: Option<&[Option<i64>]>,
+    ) -> Step<Folded> {
+        fold.step(reply)
+    }
+
+    fn add_step(&self, add: &mut Add, _: &Call, reply: Reply) -> Step<Added> {
+        add.step(reply)
+    }
+
+    fn count(&self, phase: Phase) -> Count {
+        Count::new(phase)
+    }
+
+    fn may_skip(
+        &self,
+        pass: Pass,
+        rules: Rules,
+        remembered: Option<&[Option<i64>]>,
+        scanned: &[Option<i64>],
+    ) -> bool {
+        pass.may_skip(rules, remembered, scanned)
+    }
+
+    fn may_enter_new(&self, settled: Option<u64>, freeze: u64) -> bool {
+        may_enter_new(settled, freeze)
+    }
+
+    fn may_begin(&self, pass: Pass, phase: Phase, everybody_is_here: bool) -> bool {
+        pass.may_begin(phase, everybody_is_here)
+    }
+
+    /// Whether the phase waits for copiers as for everybody else.
+    fn waits_for_copiers(&self) -> bool {
+        true
+    }
+}
+
+pub struct AsDesigned;
+impl Variant for AsDesigned {}
+
+/// The total is put where nothing is; an item that is there isn't folded into.
+pub struct PutIfAbsent;
+impl Variant for PutIfAbsent {
+    fn fold_step(
+        &self,
+        fold: &mut Fold,
+        _: &Call,
+        reply: Reply,
+        _: Option<&[Option<i64>]>,
+    ) -> Step<Folded> {
+        match reply {
+            Reply::New(Some(item)) => Step::Done(Folded::Unchanged {
+                totals: item.totals,
+            }),
+            reply => fold.step(reply),
+        }
+    }
+}
+
+/// A fold doesn't ask whether the watermark still is what was read.
+pub struct NoCondition;
+impl Variant for NoCondition {
+    fn call(&self, stores: &mut Stores, call: &Call, _: Phase) -> Reply {
+        match call {
+            Call::Fold(moves) => {
+                stores.add_moves(moves);
+                stores.set_watermarks(moves);
+                Reply::Written
+            }
+            call => stores.call(call),
+        }
+    }
+}
+
+/// The watermark is set by a second write, after the add.
+pub struct TwoWrites;
+impl Variant for TwoWrites {
+    fn call(&self, stores: &mut Stores, call: &Call, phase: Phase) -> Reply {
+        match call {
+            Call::Fold(moves) if stores.expected(moves) => {
+                stores.add_moves(moves);
+                stores.late.push(Late {
+                    write: Write::Watermarks(moves.clone()),
+                    phase,
+                    add: None,
+                });
+                Reply::Written
+            }
+            call => stores.call(call),
+        }
+    }
+}
+
+/// What has been folded is what the journal says, not what the item says.
+pub struct JournalTrusted;
+impl Variant for JournalTrusted {
+    fn fold_step(
+        &self,
+        fold: &mut Fold,
+        _: &Call,
+        reply: Reply,
+        journal: Option<&[Option<i64>]>,
+    ) -> Step<Folded> {
+        match reply {
+            Reply::New(item) => {
+                let totals = item.unwrap_or_default().totals;
+                let watermarks = journal.unwrap_or_default().to_vec();
+                fold.step(Reply::New(Some(Item { totals, watermarks })))
+            }
+            reply => fold.step(reply),
+        }
+    }
+
+    fn call(&self, stores: &mut Stores, call: &Call, phase: Phase) -> Reply {
+        NoCondition.call(stores, call, phase)
+    }
+}
+
+/// No watermark, but a mark: once, in `copy`, the whole old total is added to the item, and from then on
+/// all of it counts as inside, whatever it is. The mark is a watermark of 0 in the model's item.
+pub struct FinalMark;
+impl Variant for FinalMark {
+    fn may_begin(&self, pass: Pass, phase: Phase, everybody_is_here: bool) -> bool {
+        pass == Pass::Settling && pass.may_begin(phase, everybody_is_here)
+    }
+
+    fn call(&self, stores: &mut Stores, call: &Call, _: Phase) -> Reply {
+        match call {
+            Call::ReadNew => {
+                let old = stores.old.clone().unwrap_or_default();
+                let marked = |item: Item| Item {
+                    watermarks: item
+                        .watermarks
+                        .iter()
+                        .zip(old)
+                        .map(|(mark, old)| mark.and(old))
+                        .collect(),
+                    ..item
+                };
+                Reply::New(stores.new.clone().map(marked))
+            }
+            Call::Insert(_) | Call::Fold(_) if is_marked(stores) => Reply::Refused,
+            call => {
+                let reply = stores.call(call);
+                if matches!(call, Call::Insert(_) | Call::Fold(_)) && reply == Reply::Written {
+                    let marks = stores.new.iter_mut().flat_map(|item| &mut item.watermarks);
+                    marks.for_each(|mark| *mark = Some(0));
+                }
+                reply
+            }
+        }
+    }
+}
+
+fn is_marked(stores: &Stores) -> bool {
+    let mut marks = stores.new.iter().flat_map(|item| &item.watermarks);
+    marks.any(Option::is_some)
+}
+
+/// An add whose reply was lost is sent again.
+pub struct AddAgain;
+impl Variant for AddAgain {
+    fn add_step(&self, add: &mut Add, call: &Call, reply: Reply) -> Step<Added> {
+        match reply {
+            Reply::Unknown => Step::Call(call.clone()),
+            reply => add.step(reply),
+        }
+    }
+}
+
+/// `new` is entered without asking for a settling pass.
+pub struct EarlyNew;
+impl Variant for EarlyNew {
+    fn may_enter_new(&self, _: Option<u64>, _: u64) -> bool {
+        true
+    }
+}
+
+/// A settling pass of an earlier freeze is enough for `new`.
+pub struct EarlierFreeze;
+impl Variant for EarlierFreeze {
+    fn may_enter_new(&self, settled: Option<u64>, _: u64) -> bool {
+        settled.is_some()
+    }
+}
+
+/// A settling pass believes a journal, and so does a pass where totals may go down.
+pub struct JournalSettles;
+impl Variant for JournalSettles {
+    fn may_skip(
+        &self,
+        _: Pass,
+        _: Rules,
+        remembered: Option<&[Option<i64>]>,
+        scanned: &[Option<i64>],
+    ) -> bool {
+        Pass::CatchUp.may_skip(Rules::default(), remembered, scanned)
+    }
+}
+
+/// The phase moves on while a copier still works in one before.
+pub struct LooseCopier;
+impl Variant for LooseCopier {
+    fn waits_for_copiers(&self) -> bool {
+        false
+    }
+}
+
+/// A settling pass begins while others may still be in the phase before.
+pub struct EarlySettling;
+impl Variant for EarlySettling {
+    fn may_begin(&self, pass: Pass, phase: Phase, _: bool) -> bool {
+        pass.may_begin(phase, true)
+    }
+}
+
+/// The new store's value alone is shown before `new`.
+pub struct ShowsNewAlone;
+impl Variant for ShowsNewAlone {
+    fn count(&self, _: Phase) -> Count {
+        Count::new(Phase::New)
+    }
+}

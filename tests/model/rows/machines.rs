@@ -1,0 +1,259 @@
+//! What is done to the row, as the library's machines.
+
+use std::cmp::Ordering;
+
+use crossfade::model::{Edit, Key, List, Mutation, Row, Update, Value};
+use crossfade::protocol::Phase;
+use crossfade::protocol::phase::Work;
+use crossfade::protocol::row::{
+    Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, Outcome, Purge, Queried, Query, Repair,
+    Repaired, Reply, Resave, Step, Write,
+};
+
+use super::history::{Meaning, Meant};
+use super::stores::{key, span};
+
+/// Something that is to be done once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Put,
+    SetFirst,
+    SetSecond,
+    ClearFirst,
+    Append,
+    Delete,
+    DeleteRange,
+    Insert,
+    UpdateIf,
+    Get,
+    Query,
+    Copy,
+    Repair,
+    Purge,
+}
+
+impl Kind {
+    /// Whether a tool does it, and not an application.
+    pub fn work(self) -> Option<Work> {
+        match self {
+            Kind::Copy => Some(Work::Copy),
+            Kind::Repair => Some(Work::Repair),
+            Kind::Purge => Some(Work::Purge),
+            _ => None,
+        }
+    }
+
+    pub fn is_read(self) -> bool {
+        matches!(self, Kind::Get | Kind::Query)
+    }
+
+    /// What the operation with this number means by it; nobody else writes its values.
+    pub fn meant(self, number: u16) -> Option<Meant> {
+        let keep = Meaning::Keep;
+        match self {
+            Kind::Put => Some(Meant::Put([number, number])),
+            Kind::SetFirst => Some(Meant::Update([Meaning::Set(number), keep])),
+            Kind::SetSecond => Some(Meant::Update([keep, Meaning::Set(number)])),
+            Kind::ClearFirst => Some(Meant::Update([Meaning::Clear, keep])),
+            Kind::Append => Some(Meant::Update([keep, Meaning::Append(number)])),
+            Kind::Delete | Kind::DeleteRange => Some(Meant::Delete),
+            Kind::Insert => Some(Meant::Insert([number, number])),
+            Kind::UpdateIf => Some(Meant::UpdateIf([keep, Meaning::Set(number)], OLD)),
+            Kind::Get | Kind::Query | Kind::Copy | Kind::Repair | Kind::Purge => None,
+        }
+    }
+
+    pub fn mutation(self, number: u16) -> Option<Mutation> {
+        let update = |cells: [Option<Edit>; 2]| Update {
+            key: key(),
+            cells: cells.into(),
+        };
+        let second = |edit| update([None, Some(edit)]);
+        match self {
+            Kind::Put => Some(Mutation::Put(row([number, number]))),
+            Kind::Insert => Some(Mutation::Insert(row([number, number]))),
+            Kind::SetFirst => Some(Mutation::Update(update([
+                Some(Edit::Set(digit(number))),
+                None,
+            ]))),
+            Kind::ClearFirst => Some(Mutation::Update(update([Some(Edit::Clear), None]))),
+            Kind::SetSecond => Some(Mutation::Update(second(Edit::Set(list(number))))),
+            Kind::Append => Some(Mutation::Update(second(Edit::Append(vec![digit(number)])))),
+            Kind::UpdateIf => Some(Mutation::UpdateIf {
+                update: second(Edit::Set(list(number))),
+                expected: vec![(0, Some(digit(OLD)))],
+            }),
+            Kind::Delete => Some(Mutation::Delete(key())),
+            Kind::DeleteRange
+            | Kind::Get
+            | Kind::Query
+            | Kind::Copy
+            | Kind::Repair
+            | Kind::Purge => None,
+        }
+    }
+}
+
+/// The number of the old row's values.
+pub const OLD: u16 = 1;
+
+/// A row with these values; 0 is null.
+pub fn row(numbers: [u16; 2]) -> Row {
+    let [first, second] = numbers;
+    let cells = [
+        (first != 0).then(|| digit(first)),
+        (second != 0).then(|| list(second)),
+    ];
+    Row::new(key(), cells.into())
+}
+
+fn digit(number: u16) -> Value {
+    Value::Int(number.into())
+}
+
+fn list(number: u16) -> Value {
+    Value::List(vec![digit(number)])
+}
+
+/// There is only one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OneKey;
+
+impl ClusteringOrder for OneKey {
+    fn compare(&self, _: &Key, _: &Key) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Machine {
+    Get(Get),
+    Resave(Resave),
+    Query(Query<OneKey>),
+    Write(Write),
+    DeleteRange(DeleteRange<OneKey>),
+    Copy(CopyRow),
+    Repair(Repair),
+    Purge(Purge),
+    /// Mutants'.
+    Script(super::variants::Script),
+    OldFirst(super::variants::OldFirst),
+    Beneath(super::variants::Beneath),
+}
+
+/// What comes of any machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    Saw(Option<Row>, Option<Box<Resave>>),
+    Wrote(Outcome),
+    /// The old row was put over what a copy had made of it.
+    Mended,
+    Nothing,
+}
+
+impl Machine {
+    pub fn new(kind: Kind, number: u16, phase: Phase, now: i64, rows_expire: bool) -> Self {
+        if let Some(mutation) = kind.mutation(number) {
+            return Machine::Write(Write::new(phase, mutation, now));
+        }
+        match kind {
+            Kind::Get => Machine::Get(Get::new(phase, key(), now, rows_expire)),
+            Kind::Query => {
+                let list = List {
+                    span: span(),
+                    reverse: false,
+                    after: None,
+                    limit: 1,
+                };
+                Machine::Query(Query::new(phase, list, OneKey, now, rows_expire))
+            }
+            Kind::DeleteRange => {
+                Machine::DeleteRange(DeleteRange::new(phase, span(), OneKey, 1, now))
+            }
+            Kind::Copy => Machine::Copy(CopyRow::of_key(key())),
+            Kind::Repair => Machine::Repair(Repair::new(key(), true)),
+            Kind::Purge => Machine::Purge(Purge::new(key(), true)),
+            _ => unreachable!("{kind:?} is a mutation"),
+        }
+    }
+
+    pub fn begin(&mut self) -> Step<Answer> {
+        match self {
+            Machine::Get(get) => got(get.begin()),
+            Machine::Resave(resave) => nothing(resave.begin()),
+            Machine::Query(query) => queried(query.begin()),
+            Machine::Write(write) => wrote(write.begin()),
+            Machine::DeleteRange(delete) => wrote(delete.begin()),
+            Machine::Copy(copy) => nothing(copy.begin()),
+            Machine::Repair(repair) => repaired(repair.begin()),
+            Machine::Purge(purge) => nothing(purge.begin()),
+            Machine::Script(script) => script.begin(),
+            Machine::OldFirst(read) => read.begin(),
+            Machine::Beneath(write) => write.begin(),
+        }
+    }
+
+    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+        match self {
+            Machine::Get(get) => got(get.step(reply)),
+            Machine::Resave(resave) => nothing(resave.step(reply)),
+            Machine::Query(query) => queried(query.step(reply)),
+            Machine::Write(write) => wrote(write.step(reply)),
+            Machine::DeleteRange(delete) => wrote(delete.step(reply)),
+            Machine::Copy(copy) => nothing(copy.step(reply)),
+            Machine::Repair(repair) => repaired(repair.step(reply)),
+            Machine::Purge(purge) => nothing(purge.step(reply)),
+            Machine::Script(script) => script.step(reply),
+            Machine::OldFirst(read) => read.step(reply),
+            Machine::Beneath(write) => write.step(reply),
+        }
+    }
+}
+
+fn answered<A>(step: Step<A>, answer: impl FnOnce(A) -> Answer) -> Step<Answer> {
+    match step {
+        Step::Call(call) => Step::Call(call),
+        Step::Done(done) => Step::Done(answer(done)),
+    }
+}
+
+fn got(step: Step<Got>) -> Step<Answer> {
+    answered(step, |got| match got {
+        Got::Row(row) => Answer::Saw(row, None),
+        Got::Save(row, resave) => Answer::Saw(Some(row), Some(resave)),
+        Got::Refused => panic!("nobody is offline here"),
+    })
+}
+
+fn queried(step: Step<Queried>) -> Step<Answer> {
+    answered(step, |queried| match queried {
+        Queried::Rows(mut rows, None) => Answer::Saw(rows.pop(), None),
+        Queried::Rows(_, Some(_)) => panic!("there is one key"),
+        Queried::Refused => panic!("nobody is offline here"),
+    })
+}
+
+fn wrote(step: Step<Outcome>) -> Step<Answer> {
+    answered(step, Answer::Wrote)
+}
+
+fn repaired(step: Step<Repaired>) -> Step<Answer> {
+    answered(step, |repaired| match repaired {
+        Repaired::Mended | Repaired::Deleted => Answer::Mended,
+        Repaired::Copied(_) | Repaired::Owned | Repaired::Same | Repaired::Extra => Answer::Nothing,
+    })
+}
+
+fn nothing<A>(step: Step<A>) -> Step<Answer> {
+    answered(step, |_| Answer::Nothing)
+}
+
+/// Whether a call writes to the new store.
+pub fn writes_new(call: &Call) -> bool {
+    matches!(call, Call::WriteNew { .. })
+}
+
+/// Whether a call writes at all.
+pub fn writes(call: &Call) -> bool {
+    writes_new(call) || matches!(call, Call::WriteOld(_) | Call::DeleteOld(_))
+}

@@ -1,0 +1,276 @@
+//! The rules as they are, and mutants: each changes one of them, and nothing else.
+
+use crossfade::model::{Change, Edit, Mutation, Row, State, Value};
+use crossfade::protocol::Phase;
+use crossfade::protocol::row::{Call, Outcome, Reply, Step};
+
+use super::machines::{Answer, Kind, Machine};
+use super::stores::Stores;
+
+/// Who makes a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Who {
+    pub kind: Kind,
+    /// The phase it began in.
+    pub phase: Phase,
+    /// Whether it is a read that has been answered, and now saves what it found.
+    pub is_saving: bool,
+}
+
+/// Where a mutant can step in. What it leaves alone is the library's.
+pub trait Variant: Send + Sync {
+    fn machine(&self, begun: Begun) -> Machine {
+        begun.machine()
+    }
+
+    fn call(&self, stores: &mut Stores, call: &Call, _: Who) -> Reply {
+        stores.call(call)
+    }
+
+    /// Whether its participant stays in its phase as long as this operation runs.
+    fn waits_for(&self, _: Who) -> bool {
+        true
+    }
+
+    /// Whether no phase is left while a call of somebody who was killed may still arrive.
+    fn drains(&self) -> bool {
+        true
+    }
+
+    /// Whether all rows are in the new store, and whole.
+    fn is_ready_for_new(&self, stores: &Stores) -> bool {
+        match State::of(stores.new.as_ref(), stores.now) {
+            State::Row | State::Tombstone | State::Expired => true,
+            State::Absent | State::Partial => stores.old.is_none(),
+        }
+    }
+
+    /// Whether the new store takes expired items away by itself, while these are the participants' phases.
+    fn expires_natively(&self, phases: &[Phase]) -> bool {
+        phases.contains(&Phase::Done)
+    }
+}
+
+/// An operation as it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    pub who: Who,
+    pub number: u16,
+    pub now: i64,
+    pub rows_expire: bool,
+}
+
+impl Begun {
+    /// The library's machine.
+    pub fn machine(self) -> Machine {
+        Machine::new(
+            self.who.kind,
+            self.number,
+            self.who.phase,
+            self.now,
+            self.rows_expire,
+        )
+    }
+
+    /// The same as another kind of operation.
+    pub fn of_kind(self, kind: Kind) -> Machine {
+        let who = Who { kind, ..self.who };
+        Begun { who, ..self }.machine()
+    }
+
+    /// The same in another phase.
+    pub fn in_phase(self, phase: Phase) -> Machine {
+        let who = Who { phase, ..self.who };
+        Begun { who, ..self }.machine()
+    }
+}
+
+pub struct AsDesigned;
+impl Variant for AsDesigned {}
+
+/// Some operations are begun in another way.
+pub struct Begins(pub fn(Begun) -> Option<Machine>);
+
+impl Variant for Begins {
+    fn machine(&self, begun: Begun) -> Machine {
+        (self.0)(begun).unwrap_or_else(|| begun.machine())
+    }
+}
+
+/// Some calls are other ones.
+pub struct Calls(pub fn(&Stores, &Call, Who) -> Option<Call>);
+
+impl Variant for Calls {
+    fn call(&self, stores: &mut Stores, call: &Call, who: Who) -> Reply {
+        match (self.0)(stores, call, who) {
+            Some(call) => stores.call(&call),
+            None => stores.call(call),
+        }
+    }
+}
+
+/// Some items of the new store are taken for something else by those who read them.
+pub struct Reads(pub fn(Row, Who) -> Option<Row>);
+
+impl Variant for Reads {
+    fn call(&self, stores: &mut Stores, call: &Call, who: Who) -> Reply {
+        match (call, stores.call(call)) {
+            (Call::ReadNew(_), Reply::Row(Some(item))) => Reply::Row((self.0)(item, who)),
+            (_, reply) => reply,
+        }
+    }
+}
+
+/// Some operations don't keep their participant in its phase.
+pub struct Unpinned(pub fn(Who) -> bool);
+
+impl Variant for Unpinned {
+    fn waits_for(&self, who: Who) -> bool {
+        !(self.0)(who)
+    }
+}
+
+/// A phase is left though a call of somebody who was killed may still arrive.
+pub struct Undrained;
+
+impl Variant for Undrained {
+    fn drains(&self) -> bool {
+        false
+    }
+}
+
+/// Nobody asks whether all rows have been copied, and whole.
+pub struct EarlyNew;
+
+impl Variant for EarlyNew {
+    fn is_ready_for_new(&self, _: &Stores) -> bool {
+        true
+    }
+}
+
+/// The new store's own expiry is on all the time.
+pub struct NativeExpiry;
+
+impl Variant for NativeExpiry {
+    fn expires_natively(&self, _: &[Phase]) -> bool {
+        true
+    }
+}
+
+/// An element is appended as if a list could be replaced like any column: without knowing what it holds.
+pub struct LaidOver;
+
+impl Variant for LaidOver {
+    fn machine(&self, begun: Begun) -> Machine {
+        match begun.who.kind {
+            Kind::Append => begun.of_kind(Kind::SetSecond),
+            _ => begun.machine(),
+        }
+    }
+
+    fn call(&self, stores: &mut Stores, call: &Call, who: Who) -> Reply {
+        let mut call = call.clone();
+        if let (
+            Kind::Append,
+            Call::WriteNew {
+                change: Change::Edit { cells, .. },
+                ..
+            },
+        ) = (who.kind, &mut call)
+        {
+            for cell in cells.iter_mut().flatten() {
+                if let Edit::Set(Value::List(elements)) = cell {
+                    *cell = Edit::Append(elements.clone());
+                }
+            }
+        }
+        stores.call(&call)
+    }
+}
+
+/// Calls in a row, whatever comes of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Script(pub Vec<Call>);
+
+impl Script {
+    pub fn begin(&mut self) -> Step<Answer> {
+        if self.0.is_empty() {
+            Step::Done(Answer::Wrote(Outcome::Done))
+        } else {
+            Step::Call(self.0.remove(0))
+        }
+    }
+
+    pub fn step(&mut self, _: Reply) -> Step<Answer> {
+        self.begin()
+    }
+}
+
+/// A read that looks into the old store first, and remembers what it found until it asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OldFirst {
+    pub read: Box<Machine>,
+    pub old_call: Call,
+    pub old: Option<Reply>,
+}
+
+impl OldFirst {
+    pub fn begin(&mut self) -> Step<Answer> {
+        Step::Call(self.old_call.clone())
+    }
+
+    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+        let step = match self.old {
+            None => {
+                self.old = Some(reply);
+                self.read.begin()
+            }
+            Some(_) => self.read.step(reply),
+        };
+        match (step, &self.old) {
+            (Step::Call(Call::ReadOld(_) | Call::ListOld(_)), Some(old)) => {
+                self.read.step(old.clone())
+            }
+            (step, _) => step,
+        }
+    }
+}
+
+/// A write that goes to the old store where the new one has nothing, and it should wait for a later phase.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Beneath {
+    pub write: Box<Machine>,
+    pub mutation: Mutation,
+    /// Whether the new store had nothing.
+    pub is_absent: bool,
+    pub is_beneath: bool,
+}
+
+impl Beneath {
+    pub fn begin(&mut self) -> Step<Answer> {
+        let step = self.write.begin();
+        self.next(step)
+    }
+
+    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+        if self.is_beneath {
+            return Step::Done(Answer::Wrote(match reply {
+                Reply::Refused(row) => Outcome::Unmet(row),
+                _ => Outcome::Done,
+            }));
+        }
+        self.is_absent = reply == Reply::Refused(None);
+        let step = self.write.step(reply);
+        self.next(step)
+    }
+
+    fn next(&mut self, step: Step<Answer>) -> Step<Answer> {
+        match step {
+            Step::Done(Answer::Wrote(Outcome::Later)) if self.is_absent => {
+                self.is_beneath = true;
+                Step::Call(Call::WriteOld(self.mutation.clone()))
+            }
+            step => step,
+        }
+    }
+}
