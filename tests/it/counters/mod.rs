@@ -5,6 +5,7 @@ mod folding;
 mod going_down;
 mod last_pass;
 mod resetting;
+mod waiting;
 
 use std::collections::BTreeMap;
 
