@@ -61,6 +61,26 @@ impl Watch {
         phase: Phase,
         gone: &Gone,
     ) -> Result<Vec<Waiting>> {
+        let there = |participant: &Participant| participant.phase == Some(phase);
+        self.judge(control, target, there, gone).await
+    }
+
+    /// One look for whoever wants nobody to be there: takes away whoever is dead, and tells who is left.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn anybody(&mut self, control: &Control, target: &str) -> Result<Vec<Waiting>> {
+        self.judge(control, target, |_| false, &Gone::default())
+            .await
+    }
+
+    async fn judge(
+        &mut self,
+        control: &Control,
+        target: &str,
+        is_fine: impl Fn(&Participant) -> bool,
+        gone: &Gone,
+    ) -> Result<Vec<Waiting>> {
         let participants = control.participants(target).await?;
         // Read after the answer has come, so that nobody is thought silent for longer than it was.
         let now = self.clock.now();
@@ -72,7 +92,7 @@ impl Watch {
             if seen.0 != version {
                 *seen = (version, now);
             }
-            if participant.phase == Some(phase) {
+            if is_fine(&participant) {
                 continue;
             }
             let silent = now.saturating_sub(seen.1);

@@ -82,6 +82,8 @@ fn machine_time() -> Duration {
 /// Who a participant is.
 #[derive(Clone, Debug)]
 pub struct MemberRole {
+    /// Its id, which nobody else has at the same time. One that starts again may keep it.
+    pub id: String,
     /// What it is.
     pub kind: ParticipantKind,
     /// Machine and process, for people.
@@ -144,7 +146,7 @@ impl Member {
         let member = Member {
             control,
             target: target.to_owned(),
-            id: format!("{:016x}", rand::random::<u64>()),
+            id: role.id.clone(),
             role,
             accept,
             state: Mutex::new(State {
@@ -246,15 +248,20 @@ impl Member {
         self.role.lease.lasts / RENEWALS
     }
 
-    /// Renews until the future is dropped; at once when the last operation of an earlier phase ends.
-    pub async fn keep(&self) {
+    /// Renews for ever; at once when the last operation of an earlier phase ends. Ends only with an
+    /// error that waiting doesn't cure: the record is another one now.
+    pub async fn keep(&self) -> Error {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.renew_every()) => {}
                 () = self.drained.notified() => {}
             }
-            if let Err(error) = self.renew().await {
-                tracing::warn!("the lease on {} wasn't renewed: {error}", self.target);
+            match self.renew().await {
+                Ok(()) => {}
+                Err(error) if error.kind().passes() => {
+                    tracing::debug!("the lease on {} wasn't renewed: {error}", self.target);
+                }
+                Err(error) => return error,
             }
         }
     }

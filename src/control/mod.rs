@@ -10,10 +10,12 @@
 //! | `instance <id>` | a participant: an application or a tool that may write to the target |
 
 mod barrier;
+mod leased;
 mod member;
 mod record;
 
 pub use barrier::{Gone, Waiting, Watch};
+pub use leased::Leased;
 pub use member::{Accept, Clock, Lease, Member, MemberRole, Pin};
 pub use record::{
     Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey, Versioned,

@@ -155,6 +155,7 @@ fn pass(clock: &Clock, seconds: u64) {
 
 fn role(kind: ParticipantKind, clock: &Clock) -> MemberRole {
     MemberRole {
+        id: format!("{:016x}", rand::random::<u64>()),
         kind,
         name: "here".into(),
         lease: Lease::default(),

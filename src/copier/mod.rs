@@ -40,7 +40,6 @@ use crate::intervals::Intervals;
 use crate::journal::{Journal, Remembered};
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};
-use crate::protocol::Phase;
 use crate::protocol::counter::Pass;
 use crate::show;
 use crate::store::{New, Old};
@@ -106,8 +105,6 @@ pub struct Copier {
     pub control: Control,
     /// How its counters are folded; `None` for a table of rows.
     pub counters: Option<Counters>,
-    /// The phase it works in.
-    pub phase: Phase,
     /// The freeze it works under.
     pub freeze: u64,
     /// The control record's beginning.
@@ -192,7 +189,6 @@ impl Copier {
         let earlier = remembered.counts;
         // Others have to see that somebody is at work before the first row is written.
         run.tell(&earlier, false).await?;
-        run.still_mine().await?;
         let outcome = tokio::select! {
             outcome = run.all(jobs) => outcome,
             error = run.report(earlier) => Err(error),
@@ -388,45 +384,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tells others how far it has come, for ever. Ends only with an error: the record has changed.
+    /// Tells others how far it has come, for ever. Ends only with an error.
     async fn report(&self, earlier: Counts) -> Error {
         loop {
             tokio::time::sleep(self.copier.options.report_every).await;
-            if let Err(error) = self.still_mine().await {
-                return error;
-            }
             if let Err(error) = self.tell(&earlier, false).await {
                 return error;
             }
         }
-    }
-
-    /// Whether the control record still is the one this copy was begun under.
-    async fn still_mine(&self) -> Result<()> {
-        let there = self
-            .copier
-            .control
-            .require(self.copier.target())
-            .await?
-            .record;
-        let same = there.phase == self.copier.phase
-            && there.freeze == self.copier.freeze
-            && there.begun == self.copier.begun
-            && there.mapping == self.copier.mapping
-            && !there.emptying;
-        if same {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::Mismatch,
-            "the control record was changed while this copy ran",
-        )
-        .at("target", self.copier.target())
-        .at("phase now", there.phase.name())
-        .at("phase of this copy", self.copier.phase.name())
-        .at("freeze now", there.freeze.to_string())
-        .at("freeze of this copy", self.copier.freeze.to_string())
-        .help("the phase was moved, or a reset or another plan is at work; see `migrate status`, then start again"))
     }
 
     async fn tell(&self, earlier: &Counts, ended: bool) -> Result<()> {
@@ -491,7 +456,8 @@ impl Run<'_> {
     }
 }
 
-fn stopped() -> Error {
+/// What a copy that was asked to stop ends with.
+pub(crate) fn stopped() -> Error {
     Error::new(Kind::Stopped, "stopped; start again to go on")
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Survey};
-use crate::control::{Control, Record};
+use crate::control::{
+    Accept, Clock, Control, Gone, Lease, Leased, Member, MemberRole, ParticipantKind, Record, Watch,
+};
 use crate::copier::{self, Copier, Counters, Live, Outcome};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Binding, Journal};
@@ -45,6 +47,18 @@ pub struct Started {
     pub share: Tokens,
 }
 
+/// A copier's lease. An operation is one call of the new store, which gives up after 10 seconds.
+const LEASE: Lease = Lease {
+    lasts: Duration::from_secs(10),
+    operation: Duration::from_secs(10),
+};
+
+/// How often to look whether others have left an earlier phase.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a copy that is over tries to say so.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a settling pass waits for replicas that are away: not long, since there may be one that
 /// never comes back, and the operator has to say so.
 const SETTLING: Patience = Patience {
@@ -71,6 +85,7 @@ impl Migration {
         let instances = self.control.participants(&self.spec.to).await?;
         let instances: Vec<String> = instances
             .into_iter()
+            .filter(|(_, participant, _)| participant.kind == ParticipantKind::Shim)
             .map(|(id, participant, _)| format!("{id} ({})", participant.name))
             .collect();
         if !instances.is_empty() {
@@ -180,6 +195,7 @@ impl Migration {
         let survey = self.survey().await?;
         self.refuse_incapable(&survey)?;
         let (counters, record) = self.begin_copy(&survey, &options).await?;
+        let phase = record.phase;
         let shard = options.shard;
         let name = shard.map_or_else(String::new, |(i, n)| format!("{i}/{n}"));
         let binding = Binding {
@@ -204,7 +220,15 @@ impl Migration {
             None | Some(Pass::CatchUp) => Retry::new(self.old.0.clone(), Patience::default()),
             Some(Pass::Settling) => Retry::new(self.settling.0.clone(), SETTLING),
         };
-        let new = Retry::new(self.new.0.clone(), Patience::default());
+        let member = self
+            .join(opened.journal.id(), &options.copier, &record)
+            .await?;
+        let leased = Leased::new(self.new.0.clone(), member.clone());
+        let new = Retry::new(Arc::new(leased), Patience::default());
+        let control = New(Arc::new(Retry::new(
+            self.new.0.clone(),
+            Patience::default(),
+        )));
         let live = Arc::new(Live::new(old.seen(), new.seen()));
         let mut copy = options.copy;
         if let Some((index, count)) = shard {
@@ -216,23 +240,101 @@ impl Migration {
             rows: survey.old.rows,
             share: copy.share,
         });
-        let new = New(Arc::new(new));
         let copier = Copier {
             old: Old(Arc::new(old)),
-            control: Control::new(new.clone(), self.control.name()),
-            new,
+            control: Control::new(control, self.control.name()),
+            new: New(Arc::new(new)),
             transform: survey.transform,
             counters,
-            phase: record.phase,
             freeze: record.freeze,
             begun: record.begun,
             mapping: record.mapping,
             copier: options.copier,
             options: copy,
         };
-        copier
-            .run(&opened.journal, opened.remembered, &elsewhere, &live, stop)
-            .await
+        let work = async {
+            if let Some(counters) = counters {
+                self.may_begin(counters.pass, phase, stop).await?;
+            }
+            copier
+                .run(&opened.journal, opened.remembered, &elsewhere, &live, stop)
+                .await
+        };
+        let copied = tokio::select! {
+            copied = work => copied,
+            error = member.keep() => Err(error),
+        };
+        // One that can't say goodbye is taken for dead after its lease.
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
+        copied
+    }
+
+    /// Waits until a pass may begin: a settling one until nothing of an earlier phase can still land.
+    async fn may_begin(&self, pass: Pass, phase: Phase, stop: &CancellationToken) -> Result<()> {
+        let mut watch = Watch::new(Clock::Machine);
+        let mut told = false;
+        while !pass.may_begin(phase, false) {
+            let nobody = Gone::default();
+            let left = watch
+                .look(&self.control, &self.spec.to, phase, &nobody)
+                .await?;
+            if pass.may_begin(phase, left.is_empty()) {
+                return Ok(());
+            }
+            let names: Vec<&str> = left
+                .iter()
+                .map(|one| one.participant.name.as_str())
+                .collect();
+            if !told {
+                tracing::info!(
+                    "{}: waiting until what was begun before `{phase}` is over: {}",
+                    self.spec.name,
+                    names.join(", ")
+                );
+                told = true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(WATCH_EVERY) => {}
+                () = stop.cancelled() => return Err(copier::stopped()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers a copier, which works only while the record stays this one.
+    async fn join(&self, id: &str, name: &str, record: &Record) -> Result<Arc<Member>> {
+        let role = MemberRole {
+            id: id.to_owned(),
+            kind: ParticipantKind::Copier,
+            name: name.to_owned(),
+            lease: LEASE,
+            clock: Clock::Machine,
+        };
+        let (begun, target) = (record.clone(), self.spec.to.clone());
+        let accept: Accept = Box::new(move |now: &Record| {
+            let same = now.phase == begun.phase
+                && now.freeze == begun.freeze
+                && now.begun == begun.begun
+                && now.mapping == begun.mapping
+                && !now.emptying;
+            if same {
+                return Ok(());
+            }
+            let freeze = |record: &Record| format!("{}, freeze {}", record.phase, record.freeze);
+            Err(Error::new(
+                Kind::Mismatch,
+                "the control record was changed while this copy ran",
+            )
+            .at("target", target.as_str())
+            .at("now in", freeze(now))
+            .at("this copy began in", freeze(&begun))
+            .help(
+                "its phase was moved, or a reset or another plan is at work; see `migrate status`, \
+                 then start again",
+            ))
+        });
+        let member = Member::join(self.control.clone(), &self.spec.to, role, accept);
+        Ok(Arc::new(member.await?))
     }
 }
 

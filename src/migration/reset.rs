@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Migration, SCAN_ROWS, beginning};
-use crate::control::{Progress, Record};
+use crate::control::{Clock, Record, Waiting, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -17,6 +17,9 @@ use crate::store::{Cursor, Guard, Put, Range, Store};
 
 /// Parts of the target that are emptied at once.
 const EMPTIED_AT_ONCE: usize = 8;
+
+/// How often to look whether a copier is still there.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What a `reset` did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +35,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`Kind::Mismatch`] if the table isn't offline, or a copy is running.
-    pub async fn reset(&self, wait: Duration) -> Result<Reset> {
+    pub async fn reset(&self) -> Result<Reset> {
         let there = self.control.require(&self.spec.to).await?;
         self.same_plan(&there.record)?;
         if there.record.phase != Phase::Offline {
@@ -45,7 +48,7 @@ impl Migration {
             )
             .at("target", self.spec.to.as_str()));
         }
-        self.nobody_copies(&there.record, wait).await?;
+        self.nobody_copies(true).await?;
         let emptying = Record {
             emptying: true,
             ..there.record.clone()
@@ -58,6 +61,8 @@ impl Migration {
         {
             return Err(self.overtaken());
         }
+        // One that joined a moment ago reads now that it may not work.
+        self.nobody_copies(false).await?;
         let reset = match self.target_is_gone().await? {
             true => Reset::default(),
             false => self.empty(&there.record).await?,
@@ -81,36 +86,38 @@ impl Migration {
         Ok(self.inspect_target().await?.is_none())
     }
 
-    /// Watches the heartbeats of copiers that haven't said goodbye.
-    async fn nobody_copies(&self, record: &Record, wait: Duration) -> Result<()> {
-        let open = |all: Vec<(String, Progress)>| -> BTreeMap<String, Progress> {
-            all.into_iter()
-                .filter(|(_, p)| p.is_of(record) && !p.ended)
-                .collect()
+    /// Waits until whoever ended without a word is surely dead. One that lives is refused, or waited
+    /// for.
+    async fn nobody_copies(&self, refuse: bool) -> Result<()> {
+        let mut watch = Watch::new(Clock::Machine);
+        let heartbeats = |left: &[Waiting]| -> BTreeMap<String, u64> {
+            let beat = |one: &Waiting| (one.id.clone(), one.participant.heartbeat);
+            left.iter().map(beat).collect()
         };
-        let before = open(self.control.progress(&self.spec.to).await?);
-        if before.is_empty() {
-            return Ok(());
+        let mut left = watch.anybody(&self.control, &self.spec.to).await?;
+        let first = heartbeats(&left);
+        if !left.is_empty() {
+            tracing::info!(
+                "a copy of {} ended without a word; watching whether it still runs",
+                self.spec.to
+            );
         }
-        tracing::info!(
-            "a copy of {} ended without a word; watching whether it still runs",
-            self.spec.to
-        );
-        tokio::time::sleep(wait).await;
-        for (id, now) in open(self.control.progress(&self.spec.to).await?) {
-            if before
-                .get(&id)
-                .is_none_or(|then| then.heartbeat != now.heartbeat)
-            {
-                return Err(Error::new(
-                    Kind::Mismatch,
-                    format!("a copy is running: {}", now.copier),
-                )
-                .at("target", self.spec.to.as_str())
-                .help("stop it first"));
+        while !left.is_empty() {
+            for one in &left {
+                if refuse && first.get(&one.id) != Some(&one.participant.heartbeat) {
+                    return Err(self.running(&one.participant.name));
+                }
             }
+            tokio::time::sleep(WATCH_EVERY).await;
+            left = watch.anybody(&self.control, &self.spec.to).await?;
         }
         Ok(())
+    }
+
+    fn running(&self, name: &str) -> Error {
+        Error::new(Kind::Mismatch, format!("a copy is running: {name}"))
+            .at("target", self.spec.to.as_str())
+            .help("stop it first")
     }
 
     async fn empty(&self, record: &Record) -> Result<Reset> {

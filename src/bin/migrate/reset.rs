@@ -1,7 +1,5 @@
 //! `migrate reset`
 
-use std::time::Duration;
-
 use crossfade::error::Error;
 
 use crate::Exit;
@@ -9,13 +7,10 @@ use crate::args;
 use crate::stores::Stores;
 use crate::words;
 
-/// More than two of a copier's heartbeats.
-const WATCH: Duration = Duration::from_secs(25);
-
 pub async fn run(args: &args::Reset) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.plan).await?;
     for migration in stores.migrations(Some(&args.table))? {
-        let reset = migration.reset(WATCH).await?;
+        let reset = migration.reset().await?;
         let to = &migration.spec.to;
         words::print(&format!(
             "{to}: {} copied items deleted; phase old",

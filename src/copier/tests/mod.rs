@@ -197,7 +197,6 @@ impl Bench {
             transform: self.transform.clone(),
             control: self.control(),
             counters: self.counters,
-            phase: Phase::Offline,
             freeze: 1,
             begun: "once".into(),
             mapping: "same".into(),

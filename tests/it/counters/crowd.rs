@@ -24,7 +24,7 @@ const BREATH: Duration = Duration::from_millis(3);
 fn duration() -> Duration {
     match std::env::var_os("CROSSFADE_LONG").is_some() {
         true => Duration::from_secs(300),
-        false => Duration::from_secs(25),
+        false => Duration::from_secs(20),
     }
 }
 

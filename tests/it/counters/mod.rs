@@ -8,6 +8,7 @@ mod going_down;
 mod last_pass;
 mod resetting;
 mod stopping;
+mod waiting;
 mod wire;
 
 use std::collections::BTreeMap;
