@@ -18,7 +18,7 @@ use crate::command::Bench;
 const COUNTERS: usize = 50_000;
 /// Increments under way at once, and the pause behind each: the copiers want some of the machine too.
 const VOTERS: usize = 6;
-const BREATH: Duration = Duration::from_millis(3);
+const BREATH: Duration = Duration::from_millis(6);
 
 /// How long they are killed for.
 fn duration() -> Duration {
@@ -82,7 +82,9 @@ fn copier(bench: &Bench, plan: &str, journal: &Path, until: Instant, lose_at: In
         while running.runs() && !has_begun() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let moment = Instant::now() + Duration::from_millis(rand::random_range(0..4_000));
+        // Some come farther than others.
+        let longest = [3_000, 3_000, 9_000][runs.killed as usize % 3];
+        let moment = Instant::now() + Duration::from_millis(rand::random_range(0..longest));
         while running.runs() && Instant::now() < moment {
             std::thread::sleep(Duration::from_millis(10));
         }
