@@ -1,4 +1,4 @@
-use super::{Call, Reply, Step, move_over, show};
+use super::{Call, Reply, Step, move_over, must_look_again, show};
 use crate::model::{Change, If, Key, Mark, Row, State};
 use crate::protocol::Phase;
 use crate::protocol::phase::RowRead;
@@ -18,10 +18,10 @@ enum At {
     Start,
     /// The item is being read.
     New,
-    /// The old row is being read. This is the item, absent or partial, and whether it is the second.
-    Old(Option<Row>, bool),
-    /// The old store had no row, and the item is being read again. This is what it was.
-    NewAgain(Option<Row>),
+    /// The old row is being read. This is the item, absent or partial.
+    Old(Option<Row>),
+    /// The item is being read again. This is what it was, and the old row.
+    NewAgain(Option<Row>, Option<Row>),
 }
 
 /// The answer of a [`Get`].
@@ -54,7 +54,7 @@ impl Get {
     /// The first step.
     pub fn begin(&mut self) -> Step<Got> {
         match self.read {
-            RowRead::Old => self.read_old(None, true),
+            RowRead::Old => self.read_old(None),
             RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::New => {
                 self.at = At::New;
                 Step::Call(Call::ReadNew(self.key.clone()))
@@ -73,18 +73,19 @@ impl Get {
         };
         match std::mem::replace(&mut self.at, At::Start) {
             At::Start => self.begin(),
-            At::New => self.seen_new(row, false),
-            At::Old(item, is_second) => self.seen_old(item, row, is_second),
-            At::NewAgain(first) => self.seen_again(first, row),
+            At::New => self.seen_new(row),
+            At::Old(item) => self.seen_old(item, row),
+            At::NewAgain(item, old) if row == item => self.seen_both(item, old),
+            At::NewAgain(..) => self.seen_new(row),
         }
     }
 
-    fn read_old(&mut self, item: Option<Row>, is_second: bool) -> Step<Got> {
-        self.at = At::Old(item, is_second);
+    fn read_old(&mut self, item: Option<Row>) -> Step<Got> {
+        self.at = At::Old(item);
         Step::Call(Call::ReadOld(self.key.clone()))
     }
 
-    fn seen_new(&mut self, item: Option<Row>, is_second: bool) -> Step<Got> {
+    fn seen_new(&mut self, item: Option<Row>) -> Step<Got> {
         match (State::of(item.as_ref(), self.now), self.read) {
             (State::Row | State::Tombstone | State::Expired, _) | (_, RowRead::New) => {
                 Step::Done(Got::Row(show(item, None, self.now)))
@@ -92,15 +93,19 @@ impl Get {
             (
                 State::Absent | State::Partial,
                 RowRead::Old | RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::Refused,
-            ) => self.read_old(item, is_second),
+            ) => self.read_old(item),
         }
     }
 
-    fn seen_old(&mut self, item: Option<Row>, old: Option<Row>, is_second: bool) -> Step<Got> {
-        if old.is_none() && self.rows_expire && !is_second {
-            self.at = At::NewAgain(item);
+    fn seen_old(&mut self, item: Option<Row>, old: Option<Row>) -> Step<Got> {
+        if self.rows_expire && must_look_again(self.read, old.as_ref()) {
+            self.at = At::NewAgain(item, old);
             return Step::Call(Call::ReadNew(self.key.clone()));
         }
+        self.seen_both(item, old)
+    }
+
+    fn seen_both(&self, item: Option<Row>, old: Option<Row>) -> Step<Got> {
         let resave = match (self.read, &old) {
             (RowRead::NewElseOldAndSave, Some(old)) => Some(Resave::new(item.as_ref(), old)),
             (RowRead::NewElseOldAndSave, None)
@@ -109,16 +114,6 @@ impl Get {
         match (show(item, old, self.now), resave) {
             (Some(row), Some(resave)) => Step::Done(Got::Save(row, resave.into())),
             (row, Some(_) | None) => Step::Done(Got::Row(row)),
-        }
-    }
-
-    /// The old row may have expired between the two reads, and be in the new store since before that. An
-    /// item that is as it was can't have been overtaken.
-    fn seen_again(&mut self, first: Option<Row>, item: Option<Row>) -> Step<Got> {
-        if item == first {
-            Step::Done(Got::Row(show(item, None, self.now)))
-        } else {
-            self.seen_new(item, true)
         }
     }
 }

@@ -24,9 +24,10 @@
 //! | `copy` | the same; if O had a row, it is saved afterwards ([`Resave`]): absent: put it IF absent; `k`: complete it. Refused: somebody else did |
 //! | `new`, `done` | 1 read N: row or `k`. Else there is none; O isn't read |
 //!
-//! Where rows expire, a read that found nothing in O looks at N once more: the row may have been written
-//! to N after the first look, and the old one expired before the second. N comes first in every read: else
-//! a row could be read in O, an update land in N, and `k` be laid over a row that isn't the latest.
+//! N comes first in every read: else a row could be read in O, an update land in N, and `k` be laid over a
+//! row that isn't the latest. Where rows expire, N is read again after O, until it has what it had before:
+//! the row may have been written to N after the first look, and the old one expired before it was looked
+//! for. In `copy` that takes it only if O had no row.
 //!
 //! **[`Write`]** of [`Mutation::Put`] and [`Mutation::Delete`]
 //!
@@ -117,6 +118,7 @@ pub use tools::{Copied, CopyRow, Repair, Repaired};
 pub use walk::ClusteringOrder;
 pub use write::{Outcome, Write};
 
+use super::phase::RowRead;
 use crate::model::{Change, Edit, If, Key, List, Mark, Mutation, Row, Span, State};
 
 /// What a machine wants next, about one row or a range of rows.
@@ -197,6 +199,20 @@ fn show(item: Option<Row>, old: Option<Row>, now: i64) -> Option<Row> {
             decided: Default::default(),
             ..item
         }),
+    }
+}
+
+/// Whether the new store has to be looked at once more after the old one, where rows expire: until it has
+/// the same before and after, so that both were seen at one moment.
+///
+/// The row may have come to the new store after the first look, and then the old one have expired: it would
+/// be missing. As long as the old store is written to, there may be another row by then. Once it is
+/// frozen, a row that is there has been there all the time.
+fn must_look_again(read: RowRead, old: Option<&Row>) -> bool {
+    match read {
+        RowRead::NewElseOld => true,
+        RowRead::NewElseOldAndSave => old.is_none(),
+        RowRead::Old | RowRead::New | RowRead::Refused => false,
     }
 }
 

@@ -6,10 +6,12 @@ use crate::model::{Key, List, Mutation, Row, Span, State};
 use crate::protocol::Phase;
 use crate::protocol::phase::RowRead;
 
-fn stores(phase: Phase, recheck: bool) -> Option<Stores> {
+fn stores(phase: Phase, rows_expire: bool) -> Option<Stores> {
     match phase.row_read() {
         RowRead::Old => Some(Stores::Old),
-        RowRead::NewElseOld | RowRead::NewElseOldAndSave => Some(Stores::Both { recheck }),
+        read @ (RowRead::NewElseOld | RowRead::NewElseOldAndSave) => {
+            Some(Stores::Both { read, rows_expire })
+        }
         RowRead::New => Some(Stores::New),
         RowRead::Refused => None,
     }

@@ -1,7 +1,8 @@
 use std::cmp::Ordering;
 
-use super::{Call, Page, Reply, Step};
+use super::{Call, Page, Reply, Step, must_look_again};
 use crate::model::{Key, List, Row, Span};
+use crate::protocol::phase::RowRead;
 
 /// The order of rows within a partition, the static row first: as both stores list them forwards.
 pub trait ClusteringOrder {
@@ -14,10 +15,10 @@ pub trait ClusteringOrder {
 pub(super) enum Stores {
     Old,
     New,
-    /// Each stretch in the new store before the old one.
+    /// Each stretch in the new store before the old one; and then again in the new one, if rows expire.
     Both {
-        /// And then once more in the new store, since rows expire.
-        recheck: bool,
+        read: RowRead,
+        rows_expire: bool,
     },
 }
 
@@ -100,12 +101,16 @@ impl<O: ClusteringOrder> Walk<O> {
                 self.new = Some(page);
                 Step::Call(self.read_old())
             }
-            (At::ReadingOld, Stores::Both { recheck: true }) => {
-                Step::Call(self.read_new(At::Rechecking(page)))
-            }
-            (At::ReadingOld, Stores::Both { recheck: false }) => self.stretch(page, None),
+            (
+                At::ReadingOld,
+                Stores::Both {
+                    rows_expire: true, ..
+                },
+            ) => Step::Call(self.read_new(At::Rechecking(page))),
             (At::Rechecking(old), _) => self.stretch(old, Some(page)),
-            (At::ReadingOld, Stores::Old | Stores::New) => self.stretch(page, None),
+            (At::ReadingOld, Stores::Both { .. } | Stores::Old | Stores::New) => {
+                self.stretch(page, None)
+            }
             (At::ReadingNew, Stores::Old | Stores::New) => {
                 self.new = Some(page);
                 self.stretch(Page::default(), None)
@@ -168,14 +173,15 @@ impl<O: ClusteringOrder> Walk<O> {
         Step::Done(Stretch { pairs, is_over })
     }
 
-    /// Whether an item tells that its key was overtaken: its old row may have expired between the two
-    /// reads, and so be missing though the row was there all the time.
+    /// Whether an item tells that its key was overtaken: see [`must_look_again`].
     fn has_changed(&self, pairs: &[Pair], item: &Row) -> bool {
         let at = pairs.binary_search_by(|pair| self.compare(&pair.key, &item.key));
-        match at.ok().and_then(|at| pairs.get(at)) {
-            Some(pair) => pair.old.is_none() && pair.item.as_ref() != Some(item),
-            None => true,
-        }
+        let (Some(pair), Stores::Both { read, .. }) =
+            (at.ok().and_then(|at| pairs.get(at)), self.stores)
+        else {
+            return true;
+        };
+        must_look_again(read, pair.old.as_ref()) && pair.item.as_ref() != Some(item)
     }
 
     fn pairs(&self, items: Vec<Row>, old: Vec<Row>) -> Vec<Pair> {

@@ -138,6 +138,7 @@ pub enum Machine {
     /// Mutants'.
     Script(super::variants::Script),
     OldFirst(super::variants::OldFirst),
+    TrustsOld(super::variants::TrustsOld),
     Beneath(super::variants::Beneath),
 }
 
@@ -189,11 +190,13 @@ impl Machine {
             Machine::Purge(purge) => nothing(purge.begin()),
             Machine::Script(script) => script.begin(),
             Machine::OldFirst(read) => read.begin(),
+            Machine::TrustsOld(read) => read.begin(),
             Machine::Beneath(write) => write.begin(),
         }
     }
 
-    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+    /// The step after the reply to a call.
+    pub fn step(&mut self, call: &Call, reply: Reply) -> Step<Answer> {
         match self {
             Machine::Get(get) => got(get.step(reply)),
             Machine::Resave(resave) => nothing(resave.step(reply)),
@@ -204,8 +207,9 @@ impl Machine {
             Machine::Repair(repair) => repaired(repair.step(reply)),
             Machine::Purge(purge) => nothing(purge.step(reply)),
             Machine::Script(script) => script.step(reply),
-            Machine::OldFirst(read) => read.step(reply),
-            Machine::Beneath(write) => write.step(reply),
+            Machine::OldFirst(read) => read.step(call, reply),
+            Machine::TrustsOld(read) => read.step(call, reply),
+            Machine::Beneath(write) => write.step(call, reply),
         }
     }
 }

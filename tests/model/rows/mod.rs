@@ -158,15 +158,27 @@ fn three_writes() {
 
 #[test]
 fn rows_that_expire() {
-    let cast = Cast {
+    let one_write = Cast {
         writers: &[Put, SetFirst, Delete],
         readers: &[Get, Query],
-        at_once: if long() { 2 } else { 1 },
+        at_once: 1,
         ..Cast::of(TOOLS)
+    };
+    let two_writes = Cast {
+        writers: &[Put, SetFirst],
+        ..Cast::of(&[])
+    };
+    let starts = match long() {
+        false => [pairs(one_write), pair(Bridge, Switch, two_writes)].concat(),
+        true => pairs(Cast {
+            at_once: 2,
+            readers: &[Get],
+            ..one_write
+        }),
     };
     let model = Rows {
         rows_expire: true,
-        ..as_designed(expiring(pairs(cast)))
+        ..as_designed(expiring(starts))
     };
     holds("rows, while they expire", model);
 }

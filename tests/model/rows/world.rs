@@ -322,7 +322,7 @@ impl Rows {
             who,
         } = running.clone();
         let reply = self.make(world, &call, who);
-        let step = machine.step(if is_lost { Reply::Unknown } else { reply });
+        let step = machine.step(&call, if is_lost { Reply::Unknown } else { reply });
         self.next(world, at, machine, who, step);
     }
 

@@ -418,7 +418,7 @@ fn get_shows_the_new_row_else_the_old_one() {
     let calls = ["N?", "N?", "N?, O?", "N?, O?", "N?"];
     for phase in [Phase::Bridge, Phase::Switch] {
         for ((item, shown), calls) in items().into_iter().zip(&shown).zip(calls) {
-            let got = get(phase, &mut Stores::of(item, old()), true);
+            let got = get(phase, &mut Stores::of(item, old()), false);
             assert_eq!(got, (Got::Row(shown.clone()), calls.to_owned()), "{phase}");
         }
     }
@@ -460,6 +460,24 @@ fn get_in_copy_saves_what_only_o_had() {
     };
     run(*resave, &mut stores);
     assert_eq!(stores.new, [theirs]);
+}
+
+#[test]
+fn both_stores_are_seen_at_one_moment_where_rows_expire() {
+    let stores = |item: Option<Row>| Stores::of(item, old());
+    for (phase, there, missing) in [
+        (Phase::Bridge, "N?, O?, N?", "N?, O?, N?"),
+        (Phase::Switch, "N?, O?, N?", "N?, O?, N?"),
+        (Phase::Copy, "N?, O?", "N?, O?, N?"),
+        (Phase::New, "N?", "N?"),
+    ] {
+        for item in [items()[2].clone(), None] {
+            let (_, calls) = get(phase, &mut stores(item.clone()), true);
+            assert_eq!(calls, there, "{phase}");
+            let (_, calls) = get(phase, &mut Stores::of(item, None), true);
+            assert_eq!(calls, missing, "{phase}");
+        }
+    }
 }
 
 #[test]

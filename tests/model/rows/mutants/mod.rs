@@ -15,7 +15,7 @@ use super::scenarios::{self, Cast, pair, repairs, stores, world};
 use super::stores::{Stores, key, span};
 use super::variants::{
     AsDesigned, Begins, Begun, Beneath, Calls, EarlyNew, LaidOver, NativeExpiry, OldFirst, Reads,
-    Script, Undrained, Unpinned, Variant, Who,
+    Script, TrustsOld, Undrained, Unpinned, Variant, Who,
 };
 use super::world::{I1, I2, OWNED, Rows, TOLD, Together, World};
 use crate::checking::breaks;

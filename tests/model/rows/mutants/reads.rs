@@ -109,6 +109,23 @@ fn miss_without_a_second_look() {
     }
 }
 
+/// N is read; a row is put there, acknowledged; the old one expires; an update in `bridge` that had found nothing
+/// in N makes another in O, and that is shown.
+#[test]
+fn hit_in_old_without_a_second_look() {
+    fn begins(begun: Begun) -> Option<Machine> {
+        let trusts = || TrustsOld {
+            read: begun.machine().into(),
+            item: None,
+        };
+        (begun.who.kind == Kind::Get).then(|| Machine::TrustsOld(trusts()))
+    }
+    let cast = cast(&[Kind::Put, Kind::SetFirst], &[]);
+    let mut model = expiring((Bridge, Switch), cast, &Begins(begins));
+    model.starts = old_alone(model.starts);
+    breaks("rows a hit in O without a second look", I1, model);
+}
+
 /// The old row that a copier read before it met a partial item may have expired before that was written.
 #[test]
 fn completion_with_an_old_row_read_before() {
