@@ -39,8 +39,8 @@ pub enum Got {
 impl Get {
     /// A read of the row with this key, begun in this phase at `now` (seconds since 1970).
     ///
-    /// `rows_expire` says whether rows of the table can expire at all: where they can't, one read less is
-    /// needed for a row that isn't there.
+    /// `rows_expire` says whether rows of the table can expire at all: where they can't, a row that the new
+    /// store lacks takes one read less.
     pub fn new(phase: Phase, key: Key, now: i64, rows_expire: bool) -> Self {
         Get {
             key,

@@ -51,7 +51,8 @@
 //!
 //! The first call is that of the first column, and a refusal names the next. On `t` nothing is left of the
 //! old columns, so SET makes a row of the given ones. An update that gives no column a value makes no
-//! row: on `t` and on what expired it does nothing, and a `k` without values shows none.
+//! row: on `t` and on what expired it does nothing, and neither from `new` on where N has nothing; a `k`
+//! without values shows none, and stays a `k`.
 //!
 //! **[`Write`]** of what needs the old value: an update that changes elements of a collection,
 //! [`Mutation::Insert`] and [`Mutation::UpdateIf`]. It can't be laid over a row, so it needs a whole one:
@@ -81,8 +82,13 @@
 //! was decided, IF it is `k` and decides what it did. A `k` whose key O lacks is a whole row. Where the old
 //! row expires, it must have been read after the `k` was met (if it was read before, it is read again), and
 //! the condition is that `k` is still the very same: a younger one must not get an expiry that has passed.
+//! (One that was given equal values again can't be told from the one that was met. It takes a completion
+//! that is on its way at the moment of expiry, and then the update expires with the row.)
 //!
 //! # Why this is safe
+//!
+//! The model of `tests/model.rs` drives these machines through every order of their calls, and leaves out
+//! one rule after the other to see that it is needed. In words:
 //!
 //! - `bridge` has one effective write for each operation, and N is where it looks first: a peer in
 //!   `switch` may have written there a moment ago. A peer in `old` knows nothing of N, so nothing is made there.

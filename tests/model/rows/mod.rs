@@ -112,7 +112,7 @@ fn lost_replies() {
             &[Put, SetFirst]
         },
         losses: 1,
-        ..Cast::of(TOOLS)
+        ..Cast::of(if long() { TOOLS } else { &[Kind::Copy] })
     };
     holds("rows, a lost reply and a retry", as_designed(pairs(cast)));
 }
@@ -162,7 +162,7 @@ fn rows_that_expire() {
         writers: &[Put, SetFirst, Delete],
         readers: &[Get, Query],
         at_once: 1,
-        ..Cast::of(TOOLS)
+        ..Cast::of(&[Kind::Copy])
     };
     let two_writes = Cast {
         writers: &[Put, SetFirst],
@@ -173,6 +173,7 @@ fn rows_that_expire() {
         true => pairs(Cast {
             at_once: 2,
             readers: &[Get],
+            tools: TOOLS,
             ..one_write
         }),
     };

@@ -5,8 +5,10 @@ use super::*;
 use crate::model::{Mark, Update, Value};
 use crate::protocol::Phase;
 
+mod get;
 mod query;
-mod steps;
+mod tools;
+mod write;
 
 const WIDTH: usize = 2;
 const NOW: i64 = 1_000;
@@ -44,6 +46,37 @@ fn set(cells: [Option<Edit>; WIDTH]) -> Update {
         key: key(),
         cells: cells.into(),
     }
+}
+
+/// What N has at the start, in the order of [`State::ALL`]: a copied row, a tombstone, an item that decides
+/// the first column, nothing, and a row that has expired.
+fn items() -> [Option<Row>; 5] {
+    let expired = Row {
+        expires: Some(NOW),
+        ..item(key(), Mark::Copied, [Some(1), None])
+    };
+    [
+        Some(listed(item(key(), Mark::Copied, [Some(1), None]), 2)),
+        Some(item(key(), Mark::Tombstone, [None, None])),
+        Some(partial(key(), &[0], [Some(5), None])),
+        None,
+        Some(listed(expired, 2)),
+    ]
+}
+
+/// With a list in the second column.
+fn listed(mut row: Row, element: i32) -> Row {
+    row.cells[1] = Some(elements(&[element]));
+    row
+}
+
+fn elements(elements: &[i32]) -> Value {
+    Value::List(elements.iter().copied().map(Value::Int).collect())
+}
+
+/// What O has.
+fn old() -> Option<Row> {
+    Some(listed(row(key(), [Some(3), None]), 4))
 }
 
 /// Two stores, few rows each, in clustering order.
