@@ -95,7 +95,8 @@ impl Places {
     }
 
     /// Fails unless it was stopped at all of these, and nearly always. The journal gathers what comes
-    /// within a moment, so that a run may have a point or two less than the one that was counted.
+    /// within a moment, and a lease is renewed every few seconds, so that a run may have some points
+    /// less than the one that was counted.
     fn assert_enough(&self, wanted: &[&str]) {
         println!("stopped {:?}", self.0);
         for place in wanted {
@@ -105,11 +106,8 @@ impl Places {
                 self.0
             );
         }
-        assert!(
-            self.0.get("nowhere").is_none_or(|count| *count <= 4),
-            "{:?}",
-            self.0
-        );
+        let nowhere = self.0.get("nowhere").copied().unwrap_or(0);
+        assert!(nowhere * 5 <= self.0.values().sum(), "{:?}", self.0);
     }
 }
 
