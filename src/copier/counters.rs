@@ -25,7 +25,7 @@ pub struct Counters {
 }
 
 /// Keys of one read.
-const READ_KEYS: usize = 100;
+pub(super) const READ_KEYS: usize = 100;
 /// Folds that are sent together, each as a call of its own.
 const FOLDS: usize = 16;
 /// Calls that one row may take. Every refusal is another copier's success, so that this is a store
@@ -63,10 +63,13 @@ impl Run<'_> {
                     self.live.folded(&folded, counters.pass);
                     match folded {
                         Folded::Folded { totals } | Folded::Unchanged { totals } => {
+                            let has_item = totals.iter().any(Option::is_some);
+                            self.met.fetch_add(u64::from(has_item), Ordering::Relaxed);
                             noted.push((task.key, totals));
                         }
                         Folded::Gone => {}
                         Folded::WentDown(downs) => {
+                            self.met.fetch_add(1, Ordering::Relaxed);
                             letters.push((self.went_down(&task.key, &downs), task.key));
                         }
                     }

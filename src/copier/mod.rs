@@ -13,6 +13,7 @@
 //! neither, and what it has settled is noted for everybody.
 
 mod counters;
+mod deleted;
 mod progress;
 mod ranges;
 mod rows;
@@ -22,7 +23,7 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -138,6 +139,8 @@ struct Run<'a> {
     bytes: Semaphore,
     /// Rows of a range's first page.
     first_page: AtomicUsize,
+    /// Counter rows of which the new store has an item, as far as this run has met them.
+    met: AtomicU64,
     /// Whether most of the counters that were looked at last were in the new store already.
     mostly_there: AtomicBool,
     /// Digests of this run's dead letters.
@@ -183,6 +186,7 @@ impl Copier {
             puts: Semaphore::new(self.options.puts),
             bytes: Semaphore::new(self.options.bytes_in_flight),
             first_page: AtomicUsize::new(FIRST_PAGE),
+            met: AtomicU64::new(0),
             mostly_there: AtomicBool::new(false),
             buried: Mutex::default(),
         };
@@ -190,7 +194,7 @@ impl Copier {
         // Others have to see that somebody is at work before the first row is written.
         run.tell(&earlier, false).await?;
         let outcome = tokio::select! {
-            outcome = run.all(jobs) => outcome,
+            outcome = run.whole(jobs) => outcome,
             error = run.report(earlier) => Err(error),
         };
         let stopped = match outcome {
@@ -240,14 +244,7 @@ impl Copier {
                 self.repeat_failures(remembered.failures.clone()).await?;
                 done.noted.extend(&done.passed);
             }
-            Some(Pass::CatchUp) => done.noted.extend(elsewhere),
-            // One that was stopped goes on; one that is asked for again is done again.
-            Some(Pass::Settling) => {
-                if !elsewhere.missing_in(self.options.share).is_empty() {
-                    done.passed.extend(elsewhere);
-                }
-                done.noted.extend(elsewhere);
-            }
+            Some(Pass::CatchUp | Pass::Settling) => done.noted.extend(elsewhere),
         }
         Ok(done)
     }
@@ -288,6 +285,15 @@ impl Run<'_> {
             }
         }
         stopped.map_or(Ok(()), Err)
+    }
+
+    /// All jobs, and after a settling pass a look from the other side.
+    async fn whole(&self, jobs: Vec<Job>) -> Result<()> {
+        self.all(jobs).await?;
+        match self.copier.counters.map(|counters| counters.pass) {
+            Some(Pass::Settling) => self.find_deleted().await,
+            Some(Pass::CatchUp) | None => Ok(()),
+        }
     }
 
     fn letter(&self, key: &Key, error: &Error) -> DeadLetter {
@@ -331,27 +337,39 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Forgets the dead letters of counters that a whole pass found in order again.
+    /// Forgets the dead letters of counters that a whole pass found in order again. Rows that are gone
+    /// from the old store are none of those.
     async fn forget_mended(&self) -> Result<()> {
         let copier = self.copier;
         let share = copier.options.share;
         let source = copier.transform.source();
         let buried = self.buried.lock().await;
-        let mut letters = copier.control.failures(copier.target()).await?;
-        letters.retain(|letter| {
+        let mut mended = Vec::new();
+        for letter in copier.control.failures(copier.target()).await? {
             let key = letter
                 .key
                 .as_ref()
                 .and_then(|key| show::read_key(source, key));
-            let looked_at = match key {
-                Some(key) => share.contains(cql::token(source.partition(), &key.partition)),
+            let is_mended = match key {
+                Some(key) if share.contains(cql::token(source.partition(), &key.partition)) => {
+                    copier
+                        .old
+                        .0
+                        .get(source, &[key])
+                        .await?
+                        .first()
+                        .is_some_and(Option::is_some)
+                }
+                Some(_) => false,
                 None => share == Tokens::ALL,
             };
-            looked_at && !buried.contains(&letter.digest())
-        });
+            if is_mended && !buried.contains(&letter.digest()) {
+                mended.push(letter);
+            }
+        }
         copier
             .control
-            .forget_failures(copier.target(), &letters)
+            .forget_failures(copier.target(), &mended)
             .await
     }
 

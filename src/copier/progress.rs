@@ -124,6 +124,11 @@ impl Live {
         self.unchanged.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Counter rows that are gone from the old store.
+    pub(super) fn deleted(&self, rows: u64) {
+        self.went_down.fetch_add(rows, Ordering::Relaxed);
+    }
+
     /// A counter row that has its answer.
     pub(super) fn folded(&self, folded: &Folded, pass: Pass) {
         let count = match folded {

@@ -168,6 +168,11 @@ impl Transform {
         &self.target
     }
 
+    /// Whether a key of the new table is the old one's, rather than masked.
+    pub fn keeps_keys(&self) -> bool {
+        self.key.iter().all(Option::is_none)
+    }
+
     /// A digest of everything that decides which item a row becomes: the old table's columns with their
     /// types, the layout, the rules, and of the mask key a digest under that key. Names of tables are
     /// no part of it.
