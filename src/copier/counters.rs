@@ -12,7 +12,6 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Fold, Key, Mark, Move, Row, Value};
 use crate::protocol::Step;
 use crate::protocol::counter::{self, Call, Down, Folded, Item, Pass, Reply, Rules, Totals};
-use crate::show;
 use crate::store::{Guard, Put, Puts};
 
 /// How a table's counters are folded.
@@ -330,12 +329,7 @@ impl Run<'_> {
                 ),
             }
         });
-        let source = self.copier.transform.source();
-        DeadLetter {
-            what: show::key(source, key),
-            reason: reasons.collect::<Vec<_>>().join("; "),
-            key: Some(show::stored_key(source, key)),
-        }
+        self.letter(key, reasons.collect::<Vec<_>>().join("; "))
     }
 }
 

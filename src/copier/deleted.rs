@@ -9,7 +9,6 @@ use crate::control::DeadLetter;
 use crate::cql;
 use crate::error::Result;
 use crate::model::{Key, Row};
-use crate::show;
 use crate::store::Cursor;
 
 /// Items of one page.
@@ -87,13 +86,8 @@ impl Run<'_> {
     }
 
     fn deleted(&self, key: &Key) -> DeadLetter {
-        let source = self.copier.transform.source();
         let reason = "the counter row was deleted in the old store, and the new store has its totals; what it \
                       counts after that is undefined in Cassandra, so it has to be decided by hand";
-        DeadLetter {
-            what: show::key(source, key),
-            reason: reason.to_owned(),
-            key: Some(show::stored_key(source, key)),
-        }
+        self.letter(key, reason)
     }
 }

@@ -296,11 +296,11 @@ impl Run<'_> {
         }
     }
 
-    fn letter(&self, key: &Key, error: &Error) -> DeadLetter {
+    fn letter(&self, key: &Key, reason: impl ToString) -> DeadLetter {
         let source = self.copier.transform.source();
         DeadLetter {
             what: show::key(source, key),
-            reason: error.to_string(),
+            reason: reason.to_string(),
             key: Some(show::stored_key(source, key)),
         }
     }
@@ -343,30 +343,32 @@ impl Run<'_> {
         let copier = self.copier;
         let share = copier.options.share;
         let source = copier.transform.source();
+        let mut letters = copier.control.failures(copier.target()).await?;
         let buried = self.buried.lock().await;
+        letters.retain(|letter| !buried.contains(&letter.digest()));
         let mut mended = Vec::new();
-        for letter in copier.control.failures(copier.target()).await? {
+        let mut looked_at = Vec::new();
+        for letter in letters {
             let key = letter
                 .key
                 .as_ref()
                 .and_then(|key| show::read_key(source, key));
-            let is_mended = match key {
+            match key {
                 Some(key) if share.contains(cql::token(source.partition(), &key.partition)) => {
-                    copier
-                        .old
-                        .0
-                        .get(source, &[key])
-                        .await?
-                        .first()
-                        .is_some_and(Option::is_some)
+                    looked_at.push((letter, key));
                 }
-                Some(_) => false,
-                None => share == Tokens::ALL,
-            };
-            if is_mended && !buried.contains(&letter.digest()) {
-                mended.push(letter);
+                Some(_) => {}
+                None if share == Tokens::ALL => mended.push(letter),
+                None => {}
             }
         }
+        let (letters, keys): (Vec<DeadLetter>, Vec<Key>) = looked_at.into_iter().unzip();
+        let rows = copier.old.0.get(source, &keys).await?;
+        let there = letters
+            .into_iter()
+            .zip(rows)
+            .filter(|(_, row)| row.is_some());
+        mended.extend(there.map(|(letter, _)| letter));
         copier
             .control
             .forget_failures(copier.target(), &mended)

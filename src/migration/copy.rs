@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, Survey};
+use super::{Migration, Survey, WATCH_EVERY};
 use crate::control::{
     Accept, Clock, Control, Gone, Lease, Leased, Member, MemberRole, ParticipantKind, Record, Watch,
 };
@@ -52,9 +52,6 @@ const LEASE: Lease = Lease {
     lasts: Duration::from_secs(10),
     operation: Duration::from_secs(10),
 };
-
-/// How often to look whether others have left an earlier phase.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a copy that is over tries to say so.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 mod copy;
 mod init;
@@ -77,6 +78,8 @@ pub struct Status {
 }
 
 const SCAN_ROWS: usize = 500;
+/// How often to look whether other participants are still there.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Names of tables that are listed where one is wrong.
 const MOST_NAMES: usize = 5;
 

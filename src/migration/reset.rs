@@ -1,11 +1,10 @@
 //! The way out of `offline`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{Migration, SCAN_ROWS, beginning};
+use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
 use crate::control::{Clock, Record, Waiting, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -17,9 +16,6 @@ use crate::store::{Cursor, Guard, Put, Range, Store};
 
 /// Parts of the target that are emptied at once.
 const EMPTIED_AT_ONCE: usize = 8;
-
-/// How often to look whether a copier is still there.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What a `reset` did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
