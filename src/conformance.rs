@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Kind;
-use crate::model::{Fold, Key, Mark, Move, Row, Value};
+use crate::model::{Fold, Key, List, Mark, Move, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Cursor, Guard, Put, Range, Store};
 
@@ -432,26 +432,22 @@ async fn queries(store: &dyn Store, name: &str) {
     rows.push(statics("q", "static"));
     put(store, &table, rows, &Guard::Always).await;
     for limit in [1, 7, 1_000] {
-        let partition = [Value::text("q")];
-        let mut seen = Vec::new();
-        let mut cursor: Option<Cursor> = None;
+        let mut seen: Vec<Key> = Vec::new();
         loop {
-            let page = store
-                .query(&table, &partition, cursor.as_ref(), limit)
-                .await
-                .unwrap();
-            seen.extend(page.rows.into_iter().map(|row| row.key));
-            cursor = page.next;
-            if cursor.is_none() {
+            let list = List {
+                span: Span::whole(vec![Value::text("q")]),
+                reverse: false,
+                after: seen.last().cloned(),
+                limit,
+            };
+            let listed = store.list(&table, &list).await.unwrap();
+            seen.extend(listed.rows.into_iter().map(|row| row.key));
+            if !listed.more {
                 break;
             }
         }
         let mut wanted = vec![Key::statics(vec![Value::text("q")])];
-        wanted.extend((0..25).map(|at| event("q", at, None, None).key));
-        seen.sort_by_key(|key| match key.clustering.as_deref() {
-            Some([Value::Int(at)]) => Some(*at),
-            _ => None,
-        });
+        wanted.extend((0..25).rev().map(|at| event("q", at, None, None).key));
         assert_eq!(
             seen, wanted,
             "pages of {limit} are the whole partition, each row once"

@@ -12,7 +12,8 @@
 //! | [`control`] | what all processes of a migration agree on: the record, leases, the barrier |
 //! | [`copier`], [`journal`] | copies rows, restartably |
 //! | [`migration`] | one table's way from an old store to a new one |
-//! | [`plan`], [`secret`] | what moves from where to where; passwords that never show |
+//! | [`plan`], [`spec`], [`secret`] | what moves from where to where; passwords that never show |
+//! | [`connect`] | from a plan to open stores |
 
 pub mod cql;
 pub mod error;
@@ -21,6 +22,8 @@ pub mod model;
 pub mod protocol;
 pub mod schema;
 
+#[cfg(feature = "_store")]
+pub mod connect;
 #[cfg(feature = "_store")]
 pub mod control;
 #[cfg(feature = "_store")]
@@ -33,6 +36,8 @@ pub mod plan;
 pub mod secret;
 #[cfg(feature = "_store")]
 pub mod show;
+#[cfg(feature = "_store")]
+pub mod spec;
 #[cfg(feature = "_store")]
 pub mod store;
 

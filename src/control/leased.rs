@@ -6,10 +6,11 @@ use async_trait::async_trait;
 
 use super::Member;
 use crate::error::Result;
-use crate::model::{Fold, Key, Row, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    failed_rows,
 };
 
 /// The wrapper. Each write is an operation of its own: it is refused as unreachable past the lease,
@@ -76,14 +77,32 @@ impl Store for Leased {
         }
     }
 
-    async fn query(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.inner.query(table, partition, after, limit).await
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        self.inner.read(table, key, reading).await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let _pin = self.member.pin()?;
+        self.inner.change(table, key, change, on).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        let _pin = self.member.pin()?;
+        self.inner.add(table, add).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        let _pin = self.member.pin()?;
+        self.inner.write(table, mutation).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let _pin = self.member.pin()?;
+        self.inner.delete(table, span).await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        self.inner.list(table, list).await
     }
 
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -25,9 +25,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Key, Row, Value};
+use crate::model::{Key, List, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Cursor, Guard, New, Put};
+use crate::store::{Guard, New, Put};
 
 const RECORD: &str = "record";
 const PROGRESS: &str = "progress ";
@@ -308,25 +308,24 @@ impl Control {
     /// The items whose name begins so, with the rest of the name.
     async fn rows(&self, target: &str, prefix: &str) -> Result<Vec<(String, Row)>> {
         let mut found = Vec::new();
-        let mut cursor: Option<Cursor> = None;
+        let mut list = List {
+            span: Span::whole(vec![Value::text(target)]),
+            reverse: false,
+            after: None,
+            limit: 1_000,
+        };
         loop {
-            let partition = [Value::text(target)];
-            let page = self
-                .store
-                .0
-                .query(&self.table, &partition, cursor.as_ref(), 1_000)
-                .await;
-            let page = match page {
+            let page = match self.store.0.list(&self.table, &list).await {
                 Err(error) if error.kind() == Kind::Missing => return Ok(found),
                 page => page?,
             };
+            list.after = page.rows.last().map(|row| row.key.clone());
             for row in page.rows {
                 if let Some(name) = item_name(&row).and_then(|name| name.strip_prefix(prefix)) {
                     found.push((name.to_owned(), row));
                 }
             }
-            cursor = page.next;
-            if cursor.is_none() {
+            if !page.more {
                 return Ok(found);
             }
         }

@@ -8,10 +8,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Fold, Key, Row, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    failed_rows,
 };
 
 /// How often what goes wrong, each from 0 (never) to 1 (always).
@@ -76,8 +77,17 @@ impl Faulty {
         Ok(())
     }
 
+    /// The answer of a write on its way back: perhaps lost.
+    async fn reply<T>(&self, answer: Result<T>) -> Result<T> {
+        tokio::task::yield_now().await;
+        if self.happens(self.faults.reply_lost) {
+            return Err(lost());
+        }
+        answer
+    }
+
     /// A write: some rows of it throttled, the rest done, the answer perhaps lost.
-    async fn write<T>(&self, what: Vec<T>, send: impl AsyncFnOnce(Vec<T>) -> Puts) -> Puts {
+    async fn write_rows<T>(&self, what: Vec<T>, send: impl AsyncFnOnce(Vec<T>) -> Puts) -> Puts {
         let count = what.len();
         if let Err(error) = self.arrive().await {
             return failed_rows(count, &error);
@@ -90,8 +100,7 @@ impl Faulty {
         let mut answer = send(sent.map(|(one, _)| one).collect()).await;
         tokio::task::yield_now().await;
         if self.happens(self.faults.reply_lost) {
-            let lost = Error::new(Kind::Timeout, "the answer was lost on purpose");
-            return failed_rows(count, &lost.effect(Effect::Unknown));
+            return failed_rows(count, &lost());
         }
         let mut answers = std::mem::take(&mut answer.rows).into_iter();
         let less = || Err(Error::new(Kind::Throttled, "throttled on purpose"));
@@ -107,6 +116,10 @@ impl Faulty {
             .collect();
         answer
     }
+}
+
+fn lost() -> Error {
+    Error::new(Kind::Timeout, "the answer was lost on purpose").effect(Effect::Unknown)
 }
 
 #[async_trait]
@@ -148,7 +161,7 @@ impl Store for Faulty {
             rows.remove(at);
         }
         let mut puts = self
-            .write(rows, async |rows| self.inner.put(table, &rows, guard).await)
+            .write_rows(rows, async |rows| self.inner.put(table, &rows, guard).await)
             .await;
         if let Some(at) = refused {
             puts.rows
@@ -158,26 +171,49 @@ impl Store for Faulty {
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.write(keys, async |keys| {
+        self.write_rows(keys, async |keys| {
             self.inner.purge(table, keys, guard).await
         })
         .await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        self.write(folds, async |folds| self.inner.fold(table, folds).await)
+        self.write_rows(folds, async |folds| self.inner.fold(table, folds).await)
             .await
     }
 
-    async fn query(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         self.arrive().await?;
-        self.inner.query(table, partition, after, limit).await
+        self.inner.read(table, key, reading).await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        self.arrive().await?;
+        let changed = self.inner.change(table, key, change, on).await;
+        self.reply(changed).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.arrive().await?;
+        let added = self.inner.add(table, add).await;
+        self.reply(added).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.arrive().await?;
+        let written = self.inner.write(table, mutation).await;
+        self.reply(written).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        self.arrive().await?;
+        let deleted = self.inner.delete(table, span).await;
+        self.reply(deleted).await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        self.arrive().await?;
+        self.inner.list(table, list).await
     }
 
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {

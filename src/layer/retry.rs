@@ -11,9 +11,12 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Row, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
-use crate::store::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store};
+use crate::store::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Put, Puts, Range, Reading,
+    Store,
+};
 
 /// How long to wait for a store.
 #[derive(Clone, Copy, Debug)]
@@ -203,15 +206,31 @@ impl Store for Retry {
         self.again_each(table, Write::Fold(&folds)).await
     }
 
-    async fn query(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.again(|| self.inner.query(table, partition, after, limit))
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        self.again(|| self.inner.read(table, key, reading)).await
+    }
+
+    /// Tools change items only on conditions that make it harmless to send a change again.
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        self.again(|| self.inner.change(table, key, change, on))
             .await
+    }
+
+    /// Sent once: what an application adds or writes may not be repeated behind its back.
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.inner.add(table, add).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.inner.write(table, mutation).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        self.inner.delete(table, span).await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        self.again(|| self.inner.list(table, list)).await
     }
 
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::model::{Fold, Key, Row, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::stops;
-use crate::store::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store};
+use crate::store::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+};
 
 struct Stopping(Arc<dyn Store>);
 
@@ -85,14 +87,40 @@ impl Store for Stopping {
         all
     }
 
-    async fn query(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.0.query(table, partition, after, limit).await
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        self.0.read(table, key, reading).await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        before("change", table);
+        let changed = self.0.change(table, key, change, on).await;
+        behind("change", table);
+        changed
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        before("add", table);
+        let added = self.0.add(table, add).await;
+        behind("add", table);
+        added
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        before("write", table);
+        let written = self.0.write(table, mutation).await;
+        behind("write", table);
+        written
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        before("delete", table);
+        let deleted = self.0.delete(table, span).await;
+        behind("delete", table);
+        deleted
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        self.0.list(table, list).await
     }
 
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {

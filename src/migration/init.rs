@@ -99,7 +99,7 @@ impl Migration {
         record: Record,
         options: InitOptions,
     ) -> Result<Init> {
-        let same = self.same(&there.record, &record);
+        let same = self.spec.same(&there.record, &record);
         if !options.adopt || (same.is_ok() && there.record.phase != Phase::Old) {
             return same.map(|()| Init::Repeated);
         }

@@ -1,6 +1,5 @@
 //! One table's way from an old store to a new one: what each command does to it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ mod copy;
 mod init;
 mod reset;
 
+pub use crate::spec::TableSpec;
 pub use copy::{CopyOptions, Started, shard_tokens};
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
@@ -15,34 +15,11 @@ pub use reset::Reset;
 use crate::control::{Control, DeadLetter, Progress, Record, Versioned, hex};
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
-use crate::mapping::transform::{ColumnRule, ExpiryRule, Transform};
+use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
-use crate::schema::{Layout, StoredTable};
+use crate::schema::StoredTable;
 use crate::store::{Cursor, Finding, Inspection, New, Old, Range, Weight};
-
-/// What a plan says of one table.
-#[derive(Clone, Debug, Default)]
-pub struct TableSpec {
-    /// The plan's name.
-    pub plan: String,
-    /// The old table.
-    pub name: String,
-    /// The new table.
-    pub to: String,
-    /// What may be there and is not taken along: `indexes`, `views`, `triggers`, `stream`.
-    pub ignore: BTreeSet<String>,
-    /// How items lie in the new table.
-    pub layout: Layout,
-    /// What happens to single columns.
-    pub columns: BTreeMap<String, ColumnRule>,
-    /// What a row's expiry becomes.
-    pub expiry: Option<ExpiryRule>,
-    /// The key of `mask = "hmac"`.
-    pub mask_key: Option<Vec<u8>>,
-    /// Counters may go down.
-    pub decrements: bool,
-}
 
 /// A table's migration.
 pub struct Migration {
@@ -119,18 +96,9 @@ impl Migration {
             )
             .at("store", self.old.0.name())
         })?;
-        let spec = &self.spec;
-        let transform = Transform::new(
-            &table,
-            &spec.columns,
-            spec.expiry.as_ref(),
-            spec.mask_key.as_deref(),
-            &spec.to,
-            spec.layout.clone(),
-        )?;
         Ok(Survey {
             old,
-            transform: Arc::new(transform),
+            transform: Arc::new(self.spec.transform(&table)?),
         })
     }
 
@@ -177,7 +145,9 @@ impl Migration {
         // Only compares keys, since the table is there.
         self.new.0.create(survey.transform.target()).await?;
         match there {
-            Some(there) => self.same(&there.record, &self.record(survey, &target))?,
+            Some(there) => self
+                .spec
+                .same(&there.record, &self.record(survey, &target))?,
             None if self.holds_items(survey).await? => return Err(self.foreign_items()),
             None => {}
         }
@@ -229,60 +199,6 @@ impl Migration {
             emptying: false,
             adopted: false,
         }
-    }
-
-    fn same_plan(&self, there: &Record) -> Result<()> {
-        if there.plan == self.spec.plan {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Mismatch, "the control record has another plan name")
-            .at("target", self.spec.to.as_str())
-            .at("recorded", there.plan.as_str())
-            .at("now", self.spec.plan.as_str())
-            .help(format!(
-                "one target belongs to one plan: name another target in `to`, use that plan, or take \
-                 the target over with `migrate init --adopt {}`",
-                self.spec.to
-            )))
-    }
-
-    /// Whether a record is the one that this plan and these stores would write today.
-    fn same(&self, there: &Record, here: &Record) -> Result<()> {
-        let mismatch = |what: &str, there: &str, here: &str, help: &str| {
-            Err(Error::new(
-                Kind::Mismatch,
-                format!("the control record has another {what}"),
-            )
-            .at("target", self.spec.to.as_str())
-            .at("recorded", there)
-            .at("now", here)
-            .help(help))
-        };
-        self.same_plan(there)?;
-        if there.target_id != here.target_id {
-            let help = "the target was deleted and made again, or this is another account or region; \
-                        to begin anew, run `migrate reset` if the table is offline, then \
-                        `migrate init --adopt` with the target's name";
-            return mismatch("target identity", &there.target_id, &here.target_id, help);
-        }
-        if there.old_id != here.old_id {
-            let help = "the old table was dropped and made again, or this is another cluster";
-            return mismatch("old table", &there.old_id, &here.old_id, help);
-        }
-        if there.source != here.source {
-            let help = "the old table's schema was changed since `migrate init`; undo the change, or \
-                        begin anew: `migrate reset` if it is offline, then `migrate init --adopt` with the \
-                        target's name";
-            let (was, is) = (columns(&there.source), columns(&here.source));
-            return mismatch("source schema", &was, &is, help);
-        }
-        if there.mapping != here.mapping {
-            let help = "the plan's columns, keys, expiry or mask changed since `migrate init`; undo \
-                        that, or begin anew: `migrate reset` if it is offline, then \
-                        `migrate init --adopt` with the target's name";
-            return mismatch("mapping", &there.mapping, &here.mapping, help);
-        }
-        Ok(())
     }
 
     fn overtaken(&self) -> Error {
@@ -345,7 +261,8 @@ impl Migration {
     pub(super) async fn checked(&self, survey: &Survey) -> Result<Versioned> {
         let there = self.control.require(&self.spec.to).await?;
         let target = self.target().await?;
-        self.same(&there.record, &self.record(survey, &target))?;
+        self.spec
+            .same(&there.record, &self.record(survey, &target))?;
         self.refuse_target(&target, true)?;
         if there.record.emptying {
             return Err(Error::new(
@@ -384,7 +301,7 @@ impl Migration {
             });
         };
         let record = there.record;
-        self.same_plan(&record)?;
+        self.spec.same_plan(&record)?;
         let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
         let mut copiers = self.control.progress(&self.spec.to).await?;
         copiers.retain(|(_, progress)| progress.is_of(&record));
@@ -405,7 +322,7 @@ impl Migration {
     /// The new store's.
     pub async fn failures(&self) -> Result<Vec<DeadLetter>> {
         if let Some(there) = self.control.load(&self.spec.to).await? {
-            self.same_plan(&there.record)?;
+            self.spec.same_plan(&there.record)?;
         }
         self.control.failures(&self.spec.to).await
     }
@@ -431,21 +348,6 @@ impl Migration {
 /// A name for what begins now.
 fn beginning() -> String {
     format!("{:016x}", rand::random::<u64>())
-}
-
-fn columns(table: &StoredTable) -> String {
-    match table.read() {
-        Ok(table) => {
-            let column = |c: &crate::schema::Column| format!("{} {}", c.name, c.cql_type());
-            table
-                .columns
-                .iter()
-                .map(column)
-                .collect::<Vec<_>>()
-                .join(", ")
-        }
-        Err(_) => "unreadable".into(),
-    }
 }
 
 /// All ranges of a table as one list of pages, for commands that read a whole table.

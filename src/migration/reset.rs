@@ -33,7 +33,7 @@ impl Migration {
     /// [`Kind::Mismatch`] if the table isn't offline, or a copy is running.
     pub async fn reset(&self) -> Result<Reset> {
         let there = self.control.require(&self.spec.to).await?;
-        self.same_plan(&there.record)?;
+        self.spec.same_plan(&there.record)?;
         if there.record.phase != Phase::Offline {
             return Err(Error::new(
                 Kind::Mismatch,

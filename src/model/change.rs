@@ -102,13 +102,15 @@ impl Edit {
 
 /// A change of some of a row's columns, as `UPDATE` has it. The row need not exist.
 ///
-/// Expiry belongs to the whole row here, and an update leaves it as it is.
+/// Expiry belongs to the whole row here. (In Cassandra an update's belongs to the cells it writes.)
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Update {
     /// The row's key.
     pub key: Key,
     /// In the order of [`crate::schema::Table::cells`]; `None` leaves a column as it is.
     pub cells: Vec<Option<Edit>>,
+    /// When the row expires afterwards, seconds since 1970; `None` leaves that as it is.
+    pub expires: Option<i64>,
 }
 
 impl Update {
@@ -127,7 +129,9 @@ impl Update {
     pub fn of_nothing(&self) -> Row {
         let cells = self.cells.iter();
         let values = cells.map(|edit| edit.as_ref().and_then(Edit::of_null));
-        Row::new(self.key.clone(), values.collect())
+        let mut row = Row::new(self.key.clone(), values.collect());
+        row.expires = self.expires;
+        row
     }
 }
 

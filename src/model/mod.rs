@@ -344,6 +344,20 @@ impl Move {
     }
 }
 
+/// What an application adds to the counters of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Add {
+    /// The row's key.
+    pub key: Key,
+    /// How much, in the order of [`crate::schema::Table::cells`]; `None` leaves a column as it is.
+    pub by: Vec<Option<i64>>,
+    /// The mark that an item of the new store has afterwards.
+    pub mark: Option<Mark>,
+    /// A name of this very add. With it the new store adds once, however often it is sent within
+    /// ten minutes.
+    pub token: Option<String>,
+}
+
 /// A stretch of the partition key's tokens, `(after, up_to]`; the whole ring is
 /// `(i64::MIN, i64::MAX]`, since no key has the token `i64::MIN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,6 +16,22 @@ pub struct Span {
     pub until: Bound<Vec<Value>>,
 }
 
+impl Span {
+    /// A whole partition.
+    pub fn whole(partition: Vec<Value>) -> Self {
+        Span {
+            partition,
+            from: Bound::Unbounded,
+            until: Bound::Unbounded,
+        }
+    }
+
+    /// Whether it is a whole partition: only then the static row belongs to it, before all others.
+    pub fn is_whole(&self) -> bool {
+        self.from == Bound::Unbounded && self.until == Bound::Unbounded
+    }
+}
+
 /// A page of a span: the first `limit` rows behind a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct List {

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::ordered::{self, Change, Place};
-use super::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store, failed_rows};
+use super::ordered::{self, Place, Write};
+use super::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    failed_rows,
+};
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Fold, Key, Row, Tokens, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
 use crate::schema::{StoredTable, Table};
 
 /// A store in a folder.
@@ -75,48 +78,60 @@ impl Embedded {
         }
     }
 
-    /// One change of rows: checks each guard and writes what passes, all in the owner's thread, so
-    /// that nothing comes between.
-    async fn change(&self, table: &Table, changes: Vec<Change>, guard: &Guard) -> Puts {
-        let count = changes.len();
-        let (open, folder) = (self.tree(table), self.folder.clone());
-        let (table, guard) = (table.clone(), guard.clone());
+    /// Checks each write's condition and writes what passes, all in the owner's thread, so that nothing
+    /// comes between; and how many bytes that took.
+    async fn write_all(
+        &self,
+        table: &Table,
+        writes: Vec<Write>,
+    ) -> Result<(Vec<Result<Changed>>, u64)> {
+        let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
         let work = move |db: &sled::Db| {
             let tree = open(db)?;
             let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
             let mut batch = sled::Batch::default();
-            let mut puts = Puts::default();
-            for change in changes {
-                let place = match ordered::place(&table, change.key()) {
+            let mut bytes = 0;
+            let mut answers = Vec::with_capacity(writes.len());
+            for write in writes {
+                let place = match ordered::place(&table, write.key()) {
                     Ok(place) => place,
                     Err(error) => {
-                        puts.rows.push(Err(error));
+                        answers.push(Err(error));
                         continue;
                     }
                 };
                 let there = tree.get(&place).map_err(failed)?;
-                let answer = match change.apply(&table, there.as_deref(), &guard) {
-                    Ok(Place::Holds(record)) => {
-                        puts.bytes += record.len() as u64;
+                let answer = write.apply(&table, there.as_deref());
+                answers.push(answer.map(|outcome| match outcome {
+                    Place::Holds(record) => {
+                        bytes += record.len() as u64;
                         batch.insert(place, record);
-                        Ok(Put::Written)
+                        Changed::Written
                     }
-                    Ok(Place::Empty) => {
+                    Place::Empty => {
                         batch.remove(place);
-                        Ok(Put::Written)
+                        Changed::Written
                     }
-                    Ok(Place::Stays) => Ok(Put::Refused),
-                    Err(error) => Err(error),
-                };
-                puts.rows.push(answer);
+                    Place::Stays(row) => Changed::Refused(row),
+                }));
             }
             tree.apply_batch(batch).map_err(failed)?;
-            Ok(puts)
+            Ok((answers, bytes))
         };
-        self.disk
-            .write(work)
-            .await
-            .unwrap_or_else(|error| failed_rows(count, &error))
+        self.disk.write(work).await
+    }
+
+    async fn put_all(&self, table: &Table, writes: Vec<Write>) -> Puts {
+        let count = writes.len();
+        match self.write_all(table, writes).await {
+            Ok((answers, bytes)) => ordered::puts(answers, bytes),
+            Err(error) => failed_rows(count, &error),
+        }
+    }
+
+    async fn write_one(&self, table: &Table, write: Write) -> Result<Changed> {
+        let (mut answers, _) = self.write_all(table, vec![write]).await?;
+        answers.pop().unwrap_or(Ok(Changed::Written))
     }
 
     async fn page(
@@ -139,15 +154,8 @@ impl Embedded {
                     place.push(0);
                     place
                 });
-                if until.as_ref().is_some_and(|until| *until <= start) {
-                    return Ok(Page::default());
-                }
-                let records = match until {
-                    Some(until) => tree.range(start..until),
-                    None => tree.range(start..),
-                };
                 let mut page = Page::default();
-                for entry in records {
+                for entry in between(&tree, start, until) {
                     let (_, record) = entry.map_err(|error| disk_error("read", &folder, error))?;
                     if page.rows.len() >= limit.max(1) {
                         let key = page.rows.last().map(|row: &Row| row.key.clone());
@@ -160,6 +168,14 @@ impl Embedded {
                 Ok(page)
             })
             .await
+    }
+}
+
+/// What a tree has from a place on, before another.
+fn between(tree: &sled::Tree, from: Vec<u8>, until: Option<Vec<u8>>) -> sled::Iter {
+    match until {
+        Some(until) => tree.range(from.clone()..until.max(from)),
+        None => tree.range(from..),
     }
 }
 
@@ -191,6 +207,8 @@ impl Store for Embedded {
             create: true,
             marks: true,
             fold: true,
+            change: true,
+            write: true,
             put_rows: 500,
         }
     }
@@ -270,30 +288,75 @@ impl Store for Embedded {
     }
 
     async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        let changes = rows.iter().cloned().map(Change::Put).collect();
-        self.change(table, changes, guard).await
+        let rows = rows.iter().cloned();
+        let writes = rows.map(|row| Write::Put(row, guard.clone()));
+        self.put_all(table, writes.collect()).await
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        let changes = keys.into_iter().map(Change::Purge).collect();
-        self.change(table, changes, guard).await
+        let keys = keys.into_iter();
+        let writes = keys.map(|key| Write::Purge(key, guard.clone()));
+        self.put_all(table, writes.collect()).await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        let changes = folds.into_iter().map(Change::Fold).collect();
-        self.change(table, changes, &Guard::Always).await
+        let writes = folds.into_iter().map(Write::Fold);
+        self.put_all(table, writes.collect()).await
     }
 
-    async fn query(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let from = ordered::partition_place(table, partition);
-        let until = ordered::behind(&from);
-        self.page(table, from, until, after, limit).await
+    async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
+        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
+        Ok(rows.pop().flatten())
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        self.write_one(table, write).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        let added = self.write_one(table, Write::Add(add.clone())).await;
+        added.map(drop)
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.write_one(table, Write::Mutation(mutation.clone()))
+            .await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let (from, until) = ordered::span_bounds(table, span)?;
+        let (open, folder) = (self.tree(table), self.folder.clone());
+        self.disk
+            .write(move |db| {
+                let tree = open(db)?;
+                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+                let mut batch = sled::Batch::default();
+                for entry in between(&tree, from, until) {
+                    batch.remove(entry.map_err(failed)?.0);
+                }
+                tree.apply_batch(batch).map_err(failed)
+            })
+            .await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        let (from, until) = ordered::list_bounds(table, list)?;
+        let (reverse, limit) = (list.reverse, list.limit);
+        let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
+        self.disk
+            .read(move |db| {
+                let tree = open(db)?;
+                let records = between(&tree, from, until).map(|entry| {
+                    let entry = entry.map_err(|error| disk_error("read", &folder, error))?;
+                    ordered::row(&table, &entry.1)
+                });
+                match reverse {
+                    true => ordered::listed(records.rev(), limit),
+                    false => ordered::listed(records, limit),
+                }
+            })
+            .await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -6,10 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::ordered::{self, Change, Place};
-use super::{Capabilities, Cursor, Guard, Inspection, Page, Put, Puts, Range, Store};
+use super::ordered::{self, Place, Write};
+use super::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Row, Tokens, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
 use crate::schema::Table;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -37,27 +39,40 @@ impl Memory {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, table: &Table, changes: impl Iterator<Item = Change>, guard: &Guard) -> Puts {
+    /// Writes one after the other; and how many bytes that took.
+    fn write_all(
+        &self,
+        table: &Table,
+        writes: impl Iterator<Item = Write>,
+    ) -> (Vec<Result<Changed>>, u64) {
         let mut tables = self.tables();
-        let mut puts = Puts::default();
-        for change in changes {
-            let answer = (|| {
-                let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
-                let place = ordered::place(table, change.key())?;
-                let there = held.rows.get(&place).map(Vec::as_slice);
-                match change.apply(table, there, guard)? {
-                    Place::Holds(record) => {
-                        puts.bytes += record.len() as u64;
-                        held.rows.insert(place, record);
-                    }
-                    Place::Empty => drop(held.rows.remove(&place)),
-                    Place::Stays => return Ok(Put::Refused),
+        let mut bytes = 0;
+        let mut write = |write: Write| {
+            let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
+            let place = ordered::place(table, write.key())?;
+            let there = held.rows.get(&place).map(Vec::as_slice);
+            match write.apply(table, there)? {
+                Place::Holds(record) => {
+                    bytes += record.len() as u64;
+                    held.rows.insert(place, record);
                 }
-                Ok(Put::Written)
-            })();
-            puts.rows.push(answer);
-        }
-        puts
+                Place::Empty => drop(held.rows.remove(&place)),
+                Place::Stays(row) => return Ok(Changed::Refused(row)),
+            }
+            Ok(Changed::Written)
+        };
+        let answers = writes.map(&mut write).collect();
+        (answers, bytes)
+    }
+
+    fn put_all(&self, table: &Table, writes: impl Iterator<Item = Write>) -> Puts {
+        let (answers, bytes) = self.write_all(table, writes);
+        ordered::puts(answers, bytes)
+    }
+
+    fn write_one(&self, table: &Table, write: Write) -> Result<Changed> {
+        let (mut answers, _) = self.write_all(table, std::iter::once(write));
+        answers.pop().unwrap_or(Ok(Changed::Written))
     }
 
     fn page(
@@ -112,6 +127,8 @@ impl Store for Memory {
             create: true,
             marks: true,
             fold: true,
+            change: true,
+            write: true,
             put_rows: 100,
         }
     }
@@ -154,28 +171,61 @@ impl Store for Memory {
     }
 
     async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        self.change(table, rows.iter().cloned().map(Change::Put), guard)
+        let rows = rows.iter().cloned();
+        self.put_all(table, rows.map(|row| Write::Put(row, guard.clone())))
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.change(table, keys.into_iter().map(Change::Purge), guard)
+        let keys = keys.into_iter();
+        self.put_all(table, keys.map(|key| Write::Purge(key, guard.clone())))
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        let changes = folds.into_iter().map(Change::Fold);
-        self.change(table, changes, &Guard::Always)
+        self.put_all(table, folds.into_iter().map(Write::Fold))
     }
 
-    async fn query(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let from = ordered::partition_place(table, partition);
-        let until = ordered::behind(&from);
-        self.page(table, from, until, after, limit)
+    async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
+        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
+        Ok(rows.pop().flatten())
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        self.write_one(table, write)
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.write_one(table, Write::Add(add.clone())).map(drop)
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.write_one(table, Write::Mutation(mutation.clone()))
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let (from, until) = ordered::span_bounds(table, span)?;
+        let mut tables = self.tables();
+        let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
+        let is_within =
+            |place: &Vec<u8>| *place >= from && until.as_ref().is_none_or(|end| place < end);
+        held.rows.retain(|place, _| !is_within(place));
+        Ok(())
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        let (from, until) = ordered::list_bounds(table, list)?;
+        let tables = self.tables();
+        let held = tables.get(&table.name).ok_or_else(|| missing(table))?;
+        if until.as_ref().is_some_and(|until| *until <= from) {
+            return Ok(Listed::default());
+        }
+        let end = until.map_or(Bound::Unbounded, Bound::Excluded);
+        let records = held.rows.range((Bound::Included(from), end));
+        let records = records.map(|(_, record)| ordered::row(table, record));
+        match list.reverse {
+            true => ordered::listed(records.rev(), list.limit),
+            false => ordered::listed(records, list.limit),
+        }
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Row, Tokens, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens, Value};
 use crate::schema::Table;
 use crate::secret::Secret;
 
@@ -36,6 +36,11 @@ pub struct Capabilities {
     pub marks: bool,
     /// Can fold counters: needed of a new store for counter tables.
     pub fold: bool,
+    /// Can change single items on a condition, and tell what stood in the way: needed of a new store
+    /// while applications run.
+    pub change: bool,
+    /// Can carry out what applications do: needed of an old store while they run.
+    pub write: bool,
     /// The most rows of one put that cost one round trip; more are allowed.
     pub put_rows: usize,
 }
@@ -183,6 +188,34 @@ pub struct Puts {
     pub bytes: u64,
 }
 
+/// What became of a change on a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Written.
+    Written,
+    /// The condition didn't hold; this is what was met. (After a lost reply it may be one's own write.)
+    Refused(Option<Row>),
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Its rows, in the order that was asked for. Only the last part may be without any.
+    pub rows: Vec<Row>,
+    /// Whether more may follow.
+    pub more: bool,
+}
+
+/// How a row of the new store is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reading {
+    /// Everything that has been written is seen.
+    #[default]
+    Strong,
+    /// What was written a moment ago may be missed; costs half.
+    Eventual,
+}
+
 /// Something about a table that its owner should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -272,17 +305,45 @@ pub trait Store: Send + Sync + 'static {
     /// Sent again after a lost reply, a fold that was done is refused: nothing is counted twice.
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts;
 
-    /// Reads the next page of one partition's rows, its static row first, in clustering order.
+    /// Reads one row. As [`Store::get`], in the cheapest call there is.
     ///
     /// # Errors
     /// The store can't be asked.
-    async fn query(
-        &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page>;
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>>;
+
+    /// Changes one item of a new store, if the condition holds.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Invalid`] for what the store can't hold. Where the effect is unknown, the
+    /// change may have been made, or may be yet.
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed>;
+
+    /// Adds to the counters of one row, making it if there is none. Never to be sent again without a
+    /// token, unless the effect is known to be none.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn add(&self, table: &Table, add: &Add) -> Result<()>;
+
+    /// Writes to an old store as an application would have done it. A refusal is that of the mutation's
+    /// own condition.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed>;
+
+    /// Deletes a range of rows in an old store.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()>;
+
+    /// Reads the next page of a list, in clustering order or backwards. A partition's static row comes
+    /// first in that order, and belongs to whole partitions only.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed>;
 
     /// Cuts a table into about `count` ranges that together are all of it, without overlap.
     ///
@@ -369,4 +430,10 @@ pub fn failed_rows(count: usize, error: &Error) -> Puts {
         rows: (0..count).map(|_| Err(error.clone())).collect(),
         ..Puts::default()
     }
+}
+
+/// An error for what a store can't do.
+#[cfg(any(feature = "cassandra", feature = "dynamodb"))]
+fn unsupported(what: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("this store doesn't take {what}"))
 }

@@ -4,16 +4,21 @@
 //! walking the map is walking the ring. A row's record is the format below; it carries its own
 //! version and checksum.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::keys::encode_component;
-use crate::model::{Fold, Key, Mark, Row, Tokens, Value};
+use crate::model::{
+    Add, Change, Fold, If, Key, List, Mark, Mutation, Row, Span, Tokens, Update, Value,
+};
 use crate::schema::{Order, Role, Table, Type};
 
-use super::{Guard, Put};
+use super::{Changed, Guard, Listed, Put, Puts};
 
 /// First byte of a record.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A row's place in the map.
 ///
@@ -74,15 +79,85 @@ pub(super) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// A row as bytes: version, mark, expiry, key, cells, watermarks if it has any, CRC-32C.
+/// Where a list begins, and the place before which it ends; `None` is the end of all.
+///
+/// # Errors
+/// As of [`place`].
+pub(super) fn list_bounds(table: &Table, list: &List) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let (mut from, mut until) = span_bounds(table, &list.span)?;
+    if let Some(after) = &list.after {
+        let mut after = place(table, after)?;
+        if list.reverse {
+            until = Some(until.map_or(after.clone(), |until| until.min(after)));
+        } else {
+            // The first place behind another is that place with a zero byte.
+            after.push(0);
+            from = from.max(after);
+        }
+    }
+    Ok((from, until))
+}
+
+/// Where a span begins, and the place before which it ends.
+///
+/// # Errors
+/// As of [`place`].
+pub(super) fn span_bounds(table: &Table, span: &Span) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let partition = partition_place(table, &span.partition);
+    let at = |prefix: &[Value]| place(table, &Key::row(span.partition.clone(), prefix.to_vec()));
+    let mut rows = partition.clone();
+    rows.push(1);
+    let from = match &span.from {
+        Bound::Unbounded if span.is_whole() => partition.clone(),
+        Bound::Unbounded => rows,
+        Bound::Included(prefix) => at(prefix)?,
+        Bound::Excluded(prefix) => end_of(&at(prefix)?),
+    };
+    let until = match &span.until {
+        Bound::Unbounded => behind(&partition),
+        Bound::Included(prefix) => behind(&at(prefix)?),
+        Bound::Excluded(prefix) => Some(at(prefix)?),
+    };
+    Ok((from, until))
+}
+
+/// The first of these rows.
+///
+/// # Errors
+/// The first row's that can't be read.
+pub(super) fn listed(mut rows: impl Iterator<Item = Result<Row>>, limit: usize) -> Result<Listed> {
+    let first: Result<Vec<Row>> = rows.by_ref().take(limit.max(1)).collect();
+    Ok(Listed {
+        rows: first?,
+        more: rows.next().is_some(),
+    })
+}
+
+fn end_of(prefix: &[u8]) -> Vec<u8> {
+    behind(prefix).unwrap_or_else(|| vec![0xff; prefix.len() + 1])
+}
+
+/// A record's flags.
+const EXPIRES: u8 = 1;
+const STATIC: u8 = 2;
+const WATERMARKS: u8 = 4;
+
+/// A row as bytes: version, mark, flags, expiry, decided cells (count and places), key, cells, watermarks
+/// if it has any, CRC-32C.
 pub(super) fn record(table: &Table, row: &Row) -> Vec<u8> {
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let mut out = vec![
         VERSION,
         row.mark.map_or(b'-', |mark| mark.letter().as_bytes()[0]),
+        flag(row.expires.is_some(), EXPIRES)
+            | flag(row.key.is_static(), STATIC)
+            | flag(!row.watermarks.is_empty(), WATERMARKS),
     ];
-    out.push(u8::from(row.expires.is_some()));
     out.extend_from_slice(&row.expires.unwrap_or(0).to_be_bytes());
-    out.push(u8::from(row.key.is_static()));
+    out.extend_from_slice(&(row.decided.len() as u16).to_be_bytes());
+    for cell in &row.decided {
+        out.extend_from_slice(&(*cell as u16).to_be_bytes());
+    }
     for (column, value) in table.partition().iter().zip(&row.key.partition) {
         put_cell(Some(value), &column.ty, &mut out);
     }
@@ -122,11 +197,17 @@ fn read_row(table: &Table, record: &[u8]) -> Option<Row> {
     if u32::from_be_bytes(*sum) != crc32c::crc32c(body) {
         return None;
     }
-    let (&[VERSION, mark, expires], rest) = body.split_first_chunk::<3>()? else {
+    let (&[VERSION, mark, flags], rest) = body.split_first_chunk::<3>()? else {
         return None;
     };
     let (at, rest) = rest.split_first_chunk::<8>()?;
-    let (&is_static, mut rest) = rest.split_first()?;
+    let (count, mut rest) = rest.split_first_chunk::<2>()?;
+    let mut decided = BTreeSet::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (cell, after) = rest.split_first_chunk::<2>()?;
+        decided.insert(usize::from(u16::from_be_bytes(*cell)));
+        rest = after;
+    }
     let mark = match mark {
         b'-' => None,
         letter => Some(Mark::from_letter(str::from_utf8(&[letter]).ok()?)?),
@@ -138,7 +219,7 @@ fn read_row(table: &Table, record: &[u8]) -> Option<Row> {
             .collect()
     };
     let partition = key_part(table.partition())?;
-    let clustering = if is_static == 0 {
+    let clustering = if flags & STATIC == 0 {
         Some(key_part(table.clustering())?)
     } else {
         None
@@ -148,9 +229,9 @@ fn read_row(table: &Table, record: &[u8]) -> Option<Row> {
         .iter()
         .map(|column| take_cell(&column.ty, &mut rest))
         .collect::<Option<_>>()?;
-    let watermarks = match rest.is_empty() {
-        true => Vec::new(),
-        false => cells
+    let watermarks = match flags & WATERMARKS {
+        0 => Vec::new(),
+        _ => cells
             .iter()
             .map(|_| take_total(&mut rest))
             .collect::<Option<_>>()?,
@@ -167,7 +248,8 @@ fn read_row(table: &Table, record: &[u8]) -> Option<Row> {
     );
     row.mark = mark;
     row.watermarks = watermarks;
-    row.expires = (expires == 1).then_some(i64::from_be_bytes(*at));
+    row.decided = decided;
+    row.expires = (flags & EXPIRES != 0).then_some(i64::from_be_bytes(*at));
     Some(row)
 }
 
@@ -237,59 +319,143 @@ fn folded(there: Option<Row>, table: &Table, fold: Fold) -> Result<Option<Row>> 
     Ok(Some(row))
 }
 
+/// The row that an add makes of what is there.
+///
+/// # Errors
+/// As of [`folded`].
+fn added(there: Option<Row>, table: &Table, add: Add) -> Result<Row> {
+    let columns = table.cells();
+    let mut row = there.unwrap_or_else(|| Row::new(add.key, vec![None; columns.len()]));
+    for (at, by) in add.by.into_iter().enumerate() {
+        let Some(by) = by else { continue };
+        let invalid = |message: &str| {
+            let name = columns.get(at).map_or("?", |column| column.name.as_str());
+            Error::new(Kind::Invalid, message).at("column", name)
+        };
+        let total = match row.cells.get(at) {
+            Some(None) => by,
+            Some(Some(Value::BigInt(total))) => total
+                .checked_add(by)
+                .ok_or_else(|| invalid("the counter's total would leave the range of a bigint"))?,
+            Some(Some(_)) | None => return Err(invalid("what is added to isn't a counter")),
+        };
+        row.cells[at] = Some(Value::BigInt(total));
+    }
+    row.mark = add.mark;
+    Ok(row)
+}
+
+/// What an application's write makes of the row that is there; `None` if its own condition doesn't hold.
+///
+/// # Errors
+/// As of [`crate::model::Edit::of`].
+fn mutated(there: Option<&Row>, table: &Table, mutation: Mutation) -> Result<Option<Option<Row>>> {
+    let width = table.cells().len();
+    let update = |update: Update| {
+        if there.is_none() && update.only_removes() {
+            return Ok(None);
+        }
+        let edit = Change::Edit {
+            cells: update.cells,
+            mark: None,
+            expires: update.expires,
+        };
+        edit.of(&update.key, width, there.cloned())
+    };
+    Ok(match mutation {
+        Mutation::Put(row) => Some(Some(row)),
+        Mutation::Delete(_) => Some(None),
+        Mutation::Update(change) => Some(update(change)?),
+        Mutation::Insert(row) => there.is_none().then_some(Some(row)),
+        Mutation::UpdateIf {
+            update: change,
+            expected,
+        } => match (If::Cells { expected, now: 0 }).holds(there) {
+            true => Some(update(change)?),
+            false => None,
+        },
+    })
+}
+
 /// What a write wants of one place.
-pub(super) enum Change {
-    Put(Row),
-    Purge(Key),
+pub(super) enum Write {
+    Put(Row, Guard),
+    Purge(Key, Guard),
     Fold(Fold),
+    Change(Key, Change, If),
+    Add(Add),
+    Mutation(Mutation),
 }
 
 /// What becomes of a place.
 pub(super) enum Place {
     Holds(Vec<u8>),
     Empty,
-    /// The condition didn't hold.
-    Stays,
+    /// The condition didn't hold, because of this row.
+    Stays(Option<Row>),
 }
 
-impl Change {
+impl Write {
     pub(super) fn key(&self) -> &Key {
         match self {
-            Change::Put(row) => &row.key,
-            Change::Purge(key) => key,
-            Change::Fold(fold) => &fold.key,
+            Write::Put(row, _) => &row.key,
+            Write::Purge(key, _) | Write::Change(key, ..) => key,
+            Write::Fold(fold) => &fold.key,
+            Write::Add(add) => &add.key,
+            Write::Mutation(mutation) => mutation.key(),
         }
     }
 
-    /// What it makes of the place, given the record that is there. A fold has its own condition.
+    /// What it makes of the place, given the record that is there.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] if the record can't be read, and those of a fold.
-    pub(super) fn apply(self, table: &Table, there: Option<&[u8]>, guard: &Guard) -> Result<Place> {
+    /// [`Kind::Corrupt`] if the record can't be read, [`Kind::Invalid`] if the write doesn't fit the row.
+    pub(super) fn apply(self, table: &Table, there: Option<&[u8]>) -> Result<Place> {
         let there = there.map(|record| row(table, record)).transpose()?;
         let holds = |row: &Row| Place::Holds(record(table, row));
+        let after = |row: Option<Row>| row.as_ref().map_or(Place::Empty, holds);
         Ok(match self {
-            Change::Fold(fold) => {
-                folded(there, table, fold)?.map_or(Place::Stays, |row| holds(&row))
+            Write::Put(_, guard) | Write::Purge(_, guard) if !allows(&guard, there.as_ref()) => {
+                Place::Stays(there)
             }
-            Change::Put(_) | Change::Purge(_) if allowed(guard, there.as_ref()) == Put::Refused => {
-                Place::Stays
-            }
-            Change::Put(row) => holds(&row),
-            Change::Purge(_) => Place::Empty,
+            Write::Put(row, _) => holds(&row),
+            Write::Purge(..) => Place::Empty,
+            Write::Fold(fold) => match folded(there.clone(), table, fold)? {
+                Some(row) => holds(&row),
+                None => Place::Stays(there),
+            },
+            Write::Change(_, _, on) if !on.holds(there.as_ref()) => Place::Stays(there),
+            Write::Change(key, change, _) => after(change.of(&key, table.cells().len(), there)?),
+            Write::Add(add) => holds(&added(there, table, add)?),
+            Write::Mutation(mutation) => match mutated(there.as_ref(), table, mutation)? {
+                Some(row) => after(row),
+                None => Place::Stays(there),
+            },
         })
     }
 }
 
+/// Answers as those of a put, with the bytes that were written.
+pub(super) fn puts(answers: Vec<Result<Changed>>, bytes: u64) -> Puts {
+    let put = |changed: Changed| match changed {
+        Changed::Written => Put::Written,
+        Changed::Refused(_) => Put::Refused,
+    };
+    Puts {
+        rows: answers.into_iter().map(|answer| answer.map(put)).collect(),
+        bytes,
+        units: 0.0,
+    }
+}
+
 /// Whether a write may go ahead, given what is there.
-fn allowed(guard: &Guard, there: Option<&Row>) -> Put {
-    let holds = match guard {
+fn allows(guard: &Guard, there: Option<&Row>) -> bool {
+    match guard {
         Guard::Always => true,
         Guard::Absent => there.is_none(),
         Guard::Equals(cell, value) => {
             there.and_then(|row| row.cells.get(*cell)?.as_ref()) == Some(value)
         }
         Guard::Marked(mark) => there.and_then(|row| row.mark) == Some(*mark),
-    };
-    if holds { Put::Written } else { Put::Refused }
+    }
 }

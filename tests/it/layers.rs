@@ -18,6 +18,18 @@ const SHARED_BY_STORES: &[&str] = &["store::ordered"];
 /// means a module and all below it, but `store` alone means the trait and not the single stores.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("conformance", &["mapping", "store"]),
+    (
+        "connect",
+        &[
+            "plan",
+            "secret",
+            "spec",
+            "store",
+            "store::cassandra",
+            "store::dynamodb",
+            "store::embedded",
+        ],
+    ),
     ("control", &["mapping", "protocol", "store"]),
     (
         "copier",
@@ -33,7 +45,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "migration",
         &[
             "control", "copier", "journal", "layer", "mapping", "protocol", "report", "show",
-            "store", "verifier",
+            "spec", "store", "verifier",
         ],
     ),
     (
@@ -52,8 +64,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     (
         "shim",
-        &["control", "layer", "mapping", "protocol", "store"],
+        &["control", "layer", "mapping", "protocol", "spec", "store"],
     ),
+    ("spec", &["control", "mapping"]),
     ("show", &["control", "store"]),
     ("store", &["disk", "mapping", "secret"]),
     ("stops", &[]),

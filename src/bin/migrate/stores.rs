@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crossfade::connect;
 use crossfade::control::Control;
 use crossfade::error::{Error, Kind, Result};
-use crossfade::migration::{Migration, TableSpec};
-use crossfade::plan::{self, FinalRead, NewStore, OldStore, Plan, TablePlan};
-use crossfade::store::cassandra::{self, Cassandra};
-use crossfade::store::dynamodb::{self, DynamoDb};
-use crossfade::store::embedded::Embedded;
+use crossfade::migration::Migration;
+use crossfade::plan::{FinalRead, OldStore, Plan, TablePlan};
+use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
-use crossfade::store::{Consistency, New, Old, Store};
+use crossfade::store::{Consistency, New, Old};
 
 /// A plan with its stores.
 pub struct Stores {
@@ -32,14 +31,14 @@ impl Stores {
         let plan = load(file)?;
         match &plan.old {
             OldStore::Cassandra(cassandra) => {
-                let cassandra = Arc::new(open_cassandra(cassandra).await?);
+                let cassandra = Arc::new(connect::open_cassandra(cassandra).await?);
                 let mut stores = Self::with(plan, Old(cassandra.clone())).await?;
                 stores.cassandra = Some(cassandra);
                 Ok(stores)
             }
-            OldStore::Embedded { path } => {
-                let embedded = existing(path)?;
-                Self::with(plan, Old(Arc::new(embedded))).await
+            OldStore::Embedded { .. } => {
+                let old = connect::old(&plan).await?;
+                Self::with(plan, old).await
             }
         }
     }
@@ -52,13 +51,9 @@ impl Stores {
     }
 
     async fn with(plan: Plan, old: Old) -> Result<Self> {
-        let new: Arc<dyn Store> = match &plan.new {
-            NewStore::DynamoDb(dynamodb) => Arc::new(open_dynamodb(dynamodb).await?),
-            NewStore::Embedded { path } => Arc::new(Embedded::open(path)?),
-        };
+        let new = connect::new(&plan).await?;
         #[cfg(feature = "conformance")]
-        let new = crossfade::layer::stopping::if_asked(new);
-        let new = New(new);
+        let new = New(crossfade::layer::stopping::if_asked(new.0));
         let control = Control::new(new.clone(), &plan.control_table);
         let old_name = match &plan.old {
             OldStore::Cassandra(cassandra) => {
@@ -100,7 +95,7 @@ impl Stores {
             );
         }
         let migration = |table: &TablePlan| {
-            let spec = spec(&self.plan, table);
+            let spec = connect::spec(&self.plan, table);
             let (old, new) = (self.old.clone(), self.new.clone());
             let migration = Migration::new(spec, old, new, self.control.clone());
             match &self.cassandra {
@@ -125,57 +120,4 @@ impl Stores {
 
 fn load(file: &Path) -> Result<Plan> {
     Plan::load(file).map_err(Error::from)
-}
-
-/// An old store is never made: an empty one is a wrong path.
-fn existing(path: &Path) -> Result<Embedded> {
-    if path.is_dir() {
-        return Embedded::open(path);
-    }
-    Err(
-        Error::new(Kind::Missing, "there is no embedded store in this folder")
-            .at("folder", path.display().to_string())
-            .help("name the folder of the old store in [old] path"),
-    )
-}
-
-async fn open_cassandra(plan: &plan::Cassandra) -> Result<Cassandra> {
-    let mut config = cassandra::Config::new(plan.nodes.clone(), plan.keyspace.clone());
-    config.consistency = plan.consistency;
-    config.datacenter = plan.datacenter.clone();
-    config.login = plan.login.clone();
-    config.tls = plan.tls.clone();
-    Cassandra::connect(config).await
-}
-
-async fn open_dynamodb(plan: &plan::DynamoDb) -> Result<DynamoDb> {
-    let config = dynamodb::Config {
-        region: Some(plan.region.clone()),
-        endpoint: plan.endpoint.clone(),
-        partiql: plan.partiql,
-        tls: plan.ca.clone().map(|ca| dynamodb::Tls { ca }),
-        ..dynamodb::Config::default()
-    };
-    DynamoDb::connect(config).await
-}
-
-fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
-    TableSpec {
-        plan: plan.name.clone(),
-        name: table.name.clone(),
-        to: table.to.clone(),
-        ignore: table
-            .ignore
-            .iter()
-            .map(|word| word.name().to_owned())
-            .collect(),
-        layout: table.layout(),
-        columns: table.columns.clone(),
-        expiry: table.expiry.clone(),
-        mask_key: plan
-            .mask_key
-            .as_ref()
-            .map(|key| key.expose().as_bytes().to_vec()),
-        decrements: table.decrements,
-    }
 }

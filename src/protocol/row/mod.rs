@@ -101,8 +101,8 @@
 //! - An operation keeps the phase it began in to its end, what it saves afterwards included; and every
 //!   machine here belongs to a participant whom the moves from phase to phase wait for.
 //!
-//! Times are given to the machines (`now`). Expiry belongs to whole rows: an update leaves it as it is,
-//! and a completed item has that of the old row.
+//! Times are given to the machines (`now`). Expiry belongs to whole rows: an update leaves it as it is
+//! unless it gives one, and a completed item has that of the old row unless an update gave it one.
 //!
 //! Whoever drives a machine has to bound the number of its calls: two of them may refuse each other as
 //! long as one gets on.
@@ -191,6 +191,7 @@ fn show(item: Option<Row>, old: Option<Row>, now: i64) -> Option<Row> {
         (State::Tombstone | State::Expired, ..) | (State::Row | State::Partial, None, _) => None,
         (State::Row, Some(item), _) => Some(Row { mark: None, ..item }),
         (State::Partial, Some(item), Some(mut old)) => {
+            old.expires = item.expires.or(old.expires);
             for (at, cell) in item.cells.into_iter().enumerate() {
                 if let (true, Some(shown)) = (item.decided.contains(&at), old.cells.get_mut(at)) {
                     *shown = cell;
@@ -238,7 +239,8 @@ fn move_over(item: Option<&Row>, old: &Row, mark: Mark) -> (Change, If) {
     let change = Change::Edit {
         cells: cells.collect(),
         mark: Some(Mark::Application),
-        expires: old.expires,
+        // What an update said of the row's expiry is younger than the old row.
+        expires: partial.expires.is_none().then_some(old.expires).flatten(),
     };
     let on = match old.expires {
         None => If::Decides(partial.decided.clone()),

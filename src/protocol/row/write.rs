@@ -195,7 +195,7 @@ impl Write {
             Action::Edit(mark) => self.update().map(|update| Change::Edit {
                 cells: update.cells.clone(),
                 mark,
-                expires: None,
+                expires: update.expires,
             }),
             Action::Old
             | Action::Complete

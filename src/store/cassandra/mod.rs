@@ -41,9 +41,12 @@ use scylla::statement::prepared::PreparedStatement;
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
 use self::resume::Whole;
-use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows};
+use super::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    failed_rows, unsupported,
+};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Row, Tokens, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
 use crate::schema::Table;
 
 /// Reads and writes by key that are under way at once, for one call.
@@ -211,6 +214,8 @@ impl Store for Cassandra {
             create: true,
             marks: false,
             fold: false,
+            change: false,
+            write: false,
             put_rows: 1,
         }
     }
@@ -254,21 +259,49 @@ impl Store for Cassandra {
         failed_rows(folds.len(), &error.at("store", self.name.as_str()))
     }
 
-    async fn query(
+    async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
+        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
+        Ok(rows.pop().flatten())
+    }
+
+    async fn change(
         &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let error = match self
-            .read(table, Whole::Partition(partition), after, limit)
-            .await
-        {
-            Ok(page) => return Ok(page),
-            Err(error) => error,
-        };
-        Err(self.placed(error, table, Doing::Read))
+        _table: &Table,
+        _key: &Key,
+        _change: &Change,
+        _on: &If,
+    ) -> Result<Changed> {
+        Err(unsupported("changes on a condition"))
+    }
+
+    async fn add(&self, _table: &Table, _add: &Add) -> Result<()> {
+        Err(unsupported("adding to counters"))
+    }
+
+    async fn write(&self, _table: &Table, _mutation: &Mutation) -> Result<Changed> {
+        Err(unsupported("writes of applications"))
+    }
+
+    async fn delete(&self, _table: &Table, _span: &Span) -> Result<()> {
+        Err(unsupported("deletes of ranges"))
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        let mut after = list.after.clone().map(|key| Cursor { key, state: None });
+        let whole = Whole::Partition(&list.span.partition);
+        loop {
+            let page = self
+                .read_page(table, whole, after.as_ref(), list.limit)
+                .await;
+            let page = page.map_err(|error| self.placed(error, table, Doing::Read))?;
+            if !page.rows.is_empty() || page.next.is_none() {
+                return Ok(Listed {
+                    more: page.next.is_some(),
+                    rows: page.rows,
+                });
+            }
+            after = page.next;
+        }
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
@@ -286,7 +319,10 @@ impl Store for Cassandra {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        let error = match self.read(table, Whole::Range(range), after, limit).await {
+        let error = match self
+            .read_page(table, Whole::Range(range), after, limit)
+            .await
+        {
             Ok(page) => return Ok(page),
             Err(error) => error,
         };

@@ -37,7 +37,7 @@ struct Answered {
 
 impl Cassandra {
     /// The next page of a whole, from its start or behind a cursor.
-    pub(super) async fn read(
+    pub(super) async fn read_page(
         &self,
         table: &Table,
         whole: Whole<'_>,

@@ -24,10 +24,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 
-use super::{Capabilities, Cursor, Guard, Inspection, Page, Puts, Range, Store, failed_rows};
+use super::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    failed_rows, unsupported,
+};
 use crate::error::Result;
 use crate::mapping::Mapping;
-use crate::model::{Fold, Key, Row, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 
 mod attr;
@@ -139,6 +142,8 @@ impl Store for DynamoDb {
             create: true,
             marks: true,
             fold: true,
+            change: false,
+            write: false,
             put_rows: BATCH,
         }
     }
@@ -176,15 +181,52 @@ impl Store for DynamoDb {
         }
     }
 
-    async fn query(
+    async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
+        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
+        Ok(rows.pop().flatten())
+    }
+
+    async fn change(
         &self,
-        table: &Table,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.query_page(&*self.mapping(table)?, partition, after, limit)
-            .await
+        _table: &Table,
+        _key: &Key,
+        _change: &Change,
+        _on: &If,
+    ) -> Result<Changed> {
+        Err(unsupported("changes on a condition"))
+    }
+
+    async fn add(&self, _table: &Table, _add: &Add) -> Result<()> {
+        Err(unsupported("adding to counters"))
+    }
+
+    async fn write(&self, _table: &Table, _mutation: &Mutation) -> Result<Changed> {
+        Err(unsupported("writes as to an old store"))
+    }
+
+    async fn delete(&self, _table: &Table, _span: &Span) -> Result<()> {
+        Err(unsupported("deletes of ranges"))
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        let mapping = self.mapping(table)?;
+        let after = list.after.clone().filter(|key| !key.is_static());
+        let after = after.map(|key| Cursor { key, state: None });
+        let partition = &list.span.partition;
+        let page = self.query_page(&mapping, partition, after.as_ref(), list.limit);
+        let page = page.await?;
+        let (mut more, mut rows) = (page.next.is_some(), page.rows);
+        // The static item lies last where all clustering columns descend.
+        if mapping.is_reversed() && table.has_statics() {
+            rows.retain(|row| !row.key.is_static());
+            more &= !rows.is_empty();
+            if list.after.is_none() {
+                let statics = Key::statics(partition.clone());
+                let statics = self.read(table, &statics, Reading::Strong).await?;
+                rows.splice(0..0, statics);
+            }
+        }
+        Ok(Listed { rows, more })
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crossfade::cql;
 use crossfade::error::Kind;
-use crossfade::model::{Key, Row, Tokens, Value};
+use crossfade::model::{Key, List, Row, Span, Tokens, Value};
 use crossfade::schema::{Table, Type};
 use crossfade::store::{Cursor, Range, Slice, Store};
 use scylla::statement::batch::{Batch, BatchType};
@@ -328,24 +328,18 @@ async fn a_partition_is_read_alone_and_gone_on_with() {
             .filter(|row| row.key.partition == [int(p)])
             .cloned()
             .collect();
-        let mut read = Vec::new();
-        let mut cursor: Option<Cursor> = None;
+        let mut read: Vec<Row> = Vec::new();
         loop {
-            let page = bench
-                .store
-                .query(&table, &[int(p)], cursor.as_ref(), 5)
-                .await
-                .unwrap();
-            read.extend(page.rows);
-            // The state is dropped every time, as by another process.
-            match page.next {
-                Some(next) => {
-                    cursor = Some(Cursor {
-                        state: None,
-                        ..next
-                    })
-                }
-                None => break,
+            let list = List {
+                span: Span::whole(vec![int(p)]),
+                reverse: false,
+                after: read.last().map(|row| row.key.clone()),
+                limit: 5,
+            };
+            let listed = bench.store.list(&table, &list).await.unwrap();
+            read.extend(listed.rows);
+            if !listed.more {
+                break;
             }
         }
         assert_eq!(read, wanted, "partition {p}");

@@ -67,6 +67,7 @@ impl Kind {
         let update = |cells: [Option<Edit>; 2]| Update {
             key: key(),
             cells: cells.into(),
+            expires: None,
         };
         let second = |edit| update([None, Some(edit)]);
         match self {

@@ -45,6 +45,7 @@ fn set(cells: [Option<Edit>; WIDTH]) -> Update {
     Update {
         key: key(),
         cells: cells.into(),
+        expires: None,
     }
 }
 

@@ -1,0 +1,110 @@
+//! From a plan to open stores.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::{NewStore, OldStore, Plan, TablePlan};
+use crate::spec::TableSpec;
+#[cfg(feature = "cassandra")]
+use crate::store::cassandra::{self, Cassandra};
+#[cfg(feature = "dynamodb")]
+use crate::store::dynamodb::{self, DynamoDb};
+#[cfg(feature = "embedded")]
+use crate::store::embedded::Embedded;
+use crate::store::{New, Old, Store};
+
+/// Opens the store that is left.
+///
+/// # Errors
+/// The store's; [`Kind::Missing`] for an embedded one that isn't there, since it is never made here;
+/// [`Kind::Unsupported`] if this build doesn't have it.
+pub async fn old(plan: &Plan) -> Result<Old> {
+    let store: Result<Arc<dyn Store>> = match &plan.old {
+        #[cfg(feature = "cassandra")]
+        OldStore::Cassandra(plan) => Ok(Arc::new(open_cassandra(plan).await?)),
+        #[cfg(not(feature = "cassandra"))]
+        OldStore::Cassandra(_) => Err(left_out("cassandra")),
+        #[cfg(feature = "embedded")]
+        OldStore::Embedded { path } if path.is_dir() => Ok(Arc::new(Embedded::open(path)?)),
+        #[cfg(feature = "embedded")]
+        OldStore::Embedded { path } => {
+            let message = "there is no embedded store in this folder";
+            Err(Error::new(Kind::Missing, message)
+                .at("folder", path.display().to_string())
+                .help("name the folder of the old store in [old] path"))
+        }
+        #[cfg(not(feature = "embedded"))]
+        OldStore::Embedded { .. } => Err(left_out("embedded")),
+    };
+    store.map(Old)
+}
+
+/// Opens the store that is moved to.
+///
+/// # Errors
+/// The store's; [`Kind::Unsupported`] if this build doesn't have it.
+pub async fn new(plan: &Plan) -> Result<New> {
+    let store: Result<Arc<dyn Store>> = match &plan.new {
+        #[cfg(feature = "dynamodb")]
+        NewStore::DynamoDb(plan) => Ok(Arc::new(open_dynamodb(plan).await?)),
+        #[cfg(not(feature = "dynamodb"))]
+        NewStore::DynamoDb(_) => Err(left_out("dynamodb")),
+        #[cfg(feature = "embedded")]
+        NewStore::Embedded { path } => Ok(Arc::new(Embedded::open(path)?)),
+        #[cfg(not(feature = "embedded"))]
+        NewStore::Embedded { .. } => Err(left_out("embedded")),
+    };
+    store.map(New)
+}
+
+/// Connects to the cluster of a plan.
+///
+/// # Errors
+/// Those of [`Cassandra::connect`].
+#[cfg(feature = "cassandra")]
+pub async fn open_cassandra(plan: &crate::plan::Cassandra) -> Result<Cassandra> {
+    let mut config = cassandra::Config::new(plan.nodes.clone(), plan.keyspace.clone());
+    config.consistency = plan.consistency;
+    config.datacenter = plan.datacenter.clone();
+    config.login = plan.login.clone();
+    config.tls = plan.tls.clone();
+    Cassandra::connect(config).await
+}
+
+#[cfg(feature = "dynamodb")]
+async fn open_dynamodb(plan: &crate::plan::DynamoDb) -> Result<DynamoDb> {
+    let config = dynamodb::Config {
+        region: Some(plan.region.clone()),
+        endpoint: plan.endpoint.clone(),
+        partiql: plan.partiql,
+        tls: plan.ca.clone().map(|ca| dynamodb::Tls { ca }),
+        ..dynamodb::Config::default()
+    };
+    DynamoDb::connect(config).await
+}
+
+/// What a plan says of one of its tables.
+pub fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
+    let ignore = table.ignore.iter().map(|word| word.name().to_owned());
+    let mask_key = plan.mask_key.as_ref();
+    TableSpec {
+        plan: plan.name.clone(),
+        name: table.name.clone(),
+        to: table.to.clone(),
+        ignore: ignore.collect(),
+        layout: table.layout(),
+        columns: table.columns.clone(),
+        expiry: table.expiry.clone(),
+        mask_key: mask_key.map(|key| key.expose().as_bytes().to_vec()),
+        decrements: table.decrements,
+    }
+}
+
+#[cfg(not(all(feature = "cassandra", feature = "dynamodb", feature = "embedded")))]
+fn left_out(feature: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!("this build has no `{feature}` store"),
+    )
+    .help(format!("build with `features = [\"{feature}\"]`"))
+}
