@@ -163,7 +163,7 @@ fn role(kind: ParticipantKind, clock: &Clock) -> MemberRole {
     }
 }
 
-async fn join(control: &Control, kind: ParticipantKind, clock: &Clock) -> Member {
+async fn join(control: &Control, kind: ParticipantKind, clock: &Clock) -> Arc<Member> {
     let accept: Accept = Box::new(|_| Ok(()));
     Member::join(control.clone(), "t", role(kind, clock), accept)
         .await

@@ -331,7 +331,7 @@ impl Migration {
             ))
         });
         let member = Member::join(self.control.clone(), &self.spec.to, role, accept);
-        Ok(Arc::new(member.await?))
+        member.await
     }
 }
 

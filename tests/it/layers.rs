@@ -39,6 +39,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("disk", &["stops"]),
     ("journal", &["control", "disk", "store"]),
+    ("json", &["mapping"]),
     ("layer", &["stops", "store"]),
     ("mapping", &["secret"]),
     (
@@ -64,7 +65,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     (
         "shim",
-        &["control", "layer", "mapping", "protocol", "spec", "store"],
+        &[
+            "control", "json", "layer", "mapping", "protocol", "spec", "store",
+        ],
     ),
     ("spec", &["control", "mapping"]),
     ("show", &["control", "store"]),
