@@ -32,6 +32,9 @@ pub struct Record {
     pub source: StoredTable,
     /// The target's, which reading it takes.
     pub target: StoredTable,
+    /// Seconds that a row of the old table lives where its writer didn't say; 0 is for good.
+    #[serde(default)]
+    pub default_ttl: u32,
     /// `migrate reset` has begun to empty the target.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptying: bool,
