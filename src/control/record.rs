@@ -32,6 +32,9 @@ pub struct Record {
     pub source: StoredTable,
     /// The target's, which reading it takes.
     pub target: StoredTable,
+    /// Seconds that a row of the old table lives where its writer didn't say; 0 is for good.
+    #[serde(default)]
+    pub default_ttl: u32,
     /// `migrate reset` has begun to empty the target.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptying: bool,
@@ -208,6 +211,25 @@ pub enum ParticipantKind {
     Shim,
     /// `migrate copy`.
     Copier,
+    /// `migrate verify --repair`.
+    Repair,
+    /// `migrate failures --retry`.
+    Retry,
+    /// `migrate finish`.
+    Purge,
+}
+
+impl ParticipantKind {
+    /// Its name, as people and the control table write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ParticipantKind::Shim => "shim",
+            ParticipantKind::Copier => "copier",
+            ParticipantKind::Repair => "repair",
+            ParticipantKind::Retry => "retry",
+            ParticipantKind::Purge => "purge",
+        }
+    }
 }
 
 /// Somebody who may write to the target, as everybody sees it. Only its owner changes the item, and
@@ -232,7 +254,8 @@ pub struct Participant {
 
 impl Participant {
     /// Whether it stops by itself when it can't renew. An application in a phase in which the old
-    /// store decides goes on: a hiccup of the new store must not stop it.
+    /// store decides goes on: a hiccup of the new store must not stop it. A tool always stops, so that a
+    /// killed one delays a move by its lease and its longest operation at most.
     pub fn is_leased(&self) -> bool {
         match (self.kind, self.phase) {
             (ParticipantKind::Shim, Some(Phase::Old | Phase::Bridge)) => false,
@@ -241,7 +264,13 @@ impl Participant {
                 Some(Phase::Switch | Phase::Copy | Phase::New | Phase::Done | Phase::Offline)
                 | None,
             )
-            | (ParticipantKind::Copier, _) => true,
+            | (
+                ParticipantKind::Copier
+                | ParticipantKind::Repair
+                | ParticipantKind::Retry
+                | ParticipantKind::Purge,
+                _,
+            ) => true,
         }
     }
 }

@@ -29,6 +29,7 @@ fn record(plan: &str) -> Record {
         mapping: "m".into(),
         source: table.clone(),
         target: table,
+        default_ttl: 0,
         emptying: false,
         adopted: false,
     }

@@ -196,6 +196,7 @@ impl Migration {
             mapping: hex(&survey.transform.fingerprint()),
             source: StoredTable::of(survey.transform.source()),
             target: StoredTable::of(survey.transform.target()),
+            default_ttl: survey.old.default_ttl,
             emptying: false,
             adopted: false,
         }

@@ -52,6 +52,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "plan",
         &[
+            "control",
             "mapping",
             "secret",
             "store",

@@ -133,6 +133,7 @@ impl Bench {
             mapping: "same".into(),
             source: crate::schema::StoredTable::of(bench.transform.source()),
             target: crate::schema::StoredTable::of(bench.transform.target()),
+            default_ttl: 0,
             emptying: false,
             adopted: false,
         };
