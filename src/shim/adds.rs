@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::operation::{Joined, Operation, Pauses, Place, Sent};
+use super::operation::{Joined, Operation, Pauses, Place, Request, Sent};
 use super::rows::{offline, to_source, unknown};
 use super::table::Inner;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Key, Mark};
 use crate::protocol::{Step, counter};
-use crate::store::Store;
 
 /// What waits for the write under way of each key.
 #[derive(Default)]
@@ -89,14 +88,26 @@ fn plus(one: &[Option<i64>], other: &[Option<i64>]) -> Option<Vec<Option<i64>>> 
 }
 
 fn too_late() -> Error {
-    Error::new(Kind::Timeout, "adds before it took too long, and it wasn't sent")
+    Error::new(
+        Kind::Timeout,
+        "adds before it took too long, and it wasn't sent",
+    )
 }
 
 impl Inner {
-    pub async fn add(self: Arc<Self>, joined: Arc<Joined>, key: Key, by: Vec<Option<i64>>) -> Result<()> {
+    pub async fn add(
+        self: Arc<Self>,
+        joined: Arc<Joined>,
+        key: Key,
+        by: Vec<Option<i64>>,
+    ) -> Result<()> {
         let deadline = self.deadline();
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { by, deadline, answer };
+        let waiting = Waiting {
+            by,
+            deadline,
+            answer,
+        };
         if self.adds.push(&key, waiting) {
             // A task of its own: others' adds must not end with this caller.
             tokio::spawn(self.clone().send_adds(joined, key));
@@ -110,7 +121,8 @@ impl Inner {
             let along = together.len() as u64 - 1;
             if along > 0 {
                 let table = self.name.clone();
-                metrics::counter!("crossfade_adds_coalesced_total", "table" => table).increment(along);
+                metrics::counter!("crossfade_adds_coalesced_total", "table" => table)
+                    .increment(along);
             }
             let earliest = together.iter().map(|waiting| waiting.deadline).min();
             let deadline = earliest.unwrap_or_else(Instant::now);
@@ -157,17 +169,10 @@ impl Operation {
         to: counter::Place,
         by: counter::Totals,
     ) -> Result<counter::Reply> {
-        let joined = self.joined.clone();
-        let (place, table, by, mark) = match to {
-            counter::Place::Old => {
-                let by = to_source(&joined.transform, by);
-                (Place::Old, joined.transform.source(), by, None)
-            }
-            counter::Place::New => {
-                let mark = Some(Mark::Application);
-                (Place::New, joined.transform.target(), by, mark)
-            }
-            counter::Place::NewUnmarked => (Place::New, joined.transform.target(), by, None),
+        let (place, by, mark) = match to {
+            counter::Place::Old => (Place::Old, to_source(&self.joined.transform, by), None),
+            counter::Place::New => (Place::New, by, Some(Mark::Application)),
+            counter::Place::NewUnmarked => (Place::New, by, None),
         };
         let has_token = place == Place::New && self.table.moving.exactly_once;
         let add = Add {
@@ -179,9 +184,8 @@ impl Operation {
         let mut pauses = Pauses::default();
         let mut sent_before = false;
         loop {
-            let send = async |store: &dyn Store| store.add(table, &add).await;
-            match self.write(place, send).await {
-                Ok(Sent::Done(())) => return Ok(counter::Reply::Written),
+            match self.write(place, &Request::Add(&add)).await {
+                Ok(Sent::Done(_)) => return Ok(counter::Reply::Written),
                 // The same token counts once, however often it is sent.
                 Ok(Sent::Unknown(_)) if has_token && self.pause(&mut pauses).await => {
                     sent_before = true;

@@ -41,17 +41,6 @@ impl OldStore {
             OldStore::Later(later) => later.get().await,
         }
     }
-
-    pub(super) async fn close(&self) {
-        match self {
-            OldStore::Open(old) => old.0.close().await,
-            OldStore::Later(later) => {
-                if let Some(old) = later.open.get() {
-                    old.0.close().await;
-                }
-            }
-        }
-    }
 }
 
 impl Later {
@@ -66,7 +55,11 @@ impl Later {
             opened.map(|old| old.0.clone())
         });
         opening.await.unwrap_or_else(|error| {
-            Err(Error::new(Kind::Unreachable, "connecting to the old store was broken off").source_of(error))
+            Err(Error::new(
+                Kind::Unreachable,
+                "connecting to the old store was broken off",
+            )
+            .source_of(error))
         })
     }
 }

@@ -9,8 +9,10 @@ use super::table::Inner;
 use crate::control::{Member, Pin};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;
+use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span};
 use crate::protocol::Phase;
-use crate::store::Store;
+use crate::schema::Table;
+use crate::store::{Changed, Listed, Reading, Store};
 
 /// The first pause before a call is made again.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -47,10 +49,56 @@ pub(super) struct Operation {
 }
 
 /// What became of a write.
-pub(super) enum Sent<T> {
-    Done(T),
+pub(super) enum Sent {
+    Done(Changed),
     /// The reply was lost.
     Unknown(Error),
+}
+
+/// What is asked of a store.
+enum Question<'a> {
+    Row(&'a Key, Reading),
+    List(&'a List),
+}
+
+enum Answer {
+    Row(Option<Row>),
+    Listed(Listed),
+}
+
+impl Question<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Question::Row(..) => "read",
+            Question::List(_) => "list",
+        }
+    }
+
+    async fn put(&self, store: &dyn Store, table: &Table) -> Result<Answer> {
+        Ok(match self {
+            Question::Row(key, reading) => Answer::Row(store.read(table, key, *reading).await?),
+            Question::List(list) => Answer::Listed(store.list(table, list).await?),
+        })
+    }
+}
+
+/// What is to be written to a store.
+pub(super) enum Request<'a> {
+    Change(&'a Key, &'a Change, &'a If),
+    Mutation(&'a Mutation),
+    Delete(&'a Span),
+    Add(&'a Add),
+}
+
+impl Request<'_> {
+    async fn send(&self, store: &dyn Store, table: &Table) -> Result<Changed> {
+        match self {
+            Request::Change(key, change, on) => store.change(table, key, change, on).await,
+            Request::Mutation(mutation) => store.write(table, mutation).await,
+            Request::Delete(span) => store.delete(table, span).await.map(|()| Changed::Written),
+            Request::Add(add) => store.add(table, add).await.map(|()| Changed::Written),
+        }
+    }
 }
 
 impl Operation {
@@ -98,19 +146,40 @@ impl Operation {
         Ok(old)
     }
 
-    /// Reads, again and again until there is an answer or no time left.
-    pub async fn read<T>(
-        &self,
-        place: Place,
-        call: &'static str,
-        send: impl AsyncFn(&dyn Store) -> Result<T>,
-    ) -> Result<T> {
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// The store's, once there is no time left.
+    pub async fn read(&self, place: Place, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        match self.ask(place, &Question::Row(key, reading)).await? {
+            Answer::Row(row) => Ok(row),
+            Answer::Listed(listed) => Ok(listed.rows.into_iter().next()),
+        }
+    }
+
+    /// Lists rows.
+    ///
+    /// # Errors
+    /// As of [`Operation::read`].
+    pub async fn list(&self, place: Place, list: &List) -> Result<Listed> {
+        match self.ask(place, &Question::List(list)).await? {
+            Answer::Listed(listed) => Ok(listed),
+            Answer::Row(row) => Ok(Listed {
+                rows: row.into_iter().collect(),
+                more: false,
+            }),
+        }
+    }
+
+    /// Asks, again and again until there is an answer or no time left.
+    async fn ask(&self, place: Place, question: &Question<'_>) -> Result<Answer> {
         let mut pauses = Pauses::default();
         loop {
             self.check()?;
             let sending = async {
                 let store = self.store(place).await?;
-                self.timed(place, call, send(&*store)).await
+                let answer = question.put(&*store, self.schema(place));
+                self.timed(place, question.name(), answer).await
             };
             let error = match tokio::time::timeout_at(self.deadline, sending).await {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -127,11 +196,7 @@ impl Operation {
     ///
     /// # Errors
     /// It certainly hasn't happened.
-    pub async fn write<T>(
-        &mut self,
-        place: Place,
-        send: impl AsyncFn(&dyn Store) -> Result<T>,
-    ) -> Result<Sent<T>> {
+    pub async fn write(&mut self, place: Place, request: &Request<'_>) -> Result<Sent> {
         let mut pauses = Pauses::default();
         loop {
             self.check()?;
@@ -145,7 +210,8 @@ impl Operation {
             };
             // From here to the answer, whoever drops this leaves a write behind that may land.
             let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
-            let sending = self.timed(place, "write", send(&*store));
+            let sending = request.send(&*store, self.schema(place));
+            let sending = self.timed(place, "write", sending);
             let error = match tokio::time::timeout_at(self.deadline, sending).await {
                 Ok(Ok(answer)) => {
                     self.in_doubt = was_in_doubt;
@@ -173,6 +239,14 @@ impl Operation {
         match place {
             Place::Old => self.old().await,
             Place::New => Ok(self.table.new.0.clone()),
+        }
+    }
+
+    /// The table as it lies there.
+    fn schema(&self, place: Place) -> &Table {
+        match place {
+            Place::Old => self.joined.transform.source(),
+            Place::New => self.joined.transform.target(),
         }
     }
 
@@ -236,7 +310,9 @@ pub(super) struct Pauses {
 impl Pauses {
     /// Waits; `false` if there is no time left for another try.
     pub async fn wait(&mut self, deadline: Instant) -> bool {
-        let span = FIRST_PAUSE.saturating_mul(1 << self.count.min(10)).min(LONGEST_PAUSE);
+        let span = FIRST_PAUSE
+            .saturating_mul(1 << self.count.min(10))
+            .min(LONGEST_PAUSE);
         self.count += 1;
         let until = Instant::now() + span.mul_f64(0.5 + rand::random::<f64>() / 2.0);
         if until >= deadline {

@@ -3,21 +3,19 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use super::operation::{Joined, Operation, Pauses, Place, Sent};
-use super::table::{Inner, Page, Written, now};
 use super::Resave;
+use super::operation::{Joined, Operation, Pauses, Place, Request, Sent};
+use super::table::{Inner, Page, Written, now};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::keys;
 use crate::mapping::transform::Transform;
-use crate::model::{Edit, If, Key, List, Mutation, Row, Span, State, Update};
+use crate::model::{Edit, Key, List, Mutation, Row, Span, State, Update};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Queried, Query, Reply, Write,
 };
 use crate::protocol::{Step, counter};
 use crate::schema::{Role, Table as Schema};
-use crate::store::{Changed, Listed, Reading, Store};
+use crate::store::{Changed, Listed, Reading};
 
 /// Keys that are listed at once to be deleted.
 const DELETED_AT_ONCE: usize = 100;
@@ -123,7 +121,10 @@ impl Operation {
         let order = TableOrder(self.joined.transform.clone());
         let mut delete = DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, now());
         let left = |error: Error| error.effect(Effect::Unknown);
-        let outcome = self.drive(&mut delete, Reading::Strong).await.map_err(left)?;
+        let outcome = self
+            .drive(&mut delete, Reading::Strong)
+            .await
+            .map_err(left)?;
         match self.written(outcome)? {
             Written::Done => Ok(()),
             Written::Unmet(_) => Err(unknown(&self.table)),
@@ -138,7 +139,10 @@ impl Operation {
             Outcome::Unknown => Err(unknown(&self.table)),
             Outcome::Later => Err(Error::new(
                 Kind::Transient,
-                format!("this write needs the old value, which can't be changed in phase `{}`", self.phase()),
+                format!(
+                    "this write needs the old value, which can't be changed in phase `{}`",
+                    self.phase()
+                ),
             )
             .at("table", self.table.name.as_str())
             .help("try again: it will do from `copy` on")),
@@ -165,61 +169,58 @@ impl Operation {
     /// # Errors
     /// It certainly changed nothing.
     async fn call(&mut self, call: Call, reading: Reading) -> Result<Reply> {
-        let joined = self.joined.clone();
-        let (source, target) = (joined.transform.source(), joined.transform.target());
         match call {
             Call::ReadNew(key) => Ok(Reply::Row(self.read_new(&key, reading).await?)),
             Call::ReadOld(key) => {
                 metrics::counter!("crossfade_fallbacks_total", "table" => self.table.name.clone())
                     .increment(1);
-                let read = async |old: &dyn Store| old.read(source, &key, Reading::Strong).await;
-                let row = self.read(Place::Old, "read", read).await?;
-                Ok(Reply::Row(row.map(|row| moved(&joined, row)).transpose()?))
+                Ok(Reply::Row(self.read_old(&key).await?))
             }
             Call::WriteNew { key, change, on } => {
-                let write = async |new: &dyn Store| new.change(target, &key, &change, &on).await;
-                self.write(Place::New, write).await.map(changed)
+                let request = Request::Change(&key, &change, &on);
+                self.write(Place::New, &request).await.map(reply)
             }
             Call::WriteOld(mutation) => {
-                let mutation = old_mutation(&joined.transform, mutation);
-                let write = async |old: &dyn Store| old.write(source, &mutation).await;
-                match self.write(Place::Old, write).await.map(changed)? {
-                    Reply::Refused(Some(row)) => Ok(Reply::Refused(Some(moved(&joined, row)?))),
+                let mutation = old_mutation(&self.joined.transform, mutation);
+                let sent = self
+                    .write(Place::Old, &Request::Mutation(&mutation))
+                    .await?;
+                match reply(sent) {
+                    Reply::Refused(Some(row)) => Ok(Reply::Refused(Some(self.moved(row)?))),
                     reply => Ok(reply),
                 }
             }
-            Call::ListNew(list) => {
-                let read = async |new: &dyn Store| new.list(target, &list).await;
-                Ok(page(self.read(Place::New, "list", read).await?))
-            }
+            Call::ListNew(list) => Ok(page(self.list(Place::New, &list).await?)),
             Call::ListOld(list) => {
-                let read = async |old: &dyn Store| old.list(source, &list).await;
-                let mut listed = self.read(Place::Old, "list", read).await?;
-                let rows = listed.rows.into_iter().map(|row| moved(&joined, row));
+                let mut listed = self.list(Place::Old, &list).await?;
+                let rows = listed.rows.into_iter().map(|row| self.moved(row));
                 listed.rows = rows.collect::<Result<_>>()?;
                 Ok(page(listed))
             }
             Call::DeleteOld(span) => {
-                let delete = async |old: &dyn Store| old.delete(source, &span).await;
-                Ok(match self.write(Place::Old, delete).await? {
-                    Sent::Done(()) => Reply::Written,
-                    Sent::Unknown(_) => Reply::Unknown,
-                })
+                let request = Request::Delete(&span);
+                self.write(Place::Old, &request).await.map(reply)
             }
         }
     }
 
+    async fn read_old(&self, key: &Key) -> Result<Option<Row>> {
+        let row = self.read(Place::Old, key, Reading::Strong).await?;
+        row.map(|row| self.moved(row)).transpose()
+    }
+
+    /// A row of the old store as the new one would have it.
+    fn moved(&self, row: Row) -> Result<Row> {
+        let mut row = self.joined.transform.apply(row)?;
+        row.times = Vec::new();
+        Ok(row)
+    }
+
     async fn read_new(&self, key: &Key, reading: Reading) -> Result<Option<Row>> {
-        let joined = self.joined.clone();
-        let target = joined.transform.target();
-        let read = async |reading: Reading| {
-            let read = async |new: &dyn Store| new.read(target, key, reading).await;
-            self.read(Place::New, "read", read).await
-        };
-        let mut item = read(reading).await?;
+        let mut item = self.read(Place::New, key, reading).await?;
         let mut state = State::of(item.as_ref(), now());
         if reading == Reading::Eventual && state != State::Row {
-            item = read(Reading::Strong).await?;
+            item = self.read(Place::New, key, Reading::Strong).await?;
             state = State::of(item.as_ref(), now());
         }
         let found = match state {
@@ -252,15 +253,14 @@ impl Operation {
                 totals.resize(width, None);
                 Ok(totals)
             }
-            counter::Counted::OutOfRange { total, .. } => Err(self
-                .table
-                .wrong(format!("the counter's total would be {total}, which no bigint can hold"))),
+            counter::Counted::OutOfRange { total, .. } => Err(self.table.wrong(format!(
+                "the counter's total would be {total}, which no bigint can hold"
+            ))),
             counter::Counted::Refused => Err(offline(&self.table)),
         }
     }
 
     async fn read_counter(&self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
-        let joined = self.joined.clone();
         match call {
             counter::Call::ReadNew => {
                 let item = self.read_new(key, Reading::Strong).await?;
@@ -270,10 +270,7 @@ impl Operation {
                 })))
             }
             counter::Call::ReadOld => {
-                let source = joined.transform.source();
-                let read = async |old: &dyn Store| old.read(source, key, Reading::Strong).await;
-                let row = self.read(Place::Old, "read", read).await?;
-                let row = row.map(|row| moved(&joined, row)).transpose()?;
+                let row = self.read_old(key).await?;
                 Ok(counter::Reply::Old(row.map(|row| totals(&row))))
             }
             counter::Call::Insert(_) | counter::Call::Fold(_) | counter::Call::Add { .. } => {
@@ -285,7 +282,11 @@ impl Operation {
 
 impl Inner {
     /// Writes a row. A refusal that passes is tried again, each time under the phase of that moment.
-    pub async fn write(self: &Arc<Self>, joined: &Arc<Joined>, mutation: Mutation) -> Result<Written> {
+    pub async fn write(
+        self: &Arc<Self>,
+        joined: &Arc<Joined>,
+        mutation: Mutation,
+    ) -> Result<Written> {
         let deadline = self.deadline();
         let mut pauses = Pauses::default();
         loop {
@@ -302,13 +303,6 @@ impl Inner {
     }
 }
 
-/// A row of the old store as the new one would have it.
-fn moved(joined: &Joined, row: Row) -> Result<Row> {
-    let mut row = joined.transform.apply(row)?;
-    row.times = Vec::new();
-    Ok(row)
-}
-
 fn totals(row: &Row) -> counter::Totals {
     let total = |cell: &Option<crate::model::Value>| match cell {
         Some(crate::model::Value::BigInt(total)) => Some(*total),
@@ -317,7 +311,7 @@ fn totals(row: &Row) -> counter::Totals {
     row.cells.iter().map(total).collect()
 }
 
-fn changed(sent: Sent<Changed>) -> Reply {
+fn reply(sent: Sent) -> Reply {
     match sent {
         Sent::Done(Changed::Written) => Reply::Written,
         Sent::Done(Changed::Refused(item)) => Reply::Refused(item),
@@ -340,7 +334,9 @@ fn old_mutation(transform: &Transform, mutation: Mutation) -> Mutation {
     let keeps_all = transform.target().cells().len() == transform.source().cells().len();
     match mutation {
         // Columns that aren't moved aren't the application's any more, and stay as they are.
-        Mutation::Put(row) if !keeps_all => Mutation::Update(old_update(transform, whole(transform, row))),
+        Mutation::Put(row) if !keeps_all => {
+            Mutation::Update(old_update(transform, whole(transform, row)))
+        }
         Mutation::Put(row) => Mutation::Put(old_row(transform, row)),
         Mutation::Insert(row) => Mutation::Insert(old_row(transform, row)),
         Mutation::Update(update) => Mutation::Update(old_update(transform, update)),
@@ -400,13 +396,17 @@ pub(super) fn unknown(table: &Inner) -> Error {
 }
 
 pub(super) fn offline(table: &Inner) -> Error {
-    Error::new(Kind::Mismatch, "the table is offline: applications have to be stopped")
-        .at("table", table.name.as_str())
+    Error::new(
+        Kind::Mismatch,
+        "the table is offline: applications have to be stopped",
+    )
+    .at("table", table.name.as_str())
 }
 
 fn count_resave(table: &Inner, outcome: &'static str) {
     let name = table.name.clone();
-    metrics::counter!("crossfade_resaves_total", "table" => name, "outcome" => outcome).increment(1);
+    metrics::counter!("crossfade_resaves_total", "table" => name, "outcome" => outcome)
+        .increment(1);
 }
 
 /// The order in which both stores list a partition.

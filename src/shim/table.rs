@@ -11,9 +11,7 @@ use super::adds::Adds;
 use super::old::OldStore;
 use super::operation::{Joined, Operation};
 use super::{Moving, Settings, Ttl};
-use crate::control::{
-    Accept, Control, Member, MemberRole, ParticipantKind, Record, hex,
-};
+use crate::control::{Accept, Control, Member, MemberRole, ParticipantKind, Record, hex};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, List, Mutation, Row, Span, Update};
 use crate::protocol::Phase;
@@ -221,9 +219,8 @@ impl Table {
         let joined = self.joined().await?;
         let columns = joined.transform.target().cells();
         let place = columns.iter().position(|there| there.name == column);
-        let place = place.ok_or_else(|| {
-            self.inner.wrong(format!("there is no counter `{column}`"))
-        })?;
+        let place =
+            place.ok_or_else(|| self.inner.wrong(format!("there is no counter `{column}`")))?;
         let mut all = vec![None; columns.len()];
         all[place] = Some(by);
         self.add_all(key, all).await
@@ -379,7 +376,10 @@ impl Inner {
                 .at("store", old.name())
         })?;
         if !old.capabilities().write {
-            return Err(self.wrong(format!("{} can't be written to by applications", old.name())));
+            return Err(self.wrong(format!(
+                "{} can't be written to by applications",
+                old.name()
+            )));
         }
         let source = joined.transform.source();
         let same = there.id == joined.old_id
@@ -424,7 +424,10 @@ impl Inner {
             .help("masked tables are copied with `migrate copy --offline`"));
         }
         if !self.new.0.capabilities().change {
-            return Err(self.wrong(format!("{} can't hold it while applications run", self.new.0.name())));
+            return Err(self.wrong(format!(
+                "{} can't hold it while applications run",
+                self.new.0.name()
+            )));
         }
         let role = MemberRole {
             id: self.settings.id.clone(),
@@ -464,10 +467,12 @@ fn accept(target: &str, begun: &Record) -> Accept {
         if same {
             return Ok(());
         }
-        Err(Error::new(Kind::Mismatch, "the control record is another one now")
-            .at("target", target.as_str())
-            .at("recorded", now.begun.as_str())
-            .at("this application began under", begun.begun.as_str()))
+        Err(
+            Error::new(Kind::Mismatch, "the control record is another one now")
+                .at("target", target.as_str())
+                .at("recorded", now.begun.as_str())
+                .at("this application began under", begun.begun.as_str()),
+        )
     })
 }
 

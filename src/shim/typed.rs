@@ -70,7 +70,15 @@ impl Table {
         let key = self.key_of(key).await?;
         let cells = self.edits(&joined, &self.object(set)?, remove)?;
         let expires = None;
-        self.update(Update { key, cells, expires }, Ttl::Default).await
+        self.update(
+            Update {
+                key,
+                cells,
+                expires,
+            },
+            Ttl::Default,
+        )
+        .await
     }
 
     /// Reads the rows of a partition, in clustering order or backwards: all of them, or `limit` at most.
@@ -90,6 +98,19 @@ impl Table {
         let partition = json::key_part(table, table.partition(), &object)?;
         let rows = self.query_all(partition, reverse, limit).await?;
         rows.iter().map(|row| self.read_as(&joined, row)).collect()
+    }
+
+    /// A row's totals by column; counters that are null are left out.
+    ///
+    /// # Errors
+    /// Those of [`Table::count`] and [`Table::key_of`].
+    pub async fn count_as(&self, key: &(impl Serialize + ?Sized)) -> Result<Map<String, Json>> {
+        let joined = self.joined().await?;
+        let totals = self.count(&self.key_of(key).await?).await?;
+        let columns = joined.transform.target().cells().iter();
+        let named = columns.zip(totals);
+        let named = named.filter_map(|(column, total)| Some((column.name.clone(), total?.into())));
+        Ok(named.collect())
     }
 
     /// The rows of a partition, page by page until there are `limit`.
@@ -131,11 +152,18 @@ impl Table {
         let table = joined.transform.target();
         let mut cells = vec![None; table.cells().len()];
         let removed = remove.iter().map(|name| (*name, &Json::Null));
-        for (name, value) in set.iter().map(|(name, json)| (name.as_str(), json)).chain(removed) {
+        for (name, value) in set
+            .iter()
+            .map(|(name, json)| (name.as_str(), json))
+            .chain(removed)
+        {
             let Some(at) = table.cell(name) else {
                 let names: Vec<&str> = table.cells().iter().map(|c| c.name.as_str()).collect();
                 let message = format!("there is no column `{name}` outside the key");
-                return Err(self.inner.wrong(message).help(format!("there are: {}", names.join(", "))));
+                return Err(self
+                    .inner
+                    .wrong(message)
+                    .help(format!("there are: {}", names.join(", "))));
             };
             let value = json::column_value(table, &table.cells()[at], value)?;
             cells[at] = Some(value.map_or(Edit::Clear, Edit::Set));
@@ -146,16 +174,24 @@ impl Table {
     fn object(&self, value: &(impl Serialize + ?Sized)) -> Result<Map<String, Json>> {
         match serde_json::to_value(value) {
             Ok(Json::Object(object)) => Ok(object),
-            Ok(other) => Err(self.inner.wrong(format!("{other} has no columns: it must be an object or a struct"))),
-            Err(error) => Err(self.inner.wrong("it can't be turned into columns".into()).source_of(error)),
+            Ok(other) => Err(self.inner.wrong(format!(
+                "{other} has no columns: it must be an object or a struct"
+            ))),
+            Err(error) => Err(self
+                .inner
+                .wrong("it can't be turned into columns".into())
+                .source_of(error)),
         }
     }
 
     fn read_as<T: DeserializeOwned>(&self, joined: &Joined, row: &Row) -> Result<T> {
         let table = joined.transform.target();
         serde_json::from_value(Json::Object(json::of_row(table, row))).map_err(|error| {
-            Error::new(Kind::Invalid, format!("the row isn't of the type that was asked for: {error}"))
-                .at("table", self.name())
+            Error::new(
+                Kind::Invalid,
+                format!("the row isn't of the type that was asked for: {error}"),
+            )
+            .at("table", self.name())
         })
     }
 }

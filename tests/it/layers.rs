@@ -21,8 +21,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "connect",
         &[
+            "control",
             "plan",
             "secret",
+            "shim",
             "spec",
             "store",
             "store::cassandra",
@@ -55,6 +57,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "control",
             "mapping",
             "secret",
+            "shim",
             "store",
             "store::cassandra",
             "store::dynamodb",

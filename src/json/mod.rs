@@ -8,8 +8,8 @@
 //! | `boolean`, `text`, `ascii` | themselves |
 //! | `blob`, custom types | text in base64 |
 //! | `uuid`, `timeuuid`, `inet` | their usual text |
-//! | `timestamp` | text, RFC 3339 with milliseconds; milliseconds since 1970 are taken too |
-//! | `date`, `time` | `"2026-11-21"`, `"14:00:00.123456789"` |
+//! | `timestamp` | text, RFC 3339 with milliseconds; outside the years 0 to 9999 milliseconds since 1970 |
+//! | `date`, `time` | `"2026-11-21"`, `"14:00:00.123456789"`; what has no such form as days since 1970, nanoseconds |
 //! | `duration` | `{"months": 1, "days": 2, "nanos": 3}` |
 //! | `list`, `set`, `vector`, `tuple` | array |
 //! | `map`, user-defined types | object; a map's keys are text, or the JSON text of what they are |
@@ -50,7 +50,8 @@ pub fn of_key(table: &Table, key: &Key) -> Map<String, Json> {
     let partition = table.partition().iter().zip(&key.partition);
     let clustering = table.clustering().iter();
     let clustering = clustering.zip(key.clustering.iter().flatten());
-    let pair = |(column, value): (&Column, &Value)| (column.name.clone(), of_value(value, &column.ty));
+    let pair =
+        |(column, value): (&Column, &Value)| (column.name.clone(), of_value(value, &column.ty));
     partition.chain(clustering).map(pair).collect()
 }
 
@@ -75,7 +76,11 @@ pub fn key(table: &Table, object: &Map<String, Json>) -> Result<Key> {
 ///
 /// # Errors
 /// As of [`key`].
-pub fn key_part(table: &Table, columns: &[Column], object: &Map<String, Json>) -> Result<Vec<Value>> {
+pub fn key_part(
+    table: &Table,
+    columns: &[Column],
+    object: &Map<String, Json>,
+) -> Result<Vec<Value>> {
     let value = |column: &Column| match object.get(&column.name) {
         Some(json) => column_value(table, column, json)?
             .ok_or_else(|| wrong(table, column, "a key column can't be null")),
@@ -108,9 +113,11 @@ pub fn refuse_unknown(table: &Table, object: &Map<String, Json>) -> Result<()> {
         return Ok(());
     };
     let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-    Err(Error::new(Kind::Invalid, format!("there is no column `{name}`"))
-        .at("table", table.name.as_str())
-        .help(format!("its columns are {}", names.join(", "))))
+    Err(
+        Error::new(Kind::Invalid, format!("there is no column `{name}`"))
+            .at("table", table.name.as_str())
+            .help(format!("its columns are {}", names.join(", "))),
+    )
 }
 
 /// A column's value; `None` for null.
@@ -123,7 +130,9 @@ pub fn column_value(table: &Table, column: &Column, json: &Json) -> Result<Optio
     }
     match value(json, &column.ty) {
         // A collection of cells without elements is null.
-        Some(Value::List(all) | Value::Set(all)) if column.is_multicell() && all.is_empty() => Ok(None),
+        Some(Value::List(all) | Value::Set(all)) if column.is_multicell() && all.is_empty() => {
+            Ok(None)
+        }
         Some(Value::Map(all)) if column.is_multicell() && all.is_empty() => Ok(None),
         Some(value) => Ok(Some(value)),
         None => {
@@ -156,20 +165,33 @@ pub fn of_value(value: &Value, ty: &Type) -> Json {
         (Value::Int(value), _) => Json::from(*value),
         (Value::BigInt(value), _) => Json::from(*value),
         (Value::Varint(bytes), _) => integer(&number::integer_text(bytes)),
-        (Value::Decimal { unscaled, scale }, _) => {
-            Json::String(format!("{}E{}", number::integer_text(unscaled), -i64::from(*scale)))
-        }
+        (Value::Decimal { unscaled, scale }, _) => Json::String(format!(
+            "{}E{}",
+            number::integer_text(unscaled),
+            -i64::from(*scale)
+        )),
         (Value::Float(value), _) => float(f64::from(value.get()), value.get().to_string()),
         (Value::Double(value), _) => float(value.get(), value.get().to_string()),
         (Value::Uuid(bytes), _) => Json::String(text::uuid(bytes)),
-        (Value::Timestamp(millis), _) => timestamp_text(*millis).map_or_else(|| Json::from(*millis), Json::String),
+        (Value::Timestamp(millis), _) => {
+            timestamp_text(*millis).map_or_else(|| Json::from(*millis), Json::String)
+        }
         (Value::Date(days), _) => {
             let days = i64::from(*days) - DATE_ZERO;
             date_text(days).map_or_else(|| Json::from(days), Json::String)
         }
-        (Value::Time(nanos), _) => time_text(*nanos).map_or_else(|| Json::from(*nanos), Json::String),
+        (Value::Time(nanos), _) => {
+            time_text(*nanos).map_or_else(|| Json::from(*nanos), Json::String)
+        }
         (Value::Inet(address), _) => Json::String(address.to_string()),
-        (Value::Duration { months, days, nanos }, _) => {
+        (
+            Value::Duration {
+                months,
+                days,
+                nanos,
+            },
+            _,
+        ) => {
             serde_json::json!({"months": months, "days": days, "nanos": nanos})
         }
         (Value::List(values), Type::List(ty))
@@ -181,7 +203,9 @@ pub fn of_value(value: &Value, ty: &Type) -> Json {
             Json::Object(pairs.collect())
         }
         (Value::Tuple(fields), Type::Tuple(types)) => {
-            let fields = types.iter().zip(fields.iter().chain(std::iter::repeat(&None)));
+            let fields = types
+                .iter()
+                .zip(fields.iter().chain(std::iter::repeat(&None)));
             Json::Array(fields.map(|(ty, value)| field(value, ty)).collect())
         }
         (Value::Udt(fields), Type::Udt(udt)) => {
@@ -192,7 +216,11 @@ pub fn of_value(value: &Value, ty: &Type) -> Json {
         }
         // What isn't of its column's type has no better form than its bytes.
         (
-            Value::List(_) | Value::Set(_) | Value::Vector(_) | Value::Map(_) | Value::Tuple(_)
+            Value::List(_)
+            | Value::Set(_)
+            | Value::Vector(_)
+            | Value::Map(_)
+            | Value::Tuple(_)
             | Value::Udt(_),
             _,
         ) => Json::String(STANDARD.encode(crate::cql::to_bytes(value, ty))),
@@ -202,7 +230,10 @@ pub fn of_value(value: &Value, ty: &Type) -> Json {
 /// The value that JSON stands for; `None` if it isn't of this type.
 pub fn value(json: &Json, ty: &Type) -> Option<Value> {
     let elements = |ty: &Type| -> Option<Vec<Value>> {
-        json.as_array()?.iter().map(|json| value(json, ty)).collect()
+        json.as_array()?
+            .iter()
+            .map(|json| value(json, ty))
+            .collect()
     };
     let field = |json: Option<&Json>, ty: &Type| -> Option<Option<Value>> {
         match json {
@@ -230,12 +261,8 @@ pub fn value(json: &Json, ty: &Type) -> Option<Value> {
             Value::Uuid(text::of_uuid(&json.as_str()?.to_ascii_lowercase())?)
         }
         Type::Timestamp => Value::Timestamp(timestamp(json)?),
-        Type::Date => {
-            let format = format_description!("[year]-[month]-[day]");
-            let date = Date::parse(json.as_str()?, format).ok()?;
-            Value::Date(u32::try_from(i64::from(date.to_julian_day()) - EPOCH + DATE_ZERO).ok()?)
-        }
-        Type::Time => Value::Time(nanos_of_day(json.as_str()?)?),
+        Type::Date => Value::Date(u32::try_from(days(json)? + DATE_ZERO).ok()?),
+        Type::Time => Value::Time(nanos_of_day(json)?),
         Type::Inet => Value::Inet(json.as_str()?.parse().ok()?),
         Type::Duration => {
             let part = |name: &str| json.get(name).map_or(Some(0), Json::as_i64);
@@ -253,14 +280,23 @@ pub fn value(json: &Json, ty: &Type) -> Option<Value> {
         }
         Type::Map(key, element) => {
             let pair = |(name, json): (&String, &Json)| {
-                Some((value(&read_map_key(name, key)?, key)?, value(json, element)?))
+                Some((
+                    value(&read_map_key(name, key)?, key)?,
+                    value(json, element)?,
+                ))
             };
             Value::Map(json.as_object()?.iter().map(pair).collect::<Option<_>>()?)
         }
         Type::Tuple(types) => {
-            let fields = json.as_array().filter(|fields| fields.len() <= types.len())?;
+            let fields = json
+                .as_array()
+                .filter(|fields| fields.len() <= types.len())?;
             let fields = fields.iter().zip(types);
-            Value::Tuple(fields.map(|(json, ty)| field(Some(json), ty)).collect::<Option<_>>()?)
+            Value::Tuple(
+                fields
+                    .map(|(json, ty)| field(Some(json), ty))
+                    .collect::<Option<_>>()?,
+            )
         }
         Type::Udt(udt) => {
             let object = json.as_object()?;
@@ -333,10 +369,11 @@ fn decimal(text: &str) -> Option<Value> {
 fn timestamp_text(millis: i64) -> Option<String> {
     let nanos = i128::from(millis) * 1_000_000;
     let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;
-    let format = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
-    (0..=9_999).contains(&at.year()).then(|| at.format(format).ok())?
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    (0..=9_999)
+        .contains(&at.year())
+        .then(|| at.format(format).ok())?
 }
 
 fn timestamp(json: &Json) -> Option<i64> {
@@ -349,7 +386,8 @@ fn timestamp(json: &Json) -> Option<i64> {
 
 fn date_text(days: i64) -> Option<String> {
     let date = Date::from_julian_day(i32::try_from(days + EPOCH).ok()?).ok()?;
-    date.format(format_description!("[year]-[month]-[day]")).ok()
+    date.format(format_description!("[year]-[month]-[day]"))
+        .ok()
 }
 
 fn time_text(nanos: i64) -> Option<String> {
@@ -362,10 +400,22 @@ fn time_text(nanos: i64) -> Option<String> {
     time.format(format).ok()
 }
 
-fn nanos_of_day(text: &str) -> Option<i64> {
+fn days(json: &Json) -> Option<i64> {
+    let Some(text) = json.as_str() else {
+        return json.as_i64();
+    };
+    let date = Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?;
+    Some(i64::from(date.to_julian_day()) - EPOCH)
+}
+
+fn nanos_of_day(json: &Json) -> Option<i64> {
+    let Some(text) = json.as_str() else {
+        return json.as_i64();
+    };
     let format = format_description!("[hour]:[minute]:[second][optional [.[subsecond]]]");
-    let time = Time::parse(text, format).ok()?;
-    let since = time.duration_since(Time::MIDNIGHT);
+    let since = Time::parse(text, format)
+        .ok()?
+        .duration_since(Time::MIDNIGHT);
     i64::try_from(since.whole_nanoseconds()).ok()
 }
 
@@ -373,7 +423,9 @@ fn nanos_of_day(text: &str) -> Option<i64> {
 fn map_key(key: &Json) -> String {
     match key {
         Json::String(text) => text.clone(),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => key.to_string(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+            key.to_string()
+        }
     }
 }
 
@@ -384,3 +436,6 @@ fn read_map_key(name: &str, ty: &Type) -> Option<Json> {
         None => serde_json::from_str(name).ok(),
     }
 }
+
+#[cfg(test)]
+mod tests;
