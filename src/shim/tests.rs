@@ -80,6 +80,7 @@ impl Bench {
                 default_ttl: 0,
                 source: StoredTable::of(&source),
                 target: StoredTable::of(transform.target()),
+                frozen_at: None,
                 emptying: false,
                 adopted: false,
             };
