@@ -18,6 +18,10 @@ pub struct Record {
     pub phase: Phase,
     /// How often the old table has been frozen so far.
     pub freeze: u64,
+    /// What the old store's clock said just before the old table was frozen last, microseconds since
+    /// 1970. None where it has no clock, or hasn't been frozen since this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_at: Option<i64>,
     /// Names this beginning. Where a record is made anew, because somebody deleted it, freezes are
     /// counted from 0 again, and nothing that was noted under the first one may count.
     #[serde(default)]
@@ -186,6 +190,28 @@ impl DeadLetter {
     }
 }
 
+/// What a whole verification has found, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// The freeze it belongs to; of another one, it counts for nothing.
+    pub freeze: u64,
+    /// The record's beginning that it belongs to.
+    pub begun: String,
+    /// The mapping it belongs to.
+    pub mapping: String,
+    /// Whether both stores had the same.
+    pub clean: bool,
+    /// How many differences of any kind there were.
+    pub differences: u64,
+    /// Rows of the old table.
+    pub old_rows: u64,
+    /// When it ended by its own clock, seconds since 1970.
+    pub ended_at: i64,
+    /// The heartbeat of every copier and fold when it began. Whatever has run since shows in another
+    /// one, and then the stores may have changed.
+    pub heartbeats: std::collections::BTreeMap<String, u64>,
+}
+
 /// A key as hex of its columns' CQL bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredKey {
@@ -211,6 +237,25 @@ pub enum ParticipantKind {
     Shim,
     /// `migrate copy`.
     Copier,
+    /// `migrate verify --repair`.
+    Repair,
+    /// `migrate failures --retry`.
+    Retry,
+    /// `migrate finish`.
+    Purge,
+}
+
+impl ParticipantKind {
+    /// Its name, as people and the control table write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ParticipantKind::Shim => "shim",
+            ParticipantKind::Copier => "copier",
+            ParticipantKind::Repair => "repair",
+            ParticipantKind::Retry => "retry",
+            ParticipantKind::Purge => "purge",
+        }
+    }
 }
 
 /// Somebody who may write to the target, as everybody sees it. Only its owner changes the item, and
@@ -235,7 +280,8 @@ pub struct Participant {
 
 impl Participant {
     /// Whether it stops by itself when it can't renew. An application in a phase in which the old
-    /// store decides goes on: a hiccup of the new store must not stop it.
+    /// store decides goes on: a hiccup of the new store must not stop it. A tool always stops, so that a
+    /// killed one delays a move by its lease and its longest operation at most.
     pub fn is_leased(&self) -> bool {
         match (self.kind, self.phase) {
             (ParticipantKind::Shim, Some(Phase::Old | Phase::Bridge)) => false,
@@ -244,7 +290,13 @@ impl Participant {
                 Some(Phase::Switch | Phase::Copy | Phase::New | Phase::Done | Phase::Offline)
                 | None,
             )
-            | (ParticipantKind::Copier, _) => true,
+            | (
+                ParticipantKind::Copier
+                | ParticipantKind::Repair
+                | ParticipantKind::Retry
+                | ParticipantKind::Purge,
+                _,
+            ) => true,
         }
     }
 }

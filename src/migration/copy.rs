@@ -33,6 +33,8 @@ pub struct CopyOptions {
     pub journal: PathBuf,
     /// Machine and process, for people.
     pub copier: String,
+    /// How long the copier works on after its last look at the control record.
+    pub lease: Duration,
     /// How the copier goes about its work; its share is set from `shard`.
     pub copy: copier::Options,
 }
@@ -47,11 +49,8 @@ pub struct Started {
     pub share: Tokens,
 }
 
-/// A copier's lease. An operation is one call of the new store, which gives up after 10 seconds.
-const LEASE: Lease = Lease {
-    lasts: Duration::from_secs(10),
-    operation: Duration::from_secs(10),
-};
+/// A copier's longest operation is one call of the new store, which gives up after this.
+const OPERATION: Duration = Duration::from_secs(10);
 
 /// How long a copy that is over tries to say so.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
@@ -111,6 +110,7 @@ impl Migration {
         let record = Record {
             phase: Phase::Offline,
             freeze,
+            frozen_at: self.old.0.now().await?,
             ..there.record.clone()
         };
         if self.control.replace(&self.spec.to, &there, &record).await? {
@@ -217,9 +217,7 @@ impl Migration {
             None | Some(Pass::CatchUp) => Retry::new(self.old.0.clone(), Patience::default()),
             Some(Pass::Settling) => Retry::new(self.settling.0.clone(), SETTLING),
         };
-        let member = self
-            .join(opened.journal.id(), &options.copier, &record)
-            .await?;
+        let member = self.join(opened.journal.id(), &options, &record).await?;
         let leased = Leased::new(self.new.0.clone(), member.clone());
         let new = Retry::new(Arc::new(leased), Patience::default());
         let control = New(Arc::new(Retry::new(
@@ -299,12 +297,15 @@ impl Migration {
     }
 
     /// Registers a copier, which works only while the record stays this one.
-    async fn join(&self, id: &str, name: &str, record: &Record) -> Result<Arc<Member>> {
+    async fn join(&self, id: &str, options: &CopyOptions, record: &Record) -> Result<Arc<Member>> {
         let role = MemberRole {
             id: id.to_owned(),
             kind: ParticipantKind::Copier,
-            name: name.to_owned(),
-            lease: LEASE,
+            name: options.copier.clone(),
+            lease: Lease {
+                lasts: options.lease,
+                operation: OPERATION,
+            },
             clock: Clock::Machine,
         };
         let (begun, target) = (record.clone(), self.spec.to.clone());

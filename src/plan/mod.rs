@@ -12,15 +12,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use std::time::Duration;
+
+pub use crate::control::Lease;
 use crate::mapping::transform::{ColumnRule, ExpiryRule};
 use crate::schema::Layout;
 use crate::secret::Secret;
+use crate::store::Reading;
 pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 
 #[cfg(feature = "cli")]
 mod check;
 #[cfg(feature = "cli")]
 mod errors;
+#[cfg(feature = "cli")]
+mod live;
 #[cfg(feature = "cli")]
 mod parse;
 #[cfg(feature = "cli")]
@@ -62,6 +68,10 @@ pub struct Plan {
     pub control_table: String,
     /// The journal's folder; `journal/<name>` unless the plan says otherwise.
     pub journal_dir: PathBuf,
+    /// How long whoever may write to the new store goes on by itself (`[lease]`).
+    pub lease: Lease,
+    /// How applications go about their work (`[shim]`).
+    pub shim: Shim,
     /// The key of `mask = "hmac"`. There is one if any column asks for it.
     pub mask_key: Option<Secret>,
     /// The tables in the order they move. At least one; neither names nor targets repeat.
@@ -126,6 +136,37 @@ pub struct DynamoDb {
     pub partiql: Option<bool>,
 }
 
+/// How applications go about their work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shim {
+    /// How rows of the new store are read.
+    pub reads: Reading,
+    /// When a row that was only found in the old store is saved in the new one.
+    pub resave: Resave,
+    /// How long one operation may take, its retries included; never above [`Lease::operation`].
+    pub deadline: Duration,
+}
+
+/// When a row that was only found in the old store is saved in the new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Resave {
+    /// After the answer, which doesn't wait for it.
+    #[default]
+    Background,
+    /// Before the answer.
+    Inline,
+}
+
+impl Default for Shim {
+    fn default() -> Self {
+        Shim {
+            reads: Reading::Strong,
+            resave: Resave::Background,
+            deadline: Lease::default().operation,
+        }
+    }
+}
+
 /// One table of a plan.
 #[derive(Clone, Debug)]
 pub struct TablePlan {
@@ -145,6 +186,8 @@ pub struct TablePlan {
     pub expiry: Option<ExpiryRule>,
     /// Counters may go down.
     pub decrements: bool,
+    /// Adds to counters are transactions with a token, which may be sent again after a lost reply.
+    pub exactly_once: bool,
     /// What a final pass over counters reads of the old store.
     pub final_read: FinalRead,
     /// Columns that don't stay as they are, by their name in the old store.

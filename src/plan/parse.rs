@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::reader::{Section, Source, Text};
-use super::{Plan, PlanError, PlanErrors, check, stores, tables};
+use super::{Plan, PlanError, PlanErrors, check, live, stores, tables};
 
 impl Plan {
     /// Reads and checks the plan in a file, with the process's environment.
@@ -68,6 +68,8 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     );
     let new = top.section("new").map(stores::new);
 
+    let lease = live::lease(&mut top);
+    let shim = live::shim(&mut top, &lease);
     let journal_dir = top.section("journal").and_then(journal);
     let mask = top.section("mask").map(|mut mask| {
         mask.require("key", "write key = \"${MASK_KEY}\"");
@@ -95,6 +97,8 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         new: new.store?,
         control_table: new.control_table.value,
         journal_dir: journal_dir.map_or_else(|| Path::new("journal").join(&name), |dir| dir.path),
+        lease,
+        shim,
         mask_key: mask.flatten(),
         tables: tables.into_iter().map(|table| table.plan).collect(),
         file: source.file.to_owned(),

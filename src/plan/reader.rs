@@ -5,8 +5,9 @@
 //! is ever part of a message unless it was written in the plan itself, and none of a secret is.
 
 use std::cell::RefCell;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -170,6 +171,26 @@ impl<'a> Section<'a> {
             self.mistyped(key, "true or false", value);
         }
         flag
+    }
+
+    /// A whole number of seconds within these bounds.
+    pub fn seconds(&mut self, key: &'static str, within: RangeInclusive<u64>) -> Option<Duration> {
+        let value = self.entry(key)?;
+        let Some(number) = value.get_ref().as_integer() else {
+            self.mistyped(key, "a whole number of seconds", value);
+            return None;
+        };
+        // What is too large for a number is outside of all bounds too.
+        let seconds = u64::from_str_radix(number.as_str(), number.radix()).ok();
+        let seconds = seconds.filter(|seconds| within.contains(seconds));
+        if seconds.is_none() {
+            self.source.wrong(
+                self.source.line(&value.span()),
+                format!("`{key}` can't be {number}"),
+                format!("write {} to {} seconds", within.start(), within.end()),
+            );
+        }
+        seconds.map(Duration::from_secs)
     }
 
     /// A string out of a few, in any case.

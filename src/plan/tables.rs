@@ -42,6 +42,7 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
     let to = table.text("to");
     table.choice("oversize", &[("reject", ())]);
     let decrements = table.flag("decrements").unwrap_or(false);
+    let exactly_once = table.flag("exactly_once").unwrap_or(false);
     let final_reads = [("all", FinalRead::All), ("quorum", FinalRead::Quorum)];
     let final_read = table.choice("final_read", &final_reads).unwrap_or_default();
     let ignore: BTreeSet<Ignore> = table.choices("ignore", Ignore::NAMES).into_iter().collect();
@@ -79,6 +80,7 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
         keys: keys.unwrap_or_default(),
         expiry,
         decrements,
+        exactly_once,
         final_read,
         columns: columns.unwrap_or_default(),
     };

@@ -33,21 +33,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "leave it out: the copy takes what both stores give",
     },
     Unbuilt {
-        key: "lease",
-        values: &[],
-        instead: "leave it out: only tables nobody writes can be copied",
-    },
-    Unbuilt {
-        key: "shim",
-        values: &[],
-        instead: "leave it out: only tables nobody writes can be copied",
-    },
-    Unbuilt {
-        key: "table.exactly_once",
-        values: &[],
-        instead: "leave it out: applications don't add to the new store yet",
-    },
-    Unbuilt {
         key: "table.fence",
         values: &[],
         instead: "leave it out: only tables nobody writes can be copied",

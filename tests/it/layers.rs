@@ -51,6 +51,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "plan",
         &[
+            "control",
             "mapping",
             "secret",
             "store",

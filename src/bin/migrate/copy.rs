@@ -33,6 +33,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             shard,
             journal: stores.plan.journal_dir.clone(),
             copier: copier_name(),
+            lease: stores.plan.lease.lasts,
             copy: copier::Options::default(),
         };
         let table = &migration.spec.name;

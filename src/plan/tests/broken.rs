@@ -56,16 +56,13 @@ email = { mask = "hmac" }     # rename = "…", drop = true, mask = "hmac"|"reda
 fn of_the_design_what_isnt_built_is_refused_by_name_and_the_rest_is_read() {
     let expected = "\
 cf.toml:18: `pace` isn't built yet (leave it out: the copy takes what both stores give)
-cf.toml:22: `lease` isn't built yet (leave it out: only tables nobody writes can be copied)
-cf.toml:25: `shim` isn't built yet (leave it out: only tables nobody writes can be copied)
-cf.toml:35: `table.exactly_once` isn't built yet (leave it out: applications don't add to the new store yet)
 cf.toml:37: `table.fence` isn't built yet (leave it out: only tables nobody writes can be copied)
 cf.toml:41: oversize = \"compress\" isn't built yet (write \"reject\": a row over the item limit is a dead letter)
 cf.toml:42: `table.where` isn't built yet (leave it out: tables are moved whole)";
     assert_eq!(errors(DESIGN), expected);
 
     // Without exactly these lines it holds.
-    let refused = [18..=28, 35..=35, 37..=37, 41..=42];
+    let refused = [18..=21, 37..=37, 41..=42];
     let rest: Vec<&str> = DESIGN
         .lines()
         .enumerate()
@@ -169,7 +166,30 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"name = "bgt""#,
         "name = \"bgt\"\nold_store = 1",
-        "cf.toml:2: unknown key `old_store` (known here: name, old, new, journal, mask, table)",
+        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, journal, mask, table)",
+    ),
+    (
+        r#"name = "bgt""#,
+        "name = \"bgt\"\nlease = { seconds = 0, operation_seconds = 3601 }",
+        "cf.toml:2: `seconds` can't be 0 (write 1 to 3600 seconds)\n\
+         cf.toml:2: `operation_seconds` can't be 3601 (write 1 to 3600 seconds)",
+    ),
+    (
+        r#"name = "bgt""#,
+        "name = \"bgt\"\nlease = { seconds = 1.5, operation_seconds = -1 }",
+        "cf.toml:2: `seconds` has the wrong type (expected a whole number of seconds, found a float)\n\
+         cf.toml:2: `operation_seconds` can't be -1 (write 1 to 3600 seconds)",
+    ),
+    (
+        r#"name = "bgt""#,
+        "name = \"bgt\"\nshim = { deadline_seconds = 6 }",
+        "cf.toml:2: `deadline_seconds` is 6, above the 5 seconds of the longest operation (write less, or more in [lease] operation_seconds)",
+    ),
+    (
+        r#"name = "bgt""#,
+        "name = \"bgt\"\nshim = { reads = \"stong\", resave = \"never\" }",
+        "cf.toml:2: `reads` can't be \"stong\" (did you mean \"strong\"?)\n\
+         cf.toml:2: `resave` can't be \"never\" (write \"background\", or \"inline\")",
     ),
     (
         r#"kind = "cassandra""#,

@@ -93,6 +93,35 @@ fn every_key_arrives() {
 }
 
 #[test]
+fn what_a_plan_says_of_applications() {
+    let plan = parsed(SMALL);
+    assert_eq!((plan.lease, plan.shim), (Lease::default(), Shim::default()));
+    assert!(!plan.tables[0].exactly_once);
+
+    let live = "[lease]\nseconds = 30\noperation_seconds = 8\n[shim]\nreads = \"eventual\"\n\
+                resave = \"inline\"\ndeadline_seconds = 7\n";
+    let plan = parsed(&format!("{SMALL}exactly_once = true\n{live}"));
+    let seconds = Duration::from_secs;
+    assert_eq!(plan.lease.lasts, seconds(30));
+    assert_eq!(plan.lease.operation, seconds(8));
+    let shim = Shim {
+        reads: Reading::Eventual,
+        resave: Resave::Inline,
+        deadline: seconds(7),
+    };
+    assert_eq!(plan.shim, shim);
+    assert!(plan.tables[0].exactly_once);
+
+    // A deadline that is left out follows a shorter operation, and not a longer one.
+    for (operation, deadline) in [(2, 2), (60, 5)] {
+        let plan = parsed(&format!(
+            "{SMALL}[lease]\noperation_seconds = {operation}\n"
+        ));
+        assert_eq!(plan.shim.deadline, seconds(deadline));
+    }
+}
+
+#[test]
 fn the_plans_that_come_along_hold() {
     let mut seen = Vec::new();
     for entry in std::fs::read_dir(plans()).unwrap() {

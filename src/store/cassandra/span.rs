@@ -11,7 +11,7 @@ use std::ops;
 
 use super::failure::Doing;
 use super::scan::Asked;
-use super::statement::{Bound, Selection, equal, fits, of, quoted_always};
+use super::statement::{Bound, equal, fits, of, quoted_always};
 use super::{Cassandra, Replicas};
 use crate::error::{Error, Kind, Result};
 use crate::mapping::keys::compare;
@@ -99,7 +99,7 @@ impl Cassandra {
             conditions.push_str(&format!(" ORDER BY {}", backwards.join(", ")));
         }
         Asked {
-            selection: Selection::rows(table, self.reads_element_ttls),
+            selection: self.selected(table),
             conditions,
             values,
             statics: false,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crossfade::control::Control;
+use crossfade::control::{Control, Lease};
 use crossfade::copier::{self, Live};
 use crossfade::error::{Error, Kind, Result};
 use crossfade::migration::{CopyOptions, InitOptions, Migration, TableSpec, read_all};
@@ -119,6 +119,7 @@ impl Stores<'_> {
             shard: None,
             journal: self.folder.join("journal"),
             copier: copier_name(),
+            lease: Lease::default().lasts,
             copy: copier::Options::default(),
         };
         let mut shown = None;
