@@ -23,6 +23,7 @@ fn record(plan: &str) -> Record {
         plan: plan.into(),
         phase: Phase::Old,
         freeze: 0,
+        frozen_at: None,
         begun: "once".into(),
         old_id: "old".into(),
         target_id: "new".into(),

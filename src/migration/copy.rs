@@ -114,6 +114,7 @@ impl Migration {
         let record = Record {
             phase: Phase::Offline,
             freeze,
+            frozen_at: self.old.0.now().await?,
             ..there.record.clone()
         };
         if self.control.replace(&self.spec.to, &there, &record).await? {

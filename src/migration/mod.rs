@@ -198,6 +198,7 @@ impl Migration {
             plan: self.spec.plan.clone(),
             phase: Phase::Old,
             freeze: 0,
+            frozen_at: None,
             begun: beginning(),
             old_id: survey.old.id.clone(),
             target_id: target.id.clone(),
@@ -251,10 +252,10 @@ impl Migration {
             let mut cursor = None;
             loop {
                 match self.new.0.scan(target, &range, cursor.as_ref(), 1).await {
-                    Ok(page) if !page.rows.is_empty() => return Ok(true),
+                    Ok(page) if !page.rows.is_empty() || !page.unreadable.is_empty() => {
+                        return Ok(true);
+                    }
                     Ok(page) => cursor = page.next,
-                    // An item that can't be read is an item.
-                    Err(error) if error.kind() == Kind::Corrupt => return Ok(true),
                     Err(error) => return Err(error),
                 }
                 if cursor.is_none() {
@@ -390,6 +391,7 @@ async fn read_range(
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = store.scan(table, range, cursor.as_ref(), SCAN_ROWS).await?;
+        let page = page.readable()?;
         page.rows.into_iter().for_each(&mut *each);
         cursor = page.next;
         if cursor.is_none() {

@@ -32,6 +32,23 @@ impl Cassandra {
         open(config).await.map_err(|error| error.at("nodes", nodes))
     }
 
+    /// What the clock of the node that answers says, microseconds since 1970.
+    pub(super) async fn clock(&self) -> Result<i64> {
+        let now = self
+            .rows_of::<(scylla::value::CqlTimeuuid,)>("SELECT now() FROM system.local", ())
+            .await?;
+        let first = now.into_iter().next();
+        let time = first.and_then(|(now,)| uuid::Uuid::from_bytes(*now.as_bytes()).get_timestamp());
+        let (seconds, nanos) = time.map_or((0, 0), |time| time.to_unix());
+        match i64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => Ok(seconds * 1_000_000 + i64::from(nanos / 1_000)),
+            Ok(_) | Err(_) => Err(Error::new(
+                Kind::Unsupported,
+                "the server doesn't tell what time it is",
+            )),
+        }
+    }
+
     /// The names of the keyspace's tables, in order.
     pub(super) async fn table_names(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self
@@ -64,6 +81,7 @@ async fn open(config: Config) -> Result<Cassandra> {
         session: std::sync::Arc::new(session),
         reads: None,
         reads_element_ttls: false,
+        writes_since: None,
         partitioner: String::new(),
         prepared: RwLock::new(HashMap::new()),
     };

@@ -19,6 +19,13 @@ pub(super) struct Reading<'a> {
     pub statics: bool,
 }
 
+/// What an answer tells of one row's times.
+#[derive(Clone, Copy)]
+struct Times<'f> {
+    ttls: &'f [Option<&'f [u8]>],
+    writes: &'f [Option<&'f [u8]>],
+}
+
 /// One row of an answer, as its bytes.
 type Raw<'f> = Vec<Option<&'f [u8]>>;
 
@@ -97,15 +104,19 @@ impl Reading<'_> {
         let (clustering, rest) = rest
             .split_at_checked(clustering_len)
             .ok_or_else(incomplete)?;
-        let (cells, ttls) = rest
+        let (cells, rest) = rest
             .split_at_checked(self.selection.cells.len())
             .ok_or_else(incomplete)?;
+        let (ttls, writes) = rest
+            .split_at_checked(self.selection.ttls.len())
+            .ok_or_else(incomplete)?;
+        let times = Times { ttls, writes };
         if is_new && self.statics {
             rows.extend(self.cells(
                 Role::Static,
                 Key::statics(partition.values.clone()),
                 cells,
-                ttls,
+                times,
             ));
         }
         // A partition with static columns alone comes as one row without clustering columns.
@@ -119,19 +130,13 @@ impl Reading<'_> {
                 .map(|(column, bytes)| cql::decode(&column.ty, bytes))
                 .collect();
             let key = Key::row(partition.values.clone(), clustering);
-            rows.extend(self.cells(Role::Regular, key, cells, ttls));
+            rows.extend(self.cells(Role::Regular, key, cells, times));
         }
         Ok(())
     }
 
     /// The row with its cells of one role, the others null; none for a static row of nulls.
-    fn cells(
-        &self,
-        role: Role,
-        key: Key,
-        raw: &[Option<&[u8]>],
-        ttls: &[Option<&[u8]>],
-    ) -> Option<Row> {
+    fn cells(&self, role: Role, key: Key, raw: &[Option<&[u8]>], times: Times<'_>) -> Option<Row> {
         let columns = self.table.cells();
         let mut cells: Vec<Option<Value>> = vec![None; columns.len()];
         for (&at, bytes) in self.selection.cells.iter().zip(raw) {
@@ -144,7 +149,7 @@ impl Reading<'_> {
             return None;
         }
         let mut row = Row::new(key, cells);
-        let told = self.selection.ttls.iter().zip(ttls);
+        let told = self.selection.ttls.iter().zip(times.ttls);
         for (&at, ttl) in told.filter(|(at, _)| columns[**at].role == role) {
             let Some(expires) = ttl.and_then(|ttl| self.expiries(columns[at].is_multicell(), ttl))
             else {
@@ -154,6 +159,20 @@ impl Reading<'_> {
                 row.times = vec![CellTimes::default(); columns.len()];
             }
             row.times[at].expires = expires;
+        }
+        let told = self.selection.writes.iter().zip(times.writes);
+        for (&at, written) in told.filter(|(at, _)| columns[**at].role == role) {
+            let written = written.and_then(|written| written.try_into().ok());
+            let Some(written) = written.map(i64::from_be_bytes) else {
+                continue;
+            };
+            if written < self.selection.since {
+                continue;
+            }
+            if row.times.is_empty() {
+                row.times = vec![CellTimes::default(); columns.len()];
+            }
+            row.times[at].written = vec![Some(written)];
         }
         Some(row)
     }

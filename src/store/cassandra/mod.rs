@@ -64,6 +64,8 @@ pub struct Cassandra {
     reads: Option<Consistency>,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
+    /// Rows tell when they were written, if that isn't before this: microseconds since 1970.
+    writes_since: Option<i64>,
     partitioner: String,
     /// By the CQL text, which says table and shape.
     prepared: RwLock<HashMap<String, PreparedStatement>>,
@@ -93,8 +95,21 @@ impl Cassandra {
             session: self.session.clone(),
             reads: Some(consistency),
             reads_element_ttls: self.reads_element_ttls,
+            writes_since: self.writes_since,
             partitioner: self.partitioner.clone(),
             prepared: RwLock::default(),
+        }
+    }
+
+    /// The same, with rows that tell of each cell when it was written (of a collection: the youngest
+    /// element), if that was at or after this moment: microseconds since 1970. Tables of counters
+    /// don't; collections do so from Cassandra 5.0 on.
+    #[must_use]
+    pub fn telling_writes_since(self, moment: i64) -> Cassandra {
+        Cassandra {
+            writes_since: Some(moment),
+            prepared: RwLock::default(),
+            ..self
         }
     }
 
@@ -222,6 +237,10 @@ impl Store for Cassandra {
 
     async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
         self.inspect_table(table).await
+    }
+
+    async fn now(&self) -> Result<Option<i64>> {
+        self.clock().await.map(Some)
     }
 
     async fn tables(&self) -> Result<Vec<String>> {

@@ -91,6 +91,10 @@ impl Cassandra {
         }
     }
 
+    fn selected(&self, table: &Table) -> Selection {
+        Selection::rows(table, self.reads_element_ttls).telling_writes(self.writes_since)
+    }
+
     fn asked(
         &self,
         table: &Table,
@@ -100,7 +104,7 @@ impl Cassandra {
     ) -> Result<Asked> {
         let mut values = Bound::default();
         let token = token(table);
-        let rows = || Selection::rows(table, self.reads_element_ttls);
+        let rows = || self.selected(table);
         match (stage, whole) {
             (Stage::Tokens { after }, Whole::Range(Range::Tokens(tokens))) => {
                 values.push_token(*after);
@@ -186,7 +190,8 @@ impl Cassandra {
         if slice::is_statics(table, slice) {
             conditions.push_str(" PER PARTITION LIMIT 1");
             return Asked {
-                selection: Selection::statics(table, self.reads_element_ttls),
+                selection: Selection::statics(table, self.reads_element_ttls)
+                    .telling_writes(self.writes_since),
                 conditions,
                 values,
                 statics: true,
@@ -211,7 +216,7 @@ impl Cassandra {
         // The server reads the slices alone, but wants to be told that this is meant.
         conditions.push_str(" ALLOW FILTERING");
         Asked {
-            selection: Selection::rows(table, self.reads_element_ttls),
+            selection: self.selected(table),
             conditions,
             values,
             statics: false,
@@ -264,14 +269,12 @@ impl Cassandra {
         let mut values = Bound::default();
         values.push_key(table, key);
         let (selection, conditions) = if key.is_static() {
-            let selection = Selection::statics(table, self.reads_element_ttls);
+            let selection = Selection::statics(table, self.reads_element_ttls)
+                .telling_writes(self.writes_since);
             (selection, format!("{} LIMIT 1", equal(table.partition())))
         } else {
             let columns = table.partition().iter().chain(table.clustering());
-            (
-                Selection::rows(table, self.reads_element_ttls),
-                equal(columns),
-            )
+            (self.selected(table), equal(columns))
         };
         let cql = format!(
             "{} WHERE {conditions}",
@@ -303,6 +306,8 @@ impl Cassandra {
             statics_only: true,
             cells: Vec::new(),
             ttls: Vec::new(),
+            writes: Vec::new(),
+            since: i64::MAX,
         };
         let names: Vec<String> = table
             .partition()

@@ -83,6 +83,10 @@ pub(super) struct Selection {
     pub cells: Vec<usize>,
     /// Those of `cells` whose TTL is brought too.
     pub ttls: Vec<usize>,
+    /// Those of `cells` of which is brought when they were written.
+    pub writes: Vec<usize>,
+    /// Earlier writes aren't told, microseconds since 1970.
+    pub since: i64,
 }
 
 impl Selection {
@@ -118,6 +122,20 @@ impl Selection {
             statics_only,
             cells,
             ttls,
+            writes: Vec::new(),
+            since: i64::MAX,
+        }
+    }
+
+    /// The same, with when cells were written that can have a TTL, if any is to be told.
+    pub fn telling_writes(self, since: Option<i64>) -> Self {
+        match since {
+            None => self,
+            Some(since) => Selection {
+                writes: self.ttls.clone(),
+                since,
+                ..self
+            },
         }
     }
 
@@ -128,7 +146,11 @@ impl Selection {
         } else {
             table.clustering().len()
         };
-        table.partition().len() + clustering + self.cells.len() + self.ttls.len()
+        table.partition().len()
+            + clustering
+            + self.cells.len()
+            + self.ttls.len()
+            + self.writes.len()
     }
 
     /// `SELECT … FROM …`, up to where the conditions begin.
@@ -147,9 +169,20 @@ impl Selection {
                     .iter()
                     .map(|&at| format!("TTL({})", quoted_always(&cells[at].name))),
             )
+            .chain(self.writes.iter().map(|&at| written(&cells[at])))
             .collect();
         format!("SELECT {} FROM {}", columns.join(", "), of(keyspace, table))
     }
+}
+
+/// When a column was written: its youngest element, where each is a cell of its own. Servers that
+/// tell the TTLs of those know `MAXWRITETIME`.
+fn written(column: &Column) -> String {
+    let function = match column.is_multicell() {
+        true => "MAXWRITETIME",
+        false => "WRITETIME",
+    };
+    format!("{function}({})", quoted_always(&column.name))
 }
 
 /// `"keyspace"."table"`.

@@ -12,7 +12,7 @@ use super::put::{item_key_text, key_of_item, units};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::{Attr, Mapping, item_size};
 use crate::model::{Key, Row, Value};
-use crate::store::{Cursor, Page, Range};
+use crate::store::{Cursor, Page, Range, Unreadable};
 
 /// Keys that one request takes at most, set by DynamoDB.
 const KEYS: usize = 100;
@@ -203,7 +203,8 @@ impl DynamoDb {
                     })
                 })
         })
-        .await
+        .await?
+        .readable()
     }
 
     /// Asks for a page until there are rows or nothing is left: a page may be empty though more
@@ -231,7 +232,10 @@ impl DynamoDb {
             for item in answer.items.unwrap_or_default() {
                 let attrs = from_sdk_map(item)?;
                 page.bytes += item_size(&attrs) as u64;
-                page.rows.push(self.row(mapping, attrs)?);
+                match read_row(mapping, attrs) {
+                    Ok(row) => page.rows.push(row),
+                    Err(unreadable) => page.unreadable.push(unreadable),
+                }
             }
             let Some(last) = answer.last else {
                 return Ok(page);
@@ -251,16 +255,21 @@ impl DynamoDb {
     fn decode(&self, mapping: &Mapping, item: Item) -> Result<(Vec<u8>, Row)> {
         let attrs = from_sdk_map(item)?;
         let key = key_bytes(key_of_item(mapping, &attrs))?;
-        Ok((key, self.row(mapping, attrs)?))
+        let row = read_row(mapping, attrs).map_err(|unreadable| unreadable.error)?;
+        Ok((key, row))
     }
+}
 
-    fn row(&self, mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row> {
-        let key = item_key_text(mapping, &attrs);
-        mapping.row(attrs).map_err(|error| {
-            Error::new(Kind::Corrupt, error.message())
-                .at("table", &mapping.table().name)
-                .at("key", key)
-                .help("the item was not written by this mapping, or was changed by hand since")
-        })
-    }
+/// The row of an item.
+fn read_row(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row, Unreadable> {
+    let key = item_key_text(mapping, &attrs);
+    let is_marked = attrs.iter().any(|(name, _)| name == mapping.mark());
+    mapping.row(attrs).map_err(|error| Unreadable {
+        error: Error::new(Kind::Corrupt, error.message())
+            .at("table", &mapping.table().name)
+            .at("key", key.as_str())
+            .help("the item was not written by this mapping, or was changed by hand since"),
+        key,
+        is_marked,
+    })
 }
