@@ -179,6 +179,13 @@ impl SortRange {
         }
     }
 
+    /// Whether nothing of it lies behind a sort key, forwards or backwards.
+    pub fn ends_at(&self, sort_key: &Attr, forward: bool) -> bool {
+        let end = if forward { &self.upper } else { &self.lower };
+        end.as_ref()
+            .is_some_and(|end| compare(sort_key, &end.attr).is_eq())
+    }
+
     fn is_empty(&self) -> bool {
         let (Some(lower), Some(upper)) = (&self.lower, &self.upper) else {
             return false;

@@ -99,6 +99,10 @@ impl DynamoDb {
                 .filter_map(Result::transpose)
                 .collect::<Result<_>>()?;
             start = answer.last_evaluated_key.map(from_sdk_map).transpose()?;
+            // DynamoDB Local refuses to go on behind the end.
+            start = start.filter(|key| {
+                !sort_of(mapping, key).is_some_and(|attr| range.ends_at(attr, forward))
+            });
             let more = start.is_some();
             if !more || !rows.is_empty() {
                 return Ok(Listed { rows, more });
@@ -124,6 +128,7 @@ fn start(mapping: &Mapping, list: &List, range: &SortRange, forward: bool) -> Re
         return Ok(Start::Over);
     };
     Ok(match (range.compare(sort_key), forward) {
+        (Ordering::Equal, _) if range.ends_at(sort_key, forward) => Start::Over,
         (Ordering::Equal, _) => Start::Behind(key),
         (Ordering::Less, true) | (Ordering::Greater, false) => Start::First,
         (Ordering::Less, false) | (Ordering::Greater, true) => Start::Over,
