@@ -7,7 +7,7 @@ use crate::schema::{Order, Role, Table, Type};
 use crate::store::{Guard, Put, Store};
 
 /// `(id text, at int; down counter, up counter)`, so that the key of an item may be made.
-fn counters(name: &str) -> Table {
+pub(super) fn counters(name: &str) -> Table {
     Table::new(
         name,
         vec![
@@ -21,7 +21,7 @@ fn counters(name: &str) -> Table {
 }
 
 /// A row of counters: totals and watermarks of `down` and `up`.
-fn counted(id: &str, totals: [Option<i64>; 2], watermarks: [Option<i64>; 2]) -> Row {
+pub(super) fn counted(id: &str, totals: [Option<i64>; 2], watermarks: [Option<i64>; 2]) -> Row {
     let partition = vec![Value::text(id), Value::Boolean(true)];
     let key = Key::row(partition, vec![Value::Uuid([7; 16])]);
     let mut row = Row::new(key, totals.map(|total| total.map(Value::BigInt)).into());

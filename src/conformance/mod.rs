@@ -16,11 +16,13 @@ use crate::model::{Key, Mark, Row, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Guard, Put, Store};
 
+mod applications;
 mod changes;
 mod conditions;
 mod counters;
 mod lists;
 mod scans;
+mod spans;
 
 /// Runs every check on a store; tables whose names begin with `prefix` are made and left.
 ///
@@ -40,6 +42,8 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     conditions::conditions(store, &format!("{prefix}_conditions")).await;
     changes::changes(store, &format!("{prefix}_changes")).await;
     missing(store, &format!("{prefix}_nowhere")).await;
+    applications::run(store, prefix).await;
+    spans::run(store, prefix).await;
 }
 
 fn column(name: &str, ty: Type, role: Role) -> Column {

@@ -105,6 +105,10 @@ impl Store for Leased {
         self.inner.list(table, list).await
     }
 
+    async fn now(&self) -> Result<Option<i64>> {
+        self.inner.now().await
+    }
+
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
         self.inner.splits(table, count).await
     }

@@ -7,6 +7,7 @@
 //! | `record` | phase, identities, source schema, mapping; changed by compare-and-set only |
 //! | `progress <journal>` | a copier's done ranges, counts and heartbeat |
 //! | `failure <digest>` | a dead letter: a row or range that could not be copied |
+//! | `verified` | what the last whole verification found |
 //! | `instance <id>` | a participant: an application or a tool that may write to the target |
 
 mod barrier;
@@ -18,7 +19,8 @@ pub use barrier::{Gone, Waiting, Watch};
 pub use leased::Leased;
 pub use member::{Accept, Clock, Lease, Member, MemberRole, Pin};
 pub use record::{
-    Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey, Versioned,
+    Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey, Verified,
+    Versioned,
 };
 
 use serde::Serialize;
@@ -33,6 +35,7 @@ const RECORD: &str = "record";
 const PROGRESS: &str = "progress ";
 const FAILURE: &str = "failure ";
 const INSTANCE: &str = "instance ";
+const VERIFIED: &str = "verified";
 
 /// The places of the two cells of a control item.
 const DOC: usize = 0;
@@ -267,12 +270,39 @@ impl Control {
         Ok(answer? == Put::Written)
     }
 
-    /// Forgets all progress and dead letters of a target.
+    /// Notes what a whole verification has found.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn note_verified(&self, target: &str, verified: &Verified) -> Result<()> {
+        let row = self.row(target, VERIFIED, verified, 0)?;
+        self.write(vec![row]).await
+    }
+
+    /// What the last whole verification has found; `None` before the first, and since anything was
+    /// mended.
+    ///
+    /// # Errors
+    /// The store's, and [`Kind::Corrupt`].
+    pub async fn verified(&self, target: &str) -> Result<Option<Verified>> {
+        let item = self.item(target, VERIFIED).await?;
+        Ok(item.map(|(verified, _)| verified))
+    }
+
+    /// Forgets it: something is about to change.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_verified(&self, target: &str) -> Result<()> {
+        self.purge(vec![key(target, VERIFIED)]).await
+    }
+
+    /// Forgets all progress, dead letters and what a verification found of a target.
     ///
     /// # Errors
     /// The store's.
     pub async fn clear(&self, target: &str) -> Result<()> {
-        for prefix in [PROGRESS, FAILURE] {
+        for prefix in [PROGRESS, FAILURE, VERIFIED] {
             let rows = self.rows(target, prefix).await?;
             let keys = rows.into_iter().map(|(_, row)| row.key).collect();
             self.purge(keys).await?;

@@ -18,6 +18,10 @@ pub struct Record {
     pub phase: Phase,
     /// How often the old table has been frozen so far.
     pub freeze: u64,
+    /// What the old store's clock said just before the old table was frozen last, microseconds since
+    /// 1970. None where it has no clock, or hasn't been frozen since this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_at: Option<i64>,
     /// Names this beginning. Where a record is made anew, because somebody deleted it, freezes are
     /// counted from 0 again, and nothing that was noted under the first one may count.
     #[serde(default)]
@@ -184,6 +188,28 @@ impl DeadLetter {
         let text = format!("{} {:?}", self.what, self.key);
         hex(&sha2::Sha256::digest(text.as_bytes())[..16])
     }
+}
+
+/// What a whole verification has found, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// The freeze it belongs to; of another one, it counts for nothing.
+    pub freeze: u64,
+    /// The record's beginning that it belongs to.
+    pub begun: String,
+    /// The mapping it belongs to.
+    pub mapping: String,
+    /// Whether both stores had the same.
+    pub clean: bool,
+    /// How many differences of any kind there were.
+    pub differences: u64,
+    /// Rows of the old table.
+    pub old_rows: u64,
+    /// When it ended by its own clock, seconds since 1970.
+    pub ended_at: i64,
+    /// The heartbeat of every copier and fold when it began. Whatever has run since shows in another
+    /// one, and then the stores may have changed.
+    pub heartbeats: std::collections::BTreeMap<String, u64>,
 }
 
 /// A key as hex of its columns' CQL bytes.

@@ -57,7 +57,7 @@ impl Run<'_> {
             let mut cursor: Option<Cursor> = None;
             loop {
                 let scan = new.scan(transform.target(), &range, cursor.as_ref(), ITEMS);
-                let page = self.unless_stopped(scan).await?;
+                let page = self.unless_stopped(scan).await?.readable()?;
                 let rows = page.rows.into_iter().filter(&folded);
                 each(rows.map(|row| row.key).collect()).await?;
                 cursor = page.next;

@@ -216,6 +216,10 @@ impl Store for Faulty {
         self.inner.list(table, list).await
     }
 
+    async fn now(&self) -> Result<Option<i64>> {
+        self.inner.now().await
+    }
+
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
         self.arrive().await?;
         self.inner.splits(table, count).await

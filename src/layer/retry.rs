@@ -233,6 +233,10 @@ impl Store for Retry {
         self.again(|| self.inner.list(table, list)).await
     }
 
+    async fn now(&self) -> Result<Option<i64>> {
+        self.again(|| self.inner.now()).await
+    }
+
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
         self.again(|| self.inner.splits(table, count)).await
     }

@@ -123,6 +123,10 @@ impl Store for Stopping {
         self.0.list(table, list).await
     }
 
+    async fn now(&self) -> Result<Option<i64>> {
+        self.0.now().await
+    }
+
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
         self.0.splits(table, count).await
     }

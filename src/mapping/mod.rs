@@ -7,11 +7,11 @@ mod attr;
 mod attributes;
 mod item;
 pub mod keys;
-mod number;
+pub(crate) mod number;
 mod parts;
 mod report;
 mod span;
-mod text;
+pub(crate) mod text;
 mod types;
 
 #[cfg(feature = "_store")]

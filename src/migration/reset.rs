@@ -139,6 +139,7 @@ async fn empty_range(new: &dyn Store, target: &Table, range: &Range) -> Result<R
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.scan(target, range, cursor.as_ref(), SCAN_ROWS).await?;
+        let page = page.readable()?;
         let copied = |row: &&Row| row.mark == Some(Mark::Copied);
         reset.left += page.rows.iter().filter(|row| !copied(row)).count() as u64;
         let keys = page

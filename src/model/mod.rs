@@ -263,7 +263,8 @@ impl Mark {
 pub struct CellTimes {
     /// When each cell expires, seconds since 1970; `None` inside means never.
     pub expires: Vec<Option<i64>>,
-    /// When each cell was written, microseconds since 1970; empty if not asked for.
+    /// When each cell was written, microseconds since 1970; empty if not asked for. Of a collection's
+    /// elements a store may tell the youngest alone.
     pub written: Vec<Option<i64>>,
 }
 

@@ -95,6 +95,35 @@ pub struct Page {
     pub bytes: u64,
     /// Capacity consumed (read units), where the store has such a thing.
     pub units: f64,
+    /// What lies there and can't be read as a row of this table; only of new stores.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// An item that can't be read as a row of its table: somebody else wrote it, or changed it by hand.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Its key, for people.
+    pub key: String,
+    /// Why it can't be read.
+    pub error: Error,
+    /// Whether it has a mark, as everything has that shims and tools wrote.
+    pub is_marked: bool,
+}
+
+impl Page {
+    /// The page, for whoever can't do without any of its items.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if one of them can't be read.
+    pub fn readable(self) -> Result<Page> {
+        match self.unreadable.into_iter().next() {
+            Some(unreadable) => Err(unreadable.error),
+            None => Ok(Page {
+                unreadable: Vec::new(),
+                ..self
+            }),
+        }
+    }
 }
 
 /// The condition of a put, checked by the store in the same step.
@@ -353,6 +382,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads the next page of a range, of about `limit` rows: from its start, or behind a cursor.
     /// A cursor without state (from an earlier process) may give rows again that stand before it.
+    /// Rows of a token range come in the order of their tokens.
     ///
     /// # Errors
     /// [`crate::error::Kind::RangeTooCostly`] if a smaller range may do; see [`Store::halve`].
@@ -366,6 +396,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Cuts a range in two or more that together are all of it; `None` if it is as small as it gets.
     fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>>;
+
+    /// What its clock says, microseconds since 1970; `None` if it has none of its own.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn now(&self) -> Result<Option<i64>> {
+        Ok(None)
+    }
 
     /// The names of its tables, for messages; none if it can't tell.
     ///

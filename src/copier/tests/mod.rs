@@ -127,6 +127,7 @@ impl Bench {
             plan: "test".into(),
             phase: crate::protocol::Phase::Offline,
             freeze: 1,
+            frozen_at: None,
             begun: "once".into(),
             old_id: "old".into(),
             target_id: "new".into(),

@@ -32,6 +32,23 @@ impl Cassandra {
         open(config).await.map_err(|error| error.at("nodes", nodes))
     }
 
+    /// What the clock of the node that answers says, microseconds since 1970.
+    pub(super) async fn clock(&self) -> Result<i64> {
+        let now = self
+            .rows_of::<(scylla::value::CqlTimeuuid,)>("SELECT now() FROM system.local", ())
+            .await?;
+        let first = now.into_iter().next();
+        let time = first.and_then(|(now,)| uuid::Uuid::from_bytes(*now.as_bytes()).get_timestamp());
+        let (seconds, nanos) = time.map_or((0, 0), |time| time.to_unix());
+        match i64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => Ok(seconds * 1_000_000 + i64::from(nanos / 1_000)),
+            Ok(_) | Err(_) => Err(Error::new(
+                Kind::Unsupported,
+                "the server doesn't tell what time it is",
+            )),
+        }
+    }
+
     /// The names of the keyspace's tables, in order.
     pub(super) async fn table_names(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self
@@ -63,7 +80,9 @@ async fn open(config: Config) -> Result<Cassandra> {
         keyspace: config.keyspace,
         session: std::sync::Arc::new(session),
         reads: None,
+        writes: config.write_consistency.unwrap_or(config.consistency),
         reads_element_ttls: false,
+        writes_since: None,
         partitioner: String::new(),
         prepared: RwLock::new(HashMap::new()),
     };
@@ -126,6 +145,30 @@ pub(super) fn driver_consistency(consistency: Consistency) -> statement::Consist
         Consistency::LocalQuorum => statement::Consistency::LocalQuorum,
         Consistency::EachQuorum => statement::Consistency::EachQuorum,
         Consistency::All => statement::Consistency::All,
+    }
+}
+
+/// What a write on a condition asks of the replicas while they agree: those of the own datacenter
+/// where the write itself stays there.
+pub(super) fn serial_consistency(writes: Consistency) -> statement::SerialConsistency {
+    match writes {
+        Consistency::LocalOne | Consistency::LocalQuorum => {
+            statement::SerialConsistency::LocalSerial
+        }
+        Consistency::One
+        | Consistency::Two
+        | Consistency::Three
+        | Consistency::Quorum
+        | Consistency::EachQuorum
+        | Consistency::All => statement::SerialConsistency::Serial,
+    }
+}
+
+/// A read's consistency that sees every write on a condition that was decided.
+pub(super) fn agreed(writes: Consistency) -> statement::Consistency {
+    match serial_consistency(writes) {
+        statement::SerialConsistency::Serial => statement::Consistency::Serial,
+        statement::SerialConsistency::LocalSerial => statement::Consistency::LocalSerial,
     }
 }
 

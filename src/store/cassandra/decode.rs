@@ -3,11 +3,11 @@
 use scylla::deserialize::row::{ColumnIterator, RawColumn};
 use scylla::response::query_result::QueryRowsResult;
 
-use super::statement::Selection;
+use super::statement::{Selection, role_of};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{CellTimes, Key, Row, Value};
-use crate::schema::{Role, Table};
+use crate::schema::{Column, Role, Table};
 
 /// What an answer's rows become.
 pub(super) struct Reading<'a> {
@@ -17,6 +17,13 @@ pub(super) struct Reading<'a> {
     pub now: i64,
     /// Whether static columns become rows of their own.
     pub statics: bool,
+}
+
+/// What an answer tells of one row's times.
+#[derive(Clone, Copy)]
+struct Times<'f> {
+    ttls: &'f [Option<&'f [u8]>],
+    writes: &'f [Option<&'f [u8]>],
 }
 
 /// One row of an answer, as its bytes.
@@ -97,15 +104,19 @@ impl Reading<'_> {
         let (clustering, rest) = rest
             .split_at_checked(clustering_len)
             .ok_or_else(incomplete)?;
-        let (cells, ttls) = rest
+        let (cells, rest) = rest
             .split_at_checked(self.selection.cells.len())
             .ok_or_else(incomplete)?;
+        let (ttls, writes) = rest
+            .split_at_checked(self.selection.ttls.len())
+            .ok_or_else(incomplete)?;
+        let times = Times { ttls, writes };
         if is_new && self.statics {
             rows.extend(self.cells(
                 Role::Static,
                 Key::statics(partition.values.clone()),
                 cells,
-                ttls,
+                times,
             ));
         }
         // A partition with static columns alone comes as one row without clustering columns.
@@ -119,19 +130,13 @@ impl Reading<'_> {
                 .map(|(column, bytes)| cql::decode(&column.ty, bytes))
                 .collect();
             let key = Key::row(partition.values.clone(), clustering);
-            rows.extend(self.cells(Role::Regular, key, cells, ttls));
+            rows.extend(self.cells(Role::Regular, key, cells, times));
         }
         Ok(())
     }
 
     /// The row with its cells of one role, the others null; none for a static row of nulls.
-    fn cells(
-        &self,
-        role: Role,
-        key: Key,
-        raw: &[Option<&[u8]>],
-        ttls: &[Option<&[u8]>],
-    ) -> Option<Row> {
+    fn cells(&self, role: Role, key: Key, raw: &[Option<&[u8]>], times: Times<'_>) -> Option<Row> {
         let columns = self.table.cells();
         let mut cells: Vec<Option<Value>> = vec![None; columns.len()];
         for (&at, bytes) in self.selection.cells.iter().zip(raw) {
@@ -144,7 +149,7 @@ impl Reading<'_> {
             return None;
         }
         let mut row = Row::new(key, cells);
-        let told = self.selection.ttls.iter().zip(ttls);
+        let told = self.selection.ttls.iter().zip(times.ttls);
         for (&at, ttl) in told.filter(|(at, _)| columns[**at].role == role) {
             let Some(expires) = ttl.and_then(|ttl| self.expiries(columns[at].is_multicell(), ttl))
             else {
@@ -154,6 +159,20 @@ impl Reading<'_> {
                 row.times = vec![CellTimes::default(); columns.len()];
             }
             row.times[at].expires = expires;
+        }
+        let told = self.selection.writes.iter().zip(times.writes);
+        for (&at, written) in told.filter(|(at, _)| columns[**at].role == role) {
+            let written = written.and_then(|written| written.try_into().ok());
+            let Some(written) = written.map(i64::from_be_bytes) else {
+                continue;
+            };
+            if written < self.selection.since {
+                continue;
+            }
+            if row.times.is_empty() {
+                row.times = vec![CellTimes::default(); columns.len()];
+            }
+            row.times[at].written = vec![Some(written)];
         }
         Some(row)
     }
@@ -178,6 +197,59 @@ impl Reading<'_> {
         }
         expires.iter().any(Option::is_some).then_some(expires)
     }
+}
+
+/// What became of a write on a condition.
+pub(super) enum Decided {
+    /// It was made.
+    Applied,
+    /// It wasn't, because of this row; `None` if the answer doesn't hold all of it.
+    Refused(Option<Row>),
+}
+
+impl Decided {
+    /// Reads the answer: one row that begins with `[applied]`. What else it has depends on the condition
+    /// and on the server.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if there is no such row.
+    pub fn read(table: &Table, key: &Key, answer: &QueryRowsResult) -> Result<Decided> {
+        let mut rows = answer
+            .rows::<ColumnIterator<'_, '_>>()
+            .map_err(unreadable)?;
+        let row = rows.next().ok_or_else(incomplete)?.map_err(unreadable)?;
+        let mut raw: Raw<'_> = Vec::new();
+        for column in row {
+            let slice = column.map_err(unreadable)?.slice;
+            raw.push(slice.map(|slice| slice.as_slice()));
+        }
+        match raw.first() {
+            Some(Some([1])) => return Ok(Decided::Applied),
+            Some(Some([0])) => {}
+            Some(_) | None => return Err(incomplete()),
+        }
+        let specs = answer.column_specs();
+        let of = |column: &Column| raw[1..].get(specs.get_by_name(&column.name)?.0 - 1);
+        Ok(Decided::Refused(met(table, key, of)))
+    }
+}
+
+/// The row of an answer that holds all of it.
+fn met<'a>(
+    table: &Table,
+    key: &Key,
+    of: impl Fn(&Column) -> Option<&'a Option<&'a [u8]>>,
+) -> Option<Row> {
+    let columns = table.cells().iter();
+    let raw: Vec<&Option<&[u8]>> = columns.map(of).collect::<Option<_>>()?;
+    let cells = table.cells().iter().zip(raw).map(|(column, bytes)| {
+        let bytes = bytes.filter(|_| column.role == role_of(key))?;
+        Some(cql::decode(&column.ty, bytes))
+    });
+    let cells: Vec<Option<Value>> = cells.collect();
+    // A server may answer with nulls where there is no row, too.
+    cells.iter().find(|cell| cell.is_some())?;
+    Some(Row::new(key.clone(), cells))
 }
 
 /// The partition that is being read: rows of one come one behind the other.

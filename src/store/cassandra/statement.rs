@@ -5,6 +5,7 @@ use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
 
 use crate::cql;
+use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};
 use crate::schema::{Column, Role, Table, quoted};
 
@@ -21,6 +22,10 @@ impl Bound {
     pub fn push_cell(&mut self, value: Option<&Value>, column: &Column) {
         self.0
             .push(value.map(|value| cql::to_bytes(value, &column.ty)));
+    }
+
+    pub fn push_int(&mut self, int: i32) {
+        self.0.push(Some(int.to_be_bytes().to_vec()));
     }
 
     pub fn push_token(&mut self, token: i64) {
@@ -53,7 +58,7 @@ impl SerializeRow for Bound {
         &self,
         _: &RowSerializationContext<'_>,
         writer: &mut RowWriter,
-    ) -> Result<(), SerializationError> {
+    ) -> std::result::Result<(), SerializationError> {
         for value in &self.0 {
             let cell = writer.make_cell_writer();
             match value {
@@ -83,6 +88,10 @@ pub(super) struct Selection {
     pub cells: Vec<usize>,
     /// Those of `cells` whose TTL is brought too.
     pub ttls: Vec<usize>,
+    /// Those of `cells` of which is brought when they were written.
+    pub writes: Vec<usize>,
+    /// Earlier writes aren't told, microseconds since 1970.
+    pub since: i64,
 }
 
 impl Selection {
@@ -118,6 +127,20 @@ impl Selection {
             statics_only,
             cells,
             ttls,
+            writes: Vec::new(),
+            since: i64::MAX,
+        }
+    }
+
+    /// The same, with when cells were written that can have a TTL, if any is to be told.
+    pub fn telling_writes(self, since: Option<i64>) -> Self {
+        match since {
+            None => self,
+            Some(since) => Selection {
+                writes: self.ttls.clone(),
+                since,
+                ..self
+            },
         }
     }
 
@@ -128,7 +151,11 @@ impl Selection {
         } else {
             table.clustering().len()
         };
-        table.partition().len() + clustering + self.cells.len() + self.ttls.len()
+        table.partition().len()
+            + clustering
+            + self.cells.len()
+            + self.ttls.len()
+            + self.writes.len()
     }
 
     /// `SELECT … FROM …`, up to where the conditions begin.
@@ -147,9 +174,20 @@ impl Selection {
                     .iter()
                     .map(|&at| format!("TTL({})", quoted_always(&cells[at].name))),
             )
+            .chain(self.writes.iter().map(|&at| written(&cells[at])))
             .collect();
         format!("SELECT {} FROM {}", columns.join(", "), of(keyspace, table))
     }
+}
+
+/// When a column was written: its youngest element, where each is a cell of its own. Servers that
+/// tell the TTLs of those know `MAXWRITETIME`.
+fn written(column: &Column) -> String {
+    let function = match column.is_multicell() {
+        true => "MAXWRITETIME",
+        false => "WRITETIME",
+    };
+    format!("{function}({})", quoted_always(&column.name))
 }
 
 /// `"keyspace"."table"`.
@@ -184,4 +222,54 @@ pub(super) fn equal<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String
         .map(|column| format!("{} = ?", quoted_always(&column.name)))
         .collect();
     parts.join(" AND ")
+}
+
+/// Refuses values that aren't of their columns' types: as bytes they would be taken for others.
+///
+/// # Errors
+/// [`Kind::Invalid`], naming the column.
+pub(super) fn fits<'a>(
+    values: impl IntoIterator<Item = &'a Value>,
+    columns: impl IntoIterator<Item = &'a Column>,
+) -> Result<()> {
+    let mut pairs = values.into_iter().zip(columns);
+    match pairs.find(|(value, column)| !cql::is_of(value, &column.ty)) {
+        None => Ok(()),
+        Some((_, column)) => {
+            let message = format!("a value isn't of the type {}", column.cql_type());
+            Err(Error::new(Kind::Invalid, message).at("column", column.name.as_str()))
+        }
+    }
+}
+
+/// What the cells of a row are that stands at this key.
+pub(super) fn role_of(key: &Key) -> Role {
+    if key.is_static() {
+        Role::Static
+    } else {
+        Role::Regular
+    }
+}
+
+/// The columns that a key gives values of.
+///
+/// # Errors
+/// [`Kind::Invalid`] if it doesn't give one of each column, or not one of its type; or if it is the key of
+/// static columns in a table that has none: without clustering columns it would mean the whole partition.
+pub(super) fn key_columns<'a>(table: &'a Table, key: &Key) -> Result<Vec<&'a Column>> {
+    let clustering = match &key.clustering {
+        None => &[],
+        Some(_) => table.clustering(),
+    };
+    let columns: Vec<&Column> = table.partition().iter().chain(clustering).collect();
+    let values = || key.partition.iter().chain(key.clustering.iter().flatten());
+    let invalid = |message| Error::new(Kind::Invalid, message).at("table", table.name.as_str());
+    if key.is_static() && !table.has_statics() {
+        return Err(invalid("the table has no static columns"));
+    }
+    if key.partition.len() != table.partition().len() || values().count() != columns.len() {
+        return Err(invalid("a key doesn't give each column of the key a value"));
+    }
+    fits(values(), columns.iter().copied())?;
+    Ok(columns)
 }

@@ -4,20 +4,21 @@
 //! that DynamoDB could change by itself (see [`crate::mapping`]): the item is read, and the new
 //! collection put in place of the one that was read, on the condition that this is still there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 
 use super::DynamoDb;
-use super::attr::{from_sdk_map, to_sdk_map};
+use super::attr::to_sdk_map;
 use super::errors::Call;
 use super::expression::{Terms, condition};
 use super::put::pairs_text;
+use super::read::{Item, row_of};
 use super::update::Update;
 use crate::error::{Effect, Kind, Result};
 use crate::mapping::{Attr, Mapping};
@@ -26,8 +27,6 @@ use crate::store::{Changed, Reading};
 
 /// How often an edit of collections is tried when others change the same ones meanwhile.
 const TRIES: usize = 8;
-
-type Item = HashMap<String, AttributeValue>;
 
 impl DynamoDb {
     /// What [`crate::store::Store::change`] does.
@@ -183,9 +182,7 @@ impl DynamoDb {
             return Ok(Changed::Written);
         };
         match error.as_service_error().and_then(met) {
-            Some(Some(item)) => Ok(Changed::Refused(Some(
-                self.row(mapping, from_sdk_map(item)?)?,
-            ))),
+            Some(Some(item)) => Ok(Changed::Refused(Some(row_of(mapping, item)?))),
             Some(None) if on.holds(None) => {
                 let message = "a refused write doesn't tell which item was in the way";
                 let error = call.error(Kind::Unsupported, Effect::None, message);

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::DynamoDb;
 use super::attr::{Attrs, from_sdk_map, to_sdk_map};
 use super::expression::Terms;
+use super::read::readable;
 use crate::error::Result;
 use crate::mapping::{Attr, Mapping, SortRange};
 use crate::model::{Key, List, Row};
@@ -94,7 +95,7 @@ impl DynamoDb {
                     let attrs = from_sdk_map(item)?;
                     let is_within = sort_of(mapping, &attrs)
                         .is_none_or(|attr| range.compare(attr) == Ordering::Equal);
-                    is_within.then(|| self.row(mapping, attrs)).transpose()
+                    is_within.then(|| readable(mapping, attrs)).transpose()
                 })
                 .filter_map(Result::transpose)
                 .collect::<Result<_>>()?;

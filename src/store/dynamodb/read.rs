@@ -12,7 +12,7 @@ use super::put::{item_key_text, key_of_item, units};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::{Attr, Mapping, item_size};
 use crate::model::{Key, Row};
-use crate::store::{Cursor, Page, Range, Reading};
+use crate::store::{Cursor, Page, Range, Reading, Unreadable};
 
 /// Keys that one request takes at most, set by DynamoDB.
 const KEYS: usize = 100;
@@ -29,7 +29,7 @@ pub(super) fn segments(count: usize) -> Vec<Range> {
         .collect()
 }
 
-type Item = HashMap<String, AttributeValue>;
+pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// A page as the SDK gives it.
 struct Answer {
@@ -94,8 +94,7 @@ impl DynamoDb {
             .set_key(Some(to_sdk_map(&mapping.key(key)?)))
             .consistent_read(reading == Reading::Strong);
         let answer = request.send().await.map_err(|error| call.failed(error))?;
-        let item = answer.item.map(from_sdk_map).transpose()?;
-        item.map(|attrs| self.row(mapping, attrs)).transpose()
+        answer.item.map(|item| row_of(mapping, item)).transpose()
     }
 
     /// Reads on while each answer brings something: DynamoDB cuts an answer at 16 MB.
@@ -214,7 +213,10 @@ impl DynamoDb {
             for item in answer.items.unwrap_or_default() {
                 let attrs = from_sdk_map(item)?;
                 page.bytes += item_size(&attrs) as u64;
-                page.rows.push(self.row(mapping, attrs)?);
+                match read_row(mapping, attrs) {
+                    Ok(row) => page.rows.push(row),
+                    Err(unreadable) => page.unreadable.push(unreadable),
+                }
             }
             let Some(last) = answer.last else {
                 return Ok(page);
@@ -234,16 +236,30 @@ impl DynamoDb {
     fn decode(&self, mapping: &Mapping, item: Item) -> Result<(Vec<u8>, Row)> {
         let attrs = from_sdk_map(item)?;
         let key = key_bytes(key_of_item(mapping, &attrs))?;
-        Ok((key, self.row(mapping, attrs)?))
+        Ok((key, readable(mapping, attrs)?))
     }
+}
 
-    pub(super) fn row(&self, mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row> {
-        let key = item_key_text(mapping, &attrs);
-        mapping.row(attrs).map_err(|error| {
-            Error::new(Kind::Corrupt, error.message())
-                .at("table", &mapping.table().name)
-                .at("key", key)
-                .help("the item was not written by this mapping, or was changed by hand since")
-        })
-    }
+/// The row of an item as the SDK gives it.
+pub(super) fn row_of(mapping: &Mapping, item: Item) -> Result<Row> {
+    readable(mapping, from_sdk_map(item)?)
+}
+
+/// The row of an item's attributes.
+pub(super) fn readable(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row> {
+    read_row(mapping, attrs).map_err(|unreadable| unreadable.error)
+}
+
+/// The row of an item.
+fn read_row(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row, Unreadable> {
+    let key = item_key_text(mapping, &attrs);
+    let is_marked = attrs.iter().any(|(name, _)| name == mapping.mark());
+    mapping.row(attrs).map_err(|error| Unreadable {
+        error: Error::new(Kind::Corrupt, error.message())
+            .at("table", &mapping.table().name)
+            .at("key", key.as_str())
+            .help("the item was not written by this mapping, or was changed by hand since"),
+        key,
+        is_marked,
+    })
 }

@@ -4,6 +4,7 @@ mod inspecting;
 mod refusals;
 mod scans;
 pub(crate) mod types;
+mod writes;
 
 use crossfade::model::{Key, Row, Value};
 use crossfade::schema::Table;
