@@ -28,7 +28,7 @@ pub(super) async fn changes(store: &dyn Store, name: &str) {
         }
     }
     let ifs = ["In", "Cells", "Decides", "Marked", "Same"];
-    let changes = ["Put", "Bury", "Remove", "Edit", "Edit of elements"];
+    let changes = ["Put", "Bury", "Remove", "Strip", "Edit", "Edit of elements"];
     for what in ifs.into_iter().chain(changes) {
         for held in [true, false] {
             assert!(seen.contains(&(what, held)), "{what} {held} never came up");
@@ -107,7 +107,10 @@ async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen
         row.expect("a key can be read")
     };
     let there = read().await;
-    let change = change(table, key, dice);
+    let change = match change(table, key, dice) {
+        Change::Strip if there.is_none() => Change::Bury,
+        change => change,
+    };
     let on = condition(there.as_ref(), table, dice);
     let held = on.holds(there.as_ref());
     seen.extend([(name_of_if(&on), held), (name_of_change(&change), held)]);
@@ -162,6 +165,7 @@ fn name_of_change(change: &Change) -> &'static str {
         Change::Put(_) => "Put",
         Change::Bury => "Bury",
         Change::Remove => "Remove",
+        Change::Strip => "Strip",
         Change::Edit { cells, .. } if cells.iter().flatten().any(Edit::needs_old) => {
             "Edit of elements"
         }
@@ -250,7 +254,10 @@ fn change(table: &Table, key: &Key, dice: &mut Dice) -> Change {
         return Change::Remove;
     }
     if kind == 1 {
-        return Change::Bury;
+        return match dice.below(2) {
+            0 => Change::Bury,
+            _ => Change::Strip,
+        };
     }
     let has = |column: &Column| (column.role == Role::Static) == key.is_static();
     let columns = table.cells().iter();

@@ -338,6 +338,10 @@ impl Store for Cassandra {
         listed.map_err(|error| self.placed(error, table, Doing::Read))
     }
 
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.drop_named(table).await
+    }
+
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
         Ok(Tokens::ALL
             .split(count)
