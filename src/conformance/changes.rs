@@ -107,10 +107,7 @@ async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen
         row.expect("a key can be read")
     };
     let there = read().await;
-    let change = match change(table, key, dice) {
-        Change::Strip if there.is_none() => Change::Bury,
-        change => change,
-    };
+    let change = change(table, key, dice);
     let on = condition(there.as_ref(), table, dice);
     let held = on.holds(there.as_ref());
     seen.extend([(name_of_if(&on), held), (name_of_change(&change), held)]);

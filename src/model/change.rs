@@ -177,8 +177,8 @@ pub enum Change {
     Bury,
     /// Deletes the item, leaving nothing.
     Remove,
-    /// Takes away what the migration keeps at the item: mark, decided cells and watermarks. The item has to
-    /// be there.
+    /// Takes away what the migration keeps at the item: mark, decided cells and watermarks. Where there is no
+    /// item it makes an empty one, so its condition has to want one.
     Strip,
     /// Changes some cells of the item, or of a new one that has nothing else.
     Edit {
@@ -202,11 +202,11 @@ impl Change {
         match self {
             Change::Put(row) => Ok(Some(row.clone())),
             Change::Remove => Ok(None),
-            Change::Strip => Ok(item.map(|item| Row {
+            Change::Strip => Ok(Some(Row {
                 mark: None,
                 decided: BTreeSet::new(),
                 watermarks: Vec::new(),
-                ..item
+                ..item.unwrap_or_else(blank)
             })),
             Change::Bury => {
                 let mut tombstone = blank();
