@@ -8,7 +8,7 @@ use crossfade::connect;
 use crossfade::plan::Plan;
 use serde_json::{Value as Json, json};
 
-use crate::command::{Bench, credentials};
+use crate::command::{Bench, Item, credentials};
 use crate::forwarding::{Fault, Forwarding};
 
 /// The leases are short, so that no move waits long.
@@ -195,6 +195,41 @@ async fn the_drive_example_serves_every_operation_in_every_phase() {
     let unknown = p.ask(json!({"op": "get", "table": "users", "key": {"idd": "x"}}));
     assert_eq!(unknown["error"]["kind"], json!("invalid"), "{unknown}");
     assert_eq!(unknown["error"]["effect"], json!("none"), "{unknown}");
+
+    for table in TABLES {
+        let early = ["finish", "--table", table, "--strip"];
+        let refused = bench.migrate(&early).run().expect_code(2);
+        assert!(refused.stderr.contains("--yes-strip"), "{refused}");
+        let finish = [
+            "finish",
+            "--table",
+            table,
+            "--strip",
+            "--yes-strip",
+            "--yes-drop",
+            table,
+        ];
+        let finished = bench.migrate(&finish).run().expect_code(0);
+        assert!(finished.stderr.contains("may be taken out"), "{finished}");
+        let gone = bench
+            .session
+            .query_unpaged(format!("SELECT * FROM {table}"), ());
+        assert!(gone.await.is_err(), "{table} is dropped");
+    }
+    for table in TABLES {
+        let items = bench.items(table).await;
+        assert!(!items.is_empty(), "{table}");
+        let reserved = |item: &Item| item.keys().any(|name| name.starts_with('_'));
+        assert!(!items.iter().any(reserved), "{table}: {items:?}");
+    }
+    p.ok(
+        json!({"op": "get", "table": "users", "key": key("hit")}),
+        json!({"id": "hit", "nickname": "H", "age": 2}),
+    );
+    p.ok(
+        json!({"op": "count", "table": "votes", "key": {"act": "a"}}),
+        json!({"n": total}),
+    );
     p.end();
     let status = bench.migrate(&["status", "--json"]).run().expect_code(0);
     assert!(
