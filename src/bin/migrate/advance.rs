@@ -114,7 +114,7 @@ impl<'a> Teller<'a> {
             waited.as_secs(),
             who.join("; ")
         ));
-        if left.iter().any(|one| !one.participant.is_leased()) {
+        if waited >= REMIND_EVERY && left.iter().any(|one| !one.participant.is_leased()) {
             self.say("one that is gone for good is waited for until you say so: --gone ID");
         }
         self.waiting_for = ids;
