@@ -6,6 +6,7 @@ use std::time::Duration;
 mod advance;
 mod copy;
 mod entering;
+mod finish;
 mod init;
 mod reset;
 
@@ -13,6 +14,7 @@ pub use crate::spec::TableSpec;
 pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told};
 pub use copy::{CopyOptions, Started, shard_tokens};
 pub use entering::Refusal;
+pub use finish::Finished;
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
 

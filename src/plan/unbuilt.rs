@@ -2,7 +2,7 @@
 
 /// A key, or some values of one, whose feature isn't built yet.
 pub(super) struct Unbuilt {
-    /// Where it stands: `pace`, `old.write_consistency`, `table.where`.
+    /// Where it stands: `pace`, `table.fence`, `table.where`.
     pub key: &'static str,
     /// The values that are meant; none = the key, whatever its value.
     pub values: &'static [&'static str],
@@ -16,11 +16,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         key: "old.kind",
         values: &["dynamodb"],
         instead: "tables are read from \"cassandra\" or \"embedded\"",
-    },
-    Unbuilt {
-        key: "old.write_consistency",
-        values: &[],
-        instead: "leave it out: nothing is written to the old store",
     },
     Unbuilt {
         key: "new.kind",

@@ -248,6 +248,11 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ),
     (
         r#"keyspace = "bgt""#,
+        "keyspace = \"bgt\"\nwrite_consistency = \"any\"",
+        "cf.toml:6: `write_consistency` can't be \"any\": a write that no replica has can't be read back (write the level that the application writes at)",
+    ),
+    (
+        r#"keyspace = "bgt""#,
         "keyspace = \"bgt\"\nusername = \"app\"",
         "cf.toml:6: `username` stands without `password` (write password = \"${CASSANDRA_PASSWORD}\")",
     ),
