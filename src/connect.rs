@@ -127,6 +127,7 @@ pub fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
         expiry: table.expiry.clone(),
         mask_key: mask_key.map(|key| key.expose().as_bytes().to_vec()),
         decrements: table.decrements,
+        fence: table.fence.clone(),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct TableSpec {
     pub mask_key: Option<Vec<u8>>,
     /// Counters may go down.
     pub decrements: bool,
+    /// The role whose permission to write to the old table is taken when the table enters `copy`.
+    pub fence: Option<String>,
 }
 
 impl TableSpec {

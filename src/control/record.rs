@@ -1,5 +1,7 @@
 //! What the items of the control table hold.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::hex;
@@ -45,6 +47,10 @@ pub struct Record {
     /// `init --adopt` took a target over that had items already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// Roles whose permission to write to the old table has been taken, or is about to be: noted before
+    /// it is taken, and forgotten only after it was given back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fenced: BTreeSet<String>,
 }
 
 mod phase_name {

@@ -33,6 +33,7 @@ fn record(plan: &str) -> Record {
         default_ttl: 0,
         emptying: false,
         adopted: false,
+        fenced: Default::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::schema::Table;
 use crate::stops;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    Writing,
 };
 
 struct Stopping(Arc<dyn Store>);
@@ -133,6 +134,18 @@ impl Store for Stopping {
 
     async fn drop_table(&self, table: &str) -> Result<()> {
         self.0.drop_table(table).await
+    }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.0.writing(table, role).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.0.revoke(table, role).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.0.grant(table, role).await
     }
 
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -5,6 +5,7 @@
 //! has to acknowledge. So no two are ever further apart than one phase, wherever this is killed, and
 //! however many do it at once. Doing it again is always the way to go on.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -66,6 +67,19 @@ pub enum Told<'a> {
     },
     /// Everybody is in this phase.
     Reached(Phase),
+    /// The role may not write to the old table any more; it waits until no server goes by what it
+    /// remembers.
+    Fencing {
+        /// The role.
+        role: &'a str,
+        /// How long it waits.
+        settles: Duration,
+    },
+    /// The role may write to the old table again.
+    Unfenced {
+        /// The role.
+        role: &'a str,
+    },
 }
 
 /// A step that a move would make.
@@ -77,6 +91,10 @@ pub struct Forecast {
     pub to: Phase,
     /// Who is registered now, by id, and would have to acknowledge it.
     pub waits_for: Vec<(String, Participant)>,
+    /// The role whose permission to write to the old table it would take.
+    pub takes: Option<String>,
+    /// The roles that it would give theirs back.
+    pub gives: BTreeSet<String>,
     /// What stands against it now.
     pub refusals: Vec<Refusal>,
 }
@@ -127,6 +145,10 @@ impl Migration {
             {
                 continue;
             }
+            if way == Way::Back && now == Phase::Switch && !there.record.fenced.is_empty() {
+                self.open_fence(&control, &there, options, tell).await?;
+                continue;
+            }
             let Some(next) = ahead.get(1) else {
                 return Ok(());
             };
@@ -154,6 +176,13 @@ impl Migration {
         if !refusals.is_empty() {
             return Err(self.refused(next, &refusals));
         }
+        let there = match is_freezing(from, next) {
+            true => match self.close_fence(control, there, options, tell).await? {
+                Some(noted) => noted,
+                None => return Ok(()),
+            },
+            false => there.clone(),
+        };
         if is_freezing(from, next) && !there.record.source.read()?.is_counter() {
             // What an earlier freeze could not copy is met again by the copy of this one.
             control.clear(&self.spec.to).await?;
@@ -163,7 +192,7 @@ impl Migration {
             moved.frozen_at = self.old_time(options).await;
         }
         control
-            .replace(&self.spec.to, there, &moved)
+            .replace(&self.spec.to, &there, &moved)
             .await
             .map(drop)
     }
@@ -207,10 +236,19 @@ impl Migration {
         for next in path.into_iter().skip(1) {
             let mut refusals = self.may_enter(&record, next, options).await?;
             refusals.extend(self.unexpected(registered.iter(), options));
+            let takes = self.spec.fence.clone();
+            let gives = match (record.phase, next) {
+                (Phase::Copy, Phase::Switch) | (Phase::Switch, Phase::Bridge) => {
+                    std::mem::take(&mut record.fenced)
+                }
+                (_, _) => BTreeSet::new(),
+            };
             steps.push(Forecast {
                 from: record.phase,
                 to: next,
                 waits_for: registered.clone(),
+                takes: takes.filter(|_| is_freezing(record.phase, next)),
+                gives,
                 refusals,
             });
             record = moved(&record, next);

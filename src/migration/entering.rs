@@ -35,7 +35,7 @@ pub struct Refusal {
 
 impl Migration {
     /// What stands against a table's entering a phase from where it is; all of it that can be told.
-    /// Only [`Phase::New`] and what lies behind it may ask the old store.
+    /// Asks the old store only for [`Phase::New`] and what lies behind it, and for the fence.
     ///
     /// # Errors
     /// The stores'.
@@ -51,6 +51,8 @@ impl Migration {
             (Phase::Copy | Phase::Offline, Phase::New | Phase::Done) => {
                 self.has_arrived(record, options.open_old).await
             }
+            (Phase::Switch, Phase::Copy) => self.may_close(options.open_old).await,
+            (Phase::Copy, Phase::Switch) => self.may_open(record, options.open_old).await,
             // The barrier is all it takes.
             (
                 Phase::Old

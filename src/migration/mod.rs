@@ -1,11 +1,13 @@
 //! One table's way from an old store to a new one: what each command does to it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 mod advance;
 mod copy;
 mod entering;
+mod fence;
 mod finish;
 mod init;
 mod reset;
@@ -213,6 +215,7 @@ impl Migration {
             default_ttl: survey.old.default_ttl,
             emptying: false,
             adopted: false,
+            fenced: BTreeSet::new(),
         }
     }
 

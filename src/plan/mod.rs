@@ -184,6 +184,8 @@ pub struct TablePlan {
     pub exactly_once: bool,
     /// What a final pass over counters reads of the old store.
     pub final_read: FinalRead,
+    /// The role whose permission to write to the old table is taken when the table enters `copy`.
+    pub fence: Option<String>,
     /// Columns that don't stay as they are, by their name in the old store.
     pub columns: BTreeMap<String, ColumnRule>,
 }

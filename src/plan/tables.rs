@@ -47,6 +47,7 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
     let final_read = table.choice("final_read", &final_reads).unwrap_or_default();
     let ignore: BTreeSet<Ignore> = table.choices("ignore", Ignore::NAMES).into_iter().collect();
     let reserved_prefix = table.text("reserved_prefix");
+    let fence = table.section("fence").and_then(fence);
 
     // Attributes that the plan names: no two may be the same.
     let mut attributes = Vec::new();
@@ -82,9 +83,21 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
         decrements,
         exactly_once,
         final_read,
+        fence,
         columns: columns.unwrap_or_default(),
     };
     Some(Read { plan, name, to })
+}
+
+/// The role whose permission to write is taken.
+fn fence(mut fence: Section<'_>) -> Option<String> {
+    fence.require(
+        "role",
+        "write role = \"…\", the role that the application logs in as",
+    );
+    let role = fence.text("role");
+    fence.finish();
+    role.map(|role| role.value)
 }
 
 fn key_names(mut keys: Section<'_>, attributes: &mut Vec<Text>) -> KeyNames {

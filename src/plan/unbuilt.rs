@@ -2,7 +2,7 @@
 
 /// A key, or some values of one, whose feature isn't built yet.
 pub(super) struct Unbuilt {
-    /// Where it stands: `pace`, `table.fence`, `table.where`.
+    /// Where it stands: `pace`, `table.where`.
     pub key: &'static str,
     /// The values that are meant; none = the key, whatever its value.
     pub values: &'static [&'static str],
@@ -26,11 +26,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         key: "pace",
         values: &[],
         instead: "leave it out: the copy takes what both stores give",
-    },
-    Unbuilt {
-        key: "table.fence",
-        values: &[],
-        instead: "leave it out: that applications have left the old table is known by the barrier alone",
     },
     Unbuilt {
         key: "table.oversize",

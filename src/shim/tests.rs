@@ -88,6 +88,7 @@ impl Bench {
                 frozen_at: None,
                 emptying: false,
                 adopted: false,
+                fenced: Default::default(),
             };
             assert!(control.add(&spec.to, &record).await.unwrap());
         }

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -302,6 +303,17 @@ pub struct Inspection {
     pub findings: Vec<Finding>,
 }
 
+/// What lets a role write to a table.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// It may by a grant of its own on this very table, which can be taken and given back.
+    pub own: bool,
+    /// What stands against taking it: other grants that reach the table, say, which would be missed elsewhere.
+    pub against: Vec<Finding>,
+    /// How long the servers may still go by a grant that was taken.
+    pub settles: Duration,
+}
+
 /// A data store. Tables are passed with each call, as the caller knows them; a store keeps no
 /// schema of its own but what it needs to be quick.
 #[async_trait]
@@ -440,6 +452,31 @@ pub trait Store: Send + Sync + 'static {
         Err(Error::new(Kind::Unsupported, message).at("table", table))
     }
 
+    /// What lets a role write to a table of an old store.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] if it has no roles, [`Kind::Missing`] if it hasn't this one, [`Kind::Denied`]
+    /// if they may not be looked at.
+    async fn writing(&self, table: &str, _role: &str) -> Result<Writing> {
+        Err(without_roles(table))
+    }
+
+    /// Takes a role's own grant to write to a table. One that isn't there is no error.
+    ///
+    /// # Errors
+    /// As of [`Store::writing`].
+    async fn revoke(&self, table: &str, _role: &str) -> Result<()> {
+        Err(without_roles(table))
+    }
+
+    /// Gives it back. One that is there is no error.
+    ///
+    /// # Errors
+    /// As of [`Store::writing`].
+    async fn grant(&self, table: &str, _role: &str) -> Result<()> {
+        Err(without_roles(table))
+    }
+
     /// The names of its tables, for messages; none if it can't tell.
     ///
     /// # Errors
@@ -459,6 +496,15 @@ pub struct Old(pub Arc<dyn Store>);
 /// The store that is moved to.
 #[derive(Clone)]
 pub struct New(pub Arc<dyn Store>);
+
+fn without_roles(table: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        "this store has no roles whose permissions could be taken",
+    )
+    .at("table", table)
+    .help("leave `fence` out of the plan")
+}
 
 /// Refuses a table that is there with other keys than the one that is wanted.
 fn same_keys(there: &Table, wanted: &Table) -> Result<()> {

@@ -99,6 +99,14 @@ impl<'a> Teller<'a> {
                 self.waiting_for.clear();
                 self.say(&format!("everybody is in `{phase}`"));
             }
+            Told::Fencing { role, settles } => self.say(&format!(
+                "`{role}` may not write to the old table any more; waiting {} s, until no server remembers \
+                 otherwise",
+                settles.as_secs()
+            )),
+            Told::Unfenced { role } => {
+                self.say(&format!("`{role}` may write to the old table again"));
+            }
         }
     }
 
@@ -164,6 +172,16 @@ fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {
         words::print(&format!("{table}: {} -> {}", step.from, step.to));
         for (id, one) in &step.waits_for {
             words::print(&format!("  would wait for {}", named(id, one)));
+        }
+        if let Some(role) = &step.takes {
+            words::print(&format!(
+                "  would take `{role}` the permission to write to the old table"
+            ));
+        }
+        for role in &step.gives {
+            words::print(&format!(
+                "  would give `{role}` the permission to write to the old table back"
+            ));
         }
         for refusal in &step.refusals {
             words::print(&format!(

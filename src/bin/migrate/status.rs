@@ -13,6 +13,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.chosen.plan).await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     let mut rows = Vec::new();
+    let mut fences = Vec::new();
     let mut copiers = Vec::new();
     let mut instances = Vec::new();
     for migration in &migrations {
@@ -30,6 +31,9 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             share(&status),
             words::count(status.failures),
         ]);
+        for role in fenced(&status) {
+            fences.push(vec![spec.name.clone(), role.to_owned()]);
+        }
         for (_, progress) in &status.copiers {
             copiers.push(vec![
                 spec.name.clone(),
@@ -68,6 +72,10 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             )
             .to_string(),
         );
+        if !fences.is_empty() {
+            let header = ["table", "may not write to the old one"];
+            words::print(&format!("\n{}", words::table(&header, fences)));
+        }
         if !instances.is_empty() {
             let header = ["table", "instance", "", "name", "phase", "heartbeat"];
             words::print(&format!("\n{}", words::table(&header, instances)));
@@ -86,6 +94,11 @@ fn phase(status: &Status) -> &str {
         .record
         .as_ref()
         .map_or("not initialised", |record| record.phase.name())
+}
+
+fn fenced(status: &Status) -> Vec<&str> {
+    let roles = status.record.iter().flat_map(|record| &record.fenced);
+    roles.map(String::as_str).collect()
 }
 
 fn freeze(status: &Status) -> String {
@@ -115,6 +128,8 @@ struct Line<'a> {
     freeze: Option<u64>,
     /// Share of the table, 0 to 1. Of counters: what a final pass has settled.
     copied: f64,
+    /// Roles that may not write to the old table while it is frozen.
+    fenced: Vec<&'a str>,
     dead_letters: u64,
     copiers: Vec<Copier<'a>>,
     instances: Vec<Instance<'a>>,
@@ -168,6 +183,7 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
         phase: status.record.as_ref().map(|record| record.phase.name()),
         freeze: status.record.as_ref().map(|record| record.freeze),
         copied: status.share,
+        fenced: fenced(status),
         dead_letters: status.failures,
         copiers: copiers.collect(),
         instances: instances.collect(),

@@ -81,6 +81,7 @@ async fn open(config: Config) -> Result<Cassandra> {
         session: std::sync::Arc::new(session),
         consistency: config.consistency,
         datacenter: config.datacenter,
+        login: config.login.map(|login| login.username),
         reads: None,
         writes: config.write_consistency.unwrap_or(config.consistency),
         reads_element_ttls: false,

@@ -10,6 +10,7 @@
 //! | `mutate` | what applications write to single rows |
 //! | `span` | parts of a partition: lists and deletes |
 //! | `write` | puts, purges and new tables |
+//! | `fence` | taking a role's permission to write to one table, and giving it back |
 //! | `failure` | what the driver's errors mean |
 //!
 //! The driver never retries here, never sends a request twice to be quicker, and only `SELECT`s are
@@ -20,6 +21,7 @@ mod connect;
 mod decode;
 mod estimate;
 mod failure;
+mod fence;
 mod inspect;
 mod mutate;
 mod ordinal;
@@ -47,7 +49,7 @@ pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    failed_rows, unsupported,
+    Writing, failed_rows, unsupported,
 };
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
@@ -80,6 +82,8 @@ pub struct Cassandra {
     writes: Consistency,
     /// The only one whose nodes are asked, where the cluster has several.
     datacenter: Option<String>,
+    /// Who it logs in as.
+    login: Option<String>,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
     /// Rows tell when they were written, if that isn't before this: microseconds since 1970.
@@ -113,6 +117,7 @@ impl Cassandra {
             session: self.session.clone(),
             consistency: self.consistency,
             datacenter: self.datacenter.clone(),
+            login: self.login.clone(),
             reads: Some(consistency),
             writes: self.writes,
             reads_element_ttls: self.reads_element_ttls,
@@ -346,6 +351,18 @@ impl Store for Cassandra {
 
     async fn drop_table(&self, table: &str) -> Result<()> {
         self.drop_named(table).await
+    }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.writing_of(table, role).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.revoke_from(table, role).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.grant_to(table, role).await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -109,7 +109,7 @@ impl Cassandra {
             .await
     }
 
-    async fn define(&self, cql: &str) -> Result<()> {
+    pub(super) async fn define(&self, cql: &str) -> Result<()> {
         self.session
             .query_unpaged(cql, ())
             .await

@@ -3,6 +3,7 @@
 
 mod advancing;
 mod copying;
+mod fencing;
 pub(crate) mod items;
 mod journals;
 mod killing;

@@ -10,7 +10,7 @@ use scylla::client::session_builder::SessionBuilder;
 use super::{Bench, says};
 use crate::support::{Secure, dynamodb_url, secure_cassandra, unique};
 
-async fn admin(server: &Secure) -> Session {
+pub(super) async fn session(server: &Secure, username: &str, password: &str) -> Session {
     let mut roots = rustls::RootCertStore::empty();
     for found in CertificateDer::pem_file_iter(&server.ca).expect("a file") {
         roots.add(found.expect("a certificate")).expect("added");
@@ -23,7 +23,7 @@ async fn admin(server: &Secure) -> Session {
         .with_no_client_auth();
     SessionBuilder::new()
         .known_node(&server.address)
-        .user("cassandra", "cassandra")
+        .user(username, password)
         .tls_context(Some(Arc::new(tls)))
         .fetch_schema_metadata(false)
         .build()
@@ -31,8 +31,18 @@ async fn admin(server: &Secure) -> Session {
         .expect("a session")
 }
 
-/// A plan for the secure server, as this user.
-fn plan(bench: &Bench, server: &Secure, username: &str) {
+/// A table `t` on the secure server.
+pub(super) async fn bench(server: &Secure, name: &str) -> Bench {
+    let session = session(server, "cassandra", "cassandra").await;
+    let bench = Bench::with(name, server.address.clone(), dynamodb_url(), session).await;
+    bench
+        .cql("CREATE TABLE t (p int PRIMARY KEY, v text)")
+        .await;
+    bench
+}
+
+/// A plan for the secure server, as this user, and what else it says of the table `t`.
+pub(super) fn plan(bench: &Bench, server: &Secure, username: &str, more: &str) {
     let login = format!(
         "username = \"{username}\"\npassword = \"${{CASSANDRA_PASSWORD}}\"\n[old.tls]\nca = \"{}\"\n[new]\n",
         server.ca.display()
@@ -40,18 +50,14 @@ fn plan(bench: &Bench, server: &Secure, username: &str) {
     let stores = bench.stores().replace("[new]\n", &login);
     bench.write(
         "plan.toml",
-        &format!("{stores}[[table]]\nname = \"t\"\nto = \"@-t\"\n"),
+        &format!("{stores}[[table]]\nname = \"t\"\nto = \"@-t\"\n{more}"),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_with_a_password_over_tls() {
     let server = secure_cassandra();
-    let session = admin(&server).await;
-    let bench = Bench::with("secure", server.address.clone(), dynamodb_url(), session).await;
-    bench
-        .cql("CREATE TABLE t (p int PRIMARY KEY, v text)")
-        .await;
+    let bench = bench(&server, "secure").await;
     bench
         .fill(
             "INSERT INTO t (p, v) VALUES (?, ?)",
@@ -64,7 +70,7 @@ async fn a_copy_with_a_password_over_tls() {
             "CREATE ROLE {role} WITH LOGIN = true AND PASSWORD = '{secret}'"
         ))
         .await;
-    plan(&bench, &server, &role);
+    plan(&bench, &server, &role, "");
     let run = |arguments: &[&str], password: &str| {
         let run = bench
             .migrate(arguments)

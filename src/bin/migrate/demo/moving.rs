@@ -72,7 +72,11 @@ impl Stores<'_> {
             Told::Reached(phase) => self
                 .screen
                 .say(&format!("{name}: everybody is in `{phase}`")),
-            Told::Applications(_) | Told::Step { .. } | Told::Waiting { .. } => {}
+            Told::Applications(_)
+            | Told::Step { .. }
+            | Told::Waiting { .. }
+            | Told::Fencing { .. }
+            | Told::Unfenced { .. } => {}
         };
         let stop = CancellationToken::new();
         migration

@@ -1,0 +1,206 @@
+//! The fence: while the old table is frozen, the database itself lets the application's role write nothing
+//! there.
+//!
+//! It is closed in `switch`, before the record says `copy`: nobody who takes part writes to the old table
+//! then, and whoever doesn't is stopped before a row is copied. It is opened in `switch` again, after the
+//! record has left `copy`: so whatever is killed, a table in `copy` is never without it. The role is noted in
+//! the record before its permission is taken, and stays there until it was given back.
+
+use super::advance::{MoveOptions, OpenOld, Tell, Told};
+use super::{Migration, Refusal};
+use crate::control::{Control, Record, Versioned};
+use crate::error::{Error, Kind, Result};
+use crate::store::{Old, Writing};
+
+impl Migration {
+    /// What stands against closing the fence that the plan wants.
+    pub(super) async fn may_close(&self, open_old: OpenOld<'_>) -> Result<Vec<Refusal>> {
+        let Some(role) = &self.spec.fence else {
+            return Ok(Vec::new());
+        };
+        let old = self.old_with_roles(open_old).await?;
+        let writing = old.0.writing(&self.spec.name, role).await;
+        old.0.close().await;
+        let against = writing?.against.into_iter();
+        let refusals = against.map(|finding| Refusal {
+            what: finding.message,
+            help: finding.advice,
+        });
+        Ok(refusals.collect())
+    }
+
+    /// What stands against opening a fence that is closed: a store that can't be asked would leave the
+    /// table in `switch`, from which the way on leads through the old store too.
+    pub(super) async fn may_open(
+        &self,
+        record: &Record,
+        open_old: OpenOld<'_>,
+    ) -> Result<Vec<Refusal>> {
+        if record.fenced.is_empty() {
+            return Ok(Vec::new());
+        }
+        match open_old().await {
+            Ok(old) => {
+                old.0.close().await;
+                Ok(Vec::new())
+            }
+            Err(error) => Ok(vec![Refusal {
+                what: format!(
+                    "{} has to get its permission to write back, and the old store can't be asked: {error}",
+                    names(record)
+                ),
+                help: "start it first; or go on to `new`, for which the old store isn't needed"
+                    .into(),
+            }]),
+        }
+    }
+
+    /// Takes the role's permission, waits until no server goes by it any more, and looks whether it is
+    /// gone. `None` if the record was changed by somebody else meanwhile.
+    pub(super) async fn close_fence(
+        &self,
+        control: &Control,
+        there: &Versioned,
+        options: &MoveOptions<'_>,
+        tell: Tell<'_>,
+    ) -> Result<Option<Versioned>> {
+        let Some(role) = &self.spec.fence else {
+            return Ok(Some(there.clone()));
+        };
+        let old = self.old_with_roles(options.open_old).await?;
+        let closed = self.close(control, there, &old, role, tell).await;
+        old.0.close().await;
+        closed
+    }
+
+    async fn close(
+        &self,
+        control: &Control,
+        there: &Versioned,
+        old: &Old,
+        role: &str,
+        tell: Tell<'_>,
+    ) -> Result<Option<Versioned>> {
+        let table = &self.spec.name;
+        let writing = self.closable(old, role).await?;
+        let mut noted = there.clone();
+        if writing.own && !there.record.fenced.contains(role) {
+            let mut record = there.record.clone();
+            record.fenced.insert(role.to_owned());
+            match self.noted(control, there, &record).await? {
+                Some(next) => noted = next,
+                None => return Ok(None),
+            }
+        }
+        if writing.own {
+            old.0.revoke(table, role).await?;
+        }
+        // Also where it was gone already: it may have been taken just now, by one that was killed.
+        let settles = writing.settles;
+        tell(Told::Fencing { role, settles });
+        tokio::time::sleep(settles).await;
+        if self.closable(old, role).await?.own {
+            return Err(Error::new(
+                Kind::Mismatch,
+                "somebody has given the permission to write back that was taken just now",
+            )
+            .at("table", table.as_str())
+            .at("role", role)
+            .help("find out who did, then run the command again"));
+        }
+        Ok(Some(noted))
+    }
+
+    /// What lets the role write, if it can be taken.
+    async fn closable(&self, old: &Old, role: &str) -> Result<Writing> {
+        let writing = old.0.writing(&self.spec.name, role).await?;
+        let lines = writing
+            .against
+            .iter()
+            .map(|finding| format!("\n  {}; {}", finding.message, finding.advice));
+        let lines: String = lines.collect();
+        match lines.is_empty() {
+            true => Ok(writing),
+            false => Err(Error::new(
+                Kind::Mismatch,
+                format!("the permission to write can't be taken:{lines}"),
+            )
+            .at("table", self.spec.name.as_str())
+            .at("role", role)),
+        }
+    }
+
+    /// Gives every role back what was taken from it, and only that.
+    pub(super) async fn open_fence(
+        &self,
+        control: &Control,
+        there: &Versioned,
+        options: &MoveOptions<'_>,
+        tell: Tell<'_>,
+    ) -> Result<()> {
+        let old = self.old_with_roles(options.open_old).await?;
+        let opened = self.open(control, there, &old, tell).await;
+        old.0.close().await;
+        opened
+    }
+
+    async fn open(
+        &self,
+        control: &Control,
+        there: &Versioned,
+        old: &Old,
+        tell: Tell<'_>,
+    ) -> Result<()> {
+        // Only its version changes: an `advance` that closes the fence at this moment finds that it can't
+        // go on to `copy`, and begins again.
+        let Some(seen) = self.noted(control, there, &there.record).await? else {
+            return Ok(());
+        };
+        for role in &seen.record.fenced {
+            old.0.grant(&self.spec.name, role).await.map_err(|error| {
+                error.help(format!(
+                    "`{role}` may not write to the old table yet: mend this, then run the command again"
+                ))
+            })?;
+            tell(Told::Unfenced { role });
+        }
+        let mut record = seen.record.clone();
+        record.fenced.clear();
+        match control.replace(&self.spec.to, &seen, &record).await? {
+            true => Ok(()),
+            false => Err(self.overtaken().at("given back", names(&seen.record))),
+        }
+    }
+
+    /// The record as it is written now; `None` if somebody else was quicker.
+    async fn noted(
+        &self,
+        control: &Control,
+        there: &Versioned,
+        record: &Record,
+    ) -> Result<Option<Versioned>> {
+        if !control.replace(&self.spec.to, there, record).await? {
+            return Ok(None);
+        }
+        let noted = control.require(&self.spec.to).await?;
+        Ok((noted.record == *record).then_some(noted))
+    }
+
+    async fn old_with_roles(&self, open_old: OpenOld<'_>) -> Result<Old> {
+        open_old().await.map_err(|error| {
+            error.help(
+                "the fence needs the old store, whose permissions it changes: start it, then run the command \
+                 again",
+            )
+        })
+    }
+}
+
+fn names(record: &Record) -> String {
+    let names: Vec<String> = record
+        .fenced
+        .iter()
+        .map(|role| format!("`{role}`"))
+        .collect();
+    names.join(", ")
+}
