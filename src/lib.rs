@@ -11,6 +11,7 @@
 //! | [`layer`] | wrappers around a store that are stores themselves |
 //! | [`control`] | what all processes of a migration agree on: the record, leases, the barrier |
 //! | [`copier`], [`journal`] | copies rows, restartably |
+//! | [`verifier`] | compares both stores, restartably |
 //! | [`migration`] | one table's way from an old store to a new one |
 //! | [`plan`], [`spec`], [`secret`] | what moves from where to where; passwords that never show |
 //! | [`connect`] | from a plan to open stores |
@@ -47,6 +48,8 @@ pub mod copier;
 pub mod journal;
 #[cfg(feature = "copy")]
 pub mod migration;
+#[cfg(feature = "copy")]
+pub mod verifier;
 
 #[cfg(any(feature = "embedded", feature = "copy"))]
 mod disk;
