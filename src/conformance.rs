@@ -11,6 +11,9 @@
 //! Every check panics with what was expected and what was seen.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)]
 
+mod applications;
+mod spans;
+
 use std::collections::BTreeSet;
 
 use crate::error::Kind;
@@ -32,6 +35,8 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     queries(store, &format!("{prefix}_queries")).await;
     scans(store, &format!("{prefix}_scans")).await;
     missing(store, &format!("{prefix}_nowhere")).await;
+    applications::run(store, prefix).await;
+    spans::run(store, prefix).await;
 }
 
 /// `(id text, at int DESC; shared text static, n bigint, body text)`.

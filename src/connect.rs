@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NewStore, OldStore, Plan, TablePlan};
+use crate::shim::{Moving, OldStore as Later, Settings, Shim};
 use crate::spec::TableSpec;
 #[cfg(feature = "cassandra")]
 use crate::store::cassandra::{self, Cassandra};
@@ -81,6 +83,33 @@ async fn open_dynamodb(plan: &crate::plan::DynamoDb) -> Result<DynamoDb> {
         ..dynamodb::Config::default()
     };
     DynamoDb::connect(config).await
+}
+
+/// Takes part in a plan's migrations: for an application of this name (machine and process, for people).
+/// The old store is connected to when it is first needed.
+///
+/// # Errors
+/// The new store's; those of [`Shim::start`].
+pub async fn shim(plan: &Plan, name: impl Into<String>) -> Result<Shim> {
+    let new = new(plan).await?;
+    let control = Control::new(new.clone(), &plan.control_table);
+    let settings = Settings {
+        lease: plan.lease,
+        deadline: plan.shim.deadline,
+        reads: plan.shim.reads,
+        resave: plan.shim.resave,
+        ..Settings::new(name)
+    };
+    let of_plan = plan.clone();
+    let later = Later::later(Box::new(move || {
+        let plan = of_plan.clone();
+        Box::pin(async move { old(&plan).await })
+    }));
+    let tables = plan.tables.iter().map(|table| Moving {
+        spec: spec(plan, table),
+        exactly_once: table.exactly_once,
+    });
+    Shim::start(settings, later, new, control, tables)
 }
 
 /// What a plan says of one of its tables.

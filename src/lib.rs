@@ -10,6 +10,7 @@
 //! | [`store`] | the `Store` trait and one module per store |
 //! | [`layer`] | wrappers around a store that are stores themselves |
 //! | [`control`] | what all processes of a migration agree on: the record, leases, the barrier |
+//! | [`shim`], [`json`] | what an application links; rows as JSON |
 //! | [`copier`], [`journal`] | copies rows, restartably |
 //! | [`verifier`] | compares both stores, restartably |
 //! | [`migration`] | one table's way from an old store to a new one |
@@ -30,11 +31,15 @@ pub mod control;
 #[cfg(feature = "_store")]
 pub mod intervals;
 #[cfg(feature = "_store")]
+pub mod json;
+#[cfg(feature = "_store")]
 pub mod layer;
 #[cfg(feature = "_store")]
 pub mod plan;
 #[cfg(feature = "_store")]
 pub mod secret;
+#[cfg(feature = "_store")]
+pub mod shim;
 #[cfg(feature = "_store")]
 pub mod show;
 #[cfg(feature = "_store")]

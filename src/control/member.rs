@@ -126,8 +126,8 @@ struct State {
 }
 
 /// An operation's hold on the phase it began in.
-pub struct Pin<'a> {
-    member: &'a Member,
+pub struct Pin {
+    member: Arc<Member>,
     phase: Phase,
     joined: u64,
 }
@@ -142,8 +142,8 @@ impl Member {
         target: &str,
         role: MemberRole,
         accept: Accept,
-    ) -> Result<Self> {
-        let member = Member {
+    ) -> Result<Arc<Self>> {
+        let member = Arc::new(Member {
             control,
             target: target.to_owned(),
             id: role.id.clone(),
@@ -159,9 +159,14 @@ impl Member {
             }),
             item: tokio::sync::Mutex::new(None),
             drained: Notify::new(),
-        };
+        });
         member.renew().await?;
         Ok(member)
+    }
+
+    /// Whether no operation is under way.
+    pub fn is_idle(&self) -> bool {
+        self.state().pins.values().all(|count| *count == 0)
     }
 
     /// Its id, which `advance --gone` takes.
@@ -179,13 +184,13 @@ impl Member {
     ///
     /// # Errors
     /// [`Kind::Unreachable`] once the lease has run out, or its item was taken away.
-    pub fn pin(&self) -> Result<Pin<'_>> {
+    pub fn pin(self: &Arc<Self>) -> Result<Pin> {
         let mut state = self.state();
         self.may_work(&state, state.phase, state.joined)?;
         let (phase, joined) = (state.phase, state.joined);
         *state.pins.entry(phase).or_default() += 1;
         Ok(Pin {
-            member: self,
+            member: self.clone(),
             phase,
             joined,
         })
@@ -374,7 +379,7 @@ impl Member {
     }
 }
 
-impl Pin<'_> {
+impl Pin {
     /// The phase it holds.
     pub fn phase(&self) -> Phase {
         self.phase
@@ -391,7 +396,7 @@ impl Pin<'_> {
     }
 }
 
-impl Drop for Pin<'_> {
+impl Drop for Pin {
     fn drop(&mut self) {
         let mut state = self.member.state();
         if state.joined != self.joined {

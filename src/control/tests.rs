@@ -165,7 +165,7 @@ fn role(kind: ParticipantKind, clock: &Clock) -> MemberRole {
     }
 }
 
-async fn join(control: &Control, kind: ParticipantKind, clock: &Clock) -> Member {
+async fn join(control: &Control, kind: ParticipantKind, clock: &Clock) -> Arc<Member> {
     let accept: Accept = Box::new(|_| Ok(()));
     Member::join(control.clone(), "t", role(kind, clock), accept)
         .await
@@ -352,11 +352,11 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
         ] {
             let mut member = join(&plain, kind, &clock).await;
             // From here on its calls fail now and then.
-            member.control = shaky.clone();
+            Arc::get_mut(&mut member).unwrap().control = shaky.clone();
             members.push(member);
         }
         let mut hangs = [0_u64; 3];
-        let mut pins: Vec<Vec<Pin<'_>>> = members.iter().map(|_| Vec::new()).collect();
+        let mut pins: Vec<Vec<Pin>> = members.iter().map(|_| Vec::new()).collect();
         let (mut watch, mut at) = (Watch::new(clock.clone()), 0);
         for second in 0..600_u64 {
             for (place, member) in members.iter().enumerate() {

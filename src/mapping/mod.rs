@@ -7,9 +7,9 @@ mod attr;
 mod attributes;
 mod item;
 pub mod keys;
-mod number;
+pub(crate) mod number;
 mod report;
-mod text;
+pub(crate) mod text;
 mod types;
 
 #[cfg(feature = "_store")]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, Survey, WATCH_EVERY};
+use super::{Migration, Survey, Told};
 use crate::control::{
-    Accept, Clock, Control, Gone, Lease, Leased, Member, MemberRole, ParticipantKind, Record, Watch,
+    Accept, Clock, Gone, Lease, Leased, Member, MemberRole, ParticipantKind, Record, Watch,
 };
 use crate::copier::{self, Copier, Counters, Live, Outcome};
 use crate::error::{Error, Kind, Result};
@@ -18,6 +18,7 @@ use crate::layer::retry::Patience;
 use crate::model::Tokens;
 use crate::protocol::Phase;
 use crate::protocol::counter::{Pass, Rules};
+use crate::protocol::phase::Work;
 use crate::store::{New, Old};
 
 /// How a copy is to be run.
@@ -97,7 +98,10 @@ impl Migration {
         }
         // Counters may have been folded before.
         let is_counter = survey.transform.source().is_counter();
-        if !there.record.adopted && !is_counter && self.holds_items(survey).await? {
+        if !there.record.adopted
+            && !is_counter
+            && self.holds_items(survey.transform.target()).await?
+        {
             return Err(
                 Error::new(Kind::Mismatch, "the target got items after `migrate init`")
                     .at("target", self.spec.to.as_str())
@@ -131,21 +135,15 @@ impl Migration {
         survey: &Survey,
         options: &CopyOptions,
     ) -> Result<(Option<Counters>, Record)> {
-        let is_counter = survey.transform.source().is_counter();
-        if !is_counter && !options.offline {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "rows can only be copied offline by this version",
-            )
-            .at("table", self.spec.name.as_str())
-            .help("stop every application that writes to the table, then add --offline"));
-        }
         let record = match options.offline {
             true => self.go_offline(survey).await?,
             false => self.checked(survey).await?.record,
         };
-        if !is_counter {
-            return Ok((None, record));
+        if !survey.transform.source().is_counter() {
+            return match record.phase.allows(Work::Copy) {
+                true => Ok((None, record)),
+                false => Err(self.rows_not_in(record.phase)),
+            };
         }
         let pass = match options.settle {
             true => Pass::Settling,
@@ -160,6 +158,31 @@ impl Migration {
         Ok((Some(Counters { pass, rules }), record))
     }
 
+    fn rows_not_in(&self, phase: Phase) -> Error {
+        let table = self.spec.name.as_str();
+        let (what, help) = match phase {
+            Phase::Old => (
+                "rows can't be copied while applications write to the old table",
+                format!(
+                    "move them first, `migrate advance --to copy --table {table}`; or, if they are stopped, \
+                     add --offline"
+                ),
+            ),
+            Phase::Bridge | Phase::Switch => (
+                "rows can't be copied before everybody has left the old table",
+                format!("`migrate advance --to copy --table {table}`"),
+            ),
+            Phase::New | Phase::Done | Phase::Copy | Phase::Offline => (
+                "there is nothing left to be copied",
+                "every row is in the new store already; see `migrate status`".to_owned(),
+            ),
+        };
+        Error::new(Kind::Mismatch, what)
+            .at("table", table)
+            .at("phase", phase.name())
+            .help(help)
+    }
+
     fn not_in(&self, phase: Phase, pass: Pass) -> Error {
         let (what, help) = match pass {
             Pass::CatchUp => (
@@ -168,7 +191,7 @@ impl Migration {
             ),
             Pass::Settling => (
                 "a final pass is for a table that nobody adds to any more",
-                "leave --final out, or stop the application and add --offline",
+                "leave --final out until `migrate advance --to copy`; or stop the application and add --offline",
             ),
         };
         Error::new(Kind::Mismatch, what)
@@ -220,10 +243,6 @@ impl Migration {
         let member = self.join(opened.journal.id(), &options, &record).await?;
         let leased = Leased::new(self.new.0.clone(), member.clone());
         let new = Retry::new(Arc::new(leased), Patience::default());
-        let control = New(Arc::new(Retry::new(
-            self.new.0.clone(),
-            Patience::default(),
-        )));
         let live = Arc::new(Live::new(old.seen(), new.seen()));
         let mut copy = options.copy;
         if let Some((index, count)) = shard {
@@ -237,7 +256,7 @@ impl Migration {
         });
         let copier = Copier {
             old: Old(Arc::new(old)),
-            control: Control::new(control, self.control.name()),
+            control: self.patient_control(),
             new: New(Arc::new(new)),
             transform: survey.transform,
             counters,
@@ -248,9 +267,7 @@ impl Migration {
             options: copy,
         };
         let work = async {
-            if let Some(counters) = counters {
-                self.may_begin(counters.pass, phase, stop).await?;
-            }
+            self.may_begin(counters, phase, stop).await?;
             copier
                 .run(&opened.journal, opened.remembered, &elsewhere, &live, stop)
                 .await
@@ -264,36 +281,45 @@ impl Migration {
         copied
     }
 
-    /// Waits until a pass may begin: a settling one until nothing of an earlier phase can still land.
-    async fn may_begin(&self, pass: Pass, phase: Phase, stop: &CancellationToken) -> Result<()> {
-        let mut watch = Watch::new(Clock::Machine);
+    /// Waits until the work may begin: rows are copied, and counters settled, when nothing of an earlier
+    /// phase can land any more. For rows of a table that is offline nobody has to be waited for: no
+    /// application was registered, and no other work on rows leads there.
+    async fn may_begin(
+        &self,
+        counters: Option<Counters>,
+        phase: Phase,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let may = |everybody_is_here| match counters {
+            Some(counters) => counters.pass.may_begin(phase, everybody_is_here),
+            None => everybody_is_here || phase == Phase::Offline,
+        };
+        if may(false) {
+            return Ok(());
+        }
         let mut told = false;
-        while !pass.may_begin(phase, false) {
-            let nobody = Gone::default();
-            let left = watch
-                .look(&self.control, &self.spec.to, phase, &nobody)
-                .await?;
-            if pass.may_begin(phase, left.is_empty()) {
-                return Ok(());
-            }
-            let names: Vec<&str> = left
-                .iter()
-                .map(|one| one.participant.name.as_str())
-                .collect();
-            if !told {
+        let mut tell = |now: Told<'_>| {
+            if let (false, Told::Waiting { phase, left, .. }) = (told, now) {
+                let names = left.iter().map(|one| one.participant.name.as_str());
                 tracing::info!(
                     "{}: waiting until what was begun before `{phase}` is over: {}",
                     self.spec.name,
-                    names.join(", ")
+                    names.collect::<Vec<_>>().join(", ")
                 );
                 told = true;
             }
-            tokio::select! {
-                () = tokio::time::sleep(WATCH_EVERY) => {}
-                () = stop.cancelled() => return Err(copier::stopped()),
-            }
+        };
+        let mut watch = Watch::new(Clock::Machine);
+        let nobody = Gone::default();
+        let everybody = self.everybody(&self.control, &mut watch, phase, &nobody, &mut tell);
+        let is_here = tokio::select! {
+            here = everybody => here?,
+            () = stop.cancelled() => return Err(copier::stopped()),
+        };
+        match may(is_here) {
+            true => Ok(()),
+            false => Err(self.overtaken()),
         }
-        Ok(())
     }
 
     /// Registers a copier, which works only while the record stays this one.
@@ -332,7 +358,7 @@ impl Migration {
             ))
         });
         let member = Member::join(self.control.clone(), &self.spec.to, role, accept);
-        Ok(Arc::new(member.await?))
+        member.await
     }
 }
 
@@ -363,6 +389,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::control::Control;
     use crate::migration::{InitOptions, TableSpec};
     use crate::schema::{Column, Role, Table, Type};
     use crate::store::Store;

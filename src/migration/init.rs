@@ -61,7 +61,7 @@ impl Migration {
     }
 
     async fn begin(&self, survey: &Survey, record: Record, options: InitOptions) -> Result<Init> {
-        let holds_items = self.holds_items(survey).await?;
+        let holds_items = self.holds_items(survey.transform.target()).await?;
         if holds_items && !options.adopt {
             return Err(self.foreign_items());
         }
@@ -117,7 +117,7 @@ impl Migration {
                 None => "an application is being moved to it, or has been",
             }));
         }
-        let adopted = self.holds_items(survey).await?;
+        let adopted = self.holds_items(survey.transform.target()).await?;
         if same.is_ok() && adopted == there.record.adopted {
             return Ok(Init::Repeated);
         }

@@ -3,22 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+mod advance;
 mod copy;
+mod entering;
 mod init;
 mod reset;
 
 pub use crate::spec::TableSpec;
+pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told};
 pub use copy::{CopyOptions, Started, shard_tokens};
+pub use entering::Refusal;
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
 
 use crate::control::{Control, DeadLetter, Progress, Record, Versioned, hex};
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
+use crate::layer::Retry;
+use crate::layer::retry::Patience;
 use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
-use crate::schema::StoredTable;
+use crate::schema::{StoredTable, Table};
 use crate::store::{Cursor, Finding, Inspection, New, Old, Range, Weight};
 
 /// A table's migration.
@@ -148,7 +154,9 @@ impl Migration {
             Some(there) => self
                 .spec
                 .same(&there.record, &self.record(survey, &target))?,
-            None if self.holds_items(survey).await? => return Err(self.foreign_items()),
+            None if self.holds_items(survey.transform.target()).await? => {
+                return Err(self.foreign_items());
+            }
             None => {}
         }
         Ok(Some(target))
@@ -239,8 +247,7 @@ impl Migration {
         })
     }
 
-    async fn holds_items(&self, survey: &Survey) -> Result<bool> {
-        let target = survey.transform.target();
+    async fn holds_items(&self, target: &Table) -> Result<bool> {
         for range in self.new.0.splits(target, 1).await? {
             let mut cursor = None;
             loop {
@@ -266,15 +273,26 @@ impl Migration {
         self.spec
             .same(&there.record, &self.record(survey, &target))?;
         self.refuse_target(&target, true)?;
-        if there.record.emptying {
-            return Err(Error::new(
-                Kind::Mismatch,
-                "a reset of this table has begun and isn't over",
-            )
-            .at("target", self.spec.to.as_str())
-            .help("run `migrate reset` again; it goes on where it was"));
-        }
+        self.refuse_emptying(&there.record)?;
         Ok(there)
+    }
+
+    fn refuse_emptying(&self, record: &Record) -> Result<()> {
+        if !record.emptying {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Mismatch,
+            "a reset of this table has begun and isn't over",
+        )
+        .at("target", self.spec.to.as_str())
+        .help("run `migrate reset` again; it goes on where it was"))
+    }
+
+    /// The control table, for those who wait until the new store answers.
+    fn patient_control(&self) -> Control {
+        let patient = Retry::new(self.new.0.clone(), Patience::default());
+        Control::new(New(Arc::new(patient)), self.control.name())
     }
 
     /// What every copier has done under this freeze and mapping.
@@ -381,3 +399,6 @@ async fn read_range(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ pub use crate::control::Lease;
 use crate::mapping::transform::{ColumnRule, ExpiryRule};
 use crate::schema::Layout;
 use crate::secret::Secret;
+pub use crate::shim::Resave;
 use crate::store::Reading;
 pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 
@@ -145,16 +146,6 @@ pub struct Shim {
     pub resave: Resave,
     /// How long one operation may take, its retries included; never above [`Lease::operation`].
     pub deadline: Duration,
-}
-
-/// When a row that was only found in the old store is saved in the new one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Resave {
-    /// After the answer, which doesn't wait for it.
-    #[default]
-    Background,
-    /// Before the answer.
-    Inline,
 }
 
 impl Default for Shim {

@@ -307,6 +307,20 @@ impl Phase {
         let (_, way) = moves.iter().find(|(phase, _)| *phase == to)?;
         Some(*way)
     }
+
+    /// The phases on the way to another one, both ends included, by steps of one kind alone; the fewest
+    /// there are. `None` if no such steps lead there.
+    pub fn path(self, to: Phase, way: Way) -> Option<Vec<Phase>> {
+        if self == to {
+            return Some(vec![self]);
+        }
+        let steps = self.line().moves.iter();
+        let steps = steps.filter(|(_, kind)| *kind == way);
+        let rest = steps.filter_map(|(next, _)| next.path(to, way));
+        let mut path = rest.min_by_key(Vec::len)?;
+        path.insert(0, self);
+        Some(path)
+    }
 }
 
 impl fmt::Display for Phase {
@@ -359,6 +373,28 @@ mod tests {
         assert_eq!(leaps, expected);
         assert_eq!(Phase::Done.way_to(Phase::Offline), None);
         assert_eq!(Phase::Offline.way_to(Phase::Done), Some(Way::Forward));
+    }
+
+    #[test]
+    fn paths_lead_step_by_step() {
+        use Phase::{Bridge, Copy, Done, New, Offline, Old, Switch};
+        let path = |from: Phase, to, way| from.path(to, way).unwrap_or_default();
+        let forward = [Old, Bridge, Switch, Copy, New, Done];
+        assert_eq!(path(Old, Done, Way::Forward), forward);
+        assert_eq!(path(Bridge, Copy, Way::Forward), [Bridge, Switch, Copy]);
+        assert_eq!(path(New, Bridge, Way::Back), [New, Copy, Switch, Bridge]);
+        assert_eq!(path(Copy, Copy, Way::Back), [Copy]);
+        assert_eq!(path(Offline, Done, Way::Forward), [Offline, Done]);
+        let none: [(Phase, Phase, Way); 5] = [
+            (Bridge, Old, Way::Back),
+            (Done, New, Way::Back),
+            (Copy, Switch, Way::Forward),
+            (Switch, Copy, Way::Back),
+            (Old, Offline, Way::Forward),
+        ];
+        for (from, to, way) in none {
+            assert_eq!(from.path(to, way), None, "{from} -> {to}");
+        }
     }
 
     #[test]

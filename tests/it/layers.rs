@@ -21,8 +21,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "connect",
         &[
+            "control",
             "plan",
             "secret",
+            "shim",
             "spec",
             "store",
             "store::cassandra",
@@ -39,6 +41,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("disk", &["stops"]),
     ("journal", &["control", "disk", "store"]),
+    ("json", &["mapping"]),
     ("layer", &["stops", "store"]),
     ("mapping", &["secret"]),
     (
@@ -54,6 +57,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "control",
             "mapping",
             "secret",
+            "shim",
             "store",
             "store::cassandra",
             "store::dynamodb",
@@ -65,7 +69,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     (
         "shim",
-        &["control", "layer", "mapping", "protocol", "spec", "store"],
+        &[
+            "control", "json", "layer", "mapping", "protocol", "spec", "store",
+        ],
     ),
     ("spec", &["control", "mapping"]),
     ("show", &["control", "store"]),

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crossfade::protocol::Phase;
+use std::time::Duration;
+
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 /// Move tables from Apache Cassandra or ScyllaDB to Amazon DynamoDB.
@@ -26,6 +29,10 @@ pub enum Command {
     Init(Init),
     /// Show where each table stands
     Status(Status),
+    /// Move a table on, phase by phase, with every application that uses it; waits until all follow
+    Advance(Advance),
+    /// Move a table back, phase by phase: as far as `bridge`
+    Back(Back),
     /// Copy rows and fold counters; start it again whenever it stopped, and it goes on where it was
     Copy(Copy),
     /// List the rows and ranges that could not be copied, with the reason
@@ -77,6 +84,65 @@ pub struct Status {
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Advance {
+    #[command(flatten)]
+    pub moving: Moving,
+    /// Refuse unless so many applications are registered
+    #[arg(long, value_name = "N")]
+    pub expect: Option<usize>,
+}
+
+#[derive(ClapArgs)]
+pub struct Back {
+    #[command(flatten)]
+    pub moving: Moving,
+}
+
+/// A table's way to another phase.
+#[derive(ClapArgs)]
+pub struct Moving {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// The table (its old name)
+    #[arg(long, value_name = "NAME")]
+    pub table: String,
+    /// Where to: old, bridge, switch, copy, new or done
+    #[arg(long, value_name = "PHASE", value_parser = phase)]
+    pub to: Phase,
+    /// This one is gone for good, so don't wait for it; an id as `migrate status` shows it. May be repeated
+    #[arg(long, value_name = "ID")]
+    pub gone: Vec<String>,
+    /// Whoever is silent for so long is gone for good: 15m, 90s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub gone_silent: Option<Duration>,
+    /// Show the steps, whom each would wait for and what stands against it; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn phase(text: &str) -> Result<Phase, String> {
+    Phase::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Phase::ALL.iter().map(|phase| phase.name()).collect();
+        format!("the phases are {}", names.join(", "))
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and s, m or h: 90s, 15m, 1h".to_owned();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
 }
 
 #[derive(ClapArgs)]

@@ -1,6 +1,8 @@
 //! `migrate`: moves tables from one data store to another.
 
+mod advance;
 mod args;
+mod back;
 mod check;
 mod copy;
 mod demo;
@@ -65,6 +67,8 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
         Command::Check(args) => check::run(&args).await,
         Command::Init(args) => init::run(&args, screen).await,
         Command::Status(args) => status::run(&args).await,
+        Command::Advance(args) => advance::run(&args, screen).await,
+        Command::Back(args) => back::run(&args, screen).await,
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args).await,
         Command::Reset(args) => reset::run(&args).await,

@@ -173,6 +173,16 @@ impl Transform {
         self.key.iter().all(Option::is_none)
     }
 
+    /// Whether any value is made unreadable on the way, so that there is no way back.
+    pub fn masks(&self) -> bool {
+        self.key.iter().any(Option::is_some) || self.cells.iter().any(|step| step.mask.is_some())
+    }
+
+    /// Which of the old table's cells a cell of the new one is.
+    pub fn source_cell(&self, cell: usize) -> Option<usize> {
+        self.cells.get(cell).map(|step| step.from)
+    }
+
     /// A digest of everything that decides which item a row becomes: the old table's columns with their
     /// types, the layout, the rules, and of the mask key a digest under that key. Names of tables are
     /// no part of it.

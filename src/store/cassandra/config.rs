@@ -11,8 +11,11 @@ pub struct Config {
     pub nodes: Vec<String>,
     /// The keyspace, as stored (case kept, no quotes).
     pub keyspace: String,
-    /// Consistency of reads and writes.
+    /// Consistency of reads.
     pub consistency: Consistency,
+    /// Consistency of writes; `None`: that of reads. Where the two together reach fewer replicas than
+    /// there are and one more, a read may miss what was written.
+    pub write_consistency: Option<Consistency>,
     /// The only datacenter that is asked; needed where the cluster has more than one.
     pub datacenter: Option<String>,
     /// Who to log in as; `None` where the cluster asks nobody.
@@ -36,6 +39,7 @@ impl Config {
             nodes: nodes.into_iter().map(Into::into).collect(),
             keyspace: keyspace.into(),
             consistency: Consistency::LocalQuorum,
+            write_consistency: None,
             datacenter: None,
             login: None,
             tls: None,

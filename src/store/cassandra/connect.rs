@@ -80,6 +80,7 @@ async fn open(config: Config) -> Result<Cassandra> {
         keyspace: config.keyspace,
         session: std::sync::Arc::new(session),
         reads: None,
+        writes: config.write_consistency.unwrap_or(config.consistency),
         reads_element_ttls: false,
         writes_since: None,
         partitioner: String::new(),
@@ -144,6 +145,30 @@ pub(super) fn driver_consistency(consistency: Consistency) -> statement::Consist
         Consistency::LocalQuorum => statement::Consistency::LocalQuorum,
         Consistency::EachQuorum => statement::Consistency::EachQuorum,
         Consistency::All => statement::Consistency::All,
+    }
+}
+
+/// What a write on a condition asks of the replicas while they agree: those of the own datacenter
+/// where the write itself stays there.
+pub(super) fn serial_consistency(writes: Consistency) -> statement::SerialConsistency {
+    match writes {
+        Consistency::LocalOne | Consistency::LocalQuorum => {
+            statement::SerialConsistency::LocalSerial
+        }
+        Consistency::One
+        | Consistency::Two
+        | Consistency::Three
+        | Consistency::Quorum
+        | Consistency::EachQuorum
+        | Consistency::All => statement::SerialConsistency::Serial,
+    }
+}
+
+/// A read's consistency that sees every write on a condition that was decided.
+pub(super) fn agreed(writes: Consistency) -> statement::Consistency {
+    match serial_consistency(writes) {
+        statement::SerialConsistency::Serial => statement::Consistency::Serial,
+        statement::SerialConsistency::LocalSerial => statement::Consistency::LocalSerial,
     }
 }
 

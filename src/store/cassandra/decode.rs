@@ -3,11 +3,11 @@
 use scylla::deserialize::row::{ColumnIterator, RawColumn};
 use scylla::response::query_result::QueryRowsResult;
 
-use super::statement::Selection;
+use super::statement::{Selection, role_of};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{CellTimes, Key, Row, Value};
-use crate::schema::{Role, Table};
+use crate::schema::{Column, Role, Table};
 
 /// What an answer's rows become.
 pub(super) struct Reading<'a> {
@@ -197,6 +197,59 @@ impl Reading<'_> {
         }
         expires.iter().any(Option::is_some).then_some(expires)
     }
+}
+
+/// What became of a write on a condition.
+pub(super) enum Decided {
+    /// It was made.
+    Applied,
+    /// It wasn't, because of this row; `None` if the answer doesn't hold all of it.
+    Refused(Option<Row>),
+}
+
+impl Decided {
+    /// Reads the answer: one row that begins with `[applied]`. What else it has depends on the condition
+    /// and on the server.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if there is no such row.
+    pub fn read(table: &Table, key: &Key, answer: &QueryRowsResult) -> Result<Decided> {
+        let mut rows = answer
+            .rows::<ColumnIterator<'_, '_>>()
+            .map_err(unreadable)?;
+        let row = rows.next().ok_or_else(incomplete)?.map_err(unreadable)?;
+        let mut raw: Raw<'_> = Vec::new();
+        for column in row {
+            let slice = column.map_err(unreadable)?.slice;
+            raw.push(slice.map(|slice| slice.as_slice()));
+        }
+        match raw.first() {
+            Some(Some([1])) => return Ok(Decided::Applied),
+            Some(Some([0])) => {}
+            Some(_) | None => return Err(incomplete()),
+        }
+        let specs = answer.column_specs();
+        let of = |column: &Column| raw[1..].get(specs.get_by_name(&column.name)?.0 - 1);
+        Ok(Decided::Refused(met(table, key, of)))
+    }
+}
+
+/// The row of an answer that holds all of it.
+fn met<'a>(
+    table: &Table,
+    key: &Key,
+    of: impl Fn(&Column) -> Option<&'a Option<&'a [u8]>>,
+) -> Option<Row> {
+    let columns = table.cells().iter();
+    let raw: Vec<&Option<&[u8]>> = columns.map(of).collect::<Option<_>>()?;
+    let cells = table.cells().iter().zip(raw).map(|(column, bytes)| {
+        let bytes = bytes.filter(|_| column.role == role_of(key))?;
+        Some(cql::decode(&column.ty, bytes))
+    });
+    let cells: Vec<Option<Value>> = cells.collect();
+    // A server may answer with nulls where there is no row, too.
+    cells.iter().find(|cell| cell.is_some())?;
+    Some(Row::new(key.clone(), cells))
 }
 
 /// The partition that is being read: rows of one come one behind the other.

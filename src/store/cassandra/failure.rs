@@ -19,6 +19,9 @@ pub(super) enum Doing {
     Read,
     /// Changing rows or the schema.
     Write,
+    /// Changing a row on a condition. The replicas agree that the change is made before they make it,
+    /// so that one may come to find too few of them when it is decided already.
+    Decide,
 }
 
 impl Doing {
@@ -26,7 +29,15 @@ impl Doing {
     fn effect(self) -> Effect {
         match self {
             Doing::Scan | Doing::Read => Effect::None,
-            Doing::Write => Effect::Unknown,
+            Doing::Write | Doing::Decide => Effect::Unknown,
+        }
+    }
+
+    /// The effect of a request for which a coordinator found too few replicas.
+    fn effect_of_too_few(self) -> Effect {
+        match self {
+            Doing::Scan | Doing::Read | Doing::Write => Effect::None,
+            Doing::Decide => Effect::Unknown,
         }
     }
 }
@@ -269,7 +280,10 @@ fn using(error: &UseKeyspaceError, doing: Doing) -> Error {
 fn attempted(error: &RequestAttemptError, doing: Doing) -> Error {
     match error {
         RequestAttemptError::DbError(error, why) => answered(error, why, doing),
-        RequestAttemptError::BrokenConnectionError(error) => broken(error, true, doing),
+        // Whatever broke it, the request may have been on its way.
+        RequestAttemptError::BrokenConnectionError(error) => {
+            broken(error, true, doing).effect(doing.effect())
+        }
         RequestAttemptError::UnableToAllocStreamId => {
             Error::new(Kind::Throttled, "too many requests wait on one connection")
         }
@@ -327,12 +341,14 @@ fn answered(error: &DbError, why: &str, doing: Doing) -> Error {
         }
         DbError::Unavailable { .. } => {
             Error::new(Kind::Unreachable, format!("too few replicas are up: {why}"))
+                .effect(doing.effect_of_too_few())
                 .help("check `nodetool status`, or lower `consistency`")
         }
         DbError::IsBootstrapping => Error::new(
             Kind::Unreachable,
             format!("the node is only joining the cluster: {why}"),
-        ),
+        )
+        .effect(doing.effect_of_too_few()),
         DbError::Overloaded => {
             // A coordinator may say so after it has sent the write to some replicas.
             Error::new(Kind::Throttled, format!("the node is overloaded: {why}"))
@@ -402,7 +418,7 @@ fn invalid(why: &str, doing: Doing) -> Error {
     } else {
         match doing {
             Doing::Scan => changed(why),
-            Doing::Read | Doing::Write => {
+            Doing::Read | Doing::Write | Doing::Decide => {
                 Error::new(Kind::Invalid, format!("the server refused the data: {why}"))
             }
         }
@@ -436,8 +452,5 @@ fn unreachable_node(message: &str) -> Error {
 }
 
 fn unknown(error: &dyn std::error::Error, doing: Doing) -> Error {
-    Error::new(Kind::Unknown, format!("the driver failed: {error}")).effect(match doing {
-        Doing::Scan | Doing::Read => Effect::None,
-        Doing::Write => Effect::Unknown,
-    })
+    Error::new(Kind::Unknown, format!("the driver failed: {error}")).effect(doing.effect())
 }

@@ -7,6 +7,8 @@
 //! | `statement`, `decode` | CQL texts, prepared once; rows between the wire and [`crate::model`] |
 //! | `scan`, `resume` | pages of a range, and going on behind a row |
 //! | `slice`, `ordinal` | cutting a range in two |
+//! | `mutate` | what applications write to single rows |
+//! | `span` | parts of a partition: lists and deletes |
 //! | `write` | puts, purges and new tables |
 //! | `failure` | what the driver's errors mean |
 //!
@@ -19,10 +21,12 @@ mod decode;
 mod estimate;
 mod failure;
 mod inspect;
+mod mutate;
 mod ordinal;
 mod resume;
 mod scan;
 mod slice;
+mod span;
 mod statement;
 mod tls;
 mod write;
@@ -40,7 +44,6 @@ use scylla::statement::prepared::PreparedStatement;
 
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
-use self::resume::Whole;
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
     failed_rows, unsupported,
@@ -55,6 +58,15 @@ const AT_ONCE: usize = 64;
 /// How long the question whether a server lives may take.
 const PULSE: Duration = Duration::from_secs(3);
 
+/// Which replicas a read asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replicas {
+    /// As many as is configured.
+    Configured,
+    /// Those that agree on writes on a condition: it sees every one that was decided.
+    Agreed,
+}
+
 /// A keyspace of a cluster.
 pub struct Cassandra {
     name: String,
@@ -62,6 +74,8 @@ pub struct Cassandra {
     session: Arc<Session>,
     /// What its reads ask for, where that isn't the session's own.
     reads: Option<Consistency>,
+    /// What its writes ask for.
+    writes: Consistency,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
     /// Rows tell when they were written, if that isn't before this: microseconds since 1970.
@@ -94,6 +108,7 @@ impl Cassandra {
             keyspace: self.keyspace.clone(),
             session: self.session.clone(),
             reads: Some(consistency),
+            writes: self.writes,
             reads_element_ttls: self.reads_element_ttls,
             writes_since: self.writes_since,
             partitioner: self.partitioner.clone(),
@@ -124,9 +139,11 @@ impl Cassandra {
         };
         let reads = cql.starts_with("SELECT ");
         statement.set_is_idempotent(reads);
-        if let (true, Some(consistency)) = (reads, self.reads) {
+        let consistency = if reads { self.reads } else { Some(self.writes) };
+        if let Some(consistency) = consistency {
             statement.set_consistency(connect::driver_consistency(consistency));
         }
+        statement.set_serial_consistency(Some(connect::serial_consistency(self.writes)));
         self.prepared
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -166,7 +183,7 @@ impl Cassandra {
         let error = if error.kind() == Kind::Denied {
             let permission = match doing {
                 Doing::Scan | Doing::Read => "SELECT",
-                Doing::Write => "MODIFY",
+                Doing::Write | Doing::Decide => "MODIFY",
             };
             error.help(format!(
                 "GRANT {permission} ON TABLE {}.{} TO the role that logs in",
@@ -230,7 +247,7 @@ impl Store for Cassandra {
             marks: false,
             fold: false,
             change: false,
-            write: false,
+            write: true,
             put_rows: 1,
         }
     }
@@ -252,7 +269,10 @@ impl Store for Cassandra {
     }
 
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
-        let reads: Vec<_> = keys.iter().map(|key| self.get_one(table, key)).collect();
+        let reads: Vec<_> = keys
+            .iter()
+            .map(|key| self.get_one(table, key, Replicas::Configured))
+            .collect();
         futures::stream::iter(reads)
             .buffered(AT_ONCE)
             .try_collect()
@@ -278,9 +298,10 @@ impl Store for Cassandra {
         failed_rows(folds.len(), &error.at("store", self.name.as_str()))
     }
 
+    /// At the configured consistency, however it is asked: what else would be the newest isn't known.
     async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
-        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
-        Ok(rows.pop().flatten())
+        let row = self.get_one(table, key, Replicas::Configured).await;
+        row.map_err(|error| self.placed(error, table, Doing::Read))
     }
 
     async fn change(
@@ -293,34 +314,28 @@ impl Store for Cassandra {
         Err(unsupported("changes on a condition"))
     }
 
-    async fn add(&self, _table: &Table, _add: &Add) -> Result<()> {
-        Err(unsupported("adding to counters"))
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        let added = self.add_once(table, add).await;
+        added.map_err(|error| self.placed(error, table, Doing::Write))
     }
 
-    async fn write(&self, _table: &Table, _mutation: &Mutation) -> Result<Changed> {
-        Err(unsupported("writes of applications"))
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        let doing = match mutation {
+            Mutation::Put(_) | Mutation::Update(_) | Mutation::Delete(_) => Doing::Write,
+            Mutation::Insert(_) | Mutation::UpdateIf { .. } => Doing::Decide,
+        };
+        let changed = self.mutate(table, mutation).await;
+        changed.map_err(|error| self.placed(error, table, doing))
     }
 
-    async fn delete(&self, _table: &Table, _span: &Span) -> Result<()> {
-        Err(unsupported("deletes of ranges"))
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let deleted = self.delete_span(table, span).await;
+        deleted.map_err(|error| self.placed(error, table, Doing::Write))
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        let mut after = list.after.clone().map(|key| Cursor { key, state: None });
-        let whole = Whole::Partition(&list.span.partition);
-        loop {
-            let page = self
-                .read_page(table, whole, after.as_ref(), list.limit)
-                .await;
-            let page = page.map_err(|error| self.placed(error, table, Doing::Read))?;
-            if !page.rows.is_empty() || page.next.is_none() {
-                return Ok(Listed {
-                    more: page.next.is_some(),
-                    rows: page.rows,
-                });
-            }
-            after = page.next;
-        }
+        let listed = self.list_span(table, list).await;
+        listed.map_err(|error| self.placed(error, table, Doing::Read))
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
@@ -338,10 +353,7 @@ impl Store for Cassandra {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        let error = match self
-            .read_page(table, Whole::Range(range), after, limit)
-            .await
-        {
+        let error = match self.read_page(table, range, after, limit).await {
             Ok(page) => return Ok(page),
             Err(error) => error,
         };

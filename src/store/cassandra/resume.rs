@@ -9,7 +9,7 @@
 use super::Cassandra;
 use crate::cql;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Value};
+use crate::model::Key;
 use crate::schema::Table;
 use crate::store::Range;
 
@@ -29,30 +29,17 @@ pub(super) enum Stage {
     },
     /// A slice.
     Slice,
-    /// One partition, with its static row.
-    Partition,
-}
-
-/// What is read as a whole.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Whole<'a> {
-    /// A range of a scan.
-    Range(&'a Range),
-    /// The partition of this key.
-    Partition(&'a [Value]),
 }
 
 impl Stage {
-    /// What comes behind it in the whole.
-    pub fn next(&self, whole: Whole<'_>) -> Option<Stage> {
-        let above = |token: i64| match whole {
-            Whole::Range(Range::Tokens(tokens)) if token < tokens.up_to => {
-                Some(Stage::Tokens { after: token })
-            }
-            Whole::Range(_) | Whole::Partition(_) => None,
+    /// What comes behind it in the range.
+    pub fn next(&self, range: &Range) -> Option<Stage> {
+        let above = |token: i64| match range {
+            Range::Tokens(tokens) if token < tokens.up_to => Some(Stage::Tokens { after: token }),
+            Range::Tokens(_) | Range::Slice(_) | Range::Segment { .. } => None,
         };
         match self {
-            Stage::Tokens { .. } | Stage::Slice | Stage::Partition => None,
+            Stage::Tokens { .. } | Stage::Slice => None,
             Stage::Again { token } => above(*token),
             Stage::Rest {
                 depth: 0 | 1,
@@ -89,18 +76,17 @@ impl Position {
         }
     }
 
-    /// The start of a whole.
+    /// The start of a range.
     ///
     /// # Errors
     /// [`Kind::Unsupported`] for a segment.
-    pub fn start(whole: Whole<'_>) -> Result<Self> {
-        match whole {
-            Whole::Partition(_) => Ok(Position::at(Stage::Partition)),
-            Whole::Range(Range::Tokens(tokens)) => Ok(Position::at(Stage::Tokens {
+    pub fn start(range: &Range) -> Result<Self> {
+        match range {
+            Range::Tokens(tokens) => Ok(Position::at(Stage::Tokens {
                 after: tokens.after,
             })),
-            Whole::Range(Range::Slice(_)) => Ok(Position::at(Stage::Slice)),
-            Whole::Range(Range::Segment { .. }) => Err(Error::new(
+            Range::Slice(_) => Ok(Position::at(Stage::Slice)),
+            Range::Segment { .. } => Err(Error::new(
                 Kind::Unsupported,
                 "Cassandra is scanned by token ranges, not by segments",
             )),
@@ -112,7 +98,7 @@ impl Position {
         self.paging.is_none()
             && match self.stage {
                 Stage::Again { .. } | Stage::Slice => true,
-                Stage::Tokens { .. } | Stage::Rest { .. } | Stage::Partition => false,
+                Stage::Tokens { .. } | Stage::Rest { .. } => false,
             }
     }
 
@@ -144,7 +130,6 @@ impl Position {
                 }
             }
             Stage::Slice => out.push(b's'),
-            Stage::Partition => out.push(b'p'),
         }
         out.push(u8::from(self.paging.is_some()));
         out.extend_from_slice(self.paging.as_deref().unwrap_or_default());
@@ -194,7 +179,6 @@ impl Position {
                 }
             }
             [b's'] => Stage::Slice,
-            [b'p'] => Stage::Partition,
             _ => return None,
         };
         let paging = match take::<1>(rest)? {
@@ -213,16 +197,16 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 impl Cassandra {
-    /// Where a whole goes on behind a key; `None` if nothing of it is left. A slice starts again.
+    /// Where a range goes on behind a key; `None` if nothing of it is left. A slice starts again.
     pub(super) async fn behind(
         &self,
         table: &Table,
-        whole: Whole<'_>,
+        range: &Range,
         key: &Key,
     ) -> Result<Option<Position>> {
         let token = cql::token(table.partition(), &key.partition);
         let rest = if table.clustering().is_empty() {
-            Stage::Again { token }.next(whole)
+            Stage::Again { token }.next(range)
         } else {
             let values = key.clustering.as_deref().unwrap_or_default();
             let behind: Vec<Vec<u8>> = values
@@ -236,14 +220,11 @@ impl Cassandra {
                 token,
             })
         };
-        let Whole::Range(Range::Tokens(tokens)) = whole else {
-            return match whole {
-                Whole::Partition(_) => Ok(rest.map(Position::at)),
-                Whole::Range(_) => Position::start(whole).map(Some),
-            };
+        let Range::Tokens(tokens) = range else {
+            return Position::start(range).map(Some);
         };
         if token <= tokens.after {
-            return Position::start(whole).map(Some);
+            return Position::start(range).map(Some);
         }
         if token > tokens.up_to {
             return Ok(None);
@@ -276,7 +257,6 @@ mod tests {
                 token: 9,
             },
             Stage::Slice,
-            Stage::Partition,
         ];
         for stage in stages {
             for paging in [None, Some(vec![]), Some(vec![1, 2, 3])] {
@@ -309,10 +289,10 @@ mod tests {
         let mut depths = Vec::new();
         while let Stage::Rest { depth, .. } = stage {
             depths.push(depth);
-            stage = stage.next(Whole::Range(&range)).unwrap();
+            stage = stage.next(&range).unwrap();
         }
         assert_eq!(depths, [3, 2, 1]);
         assert_eq!(stage, Stage::Tokens { after: 4 });
-        assert_eq!(Stage::Again { token: 10 }.next(Whole::Range(&range)), None);
+        assert_eq!(Stage::Again { token: 10 }.next(&range), None);
     }
 }

@@ -9,47 +9,48 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use scylla::response::{PagingState, PagingStateResponse};
 
-use super::Cassandra;
 use super::decode::Reading;
 use super::failure::{self, Doing};
-use super::resume::{Position, Stage, Whole};
+use super::resume::{Position, Stage};
 use super::slice;
 use super::statement::{Bound, Selection, equal, of, quoted_always, token};
+use super::{Cassandra, Replicas, connect};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row};
 use crate::schema::{Order, Role, Table};
 use crate::store::{Cursor, Page, Range, Slice};
 
-/// A statement of a scan, and what its rows become.
-struct Asked {
-    selection: Selection,
-    conditions: String,
-    values: Bound,
-    statics: bool,
+/// A `SELECT`, and what its rows become.
+pub(super) struct Asked {
+    pub selection: Selection,
+    pub conditions: String,
+    pub values: Bound,
+    /// Whether static columns become rows of their own.
+    pub statics: bool,
 }
 
 /// What the server gave: a page's rows, and the paging state if there are more.
-struct Answered {
-    rows: Vec<Row>,
-    bytes: u64,
-    more: Option<Vec<u8>>,
+pub(super) struct Answered {
+    pub rows: Vec<Row>,
+    pub bytes: u64,
+    pub more: Option<Vec<u8>>,
 }
 
 impl Cassandra {
-    /// The next page of a whole, from its start or behind a cursor.
+    /// The next page of a range, from its start or behind a cursor.
     pub(super) async fn read_page(
         &self,
         table: &Table,
-        whole: Whole<'_>,
+        range: &Range,
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
         let mut key = after.map(|cursor| cursor.key.clone());
         let mut position = match after {
-            None => Position::start(whole)?,
+            None => Position::start(range)?,
             Some(cursor) => match &cursor.state {
                 Some(state) => Position::from_bytes(state)?,
-                None => match self.behind(table, whole, &cursor.key).await? {
+                None => match self.behind(table, range, &cursor.key).await? {
                     Some(position) => position,
                     None => return Ok(Page::default()),
                 },
@@ -60,9 +61,10 @@ impl Cassandra {
         }
         let mut page = Page::default();
         loop {
-            let asked = self.asked(table, whole, &position.stage, key.as_ref())?;
+            let asked = self.asked(table, range, &position.stage, key.as_ref())?;
+            let paging = position.paging.take();
             let answered = self
-                .page(table, &asked, key.as_ref(), position.paging.take(), limit)
+                .page(table, &asked, key.as_ref(), paging, limit, Doing::Scan)
                 .await?;
             page.bytes += answered.bytes;
             page.rows = answered.rows;
@@ -74,7 +76,7 @@ impl Cassandra {
                     stage: position.stage,
                     paging: Some(paging),
                 }),
-                None => position.stage.next(whole).map(Position::at),
+                None => position.stage.next(range).map(Position::at),
             };
             match (next, &key) {
                 (None, _) => return Ok(page),
@@ -91,22 +93,22 @@ impl Cassandra {
         }
     }
 
-    fn selected(&self, table: &Table) -> Selection {
+    pub(super) fn selected(&self, table: &Table) -> Selection {
         Selection::rows(table, self.reads_element_ttls).telling_writes(self.writes_since)
     }
 
     fn asked(
         &self,
         table: &Table,
-        whole: Whole<'_>,
+        range: &Range,
         stage: &Stage,
         key: Option<&Key>,
     ) -> Result<Asked> {
         let mut values = Bound::default();
         let token = token(table);
         let rows = || self.selected(table);
-        match (stage, whole) {
-            (Stage::Tokens { after }, Whole::Range(Range::Tokens(tokens))) => {
+        match (stage, range) {
+            (Stage::Tokens { after }, Range::Tokens(tokens)) => {
                 values.push_token(*after);
                 values.push_token(tokens.up_to);
                 Ok(Asked {
@@ -116,7 +118,7 @@ impl Cassandra {
                     statics: table.has_statics(),
                 })
             }
-            (Stage::Again { token: one }, Whole::Range(Range::Tokens(_))) => {
+            (Stage::Again { token: one }, Range::Tokens(_)) => {
                 values.push_token(*one);
                 Ok(Asked {
                     selection: rows(),
@@ -125,19 +127,7 @@ impl Cassandra {
                     statics: table.has_statics(),
                 })
             }
-            (Stage::Partition, Whole::Partition(partition)) => {
-                values.push_all(partition, table.partition());
-                Ok(Asked {
-                    selection: rows(),
-                    conditions: equal(table.partition()),
-                    values,
-                    statics: table.has_statics(),
-                })
-            }
-            (
-                Stage::Rest { depth, behind, .. },
-                Whole::Range(Range::Tokens(_)) | Whole::Partition(_),
-            ) => {
+            (Stage::Rest { depth, behind, .. }, Range::Tokens(_)) => {
                 let key = key.ok_or_else(|| foreign("a key"))?;
                 values.push_all(&key.partition, table.partition());
                 let mut conditions = equal(table.partition());
@@ -169,14 +159,10 @@ impl Cassandra {
                     statics: false,
                 })
             }
-            (Stage::Slice, Whole::Range(Range::Slice(slice))) => Ok(self.asked_slice(table, slice)),
+            (Stage::Slice, Range::Slice(slice)) => Ok(self.asked_slice(table, slice)),
             (
-                Stage::Tokens { .. }
-                | Stage::Again { .. }
-                | Stage::Rest { .. }
-                | Stage::Slice
-                | Stage::Partition,
-                Whole::Range(_) | Whole::Partition(_),
+                Stage::Tokens { .. } | Stage::Again { .. } | Stage::Rest { .. } | Stage::Slice,
+                Range::Tokens(_) | Range::Slice(_) | Range::Segment { .. },
             ) => Err(foreign("this range")),
         }
     }
@@ -223,17 +209,19 @@ impl Cassandra {
         }
     }
 
-    async fn page(
+    /// The next page of a statement's answer.
+    pub(super) async fn page(
         &self,
         table: &Table,
         asked: &Asked,
         before: Option<&Key>,
         paging: Option<Vec<u8>>,
         limit: usize,
+        doing: Doing,
     ) -> Result<Answered> {
         let select = asked.selection.text(&self.keyspace, table);
         let cql = format!("{select} WHERE {}", asked.conditions);
-        let mut statement = self.prepare(&cql, Doing::Scan).await?;
+        let mut statement = self.prepare(&cql, doing).await?;
         statement.set_page_size(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
         let paging = paging.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
         let now = seconds_now();
@@ -241,7 +229,7 @@ impl Cassandra {
             .session
             .execute_single_page(&statement, &asked.values, paging)
             .await
-            .map_err(|error| failure::executing(error, Doing::Scan))?;
+            .map_err(|error| failure::executing(error, doing))?;
         let answer = answer.into_rows_result().map_err(|error| {
             Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
         })?;
@@ -265,7 +253,12 @@ impl Cassandra {
     }
 
     /// The row of one key.
-    pub(super) async fn get_one(&self, table: &Table, key: &Key) -> Result<Option<Row>> {
+    pub(super) async fn get_one(
+        &self,
+        table: &Table,
+        key: &Key,
+        replicas: Replicas,
+    ) -> Result<Option<Row>> {
         let mut values = Bound::default();
         values.push_key(table, key);
         let (selection, conditions) = if key.is_static() {
@@ -280,7 +273,11 @@ impl Cassandra {
             "{} WHERE {conditions}",
             selection.text(&self.keyspace, table)
         );
-        let statement = self.prepare(&cql, Doing::Read).await?;
+        let mut statement = self.prepare(&cql, Doing::Read).await?;
+        match replicas {
+            Replicas::Configured => {}
+            Replicas::Agreed => statement.set_consistency(connect::agreed(self.writes)),
+        }
         let now = seconds_now();
         let answer = self
             .session
@@ -347,7 +344,8 @@ fn foreign(what: &str) -> Error {
         .help("go on with the cursor of this very range, or without its state")
 }
 
-fn seconds_now() -> i64 {
+/// Seconds since 1970.
+pub(super) fn seconds_now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |passed| passed.as_secs() as i64)

@@ -5,6 +5,7 @@ use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
 
 use crate::cql;
+use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};
 use crate::schema::{Column, Role, Table, quoted};
 
@@ -21,6 +22,10 @@ impl Bound {
     pub fn push_cell(&mut self, value: Option<&Value>, column: &Column) {
         self.0
             .push(value.map(|value| cql::to_bytes(value, &column.ty)));
+    }
+
+    pub fn push_int(&mut self, int: i32) {
+        self.0.push(Some(int.to_be_bytes().to_vec()));
     }
 
     pub fn push_token(&mut self, token: i64) {
@@ -53,7 +58,7 @@ impl SerializeRow for Bound {
         &self,
         _: &RowSerializationContext<'_>,
         writer: &mut RowWriter,
-    ) -> Result<(), SerializationError> {
+    ) -> std::result::Result<(), SerializationError> {
         for value in &self.0 {
             let cell = writer.make_cell_writer();
             match value {
@@ -217,4 +222,54 @@ pub(super) fn equal<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String
         .map(|column| format!("{} = ?", quoted_always(&column.name)))
         .collect();
     parts.join(" AND ")
+}
+
+/// Refuses values that aren't of their columns' types: as bytes they would be taken for others.
+///
+/// # Errors
+/// [`Kind::Invalid`], naming the column.
+pub(super) fn fits<'a>(
+    values: impl IntoIterator<Item = &'a Value>,
+    columns: impl IntoIterator<Item = &'a Column>,
+) -> Result<()> {
+    let mut pairs = values.into_iter().zip(columns);
+    match pairs.find(|(value, column)| !cql::is_of(value, &column.ty)) {
+        None => Ok(()),
+        Some((_, column)) => {
+            let message = format!("a value isn't of the type {}", column.cql_type());
+            Err(Error::new(Kind::Invalid, message).at("column", column.name.as_str()))
+        }
+    }
+}
+
+/// What the cells of a row are that stands at this key.
+pub(super) fn role_of(key: &Key) -> Role {
+    if key.is_static() {
+        Role::Static
+    } else {
+        Role::Regular
+    }
+}
+
+/// The columns that a key gives values of.
+///
+/// # Errors
+/// [`Kind::Invalid`] if it doesn't give one of each column, or not one of its type; or if it is the key of
+/// static columns in a table that has none: without clustering columns it would mean the whole partition.
+pub(super) fn key_columns<'a>(table: &'a Table, key: &Key) -> Result<Vec<&'a Column>> {
+    let clustering = match &key.clustering {
+        None => &[],
+        Some(_) => table.clustering(),
+    };
+    let columns: Vec<&Column> = table.partition().iter().chain(clustering).collect();
+    let values = || key.partition.iter().chain(key.clustering.iter().flatten());
+    let invalid = |message| Error::new(Kind::Invalid, message).at("table", table.name.as_str());
+    if key.is_static() && !table.has_statics() {
+        return Err(invalid("the table has no static columns"));
+    }
+    if key.partition.len() != table.partition().len() || values().count() != columns.len() {
+        return Err(invalid("a key doesn't give each column of the key a value"));
+    }
+    fits(values(), columns.iter().copied())?;
+    Ok(columns)
 }

@@ -3,12 +3,12 @@
 use futures::StreamExt;
 
 use super::failure::{self, Doing};
-use super::statement::{Bound, equal, of, quoted_always};
+use super::statement::{of, quoted_always};
 use super::{AT_ONCE, Cassandra};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row};
+use crate::model::{Key, Mutation, Row};
 use crate::schema::{Column, Order, Role, Table, Type, Udt};
-use crate::store::{Guard, Put, Puts, same_keys};
+use crate::store::{Changed, Guard, Put, Puts, same_keys, unsupported};
 
 impl Cassandra {
     pub(super) async fn put_rows(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
@@ -55,40 +55,17 @@ impl Cassandra {
         if row.mark.is_some() || row.expires.is_some() {
             return Err(unsupported("marks and expiry of whole rows"));
         }
-        if table.is_counter() {
-            return Err(unsupported("putting counters: they can only be added to"));
-        }
-        let condition = match guard {
-            Guard::Always => "",
-            Guard::Absent => " IF NOT EXISTS",
+        let mutation = match guard {
+            Guard::Always => Mutation::Put(row.clone()),
+            Guard::Absent => Mutation::Insert(row.clone()),
             Guard::Equals(..) | Guard::Marked(_) => {
                 return Err(unsupported("this condition of a put"));
             }
         };
-        let role = role_of(&row.key);
-        let keys = key_columns(table, &row.key);
-        let cells = table
-            .cells()
-            .iter()
-            .zip(&row.cells)
-            .filter(|(column, _)| column.role == role);
-        let mut values = Bound::default();
-        values.push_key(table, &row.key);
-        let mut names: Vec<String> = keys
-            .iter()
-            .map(|column| quoted_always(&column.name))
-            .collect();
-        for (column, value) in cells {
-            names.push(quoted_always(&column.name));
-            values.push_cell(value.as_ref(), column);
-        }
-        let cql = format!(
-            "INSERT INTO {} ({}) VALUES ({}){condition}",
-            of(&self.keyspace, table),
-            names.join(", "),
-            vec!["?"; names.len()].join(", "),
-        );
-        self.write(&cql, &values, guard == &Guard::Absent).await
+        Ok(match self.mutate(table, &mutation).await? {
+            Changed::Written => Put::Written,
+            Changed::Refused(_) => Put::Refused,
+        })
     }
 
     async fn purge_one(&self, table: &Table, key: &Key, guard: &Guard) -> Result<Put> {
@@ -98,58 +75,9 @@ impl Cassandra {
                 return Err(unsupported("this condition of a purge"));
             }
         }
-        let statics: Vec<String> = table
-            .cells()
-            .iter()
-            .filter(|column| key.is_static() && column.role == Role::Static)
-            .map(|column| quoted_always(&column.name))
-            .collect();
-        let cql = format!(
-            "DELETE {} FROM {} WHERE {}",
-            statics.join(", "),
-            of(&self.keyspace, table),
-            equal(key_columns(table, key)),
-        );
-        let mut values = Bound::default();
-        values.push_key(table, key);
-        self.write(&cql, &values, false).await
-    }
-
-    async fn write(&self, cql: &str, values: &Bound, is_conditional: bool) -> Result<Put> {
-        let statement = self.prepare(cql, Doing::Write).await?;
-        let answer = self
-            .session
-            .execute_unpaged(&statement, values)
-            .await
-            .map_err(|error| failure::executing(error, Doing::Write))?;
-        if !is_conditional {
-            return Ok(Put::Written);
-        }
-        let unreadable = |error: &dyn std::error::Error| {
-            Error::new(
-                Kind::Unsupported,
-                format!("the answer to a conditional write can't be read: {error}"),
-            )
-            .effect(crate::error::Effect::Unknown)
-        };
-        let answer = answer
-            .into_rows_result()
-            .map_err(|error| unreadable(&error))?;
-        let mut rows = answer
-            .rows::<scylla::deserialize::row::ColumnIterator<'_, '_>>()
-            .map_err(|error| unreadable(&error))?;
-        // The first column of the first row is `[applied]`; the row that is in the way follows.
-        let applied = match rows.next() {
-            Some(columns) => match columns.map_err(|error| unreadable(&error))?.next() {
-                Some(column) => column
-                    .map_err(|error| unreadable(&error))?
-                    .slice
-                    .is_some_and(|slice| slice.as_slice() == [1]),
-                None => false,
-            },
-            None => false,
-        };
-        Ok(if applied { Put::Written } else { Put::Refused })
+        let (cql, values) = self.delete_row(table, key)?;
+        self.send(&cql, &values).await?;
+        Ok(Put::Written)
     }
 
     pub(super) async fn create_table(&self, table: &Table) -> Result<()> {
@@ -182,30 +110,6 @@ impl Cassandra {
             .map(|_| ())
             .map_err(|error| failure::executing(error, Doing::Write).at("statement", cql))
     }
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(
-        Kind::Unsupported,
-        format!("the Cassandra store doesn't do this: {what}"),
-    )
-}
-
-fn role_of(key: &Key) -> Role {
-    if key.is_static() {
-        Role::Static
-    } else {
-        Role::Regular
-    }
-}
-
-fn key_columns<'a>(table: &'a Table, key: &Key) -> Vec<&'a Column> {
-    let clustering = if key.is_static() {
-        &[]
-    } else {
-        table.clustering()
-    };
-    table.partition().iter().chain(clustering).collect()
 }
 
 /// A type as a definition wants it; only collections, tuples and user-defined types can be frozen.

@@ -1,0 +1,203 @@
+//! The shim for scripts, and for tests in any language: one JSON command a line on stdin, one JSON answer a
+//! line on stdout, matched by `id`; commands run side by side.
+//!
+//! ```text
+//! cargo run --release --example drive -- --plan cf.toml
+//! {"id":1,"op":"put","table":"users","row":{"id":"u1","name":"Ann"}}
+//! {"id":1,"ok":true}
+//! {"id":2,"op":"get","table":"users","key":{"id":"u1"}}
+//! {"id":2,"ok":{"id":"u1","name":"Ann"}}
+//! ```
+//!
+//! | `op` | takes | answers |
+//! |---|---|---|
+//! | `get` | `key` | the row, or null |
+//! | `put` | `row`: columns left out are absent afterwards | true |
+//! | `update` | `key`, `set`, `remove` | true |
+//! | `delete` | `key` | true |
+//! | `query` | `partition`, `limit`, `reverse` | an array of rows |
+//! | `add` | `key`, `column`, `by` | true |
+//! | `count` | `key` | the totals by column |
+//!
+//! An error is `{"id":1,"error":{"kind":"…","effect":"none"|"unknown","message":"…"}}`. Values are those of
+//! `crossfade::json`. Commands sent before it has joined wait.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Parser;
+use crossfade::connect;
+use crossfade::error::{Effect, Error, Kind, Result};
+use crossfade::plan::Plan;
+use crossfade::shim::Shim;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+#[derive(Parser)]
+struct Args {
+    /// The plan.
+    #[arg(long)]
+    plan: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Command {
+    table: String,
+    #[serde(flatten)]
+    op: Op,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Op {
+    Get {
+        key: Map<String, Value>,
+    },
+    Put {
+        row: Map<String, Value>,
+    },
+    Update {
+        key: Map<String, Value>,
+        #[serde(default)]
+        set: Map<String, Value>,
+        #[serde(default)]
+        remove: Vec<String>,
+    },
+    Delete {
+        key: Map<String, Value>,
+    },
+    Query {
+        partition: Map<String, Value>,
+        #[serde(default)]
+        limit: Option<usize>,
+        #[serde(default)]
+        reverse: bool,
+    },
+    Add {
+        key: Map<String, Value>,
+        column: String,
+        by: i64,
+    },
+    Count {
+        key: Map<String, Value>,
+    },
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    if let Err(error) = run(args).await {
+        eprintln!("drive: {error}");
+        std::process::exit(2);
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let plan = Plan::load(&args.plan)?;
+    let name = format!("drive, process {}", std::process::id());
+    let shim = Arc::new(connect::shim(&plan, name).await?);
+    join(&shim).await;
+
+    let (answers, printed) = mpsc::unbounded_channel();
+    let printer = tokio::task::spawn_blocking(move || print(printed));
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut commands = JoinSet::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let (shim, answers) = (shim.clone(), answers.clone());
+        commands.spawn(async move {
+            // Nobody reads any more: then nobody waits either.
+            let _ = answers.send(answer(&shim, &line).await);
+        });
+        while commands.try_join_next().is_some() {}
+    }
+    while commands.join_next().await.is_some() {}
+    drop(answers);
+    let _ = printer.await;
+    match Arc::into_inner(shim) {
+        Some(shim) => shim.leave().await,
+        None => Ok(()),
+    }
+}
+
+/// Waits until every table has been joined, or can't be.
+async fn join(shim: &Shim) {
+    for table in shim.tables() {
+        while let Err(error) = table.phase().await {
+            eprintln!("drive: {}: {error}", table.name());
+            if !error.kind().passes() {
+                break;
+            }
+        }
+    }
+}
+
+fn print(mut answers: mpsc::UnboundedReceiver<Value>) {
+    let mut out = std::io::stdout().lock();
+    while let Some(answer) = answers.blocking_recv() {
+        if writeln!(out, "{answer}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn answer(shim: &Shim, line: &str) -> Value {
+    let invalid =
+        |error: serde_json::Error| Error::new(Kind::Invalid, format!("not a command: {error}"));
+    let line: Result<Value> = serde_json::from_str(line).map_err(invalid);
+    let id = line.as_ref().map_or(Value::Null, |line| line["id"].clone());
+    let command = line.and_then(|line| Command::deserialize(line).map_err(invalid));
+    let done = match command {
+        Ok(command) => run_command(shim, command).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(ok) => json!({"id": id, "ok": ok}),
+        Err(error) => {
+            let effect = match error.known_effect() {
+                Effect::None => "none",
+                Effect::Unknown => "unknown",
+            };
+            let kind = format!("{:?}", error.kind()).to_lowercase();
+            json!({"id": id, "error": {"kind": kind, "effect": effect, "message": error.to_string()}})
+        }
+    }
+}
+
+async fn run_command(shim: &Shim, command: Command) -> Result<Value> {
+    let table = shim.table(&command.table)?;
+    match command.op {
+        Op::Get { key } => Ok(json!(table.get_as::<Value>(&key).await?)),
+        Op::Put { row } => table.put_as(&row).await.map(|()| Value::Bool(true)),
+        Op::Update { key, set, remove } => {
+            let remove: Vec<&str> = remove.iter().map(String::as_str).collect();
+            table.update_as(&key, &set, &remove).await?;
+            Ok(Value::Bool(true))
+        }
+        Op::Delete { key } => {
+            table.delete(&table.key_of(&key).await?).await?;
+            Ok(Value::Bool(true))
+        }
+        Op::Query {
+            partition,
+            limit,
+            reverse,
+        } => Ok(json!(
+            table.query_as::<Value>(&partition, reverse, limit).await?
+        )),
+        Op::Add { key, column, by } => {
+            table.add(&table.key_of(&key).await?, &column, by).await?;
+            Ok(Value::Bool(true))
+        }
+        Op::Count { key } => table.count_as(&key).await.map(Value::Object),
+    }
+}

@@ -1,0 +1,175 @@
+//! `migrate advance`
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crossfade::connect;
+use crossfade::control::{Clock, Gone, Participant, Waiting};
+use crossfade::error::Error;
+use crossfade::migration::{Forecast, Migration, MoveOptions, Told};
+use crossfade::protocol::Phase;
+use crossfade::protocol::phase::Way;
+
+use crate::Exit;
+use crate::args;
+use crate::copy;
+use crate::screen::Screen;
+use crate::stores::Stores;
+use crate::words;
+
+/// How often it is said again who is waited for, while they stay the same.
+const REMIND_EVERY: Duration = Duration::from_secs(10);
+
+pub async fn run(args: &args::Advance, screen: &Screen) -> Result<Exit, Error> {
+    moved(Way::Forward, &args.moving, args.expect, screen).await
+}
+
+/// Moves a table, in either direction.
+pub async fn moved(
+    way: Way,
+    args: &args::Moving,
+    expect: Option<usize>,
+    screen: &Screen,
+) -> Result<Exit, Error> {
+    let stores = Stores::open_new(&args.plan).await?;
+    let stop = copy::stop_on_signal(screen);
+    for migration in stores.migrations(Some(&args.table))? {
+        let options = MoveOptions {
+            expect,
+            gone: Gone {
+                ids: args.gone.clone(),
+                silent: args.gone_silent,
+            },
+            clock: Clock::Machine,
+            open_old: &|| Box::pin(connect::old(&stores.plan)),
+        };
+        if args.dry_run {
+            print_forecast(
+                &migration,
+                args.to,
+                &migration.forecast(way, args.to, &options).await?,
+            );
+            continue;
+        }
+        let mut teller = Teller::new(screen, &migration);
+        let mut tell = |told: Told<'_>| teller.tell(told);
+        migration
+            .advance(way, args.to, &options, &stop, &mut tell)
+            .await?;
+        let spec = &migration.spec;
+        words::print(&format!("{} -> {}: phase {}", spec.name, spec.to, args.to));
+    }
+    stores.close().await;
+    Ok(Exit::Done)
+}
+
+/// Says how a move goes on, and not the same every second.
+struct Teller<'a> {
+    screen: &'a Screen,
+    table: &'a str,
+    waiting_for: BTreeSet<String>,
+    said: Instant,
+}
+
+impl<'a> Teller<'a> {
+    fn new(screen: &'a Screen, migration: &'a Migration) -> Self {
+        Teller {
+            screen,
+            table: &migration.spec.name,
+            waiting_for: BTreeSet::new(),
+            said: Instant::now(),
+        }
+    }
+
+    fn tell(&mut self, told: Told<'_>) {
+        match told {
+            Told::Applications(applications) => self.say(&registered(applications)),
+            Told::Step { from, to } => {
+                self.say(&format!("{from} -> {to}"));
+                if to == Phase::Done {
+                    self.say("from `done` there is no way back");
+                }
+            }
+            Told::Waiting {
+                phase,
+                left,
+                waited,
+            } => self.waiting(phase, left, waited),
+            Told::Reached(phase) => {
+                self.waiting_for.clear();
+                self.say(&format!("everybody is in `{phase}`"));
+            }
+        }
+    }
+
+    fn waiting(&mut self, phase: Phase, left: &[Waiting], waited: Duration) {
+        let ids: BTreeSet<String> = left.iter().map(|one| one.id.clone()).collect();
+        if ids == self.waiting_for && self.said.elapsed() < REMIND_EVERY {
+            return;
+        }
+        let who: Vec<String> = left.iter().map(silent).collect();
+        self.say(&format!(
+            "waiting for {} to be in `{phase}`, {} s so far: {}",
+            left.len(),
+            waited.as_secs(),
+            who.join("; ")
+        ));
+        if left.iter().any(|one| !one.participant.is_leased()) {
+            self.say("one that is gone for good is waited for until you say so: --gone ID");
+        }
+        self.waiting_for = ids;
+        self.said = Instant::now();
+    }
+
+    fn say(&self, text: &str) {
+        self.screen.say(&format!("{}: {text}", self.table));
+    }
+}
+
+fn registered(applications: &[(String, Participant)]) -> String {
+    let mut text = match applications.len() {
+        0 => "warning: no application is registered for this table".to_owned(),
+        1 => "1 application is registered:".to_owned(),
+        count => format!("{count} applications are registered:"),
+    };
+    for (id, one) in applications {
+        text.push_str(&format!("\n  {id} {}", one.name));
+    }
+    text.push_str(
+        "\n  Any that isn't, and uses the table without the shim, would go on writing to the old store \
+         alone: its writes would be lost. `--expect N` refuses another number",
+    );
+    text
+}
+
+fn silent(one: &Waiting) -> String {
+    format!(
+        "{}, silent for {} s",
+        named(&one.id, &one.participant),
+        one.silent.as_secs()
+    )
+}
+
+fn named(id: &str, one: &Participant) -> String {
+    let phase = one.phase.map_or("joining", Phase::name);
+    format!("{} {id} ({}, {phase})", one.kind.name(), one.name)
+}
+
+fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {
+    let table = &migration.spec.name;
+    if steps.is_empty() {
+        words::print(&format!("{table}: in `{to}` already"));
+    }
+    for step in steps {
+        words::print(&format!("{table}: {} -> {}", step.from, step.to));
+        for (id, one) in &step.waits_for {
+            words::print(&format!("  would wait for {}", named(id, one)));
+        }
+        for refusal in &step.refusals {
+            words::print(&format!(
+                "  refused as it is: {}; {}",
+                refusal.what, refusal.help
+            ));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `migrate back`
+
+use crossfade::error::Error;
+use crossfade::protocol::phase::Way;
+
+use crate::Exit;
+use crate::advance;
+use crate::args;
+use crate::screen::Screen;
+
+pub async fn run(args: &args::Back, screen: &Screen) -> Result<Exit, Error> {
+    advance::moved(Way::Back, &args.moving, None, screen).await
+}

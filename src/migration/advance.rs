@@ -1,0 +1,347 @@
+//! Moving a table from phase to phase, with everybody who may write to it.
+//!
+//! A step is: everybody has acknowledged the phase that the record names; what the next one takes is there;
+//! then the record is changed, if it still is the one that was read before all that; then again everybody
+//! has to acknowledge. So no two are ever further apart than one phase, wherever this is killed, and
+//! however many do it at once. Doing it again is always the way to go on.
+
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::{Migration, Refusal, WATCH_EVERY};
+use crate::control::{
+    Clock, Control, Gone, Participant, ParticipantKind, Record, Versioned, Waiting, Watch, hex,
+};
+use crate::copier::stopped;
+use crate::error::{Error, Kind, Result};
+use crate::protocol::Phase;
+use crate::protocol::phase::Way;
+use crate::store::Old;
+
+/// How soon to look again at first: whoever is idle acknowledges at once.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+
+/// Opens the old store, should a move have to look into it. It may be dead by then, so that it isn't
+/// opened before.
+pub type OpenOld<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Old>> + Sync);
+
+/// Is told how a move goes on.
+pub type Tell<'a> = &'a mut (dyn FnMut(Told<'_>) + Send);
+
+/// How a table is to be moved.
+pub struct MoveOptions<'a> {
+    /// How many applications have to be registered, where the operator says so.
+    pub expect: Option<usize>,
+    /// Whom the operator vouches to be gone.
+    pub gone: Gone,
+    /// What the wait for those who are silent is measured with.
+    pub clock: Clock,
+    /// The old store.
+    pub open_old: OpenOld<'a>,
+}
+
+/// How a move goes on.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// `old` is about to be left, and these applications follow. One that isn't among them goes on
+    /// writing to the old store only.
+    Applications(&'a [(String, Participant)]),
+    /// A step is about to be made.
+    Step {
+        /// Where everybody is.
+        from: Phase,
+        /// Where everybody is to go.
+        to: Phase,
+    },
+    /// These haven't acknowledged the phase yet.
+    Waiting {
+        /// The phase.
+        phase: Phase,
+        /// Who, and since when each is silent.
+        left: &'a [Waiting],
+        /// How long it has been waiting for this phase.
+        waited: Duration,
+    },
+    /// Everybody is in this phase.
+    Reached(Phase),
+}
+
+/// A step that a move would make.
+#[derive(Debug)]
+pub struct Forecast {
+    /// Where it would begin.
+    pub from: Phase,
+    /// Where it would lead.
+    pub to: Phase,
+    /// Who is registered now, by id, and would have to acknowledge it.
+    pub waits_for: Vec<(String, Participant)>,
+    /// What stands against it now.
+    pub refusals: Vec<Refusal>,
+}
+
+impl Migration {
+    /// Moves the table to a phase, step by step: [`Way::Forward`] or [`Way::Back`]. Where it is there
+    /// already, waits until everybody is.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] if no such steps lead there, if what a phase takes isn't there, or if another
+    /// command moves the table elsewhere at the same time; [`Kind::Stopped`]; the stores'.
+    pub async fn advance(
+        &self,
+        way: Way,
+        to: Phase,
+        options: &MoveOptions<'_>,
+        stop: &CancellationToken,
+        tell: Tell<'_>,
+    ) -> Result<()> {
+        // Dropped anywhere, it leaves what a killed one leaves.
+        tokio::select! {
+            walked = self.walk(way, to, options, tell) => walked,
+            () = stop.cancelled() => Err(stopped()),
+        }
+    }
+
+    async fn walk(
+        &self,
+        way: Way,
+        to: Phase,
+        options: &MoveOptions<'_>,
+        tell: Tell<'_>,
+    ) -> Result<()> {
+        let control = self.patient_control();
+        let mut watch = Watch::new(options.clock.clone());
+        let mut ahead = self.path(&self.movable(&control).await?.record, way, to)?;
+        loop {
+            let there = self.movable(&control).await?;
+            let now = there.record.phase;
+            // Whoever does the same at once may have gone on; nobody may have turned round.
+            let Some(passed) = ahead.iter().position(|phase| *phase == now) else {
+                return Err(self.overtaken().at("now in", now.name()));
+            };
+            ahead.drain(..passed);
+            if !self
+                .everybody(&control, &mut watch, now, &options.gone, tell)
+                .await?
+            {
+                continue;
+            }
+            let Some(next) = ahead.get(1) else {
+                return Ok(());
+            };
+            self.step(&control, &there, *next, options, tell).await?;
+        }
+    }
+
+    /// Changes the record, unless somebody else has done so since it was read: what has become of it is
+    /// seen when it is read again.
+    async fn step(
+        &self,
+        control: &Control,
+        there: &Versioned,
+        next: Phase,
+        options: &MoveOptions<'_>,
+        tell: Tell<'_>,
+    ) -> Result<()> {
+        let from = there.record.phase;
+        let applications = self.applications(control, options).await?;
+        if from == Phase::Old {
+            tell(Told::Applications(&applications));
+        }
+        tell(Told::Step { from, to: next });
+        let refusals = self.may_enter(&there.record, next, options).await?;
+        if !refusals.is_empty() {
+            return Err(self.refused(next, &refusals));
+        }
+        if is_freezing(from, next) && !there.record.source.read()?.is_counter() {
+            // What an earlier freeze could not copy is met again by the copy of this one.
+            control.clear(&self.spec.to).await?;
+        }
+        let moved = moved(&there.record, next);
+        control
+            .replace(&self.spec.to, there, &moved)
+            .await
+            .map(drop)
+    }
+
+    /// What a move would do, and what stands against it now. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] if no such steps lead there; the stores'.
+    pub async fn forecast(
+        &self,
+        way: Way,
+        to: Phase,
+        options: &MoveOptions<'_>,
+    ) -> Result<Vec<Forecast>> {
+        let there = self.movable(&self.control).await?;
+        let path = self.path(&there.record, way, to)?;
+        let registered = self.control.participants(&self.spec.to).await?;
+        let registered = registered.into_iter().map(|(id, one, _)| (id, one));
+        let registered: Vec<(String, Participant)> = registered.collect();
+        let mut steps = Vec::new();
+        let mut record = there.record;
+        for next in path.into_iter().skip(1) {
+            let mut refusals = self.may_enter(&record, next, options).await?;
+            refusals.extend(self.unexpected(registered.iter(), options));
+            steps.push(Forecast {
+                from: record.phase,
+                to: next,
+                waits_for: registered.clone(),
+                refusals,
+            });
+            record = moved(&record, next);
+        }
+        Ok(steps)
+    }
+
+    /// Waits until everybody has acknowledged a phase, and nothing that was begun in an earlier one can
+    /// still land. `false` if the record is in another phase meanwhile.
+    pub(super) async fn everybody(
+        &self,
+        control: &Control,
+        watch: &mut Watch,
+        phase: Phase,
+        gone: &Gone,
+        tell: Tell<'_>,
+    ) -> Result<bool> {
+        let begun = Instant::now();
+        let mut pause = FIRST_LOOK;
+        loop {
+            let left = watch.look(control, &self.spec.to, phase, gone).await?;
+            if left.is_empty() {
+                tell(Told::Reached(phase));
+                return Ok(true);
+            }
+            if control.require(&self.spec.to).await?.record.phase != phase {
+                return Ok(false);
+            }
+            tell(Told::Waiting {
+                phase,
+                left: &left,
+                waited: begun.elapsed(),
+            });
+            tokio::time::sleep(pause).await;
+            pause = WATCH_EVERY;
+        }
+    }
+
+    /// The record, if it is this plan's and target's. Doesn't ask the old store, which may be gone.
+    async fn movable(&self, control: &Control) -> Result<Versioned> {
+        let there = control.require(&self.spec.to).await?;
+        let transform = self.spec.transform(&there.record.source.read()?)?;
+        let here = Record {
+            plan: self.spec.plan.clone(),
+            target_id: self.target().await?.id,
+            mapping: hex(&transform.fingerprint()),
+            ..there.record.clone()
+        };
+        self.spec.same(&there.record, &here)?;
+        self.refuse_emptying(&there.record)?;
+        Ok(there)
+    }
+
+    fn path(&self, record: &Record, way: Way, to: Phase) -> Result<Vec<Phase>> {
+        let from = record.phase;
+        if let Some(path) = from.path(to, way) {
+            return Ok(path);
+        }
+        let help = match (from, to) {
+            (Phase::Done, _) => {
+                "the move is over: from `done` there is no way back, since deleted rows have left no trace \
+                 that would hide the old ones"
+            }
+            (Phase::Offline, _) => {
+                "from `offline` it can go to `new` and `done`, or back to `old` by `migrate reset`"
+            }
+            (_, Phase::Offline) => {
+                "`migrate copy --offline` sets a table `offline`, from `old` only"
+            }
+            (_, Phase::Old) => {
+                "rows that were written to the new store aren't carried back; `bridge` is as far back as it goes"
+            }
+            (_, _) if from.path(to, Way::Back).is_some() => "that way leads `migrate back`",
+            (_, _) => "that way leads `migrate advance`",
+        };
+        Err(Error::new(
+            Kind::Mismatch,
+            format!("no way leads from `{from}` to `{to}` like this"),
+        )
+        .at("table", self.spec.name.as_str())
+        .help(help))
+    }
+
+    /// Who is registered as an application, if there are as many as the operator expects.
+    async fn applications(
+        &self,
+        control: &Control,
+        options: &MoveOptions<'_>,
+    ) -> Result<Vec<(String, Participant)>> {
+        let registered = control.participants(&self.spec.to).await?;
+        let registered = registered.into_iter().map(|(id, one, _)| (id, one));
+        let applications: Vec<_> = registered.filter(is_application).collect();
+        match self.unexpected(applications.iter(), options) {
+            None => Ok(applications),
+            Some(refusal) => Err(Error::new(Kind::Mismatch, refusal.what)
+                .at("table", self.spec.name.as_str())
+                .help(refusal.help)),
+        }
+    }
+
+    fn unexpected<'r>(
+        &self,
+        registered: impl Iterator<Item = &'r (String, Participant)>,
+        options: &MoveOptions<'_>,
+    ) -> Option<Refusal> {
+        let there: Vec<&str> = registered
+            .filter(|one| is_application(one))
+            .map(|(_, one)| one.name.as_str())
+            .collect();
+        let expected = options.expect.filter(|expected| *expected != there.len())?;
+        let what = match there.as_slice() {
+            [] => format!("no application is registered, and {expected} are expected"),
+            names => format!(
+                "{} applications are registered ({}), and {expected} are expected",
+                names.len(),
+                names.join(", ")
+            ),
+        };
+        Some(Refusal {
+            what,
+            help: "is one of them missing, or left over? See `migrate status`".into(),
+        })
+    }
+
+    fn refused(&self, to: Phase, refusals: &[Refusal]) -> Error {
+        let lines = refusals
+            .iter()
+            .map(|refusal| format!("\n  {}; {}", refusal.what, refusal.help));
+        Error::new(
+            Kind::Mismatch,
+            format!(
+                "the table can't enter `{to}` yet:{}",
+                lines.collect::<String>()
+            ),
+        )
+        .at("table", self.spec.name.as_str())
+    }
+}
+
+fn is_application(one: &(String, Participant)) -> bool {
+    one.1.kind == ParticipantKind::Shim
+}
+
+/// Whether the old table is frozen by a step. Coming back from `new` it isn't: nobody has written to it
+/// in between.
+fn is_freezing(from: Phase, to: Phase) -> bool {
+    from == Phase::Switch && to == Phase::Copy
+}
+
+fn moved(record: &Record, to: Phase) -> Record {
+    Record {
+        phase: to,
+        freeze: record.freeze + u64::from(is_freezing(record.phase, to)),
+        ..record.clone()
+    }
+}

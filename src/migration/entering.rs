@@ -1,0 +1,213 @@
+//! What a phase takes before a table may enter it.
+
+use std::sync::Arc;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::advance::{MoveOptions, OpenOld};
+use super::{MOST_NAMES, Migration};
+use crate::control::Record;
+use crate::error::Result;
+use crate::layer::Retry;
+use crate::layer::retry::Patience;
+use crate::model::{Key, Mark, Tokens};
+use crate::protocol::Phase;
+use crate::protocol::counter;
+use crate::schema::Table;
+use crate::show;
+use crate::store::{Cursor, New, Old, Range};
+
+/// Parts of the target that are looked through at once.
+const SCANS: usize = 8;
+/// Items of one page.
+const ITEMS: usize = 5_000;
+/// Keys of one read of the old store.
+const READ_KEYS: usize = 100;
+
+/// Something that stands against entering a phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is.
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl Migration {
+    /// What stands against a table's entering a phase from where it is; all of it that can be told.
+    /// Only [`Phase::New`] and what lies behind it may ask the old store.
+    ///
+    /// # Errors
+    /// The stores'.
+    pub async fn may_enter(
+        &self,
+        record: &Record,
+        to: Phase,
+        options: &MoveOptions<'_>,
+    ) -> Result<Vec<Refusal>> {
+        match (record.phase, to) {
+            (Phase::Old, Phase::Bridge) => self.has_no_rows(record).await,
+            // From here on nobody reads the old store.
+            (Phase::Copy | Phase::Offline, Phase::New | Phase::Done) => {
+                self.has_arrived(record, options.open_old).await
+            }
+            // The barrier is all it takes.
+            (
+                Phase::Old
+                | Phase::Bridge
+                | Phase::Switch
+                | Phase::Copy
+                | Phase::New
+                | Phase::Done
+                | Phase::Offline,
+                _,
+            ) => Ok(Vec::new()),
+        }
+    }
+
+    /// A row that is in the new store hides the old one, whoever wrote it. Folded counters hide nothing.
+    async fn has_no_rows(&self, record: &Record) -> Result<Vec<Refusal>> {
+        let is_counter = record.source.read()?.is_counter();
+        if is_counter || record.adopted || !self.holds_items(&record.target.read()?).await? {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Refusal {
+            what: "the target has items, which would hide the rows of the old table".into(),
+            help: format!(
+                "who wrote them? Delete them, or accept them with `migrate init --adopt {}`",
+                self.spec.to
+            ),
+        }])
+    }
+
+    /// Every row and every counter is in the new store, and whole.
+    async fn has_arrived(&self, record: &Record, open_old: OpenOld<'_>) -> Result<Vec<Refusal>> {
+        let source = record.source.read()?;
+        let mut refusals = Vec::new();
+        refusals.extend(self.unfinished(record, &source).await?);
+        let letters = self.control.failures(&self.spec.to).await?.len();
+        if letters > 0 {
+            refusals.push(Refusal {
+                what: format!("{letters} rows or ranges could not be copied"),
+                help: "see `migrate failures` for which and why".into(),
+            });
+        }
+        // It reads the whole target, so only when all else is well.
+        if refusals.is_empty() && !source.is_counter() {
+            refusals.extend(self.partial_items(record, &source, open_old).await?);
+        }
+        Ok(refusals)
+    }
+
+    async fn unfinished(&self, record: &Record, source: &Table) -> Result<Option<Refusal>> {
+        let done = self.done_elsewhere(record).await?;
+        let percent = (done.share_of(Tokens::ALL) * 1e3).floor() / 10.0;
+        let (is_done, what, command) = match source.is_counter() {
+            true => {
+                let settled = done.is_all().then_some(record.freeze);
+                let may = counter::may_enter_new(settled, record.freeze);
+                (may, "a final pass has settled", "copy --final")
+            }
+            false => (done.is_all(), "a copy is through with", "copy"),
+        };
+        if is_done {
+            return Ok(None);
+        }
+        let offline = match record.phase {
+            Phase::Offline => " --offline",
+            Phase::Old | Phase::Bridge | Phase::Switch | Phase::Copy | Phase::New | Phase::Done => {
+                ""
+            }
+        };
+        Ok(Some(Refusal {
+            what: format!(
+                "since the old table was frozen (freeze {}), {what} {percent:.1} % of it",
+                record.freeze
+            ),
+            help: format!(
+                "run `migrate {command}{offline} --table {}` to its end",
+                self.spec.name
+            ),
+        }))
+    }
+
+    /// Partial items whose key the old table holds. A copy completes those it meets, so there should be
+    /// none; in `new` each would be a row that lacks columns.
+    async fn partial_items(
+        &self,
+        record: &Record,
+        source: &Table,
+        open_old: OpenOld<'_>,
+    ) -> Result<Option<Refusal>> {
+        if !self.spec.transform(source)?.keeps_keys() {
+            tracing::info!(
+                "{}: keys are masked, so partial items can't be looked up in the old table; the copy has \
+                 completed each one that it met",
+                self.spec.name
+            );
+            return Ok(None);
+        }
+        let patient = |store| Arc::new(Retry::new(store, Patience::default()));
+        let new = New(patient(self.new.0.clone()));
+        let old = tokio::sync::OnceCell::new();
+        let open = async || open_old().await.map(|old| Old(patient(old.0)));
+        let holds = async |keys: Vec<Key>| -> Result<Vec<Key>> {
+            let mut held = Vec::new();
+            for keys in keys.chunks(READ_KEYS) {
+                let old = old.get_or_try_init(&open).await?;
+                let rows = old.0.get(source, keys).await?;
+                let there = keys.iter().zip(rows).filter(|(_, row)| row.is_some());
+                held.extend(there.map(|(key, _)| key.clone()));
+            }
+            Ok(held)
+        };
+        let target = record.target.read()?;
+        let ranges = new.0.splits(&target, SCANS).await?;
+        let mut scans: FuturesUnordered<_> = ranges
+            .iter()
+            .map(|range| partial_of(&new, &target, range, &holds))
+            .collect();
+        let mut held = Vec::new();
+        while let Some(found) = scans.next().await {
+            held.extend(found?);
+        }
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let some = held
+            .iter()
+            .take(MOST_NAMES)
+            .map(|key| show::key(source, key));
+        Ok(Some(Refusal {
+            what: format!(
+                "{} items have some columns of their rows only, the rest is in the old table, such as {}",
+                held.len(),
+                some.collect::<Vec<_>>().join("; ")
+            ),
+            help: "a copy of a new freeze completes them: `migrate back --to switch`, `migrate advance --to \
+                   copy`, `migrate copy`"
+                .into(),
+        }))
+    }
+}
+
+/// The keys of a range's partial items that the old table holds.
+async fn partial_of(
+    new: &New,
+    target: &Table,
+    range: &Range,
+    holds: &impl AsyncFn(Vec<Key>) -> Result<Vec<Key>>,
+) -> Result<Vec<Key>> {
+    let mut held = Vec::new();
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = new.0.scan(target, range, cursor.as_ref(), ITEMS).await?;
+        let rows = page.rows.into_iter();
+        let partial = rows.filter(|row| row.mark == Some(Mark::Partial));
+        held.extend(holds(partial.map(|row| row.key).collect()).await?);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(held);
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! Moves from phase to phase, between stores in memory.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::control::{
+    Accept, Clock, Gone, Lease, Member, MemberRole, Participant, ParticipantKind,
+};
+use crate::copier;
+use crate::model::{Key, Mark, Value};
+use crate::protocol::phase::Way;
+use crate::schema::{Column, Role, Type};
+use crate::store::memory::Memory;
+use crate::store::{Guard, Put, Store};
+
+struct Bench {
+    migration: Migration,
+    old: Arc<Memory>,
+    new: Arc<Memory>,
+    clock: Arc<AtomicU64>,
+    /// What was told, a line for each.
+    told: Mutex<Vec<String>>,
+    folder: tempfile::TempDir,
+}
+
+fn source(value: Type) -> Table {
+    let column = |name: &str, ty, role| Column {
+        name: name.into(),
+        ty,
+        frozen: false,
+        role,
+    };
+    Table::new(
+        "users",
+        vec![
+            column("id", Type::Int, Role::Partition),
+            column("body", value, Role::Regular),
+        ],
+    )
+}
+
+fn row(id: i32, mark: Option<Mark>) -> Row {
+    let key = Key::row(vec![Value::Int(id)], vec![]);
+    let mut row = Row::new(key, vec![Some(Value::text("x"))]);
+    row.mark = mark;
+    row
+}
+
+async fn put(store: &Memory, table: &Table, rows: &[Row]) {
+    let puts = store.put(table, rows, &Guard::Always).await;
+    let mut answers = puts.rows.into_iter();
+    assert!(answers.all(|put| matches!(put, Ok(Put::Written))));
+}
+
+impl Bench {
+    async fn of(value: Type) -> Self {
+        let (old, new) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
+        let source = source(value);
+        old.create(&source).await.unwrap();
+        if !source.is_counter() {
+            let rows: Vec<Row> = (0..10).map(|id| row(id, None)).collect();
+            put(&old, &source, &rows).await;
+        }
+        let spec = TableSpec {
+            plan: "test".into(),
+            name: "users".into(),
+            to: "target".into(),
+            ..TableSpec::default()
+        };
+        let control = Control::new(New(new.clone()), "control");
+        let migration = Migration::new(spec, Old(old.clone()), New(new.clone()), control);
+        migration.init(InitOptions::default()).await.unwrap();
+        Bench {
+            migration,
+            old,
+            new,
+            clock: Arc::default(),
+            told: Mutex::default(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    async fn rows() -> Self {
+        Self::of(Type::Text).await
+    }
+
+    async fn moved(&self, way: Way, to: Phase, expect: Option<usize>, gone: Gone) -> Result<()> {
+        let options = MoveOptions {
+            expect,
+            gone,
+            clock: Clock::Counted(self.clock.clone()),
+            open_old: &|| Box::pin(async { Ok(Old(self.old.clone())) }),
+        };
+        // Each look is five seconds after the one before.
+        let mut tell = |told: Told<'_>| {
+            if matches!(told, Told::Waiting { .. }) {
+                self.clock.fetch_add(5_000, Ordering::SeqCst);
+            }
+            self.told.lock().unwrap().push(format!("{told:?}"));
+        };
+        let stop = CancellationToken::new();
+        self.migration
+            .advance(way, to, &options, &stop, &mut tell)
+            .await
+    }
+
+    async fn forward(&self, to: Phase) -> Result<()> {
+        self.moved(Way::Forward, to, None, Gone::default()).await
+    }
+
+    async fn back(&self, to: Phase) -> Result<()> {
+        self.moved(Way::Back, to, None, Gone::default()).await
+    }
+
+    async fn refused(&self, to: Phase) -> String {
+        let error = self.forward(to).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Mismatch, "{error}");
+        error.to_string()
+    }
+
+    async fn copy(&self, offline: bool, settle: bool) -> Result<copier::Outcome> {
+        let options = CopyOptions {
+            offline,
+            settle,
+            shard: None,
+            journal: self.folder.path().into(),
+            copier: "here".into(),
+            lease: Duration::from_secs(10),
+            copy: copier::Options::default(),
+        };
+        let stop = CancellationToken::new();
+        self.migration.copy(options, &stop, |_| ()).await
+    }
+
+    async fn stands(&self) -> (Phase, u64) {
+        let there = self.migration.control.require("target").await.unwrap();
+        (there.record.phase, there.record.freeze)
+    }
+
+    /// What an earlier command has left: the record in this phase, and nobody waited for.
+    async fn set(&self, phase: Phase) {
+        let control = &self.migration.control;
+        let seen = control.require("target").await.unwrap();
+        let next = Record {
+            phase,
+            ..seen.record.clone()
+        };
+        assert!(control.replace("target", &seen, &next).await.unwrap());
+    }
+
+    async fn join(&self, kind: ParticipantKind) -> Member {
+        let role = MemberRole {
+            id: format!("{:016x}", rand::random::<u64>()),
+            kind,
+            name: "an application".into(),
+            lease: Lease::default(),
+            clock: Clock::Counted(self.clock.clone()),
+        };
+        let accept: Accept = Box::new(|_| Ok(()));
+        Member::join(self.migration.control.clone(), "target", role, accept)
+            .await
+            .unwrap()
+    }
+
+    fn target(&self) -> Table {
+        Table {
+            name: "target".into(),
+            ..source(Type::Text)
+        }
+    }
+
+    fn told(&self, what: &str) -> usize {
+        let told = self.told.lock().unwrap();
+        told.iter().filter(|line| line.starts_with(what)).count()
+    }
+}
+
+#[tokio::test]
+async fn a_table_goes_all_the_way_and_back_as_far_as_it_may() {
+    let bench = Bench::rows().await;
+    bench.forward(Phase::Copy).await.unwrap();
+    assert_eq!(bench.stands().await, (Phase::Copy, 1));
+    assert_eq!((bench.told("Applications"), bench.told("Step")), (1, 3));
+    bench.forward(Phase::Copy).await.unwrap();
+    assert_eq!(bench.told("Step"), 3, "it is there");
+
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    bench.forward(Phase::New).await.unwrap();
+    bench.back(Phase::Copy).await.unwrap();
+    assert_eq!(bench.stands().await, (Phase::Copy, 1), "frozen all along");
+    bench.forward(Phase::New).await.unwrap();
+
+    bench.back(Phase::Bridge).await.unwrap();
+    assert_eq!(bench.stands().await, (Phase::Bridge, 1));
+    // The old table may have been written to again.
+    let refused = bench.refused(Phase::New).await;
+    assert_eq!(bench.stands().await, (Phase::Copy, 2));
+    assert!(refused.contains("(freeze 2)"), "{refused}");
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    bench.forward(Phase::Done).await.unwrap();
+    for to in [Phase::New, Phase::Copy, Phase::Old] {
+        let error = bench.back(to).await.unwrap_err().to_string();
+        assert!(error.contains("no way back"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_leads_nowhere_is_refused_and_says_what_does() {
+    let bench = Bench::rows().await;
+    bench.forward(Phase::Switch).await.unwrap();
+    let back = |to| bench.back(to);
+    let behind = bench.refused(Phase::Bridge).await;
+    assert!(behind.contains("migrate back"), "{behind}");
+    let ahead = back(Phase::Copy).await.unwrap_err().to_string();
+    assert!(ahead.contains("migrate advance"), "{ahead}");
+    let old = back(Phase::Old).await.unwrap_err().to_string();
+    assert!(old.contains("`bridge` is as far"), "{old}");
+    let offline = bench.refused(Phase::Offline).await;
+    assert!(offline.contains("--offline"), "{offline}");
+    assert_eq!(bench.stands().await, (Phase::Switch, 0));
+}
+
+#[tokio::test]
+async fn old_is_left_only_with_an_empty_target() {
+    let bench = Bench::rows().await;
+    put(&bench.new, &bench.target(), &[row(3, None)]).await;
+    let refused = bench.refused(Phase::Bridge).await;
+    assert!(refused.contains("the target has items"), "{refused}");
+    assert_eq!(bench.stands().await, (Phase::Old, 0));
+    bench
+        .migration
+        .init(InitOptions {
+            adopt: true,
+            ..InitOptions::default()
+        })
+        .await
+        .unwrap();
+    bench.forward(Phase::Bridge).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_are_copied_in_copy_and_offline_alone() {
+    let bench = Bench::rows().await;
+    for phase in [Phase::Old, Phase::Bridge, Phase::Switch] {
+        bench.forward(phase).await.unwrap();
+        let error = bench.copy(false, false).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Mismatch);
+        assert!(error.to_string().contains("migrate advance --to copy"));
+        assert!(error.to_string().contains(phase.name()), "{error}");
+    }
+    bench.forward(Phase::Copy).await.unwrap();
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    bench.forward(Phase::New).await.unwrap();
+    let error = bench.copy(false, false).await.unwrap_err().to_string();
+    assert!(error.contains("nothing left"), "{error}");
+}
+
+#[tokio::test]
+async fn new_takes_a_finished_copy_without_dead_letters() {
+    let bench = Bench::rows().await;
+    let refused = bench.refused(Phase::New).await;
+    assert!(
+        refused.contains("`migrate copy --table users`"),
+        "{refused}"
+    );
+    assert_eq!(bench.stands().await, (Phase::Copy, 1));
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    let letter = DeadLetter {
+        what: "id=3".into(),
+        reason: "x".into(),
+        key: None,
+    };
+    let control = &bench.migration.control;
+    control.add_failures("target", &[letter]).await.unwrap();
+    let refused = bench.refused(Phase::New).await;
+    assert!(refused.contains("migrate failures"), "{refused}");
+
+    // A new freeze begins without them: its copy meets every row again.
+    bench.back(Phase::Switch).await.unwrap();
+    bench.forward(Phase::Copy).await.unwrap();
+    assert!(bench.migration.failures().await.unwrap().is_empty());
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    bench.forward(Phase::New).await.unwrap();
+}
+
+#[tokio::test]
+async fn new_takes_whole_rows() {
+    let bench = Bench::rows().await;
+    bench.forward(Phase::Copy).await.unwrap();
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    // The old table lacks 77, so that nothing is missing of it.
+    let mut partial = row(77, Some(Mark::Partial));
+    partial.decided = [0].into();
+    put(&bench.new, &bench.target(), &[partial.clone()]).await;
+    bench.forward(Phase::New).await.unwrap();
+    bench.back(Phase::Copy).await.unwrap();
+    partial.key = row(3, None).key;
+    put(&bench.new, &bench.target(), &[partial]).await;
+    let refused = bench.refused(Phase::New).await;
+    assert!(refused.contains("1 items have some columns"), "{refused}");
+    assert!(refused.contains("id=3"), "{refused}");
+}
+
+#[tokio::test]
+async fn counters_enter_new_when_a_final_pass_of_this_freeze_has_settled_all() {
+    let bench = Bench::of(Type::Counter).await;
+    bench.forward(Phase::Bridge).await.unwrap();
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    let early = bench.copy(false, true).await.unwrap_err().to_string();
+    assert!(early.contains("a final pass is for"), "{early}");
+    let refused = bench.refused(Phase::New).await;
+    assert!(refused.contains("migrate copy --final"), "{refused}");
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    bench.refused(Phase::New).await;
+    assert!(bench.copy(false, true).await.unwrap().complete);
+    bench.forward(Phase::New).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_was_copied_offline_enters_new_or_done() {
+    for to in [Phase::New, Phase::Done] {
+        let bench = Bench::rows().await;
+        assert!(bench.copy(true, false).await.unwrap().complete);
+        let error = bench.refused(Phase::Copy).await;
+        assert!(error.contains("migrate reset"), "{error}");
+        bench.forward(to).await.unwrap();
+        assert_eq!(bench.stands().await, (to, 1));
+    }
+    let bench = Bench::rows().await;
+    bench.set(Phase::Offline).await;
+    let refused = bench.refused(Phase::Done).await;
+    assert!(refused.contains("copy --offline"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_step_waits_for_who_is_behind_also_after_a_kill() {
+    let bench = Bench::rows().await;
+    let shim = bench.join(ParticipantKind::Shim).await;
+    // Killed between the change of the record and the wait.
+    bench.set(Phase::Bridge).await;
+    let walk = bench.forward(Phase::Switch);
+    let follow = async {
+        while bench.told("Waiting { phase: Bridge") == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.stands().await.0, Phase::Bridge, "not passed");
+        shim.renew().await.unwrap();
+        while bench.told("Waiting { phase: Switch") == 0 {
+            tokio::task::yield_now().await;
+        }
+        shim.renew().await.unwrap();
+    };
+    let (walked, ()) = tokio::join!(walk, follow);
+    walked.unwrap();
+    assert_eq!((shim.phase(), bench.told("Reached")), (Phase::Switch, 2));
+}
+
+#[tokio::test]
+async fn a_silent_application_is_passed_when_the_operator_says_that_it_is_gone() {
+    let bench = Bench::rows().await;
+    let shim = bench.join(ParticipantKind::Shim).await;
+    bench.set(Phase::Bridge).await;
+    let gone = Gone {
+        ids: vec![shim.id().into()],
+        silent: None,
+    };
+    // Of one that is vouched for, no call may land late: so it takes its longest operation.
+    let moved = bench.moved(Way::Forward, Phase::Switch, None, gone);
+    moved.await.unwrap();
+    assert!(bench.told("Waiting") > 0);
+    assert_eq!(bench.stands().await.0, Phase::Switch);
+    assert!(shim.pin().is_ok(), "it doesn't know yet");
+    shim.renew().await.unwrap();
+    assert_eq!(shim.phase(), Phase::Switch);
+}
+
+#[tokio::test]
+async fn another_number_of_applications_than_expected_is_refused() {
+    let bench = Bench::rows().await;
+    let shim = bench.join(ParticipantKind::Shim).await;
+    let tool = bench.join(ParticipantKind::Copier).await;
+    let moved = |expect| bench.moved(Way::Forward, Phase::Bridge, Some(expect), Gone::default());
+    let error = moved(2).await.unwrap_err().to_string();
+    assert!(error.contains("2 are expected"), "{error}");
+    assert!(error.contains("an application"), "{error}");
+    assert_eq!(bench.stands().await.0, Phase::Old);
+    let follow = async {
+        while bench.told("Waiting") == 0 {
+            tokio::task::yield_now().await;
+        }
+        shim.renew().await.unwrap();
+        tool.renew().await.unwrap();
+    };
+    let (moved, ()) = tokio::join!(moved(1), follow);
+    moved.unwrap();
+}
+
+#[tokio::test]
+async fn two_commands_at_once_do_no_harm() {
+    let bench = Bench::rows().await;
+    let (one, other) = tokio::join!(bench.forward(Phase::Copy), bench.forward(Phase::Copy));
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(bench.stands().await, (Phase::Copy, 1));
+
+    // One that is overtaken by another that goes back doesn't fight with it.
+    let _shim = bench.join(ParticipantKind::Shim).await;
+    bench.back(Phase::Copy).await.unwrap();
+    bench.set(Phase::New).await;
+    let turn = async {
+        while bench.told("Waiting { phase: New") == 0 {
+            tokio::task::yield_now().await;
+        }
+        bench.set(Phase::Copy).await;
+    };
+    let (walked, ()) = tokio::join!(bench.forward(Phase::Done), turn);
+    let error = walked.unwrap_err().to_string();
+    assert!(error.contains("another command"), "{error}");
+    assert_eq!(bench.stands().await.0, Phase::Copy);
+}
+
+#[tokio::test]
+async fn a_forecast_names_all_that_stands_against_it_and_changes_nothing() {
+    let bench = Bench::rows().await;
+    let shim = bench.join(ParticipantKind::Shim).await;
+    put(&bench.new, &bench.target(), &[row(3, None)]).await;
+    let options = MoveOptions {
+        expect: Some(4),
+        gone: Gone::default(),
+        clock: Clock::Counted(bench.clock.clone()),
+        open_old: &|| Box::pin(async { Ok(Old(bench.old.clone())) }),
+    };
+    let forecast = bench.migration.forecast(Way::Forward, Phase::New, &options);
+    let steps = forecast.await.unwrap();
+    let refusals: Vec<usize> = steps.iter().map(|step| step.refusals.len()).collect();
+    assert_eq!(refusals, [2, 1, 1, 2]);
+    let waits: Vec<&(String, Participant)> =
+        steps.iter().flat_map(|step| &step.waits_for).collect();
+    assert!(waits.len() == 4 && waits.iter().all(|(id, _)| id == shim.id()));
+    assert_eq!(bench.stands().await, (Phase::Old, 0));
+}

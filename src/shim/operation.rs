@@ -1,0 +1,324 @@
+//! One operation: its phase, its deadline, and its calls of the stores.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::table::Inner;
+use crate::control::{Member, Pin};
+use crate::error::{Effect, Error, Kind, Result};
+use crate::mapping::transform::Transform;
+use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span};
+use crate::protocol::Phase;
+use crate::schema::Table;
+use crate::store::{Changed, Listed, Reading, Store};
+
+/// The first pause before a call is made again.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A table under the record that it was joined with.
+pub(super) struct Joined {
+    pub member: Arc<Member>,
+    pub transform: Arc<Transform>,
+    /// Seconds that a row lives where its writer doesn't say; 0 is for ever.
+    pub default_ttl: u32,
+    pub old_id: String,
+    /// Set once the old table has been found to be the recorded one.
+    pub old_is_right: tokio::sync::OnceCell<()>,
+}
+
+impl Joined {
+    /// Whether rows of the table can expire at all.
+    pub fn rows_expire(&self) -> bool {
+        self.transform.target().layout.expiry_attribute.is_some()
+    }
+}
+
+/// One operation of an application, under the phase it began in.
+pub(super) struct Operation {
+    pub table: Arc<Inner>,
+    pub joined: Arc<Joined>,
+    /// Taken out at the end.
+    pin: Option<Pin>,
+    deadline: Instant,
+    /// A write is out, and nobody knows what has become of it.
+    in_doubt: bool,
+}
+
+/// What became of a write.
+pub(super) enum Sent {
+    Done(Changed),
+    /// The reply was lost.
+    Unknown(Error),
+}
+
+/// What is asked of a store.
+enum Question<'a> {
+    Row(&'a Key, Reading),
+    List(&'a List),
+}
+
+enum Answer {
+    Row(Option<Row>),
+    Listed(Listed),
+}
+
+impl Question<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Question::Row(..) => "read",
+            Question::List(_) => "list",
+        }
+    }
+
+    async fn put(&self, store: &dyn Store, table: &Table) -> Result<Answer> {
+        Ok(match self {
+            Question::Row(key, reading) => Answer::Row(store.read(table, key, *reading).await?),
+            Question::List(list) => Answer::Listed(store.list(table, list).await?),
+        })
+    }
+}
+
+/// What is to be written to a store.
+pub(super) enum Request<'a> {
+    Change(&'a Key, &'a Change, &'a If),
+    Mutation(&'a Mutation),
+    Delete(&'a Span),
+    Add(&'a Add),
+}
+
+impl Request<'_> {
+    async fn send(&self, store: &dyn Store, table: &Table) -> Result<Changed> {
+        match self {
+            Request::Change(key, change, on) => store.change(table, key, change, on).await,
+            Request::Mutation(mutation) => store.write(table, mutation).await,
+            Request::Delete(span) => store.delete(table, span).await.map(|()| Changed::Written),
+            Request::Add(add) => store.add(table, add).await.map(|()| Changed::Written),
+        }
+    }
+}
+
+impl Operation {
+    /// Begins under the present phase.
+    ///
+    /// # Errors
+    /// Those of [`Member::pin`].
+    pub fn begin(table: &Arc<Inner>, joined: &Arc<Joined>, deadline: Instant) -> Result<Operation> {
+        let pin = joined.member.pin()?;
+        Ok(Operation {
+            table: table.clone(),
+            joined: joined.clone(),
+            pin: Some(pin),
+            deadline,
+            in_doubt: false,
+        })
+    }
+
+    /// The phase it keeps.
+    pub fn phase(&self) -> Phase {
+        self.pin.as_ref().map_or(Phase::Offline, Pin::phase)
+    }
+
+    /// Whether it may go on: asked before each call, and before the answer is given.
+    pub fn check(&self) -> Result<()> {
+        match &self.pin {
+            Some(pin) => pin.check(),
+            None => Ok(()),
+        }
+    }
+
+    /// That a write was made may only be said while the lease lasts: past it, others have gone on.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`] with unknown effect.
+    pub fn may_say_done(&self) -> Result<()> {
+        self.check().map_err(|error| error.effect(Effect::Unknown))
+    }
+
+    /// The old store, once its table has been compared with the record.
+    async fn old(&self) -> Result<Arc<dyn Store>> {
+        let old = self.table.old.get().await?;
+        let check = || self.table.check_old(&self.joined, &*old);
+        self.joined.old_is_right.get_or_try_init(check).await?;
+        Ok(old)
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// The store's, once there is no time left.
+    pub async fn read(&self, place: Place, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        match self.ask(place, &Question::Row(key, reading)).await? {
+            Answer::Row(row) => Ok(row),
+            Answer::Listed(listed) => Ok(listed.rows.into_iter().next()),
+        }
+    }
+
+    /// Lists rows.
+    ///
+    /// # Errors
+    /// As of [`Operation::read`].
+    pub async fn list(&self, place: Place, list: &List) -> Result<Listed> {
+        match self.ask(place, &Question::List(list)).await? {
+            Answer::Listed(listed) => Ok(listed),
+            Answer::Row(row) => Ok(Listed {
+                rows: row.into_iter().collect(),
+                more: false,
+            }),
+        }
+    }
+
+    /// Asks, again and again until there is an answer or no time left.
+    async fn ask(&self, place: Place, question: &Question<'_>) -> Result<Answer> {
+        let mut pauses = Pauses::default();
+        loop {
+            self.check()?;
+            let sending = async {
+                let store = self.store(place).await?;
+                let answer = question.put(&*store, self.schema(place));
+                self.timed(place, question.name(), answer).await
+            };
+            let error = match tokio::time::timeout_at(self.deadline, sending).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(self.too_late(place)),
+            };
+            if !error.kind().passes() || !pauses.wait(self.deadline).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Writes: again while it certainly hasn't happened and there is time left.
+    ///
+    /// # Errors
+    /// It certainly hasn't happened.
+    pub async fn write(&mut self, place: Place, request: &Request<'_>) -> Result<Sent> {
+        let mut pauses = Pauses::default();
+        loop {
+            self.check()?;
+            let store = match tokio::time::timeout_at(self.deadline, self.store(place)).await {
+                Ok(Ok(store)) => store,
+                Ok(Err(error)) if error.kind().passes() && pauses.wait(self.deadline).await => {
+                    continue;
+                }
+                Ok(Err(error)) => return Err(error.effect(Effect::None)),
+                Err(_) => return Err(self.too_late(place)),
+            };
+            // From here to the answer, whoever drops this leaves a write behind that may land.
+            let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
+            let sending = request.send(&*store, self.schema(place));
+            let sending = self.timed(place, "write", sending);
+            let error = match tokio::time::timeout_at(self.deadline, sending).await {
+                Ok(Ok(answer)) => {
+                    self.in_doubt = was_in_doubt;
+                    return Ok(Sent::Done(answer));
+                }
+                Ok(Err(error)) if error.known_effect() == Effect::Unknown => {
+                    return Ok(Sent::Unknown(error));
+                }
+                Ok(Err(error)) => error,
+                Err(_) => return Ok(Sent::Unknown(self.too_late(place).effect(Effect::Unknown))),
+            };
+            self.in_doubt = was_in_doubt;
+            if !error.kind().passes() || !pauses.wait(self.deadline).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Waits before something is tried again; `false` if there is no time left.
+    pub async fn pause(&self, pauses: &mut Pauses) -> bool {
+        pauses.wait(self.deadline).await
+    }
+
+    async fn store(&self, place: Place) -> Result<Arc<dyn Store>> {
+        match place {
+            Place::Old => self.old().await,
+            Place::New => Ok(self.table.new.0.clone()),
+        }
+    }
+
+    /// The table as it lies there.
+    fn schema(&self, place: Place) -> &Table {
+        match place {
+            Place::Old => self.joined.transform.source(),
+            Place::New => self.joined.transform.target(),
+        }
+    }
+
+    async fn timed<T>(&self, place: Place, call: &'static str, work: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let answer = work.await;
+        let table = self.table.name.clone();
+        metrics::histogram!("crossfade_store_seconds", "table" => table, "store" => place.name(), "call" => call)
+            .record(begun.elapsed());
+        answer
+    }
+
+    fn too_late(&self, place: Place) -> Error {
+        Error::new(
+            Kind::Timeout,
+            format!("the {} store didn't answer in time", place.name()),
+        )
+        .at("table", self.table.name.as_str())
+    }
+}
+
+/// Holds the phase of a write in doubt until it can't land any more: the barrier allows each call the
+/// longest operation's time.
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let (true, Some(pin)) = (self.in_doubt, self.pin.take()) else {
+            return;
+        };
+        let longest = self.table.settings.lease.operation;
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(longest).await;
+                drop(pin);
+            });
+        }
+    }
+}
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Old,
+    New,
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Place::Old => "old",
+            Place::New => "new",
+        }
+    }
+}
+
+/// Pauses that double, each cut by chance so that many callers don't come back at once.
+#[derive(Default)]
+pub(super) struct Pauses {
+    count: u32,
+}
+
+impl Pauses {
+    /// Waits; `false` if there is no time left for another try.
+    pub async fn wait(&mut self, deadline: Instant) -> bool {
+        let span = FIRST_PAUSE
+            .saturating_mul(1 << self.count.min(10))
+            .min(LONGEST_PAUSE);
+        self.count += 1;
+        let until = Instant::now() + span.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        if until >= deadline {
+            return false;
+        }
+        tokio::time::sleep_until(until).await;
+        true
+    }
+}

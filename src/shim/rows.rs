@@ -1,0 +1,436 @@
+//! Driving the protocol's machines against the stores.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::Resave;
+use super::operation::{Joined, Operation, Pauses, Place, Request, Sent};
+use super::table::{Inner, Page, Written, now};
+use crate::error::{Effect, Error, Kind, Result};
+use crate::mapping::keys;
+use crate::mapping::transform::Transform;
+use crate::model::{Edit, Key, List, Mutation, Row, Span, State, Update};
+use crate::protocol::row::{
+    self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Queried, Query, Reply, Write,
+};
+use crate::protocol::{Step, counter};
+use crate::schema::{Role, Table as Schema};
+use crate::store::{Changed, Listed, Reading};
+
+/// Keys that are listed at once to be deleted.
+const DELETED_AT_ONCE: usize = 100;
+
+/// A machine about rows.
+trait Machine {
+    type Answer;
+    fn begin(&mut self) -> row::Step<Self::Answer>;
+    fn step(&mut self, reply: Reply) -> row::Step<Self::Answer>;
+}
+
+macro_rules! machine {
+    ($($machine:ty => $answer:ty),*) => {$(
+        impl Machine for $machine {
+            type Answer = $answer;
+            fn begin(&mut self) -> row::Step<$answer> {
+                self.begin()
+            }
+            fn step(&mut self, reply: Reply) -> row::Step<$answer> {
+                self.step(reply)
+            }
+        }
+    )*};
+}
+
+machine!(
+    Get => Got,
+    Write => Outcome,
+    row::Resave => (),
+    Query<TableOrder> => Queried,
+    DeleteRange<TableOrder> => Outcome
+);
+
+impl Operation {
+    pub async fn get(mut self, key: Key) -> Result<Option<Row>> {
+        let mut get = Get::new(self.phase(), key, now(), self.joined.rows_expire());
+        let reading = self.table.settings.reads;
+        let got = self.drive(&mut get, reading).await?;
+        self.check()?;
+        match got {
+            Got::Row(row) => Ok(row),
+            Got::Save(row, resave) => {
+                match self.table.settings.resave {
+                    Resave::Inline => self.resave(*resave).await,
+                    Resave::Background => self.resave_behind(*resave),
+                }
+                Ok(Some(row))
+            }
+            Got::Refused => Err(offline(&self.table)),
+        }
+    }
+
+    /// Saves behind the caller's back; the phase is held until that is over.
+    fn resave_behind(self, resave: row::Resave) {
+        match self.table.resaves.clone().try_acquire_owned() {
+            Ok(permit) => drop(tokio::spawn(async move {
+                self.resave(resave).await;
+                drop(permit);
+            })),
+            Err(_) => count_resave(&self.table, "skipped"),
+        }
+    }
+
+    async fn resave(mut self, mut resave: row::Resave) {
+        let outcome = match self.drive_resave(&mut resave).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::debug!("{}: a row wasn't re-saved: {error}", self.table.name);
+                "failed"
+            }
+        };
+        count_resave(&self.table, outcome);
+    }
+
+    async fn drive_resave(&mut self, resave: &mut row::Resave) -> Result<&'static str> {
+        let mut step = resave.begin();
+        let mut outcome = "saved";
+        while let Step::Call(call) = step {
+            let reply = self.call(call, Reading::Strong).await?;
+            match &reply {
+                Reply::Refused(_) => outcome = "refused",
+                Reply::Written | Reply::Row(_) | Reply::Page(_) => outcome = "saved",
+                Reply::Unknown => {}
+            }
+            step = resave.step(reply);
+        }
+        Ok(outcome)
+    }
+
+    pub async fn query(mut self, list: List) -> Result<Page> {
+        let order = TableOrder(self.joined.transform.clone());
+        let expire = self.joined.rows_expire();
+        let mut query = Query::new(self.phase(), list, order, now(), expire);
+        let queried = self.drive(&mut query, Reading::Strong).await?;
+        self.check()?;
+        match queried {
+            Queried::Rows(rows, next) => Ok(Page { rows, next }),
+            Queried::Refused => Err(offline(&self.table)),
+        }
+    }
+
+    pub async fn delete_range(mut self, span: Span) -> Result<()> {
+        let order = TableOrder(self.joined.transform.clone());
+        let mut delete = DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, now());
+        let left = |error: Error| error.effect(Effect::Unknown);
+        let outcome = self
+            .drive(&mut delete, Reading::Strong)
+            .await
+            .map_err(left)?;
+        match self.written(outcome)? {
+            Written::Done => Ok(()),
+            Written::Unmet(_) => Err(unknown(&self.table)),
+        }
+    }
+
+    /// What an outcome means to the caller. [`Outcome::Later`] is an error that passes.
+    fn written(&self, outcome: Outcome) -> Result<Written> {
+        match outcome {
+            Outcome::Done => self.may_say_done().map(|()| Written::Done),
+            Outcome::Unmet(row) => self.may_say_done().map(|()| Written::Unmet(row)),
+            Outcome::Unknown => Err(unknown(&self.table)),
+            Outcome::Later => Err(Error::new(
+                Kind::Transient,
+                format!(
+                    "this write needs the old value, which can't be changed in phase `{}`",
+                    self.phase()
+                ),
+            )
+            .at("table", self.table.name.as_str())
+            .help("try again: it will do from `copy` on")),
+            Outcome::Refused => Err(offline(&self.table)),
+        }
+    }
+
+    async fn drive<M: Machine>(&mut self, machine: &mut M, reading: Reading) -> Result<M::Answer> {
+        // Only the first look at the new store may be an eventual one: later ones decide something.
+        let mut reading = reading;
+        let mut step = machine.begin();
+        loop {
+            let call = match step {
+                Step::Call(call) => call,
+                Step::Done(answer) => return Ok(answer),
+            };
+            let reply = self.call(call, std::mem::take(&mut reading)).await?;
+            step = machine.step(reply);
+        }
+    }
+
+    /// Carries a call out. What is read of the old store comes as the new one would have it.
+    ///
+    /// # Errors
+    /// It certainly changed nothing.
+    async fn call(&mut self, call: Call, reading: Reading) -> Result<Reply> {
+        match call {
+            Call::ReadNew(key) => Ok(Reply::Row(self.read_new(&key, reading).await?)),
+            Call::ReadOld(key) => {
+                metrics::counter!("crossfade_fallbacks_total", "table" => self.table.name.clone())
+                    .increment(1);
+                Ok(Reply::Row(self.read_old(&key).await?))
+            }
+            Call::WriteNew { key, change, on } => {
+                let request = Request::Change(&key, &change, &on);
+                self.write(Place::New, &request).await.map(reply)
+            }
+            Call::WriteOld(mutation) => {
+                let mutation = old_mutation(&self.joined.transform, mutation);
+                let sent = self
+                    .write(Place::Old, &Request::Mutation(&mutation))
+                    .await?;
+                match reply(sent) {
+                    Reply::Refused(Some(row)) => Ok(Reply::Refused(Some(self.moved(row)?))),
+                    reply => Ok(reply),
+                }
+            }
+            Call::ListNew(list) => Ok(page(self.list(Place::New, &list).await?)),
+            Call::ListOld(list) => {
+                let mut listed = self.list(Place::Old, &list).await?;
+                let rows = listed.rows.into_iter().map(|row| self.moved(row));
+                listed.rows = rows.collect::<Result<_>>()?;
+                Ok(page(listed))
+            }
+            Call::DeleteOld(span) => {
+                let request = Request::Delete(&span);
+                self.write(Place::Old, &request).await.map(reply)
+            }
+        }
+    }
+
+    async fn read_old(&self, key: &Key) -> Result<Option<Row>> {
+        let row = self.read(Place::Old, key, Reading::Strong).await?;
+        row.map(|row| self.moved(row)).transpose()
+    }
+
+    /// A row of the old store as the new one would have it.
+    fn moved(&self, row: Row) -> Result<Row> {
+        let mut row = self.joined.transform.apply(row)?;
+        row.times = Vec::new();
+        Ok(row)
+    }
+
+    async fn read_new(&self, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        let mut item = self.read(Place::New, key, reading).await?;
+        let mut state = State::of(item.as_ref(), now());
+        if reading == Reading::Eventual && state != State::Row {
+            item = self.read(Place::New, key, Reading::Strong).await?;
+            state = State::of(item.as_ref(), now());
+        }
+        let found = match state {
+            State::Row => "row",
+            State::Tombstone => "tombstone",
+            State::Partial => "partial",
+            State::Expired => "expired",
+            State::Absent => "absent",
+        };
+        let table = self.table.name.clone();
+        metrics::counter!("crossfade_new_reads_total", "table" => table, "found" => found)
+            .increment(1);
+        Ok(item)
+    }
+
+    pub async fn count(self, key: Key) -> Result<Vec<Option<i64>>> {
+        let mut count = counter::Count::new(self.phase());
+        let mut step = count.begin();
+        let counted = loop {
+            let call = match step {
+                Step::Call(call) => call,
+                Step::Done(counted) => break counted,
+            };
+            step = count.step(self.read_counter(call, &key).await?);
+        };
+        self.check()?;
+        let width = self.joined.transform.target().cells().len();
+        match counted {
+            counter::Counted::Total(mut totals) => {
+                totals.resize(width, None);
+                Ok(totals)
+            }
+            counter::Counted::OutOfRange { total, .. } => Err(self.table.wrong(format!(
+                "the counter's total would be {total}, which no bigint can hold"
+            ))),
+            counter::Counted::Refused => Err(offline(&self.table)),
+        }
+    }
+
+    async fn read_counter(&self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
+        match call {
+            counter::Call::ReadNew => {
+                let item = self.read_new(key, Reading::Strong).await?;
+                Ok(counter::Reply::New(item.map(|row| counter::Item {
+                    totals: totals(&row),
+                    watermarks: row.watermarks,
+                })))
+            }
+            counter::Call::ReadOld => {
+                let row = self.read_old(key).await?;
+                Ok(counter::Reply::Old(row.map(|row| totals(&row))))
+            }
+            counter::Call::Insert(_) | counter::Call::Fold(_) | counter::Call::Add { .. } => {
+                Ok(counter::Reply::Refused)
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Writes a row. A refusal that passes is tried again, each time under the phase of that moment.
+    pub async fn write(
+        self: &Arc<Self>,
+        joined: &Arc<Joined>,
+        mutation: Mutation,
+    ) -> Result<Written> {
+        let deadline = self.deadline();
+        let mut pauses = Pauses::default();
+        loop {
+            let mut operation = Operation::begin(self, joined, deadline)?;
+            let mut write = Write::new(operation.phase(), mutation.clone(), now());
+            let outcome = operation.drive(&mut write, Reading::Strong).await?;
+            let is_later = outcome == Outcome::Later;
+            let written = operation.written(outcome);
+            drop(operation);
+            if !is_later || !pauses.wait(deadline).await {
+                return written;
+            }
+        }
+    }
+}
+
+fn totals(row: &Row) -> counter::Totals {
+    let total = |cell: &Option<crate::model::Value>| match cell {
+        Some(crate::model::Value::BigInt(total)) => Some(*total),
+        Some(_) | None => None,
+    };
+    row.cells.iter().map(total).collect()
+}
+
+fn reply(sent: Sent) -> Reply {
+    match sent {
+        Sent::Done(Changed::Written) => Reply::Written,
+        Sent::Done(Changed::Refused(item)) => Reply::Refused(item),
+        Sent::Unknown(error) => {
+            tracing::debug!("the reply to a write was lost: {error}");
+            Reply::Unknown
+        }
+    }
+}
+
+fn page(listed: Listed) -> Reply {
+    Reply::Page(row::Page {
+        rows: listed.rows,
+        more: listed.more,
+    })
+}
+
+/// An application's write in the old table's columns.
+fn old_mutation(transform: &Transform, mutation: Mutation) -> Mutation {
+    let keeps_all = transform.target().cells().len() == transform.source().cells().len();
+    match mutation {
+        // Columns that aren't moved aren't the application's any more, and stay as they are.
+        Mutation::Put(row) if !keeps_all => {
+            Mutation::Update(old_update(transform, whole(transform, row)))
+        }
+        Mutation::Put(row) => Mutation::Put(old_row(transform, row)),
+        Mutation::Insert(row) => Mutation::Insert(old_row(transform, row)),
+        Mutation::Update(update) => Mutation::Update(old_update(transform, update)),
+        Mutation::Delete(key) => Mutation::Delete(key),
+        Mutation::UpdateIf { update, expected } => {
+            let place = |(cell, value)| Some((transform.source_cell(cell)?, value));
+            Mutation::UpdateIf {
+                update: old_update(transform, update),
+                expected: expected.into_iter().filter_map(place).collect(),
+            }
+        }
+    }
+}
+
+/// A put as an update of every column that such a row has.
+fn whole(transform: &Transform, row: Row) -> Update {
+    let columns = transform.target().cells().iter();
+    let cells = columns.zip(row.cells).map(|(column, value)| {
+        let is_its = (column.role == Role::Static) == row.key.is_static();
+        is_its.then(|| value.map_or(Edit::Clear, Edit::Set))
+    });
+    Update {
+        cells: cells.collect(),
+        expires: row.expires,
+        key: row.key,
+    }
+}
+
+fn old_row(transform: &Transform, row: Row) -> Row {
+    let cells = to_source(transform, row.cells);
+    Row { cells, ..row }
+}
+
+fn old_update(transform: &Transform, update: Update) -> Update {
+    let cells = to_source(transform, update.cells);
+    Update { cells, ..update }
+}
+
+/// One thing for each of the new table's cells, as one for each of the old table's.
+pub(super) fn to_source<T: Clone>(transform: &Transform, cells: Vec<Option<T>>) -> Vec<Option<T>> {
+    let mut old = vec![None; transform.source().cells().len()];
+    for (at, cell) in cells.into_iter().enumerate() {
+        if let Some(place) = transform.source_cell(at).and_then(|at| old.get_mut(at)) {
+            *place = cell;
+        }
+    }
+    old
+}
+
+pub(super) fn unknown(table: &Inner) -> Error {
+    Error::new(
+        Kind::Timeout,
+        "the reply to a write was lost: it may have been made, or may be yet",
+    )
+    .effect(Effect::Unknown)
+    .at("table", table.name.as_str())
+}
+
+pub(super) fn offline(table: &Inner) -> Error {
+    Error::new(
+        Kind::Mismatch,
+        "the table is offline: applications have to be stopped",
+    )
+    .at("table", table.name.as_str())
+}
+
+fn count_resave(table: &Inner, outcome: &'static str) {
+    let name = table.name.clone();
+    metrics::counter!("crossfade_resaves_total", "table" => name, "outcome" => outcome)
+        .increment(1);
+}
+
+/// The order in which both stores list a partition.
+#[derive(Clone)]
+pub(super) struct TableOrder(pub Arc<Transform>);
+
+impl ClusteringOrder for TableOrder {
+    fn compare(&self, a: &Key, b: &Key) -> Ordering {
+        let table = self.0.target();
+        place(table, a).cmp(&place(table, b))
+    }
+}
+
+/// Bytes that order as the key stands in its partition; the static row is before all others.
+fn place(table: &Schema, key: &Key) -> Option<Vec<u8>> {
+    let clustering = key.clustering.as_ref()?;
+    let mut place = Vec::new();
+    for (column, value) in table.clustering().iter().zip(clustering) {
+        let order = match column.role {
+            Role::Clustering(order) => order,
+            Role::Partition | Role::Static | Role::Regular => crate::schema::Order::Asc,
+        };
+        // A value that isn't of its type was read from neither store.
+        let _ = keys::encode_component(&column.ty, order, value, &mut place);
+    }
+    Some(place)
+}

@@ -1,0 +1,399 @@
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::control::Record;
+use crate::layer::faulty::{Faults, Faulty};
+use crate::mapping::Mapping;
+use crate::model::{Mark, Row, Value};
+use crate::protocol::Phase;
+use crate::schema::{Column, Order, Role, StoredTable, Table as Schema, Type};
+use crate::store::memory::Memory;
+use crate::store::{Old, Store};
+
+/// Two stores in memory, with the tables `users`, `events` and `votes`.
+struct Bench {
+    old: Arc<Memory>,
+    new: Arc<Memory>,
+    control: Control,
+}
+
+const TABLES: [&str; 3] = ["users", "events", "votes"];
+
+fn schema(name: &str) -> Schema {
+    let column = |name: &str, ty, role| Column {
+        name: name.into(),
+        ty,
+        frozen: false,
+        role,
+    };
+    let columns = match name {
+        "users" => vec![
+            column("id", Type::Text, Role::Partition),
+            column("name", Type::Text, Role::Regular),
+            column("age", Type::Int, Role::Regular),
+            column("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
+        ],
+        "events" => vec![
+            column("p", Type::Text, Role::Partition),
+            column("at", Type::Int, Role::Clustering(Order::Desc)),
+            column("s", Type::Text, Role::Static),
+            column("what", Type::Text, Role::Regular),
+        ],
+        _ => vec![
+            column("act", Type::Text, Role::Partition),
+            column("n", Type::Counter, Role::Regular),
+        ],
+    };
+    Schema::new(name, columns)
+}
+
+fn spec(name: &str) -> TableSpec {
+    TableSpec {
+        plan: "test".into(),
+        name: name.into(),
+        to: format!("new-{name}"),
+        ..TableSpec::default()
+    }
+}
+
+impl Bench {
+    async fn new(phase: Phase) -> Bench {
+        let (old, new) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
+        let control = Control::new(New(new.clone()), "control");
+        control.create().await.unwrap();
+        for name in TABLES {
+            let (spec, source) = (spec(name), schema(name));
+            old.create(&source).await.unwrap();
+            let transform = spec.transform(&source).unwrap();
+            new.create(transform.target()).await.unwrap();
+            Mapping::new(transform.target()).unwrap();
+            let record = Record {
+                plan: "test".into(),
+                phase,
+                freeze: 1,
+                begun: "b".into(),
+                old_id: old.inspect(name).await.unwrap().unwrap().id,
+                target_id: new.inspect(&spec.to).await.unwrap().unwrap().id,
+                mapping: crate::control::hex(&transform.fingerprint()),
+                default_ttl: 0,
+                source: StoredTable::of(&source),
+                target: StoredTable::of(transform.target()),
+                frozen_at: None,
+                emptying: false,
+                adopted: false,
+            };
+            assert!(control.add(&spec.to, &record).await.unwrap());
+        }
+        Bench { old, new, control }
+    }
+
+    fn shim(&self) -> Shim {
+        let settings = Settings {
+            resave: Resave::Inline,
+            ..Settings::new("test")
+        };
+        self.shim_of(settings, self.old.clone(), self.new.clone(), false)
+    }
+
+    fn shim_of(
+        &self,
+        settings: Settings,
+        old: Arc<dyn Store>,
+        new: Arc<dyn Store>,
+        exactly_once: bool,
+    ) -> Shim {
+        let tables = TABLES.map(|name| Moving {
+            spec: spec(name),
+            exactly_once,
+        });
+        let old = OldStore::Open(Old(old));
+        Shim::start(settings, old, New(new), self.control.clone(), tables).unwrap()
+    }
+
+    async fn set(&self, phase: Phase) {
+        for name in TABLES {
+            let target = spec(name).to;
+            let there = self.control.require(&target).await.unwrap();
+            let record = Record {
+                phase,
+                ..there.record.clone()
+            };
+            assert!(
+                self.control
+                    .replace(&target, &there, &record)
+                    .await
+                    .unwrap()
+            );
+        }
+    }
+
+    /// An item of the new store as it is.
+    async fn item(&self, name: &str, key: &crate::model::Key) -> Option<Row> {
+        let spec = spec(name);
+        let transform = spec.transform(&schema(name)).unwrap();
+        let mut rows = self
+            .new
+            .get(transform.target(), std::slice::from_ref(key))
+            .await
+            .unwrap();
+        rows.pop().flatten()
+    }
+}
+
+const ALL: [Phase; 6] = [
+    Phase::Old,
+    Phase::Bridge,
+    Phase::Switch,
+    Phase::Copy,
+    Phase::New,
+    Phase::Done,
+];
+
+#[tokio::test]
+async fn what_was_written_is_read_in_every_phase() {
+    for phase in ALL {
+        let bench = Bench::new(phase).await;
+        let shim = bench.shim();
+        let users = shim.table("users").unwrap();
+        let key = json!({"id": "u1"});
+        assert_eq!(users.phase().await.unwrap(), phase);
+        assert_eq!(users.get_as::<Json>(&key).await.unwrap(), None, "{phase}");
+        users
+            .put_as(&json!({"id": "u1", "name": "Ann", "tags": ["a"]}))
+            .await
+            .unwrap();
+        users
+            .update_as(&key, &json!({"age": 7}), &["name"])
+            .await
+            .unwrap();
+        let row = users.get_as::<Json>(&key).await.unwrap().unwrap();
+        assert_eq!(row, json!({"id": "u1", "age": 7, "tags": ["a"]}), "{phase}");
+        users
+            .put_as(&json!({"id": "u1", "name": "Bea"}))
+            .await
+            .unwrap();
+        let row = users.get_as::<Json>(&key).await.unwrap().unwrap();
+        assert_eq!(row, json!({"id": "u1", "name": "Bea"}), "{phase}");
+        users
+            .delete(&users.key_of(&key).await.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(users.get_as::<Json>(&key).await.unwrap(), None, "{phase}");
+
+        let votes = shim.table("votes").unwrap();
+        let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
+        votes.add(&act, "n", 5).await.unwrap();
+        votes.add(&act, "n", -2).await.unwrap();
+        assert_eq!(votes.count(&act).await.unwrap(), [Some(3)], "{phase}");
+        shim.leave().await.unwrap();
+        let left = bench.control.participants("new-users").await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn partitions_are_merged_in_order_and_deleted_from_both_stores() {
+    let bench = Bench::new(Phase::Old).await;
+    let shim = bench.shim();
+    let events = shim.table("events").unwrap();
+    for at in 0..5 {
+        events
+            .put_as(&json!({"p": "x", "at": at, "what": "old"}))
+            .await
+            .unwrap();
+    }
+    events
+        .put_as(&json!({"p": "x", "s": "shared"}))
+        .await
+        .unwrap();
+    shim.leave().await.unwrap();
+    bench.set(Phase::Switch).await;
+
+    let shim = bench.shim();
+    let events = shim.table("events").unwrap();
+    events
+        .put_as(&json!({"p": "x", "at": 9, "what": "new"}))
+        .await
+        .unwrap();
+    events
+        .update_as(
+            &json!({"p": "x", "at": 2}),
+            &json!({"what": "changed"}),
+            &[],
+        )
+        .await
+        .unwrap();
+    let gone = events.key_of(&json!({"p": "x", "at": 3})).await.unwrap();
+    events.delete(&gone).await.unwrap();
+    let read = async |reverse, limit| {
+        let rows: Vec<Json> = events
+            .query_as(&json!({"p": "x"}), reverse, limit)
+            .await
+            .unwrap();
+        let name = |row: &Json| {
+            row["at"].as_i64().map_or("s".into(), |at| {
+                format!("{at}{}", &row["what"].as_str().unwrap()[..1])
+            })
+        };
+        rows.iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(read(false, None).await, "s 9n 4o 2c 1o 0o");
+    assert_eq!(read(true, None).await, "0o 1o 2c 4o 9n s");
+    assert_eq!(read(false, Some(3)).await, "s 9n 4o");
+    let partition = vec![Value::text("x")];
+    events
+        .delete_range(crate::model::Span::whole(partition))
+        .await
+        .unwrap();
+    assert_eq!(read(false, None).await, "");
+}
+
+#[tokio::test]
+async fn a_row_that_is_found_in_the_old_store_is_saved_in_copy_only() {
+    for (phase, saved) in [(Phase::Switch, None), (Phase::Copy, Some(Mark::Resaved))] {
+        let bench = Bench::new(Phase::Old).await;
+        let shim = bench.shim();
+        let users = shim.table("users").unwrap();
+        users
+            .put_as(&json!({"id": "u1", "name": "Ann", "age": 1}))
+            .await
+            .unwrap();
+        users
+            .put_as(&json!({"id": "u2", "name": "Bea", "age": 2}))
+            .await
+            .unwrap();
+        shim.leave().await.unwrap();
+        bench.set(phase).await;
+        let shim = bench.shim();
+        let users = shim.table("users").unwrap();
+        let (u1, u2) = (json!({"id": "u1"}), json!({"id": "u2"}));
+        assert!(users.get_as::<Json>(&u1).await.unwrap().is_some());
+        let key = users.key_of(&u1).await.unwrap();
+        let mark = bench.item("users", &key).await.and_then(|row| row.mark);
+        assert_eq!(mark, saved, "{phase}");
+        users.update_as(&u2, &json!({"age": 3}), &[]).await.unwrap();
+        let key = users.key_of(&u2).await.unwrap();
+        assert_eq!(
+            bench.item("users", &key).await.unwrap().mark,
+            Some(Mark::Partial)
+        );
+        let row = users.get_as::<Json>(&u2).await.unwrap().unwrap();
+        assert_eq!(row, json!({"id": "u2", "name": "Bea", "age": 3}));
+        let mark = bench.item("users", &key).await.unwrap().mark;
+        let completed = if saved.is_some() {
+            Mark::Application
+        } else {
+            Mark::Partial
+        };
+        assert_eq!(mark, Some(completed), "{phase}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn adds_to_one_key_go_together() {
+    let bench = Bench::new(Phase::New).await;
+    let slow = Arc::new(Faulty::new(bench.new.clone(), Faults::default(), 1));
+    let settings = Settings::new("test");
+    let shim = bench.shim_of(settings, bench.old.clone(), slow.clone(), false);
+    let votes = shim.table("votes").unwrap();
+    let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
+    let before = slow.calls();
+    let adds = (0..1_000).map(|_| votes.add(&act, "n", 1));
+    let added = futures::future::join_all(adds).await;
+    assert!(added.iter().all(Result::is_ok));
+    assert_eq!(votes.count(&act).await.unwrap(), [Some(1_000)]);
+    let calls = slow.calls() - before;
+    assert!(calls < 20, "{calls} calls for 1,000 adds and a count");
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_unknown_and_with_a_token_it_is_not() {
+    let lost = Faults {
+        reply_lost: 1.0,
+        ..Faults::default()
+    };
+    for exactly_once in [false, true] {
+        let bench = Bench::new(Phase::New).await;
+        let losing = Arc::new(Faulty::new(bench.new.clone(), lost, 1));
+        let mut settings = Settings::new("test");
+        settings.deadline = Duration::from_millis(100);
+        let shim = bench.shim_of(settings, bench.old.clone(), losing.clone(), exactly_once);
+        let votes = shim.table("votes").unwrap();
+        let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
+        let before = losing.calls();
+        let error = votes.add(&act, "n", 1).await.unwrap_err();
+        assert_eq!(error.known_effect(), crate::error::Effect::Unknown);
+        let calls = losing.calls() - before;
+        assert_eq!(calls > 1, exactly_once, "{calls} calls");
+        let users = shim.table("users").unwrap();
+        let error = users.put_as(&json!({"id": "u1"})).await.unwrap_err();
+        assert_eq!(error.known_effect(), crate::error::Effect::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_needed_may_be_gone() {
+    let gone = Faults {
+        unreachable: 1.0,
+        ..Faults::default()
+    };
+    let bench = Bench::new(Phase::Copy).await;
+    let dead = Arc::new(Faulty::new(bench.old.clone(), gone, 1));
+    let mut settings = Settings::new("test");
+    settings.deadline = Duration::from_millis(200);
+    let shim = bench.shim_of(settings, dead, bench.new.clone(), false);
+    let users = shim.table("users").unwrap();
+    users
+        .put_as(&json!({"id": "u1", "name": "Ann"}))
+        .await
+        .unwrap();
+    assert!(
+        users
+            .get_as::<Json>(&json!({"id": "u1"}))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let error = users
+        .get_as::<Json>(&json!({"id": "u2"}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Unreachable);
+    assert_eq!(error.known_effect(), crate::error::Effect::None);
+}
+
+#[tokio::test]
+async fn a_record_that_is_missing_or_offline_is_refused() {
+    let bench = Bench::new(Phase::Offline).await;
+    let shim = bench.shim();
+    let users = shim.table("users").unwrap();
+    let error = users
+        .get_as::<Json>(&json!({"id": "u1"}))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("offline"), "{error}");
+    assert!(
+        bench
+            .control
+            .participants("new-users")
+            .await
+            .unwrap()
+            .is_empty()
+    );
+
+    let unknown = Moving {
+        spec: TableSpec {
+            to: "nowhere".into(),
+            ..spec("users")
+        },
+        exactly_once: false,
+    };
+    let old = OldStore::Open(Old(bench.old.clone()));
+    let new = New(bench.new.clone());
+    let settings = Settings::new("test");
+    let shim = Shim::start(settings, old, new, bench.control.clone(), [unknown]).unwrap();
+    let error = shim.table("users").unwrap().phase().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing);
+}

@@ -1,0 +1,326 @@
+//! What applications write to single rows, in the CQL that they would have sent themselves.
+//!
+//! Every write says how long it lives (`USING TTL`), 0 being for good: a table's own default would
+//! otherwise apply behind the caller's back.
+
+use super::decode::Decided;
+use super::failure::{self, Doing};
+use super::scan::seconds_now;
+use super::statement::{Bound, equal, fits, key_columns, of, quoted_always, role_of};
+use super::{Cassandra, Replicas};
+use crate::error::{Effect, Error, Kind, Result};
+use crate::model::{Add, Edit, If, Key, Mutation, Row, Update, Value};
+use crate::schema::{Column, Role, Table, Type};
+use crate::store::{Changed, unsupported};
+
+/// The cells that an update of a row has to find; `None` is null.
+type Expected = [(usize, Option<Value>)];
+
+impl Cassandra {
+    pub(super) async fn mutate(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        match mutation {
+            Mutation::Put(row) => {
+                let (cql, values) = self.insert(table, row, "")?;
+                self.send(&cql, &values).await?;
+            }
+            Mutation::Update(update) => {
+                if let Some((cql, values)) = self.update(table, update)? {
+                    self.send(&cql, &values).await?;
+                }
+            }
+            Mutation::Delete(key) => {
+                let (cql, values) = self.delete_row(table, key)?;
+                self.send(&cql, &values).await?;
+            }
+            Mutation::Insert(row) => {
+                let (cql, values) = self.insert(table, row, " IF NOT EXISTS")?;
+                return self.decide(table, &row.key, &cql, &values).await;
+            }
+            Mutation::UpdateIf { update, expected } => {
+                return self.update_if(table, update, expected).await;
+            }
+        }
+        Ok(Changed::Written)
+    }
+
+    /// Adds to counters, once: a counter's server can't tell an add that it has had already.
+    pub(super) async fn add_once(&self, table: &Table, add: &Add) -> Result<()> {
+        if add.token.is_some() {
+            return Err(
+                unsupported("a token for an add: it can't tell one that was sent before")
+                    .help("leave `exactly_once` out until counters are added to in the new store"),
+            );
+        }
+        let mut values = Bound::default();
+        let mut sets = Vec::new();
+        for (column, by) in own_cells(table, &add.key, &add.by)? {
+            if column.ty != Type::Counter {
+                return Err(invalid("what is added to isn't a counter", column));
+            }
+            let name = quoted_always(&column.name);
+            sets.push(format!("{name} = {name} + ?"));
+            values.push(&Value::BigInt(*by), column);
+        }
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let cql = format!(
+            "UPDATE {} SET {} WHERE {}",
+            of(&self.keyspace, table),
+            sets.join(", "),
+            equal(key_columns(table, &add.key)?),
+        );
+        values.push_key(table, &add.key);
+        self.send(&cql, &values).await
+    }
+
+    /// Sends a write that has no condition.
+    pub(super) async fn send(&self, cql: &str, values: &Bound) -> Result<()> {
+        let statement = self.prepare(cql, Doing::Write).await?;
+        let answer = self.session.execute_unpaged(&statement, values).await;
+        answer
+            .map(drop)
+            .map_err(|error| failure::executing(error, Doing::Write))
+    }
+
+    /// Sends a write on a condition. What stood in the way is in the answer, or is read.
+    async fn decide(&self, table: &Table, key: &Key, cql: &str, values: &Bound) -> Result<Changed> {
+        let statement = self.prepare(cql, Doing::Decide).await?;
+        let answer = self.session.execute_unpaged(&statement, values).await;
+        let answer = answer.map_err(|error| failure::executing(error, Doing::Decide))?;
+        let unreadable = |error: Error| error.effect(Effect::Unknown);
+        let answer = answer.into_rows_result().map_err(|error| {
+            let message = format!("the answer to a conditional write can't be read: {error}");
+            unreadable(Error::new(Kind::Unsupported, message))
+        })?;
+        match Decided::read(table, key, &answer).map_err(unreadable)? {
+            Decided::Applied => Ok(Changed::Written),
+            Decided::Refused(Some(row)) => Ok(Changed::Refused(Some(row))),
+            Decided::Refused(None) => self
+                .get_one(table, key, Replicas::Agreed)
+                .await
+                .map(Changed::Refused),
+        }
+    }
+
+    /// Updates a row if it is there and as expected.
+    ///
+    /// To CQL a row that isn't there is one of nulls. Where only nulls are expected, something else
+    /// that the row has now becomes part of the condition, so that a row that is deleted meanwhile isn't
+    /// made anew. (A row of nothing but nulls has no such thing.)
+    async fn update_if(
+        &self,
+        table: &Table,
+        update: &Update,
+        expected: &Expected,
+    ) -> Result<Changed> {
+        let Some((cql, values)) = self.update(table, update)? else {
+            let there = self.get_one(table, &update.key, Replicas::Agreed).await?;
+            return Ok(match holds(expected, there.as_ref()) {
+                true => Changed::Written,
+                false => Changed::Refused(there),
+            });
+        };
+        let mut conditions = expected.to_vec();
+        let only_nulls = expected.iter().all(|(_, value)| value.is_none());
+        let had = match only_nulls && !expected.is_empty() {
+            true => {
+                let there = self.get_one(table, &update.key, Replicas::Agreed).await?;
+                if !holds(expected, there.as_ref()) {
+                    return Ok(Changed::Refused(there));
+                }
+                let cells = there.map(|row| row.cells).unwrap_or_default();
+                let mut cells = cells.into_iter().enumerate();
+                cells.find(|(_, value)| value.is_some())
+            }
+            false => None,
+        };
+        conditions.extend(had.clone());
+        let (condition, values) = condition(table, &update.key, &conditions, values)?;
+        let cql = format!("{cql} IF {condition}");
+        let changed = self.decide(table, &update.key, &cql, &values).await?;
+        match &changed {
+            Changed::Refused(there) if had.is_some() && holds(expected, there.as_ref()) => {
+                Err(Error::new(
+                    Kind::Transient,
+                    "the row was changed by somebody else at the same time",
+                )
+                .help("send it again"))
+            }
+            Changed::Refused(_) | Changed::Written => Ok(changed),
+        }
+    }
+
+    fn insert(&self, table: &Table, row: &Row, condition: &str) -> Result<(String, Bound)> {
+        if table.is_counter() {
+            return Err(unsupported("whole counters: they can only be added to"));
+        }
+        let mut names: Vec<String> = key_columns(table, &row.key)?
+            .into_iter()
+            .map(|column| quoted_always(&column.name))
+            .collect();
+        let mut values = Bound::default();
+        values.push_key(table, &row.key);
+        own_cells(table, &row.key, &row.cells)?;
+        let role = role_of(&row.key);
+        let cells = table.cells().iter().zip(&row.cells);
+        for (column, value) in cells.filter(|(column, _)| column.role == role) {
+            if let Some(value) = value {
+                fits([value], [column])?;
+            }
+            names.push(quoted_always(&column.name));
+            values.push_cell(value.as_ref(), column);
+        }
+        values.push_int(ttl(row.expires));
+        let cql = format!(
+            "INSERT INTO {} ({}) VALUES ({}){condition} USING TTL ?",
+            of(&self.keyspace, table),
+            names.join(", "),
+            vec!["?"; names.len()].join(", "),
+        );
+        Ok((cql, values))
+    }
+
+    /// The text of an update up to where its conditions may begin; none if it changes nothing.
+    fn update(&self, table: &Table, update: &Update) -> Result<Option<(String, Bound)>> {
+        let mut values = Bound::default();
+        values.push_int(ttl(update.expires));
+        let mut sets = Vec::new();
+        for (column, edit) in own_cells(table, &update.key, &update.cells)? {
+            sets.push(set(column, edit, &mut values)?);
+        }
+        if sets.is_empty() {
+            return Ok(None);
+        }
+        let cql = format!(
+            "UPDATE {} USING TTL ? SET {} WHERE {}",
+            of(&self.keyspace, table),
+            sets.join(", "),
+            equal(key_columns(table, &update.key)?),
+        );
+        values.push_key(table, &update.key);
+        Ok(Some((cql, values)))
+    }
+
+    /// Deletes a row, or the static columns of a partition.
+    pub(super) fn delete_row(&self, table: &Table, key: &Key) -> Result<(String, Bound)> {
+        let statics: Vec<String> = table
+            .cells()
+            .iter()
+            .filter(|column| key.is_static() && column.role == Role::Static)
+            .map(|column| quoted_always(&column.name))
+            .collect();
+        let keys = key_columns(table, key)?;
+        let cql = format!(
+            "DELETE {} FROM {} WHERE {}",
+            statics.join(", "),
+            of(&self.keyspace, table),
+            equal(keys),
+        );
+        let mut values = Bound::default();
+        values.push_key(table, key);
+        Ok((cql, values))
+    }
+}
+
+/// What is given for a row's own columns, with each column. Static columns are those of the static row
+/// alone, and all others those of the other rows.
+fn own_cells<'a, T>(
+    table: &'a Table,
+    key: &Key,
+    cells: &'a [Option<T>],
+) -> Result<Vec<(&'a Column, &'a T)>> {
+    if cells.len() != table.cells().len() {
+        let message = "a write doesn't say of each column what becomes of it";
+        return Err(Error::new(Kind::Invalid, message).at("table", table.name.as_str()));
+    }
+    let role = role_of(key);
+    let given = table.cells().iter().zip(cells);
+    let given = given.filter_map(|(column, cell)| Some((column, cell.as_ref()?)));
+    let own = |(column, cell): (&'a Column, &'a T)| match column.role == role {
+        true => Ok((column, cell)),
+        false => Err(invalid("the column isn't one of this kind of row", column)),
+    };
+    given.map(own).collect()
+}
+
+/// `"a" = ?` and the like, its value bound.
+fn set(column: &Column, edit: &Edit, values: &mut Bound) -> Result<String> {
+    let name = quoted_always(&column.name);
+    let (sign, value, ty) = match edit {
+        Edit::Clear => {
+            values.push_cell(None, column);
+            return Ok(format!("{name} = ?"));
+        }
+        Edit::Set(value) => {
+            fits([value], [column])?;
+            values.push(value, column);
+            return Ok(format!("{name} = ?"));
+        }
+        Edit::Append(elements) => ('+', Value::List(elements.clone()), column.ty.clone()),
+        Edit::AddToSet(elements) => ('+', Value::Set(elements.clone()), column.ty.clone()),
+        Edit::PutInMap(entries) => ('+', Value::Map(entries.clone()), column.ty.clone()),
+        Edit::RemoveFromSet(elements) => ('-', Value::Set(elements.clone()), column.ty.clone()),
+        Edit::RemoveFromMap(keys) => {
+            let Type::Map(key, _) = &column.ty else {
+                return Err(invalid("the column isn't a map", column));
+            };
+            ('-', Value::Set(keys.clone()), Type::Set(key.clone()))
+        }
+    };
+    // A marker takes the type of what is added or taken out.
+    let marker = Column {
+        ty,
+        ..column.clone()
+    };
+    fits([&value], [&marker])?;
+    values.push(&value, &marker);
+    Ok(format!("{name} = {name} {sign} ?"))
+}
+
+/// What stands behind an update's `IF`, its values behind those of the update.
+fn condition(
+    table: &Table,
+    key: &Key,
+    expected: &Expected,
+    mut values: Bound,
+) -> Result<(String, Bound)> {
+    if expected.is_empty() {
+        return Ok(("EXISTS".to_owned(), values));
+    }
+    let mut cells = vec![None; table.cells().len()];
+    for (at, value) in expected {
+        let cell = cells.get_mut(*at).ok_or_else(|| {
+            let message = "a condition is on a column that the table doesn't have";
+            Error::new(Kind::Invalid, message).at("table", table.name.as_str())
+        })?;
+        *cell = Some(value.as_ref());
+    }
+    let mut parts = Vec::new();
+    for (column, value) in own_cells(table, key, &cells)? {
+        if let Some(value) = value {
+            fits([*value], [column])?;
+        }
+        values.push_cell(*value, column);
+        parts.push(format!("{} = ?", quoted_always(&column.name)));
+    }
+    Ok((parts.join(" AND "), values))
+}
+
+fn holds(expected: &Expected, there: Option<&Row>) -> bool {
+    let expected = expected.to_vec();
+    If::Cells { expected, now: 0 }.holds(there)
+}
+
+/// Seconds to live, as `USING TTL` wants them: at least 1, or 0 for good.
+fn ttl(expires: Option<i64>) -> i32 {
+    let left = |expires: i64| expires.saturating_sub(seconds_now()).max(1);
+    // Past the server's own limit (20 years) it refuses what it is given.
+    expires.map_or(0, |expires| {
+        i32::try_from(left(expires)).unwrap_or(i32::MAX)
+    })
+}
+
+fn invalid(message: &str, column: &Column) -> Error {
+    Error::new(Kind::Invalid, message).at("column", column.name.as_str())
+}
