@@ -212,6 +212,13 @@ pub struct Verified {
     pub heartbeats: std::collections::BTreeMap<String, u64>,
 }
 
+impl Verified {
+    /// Whether it was found under this record, as it stands now.
+    pub fn is_of(&self, record: &Record) -> bool {
+        self.freeze == record.freeze && self.begun == record.begun && self.mapping == record.mapping
+    }
+}
+
 /// A key as hex of its columns' CQL bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredKey {

@@ -158,11 +158,30 @@ impl Migration {
             // What an earlier freeze could not copy is met again by the copy of this one.
             control.clear(&self.spec.to).await?;
         }
-        let moved = moved(&there.record, next);
+        let mut moved = moved(&there.record, next);
+        if is_freezing(from, next) {
+            moved.frozen_at = self.frozen_at(options.open_old).await;
+        }
         control
             .replace(&self.spec.to, there, &moved)
             .await
             .map(drop)
+    }
+
+    /// What the old store's clock says just before it is frozen. It only tells later which rows were
+    /// written by somebody who knows nothing of that, so a store that can't be asked stops nothing.
+    async fn frozen_at(&self, open_old: OpenOld<'_>) -> Option<i64> {
+        let asked = async { open_old().await?.0.now().await };
+        match asked.await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!(
+                    "{}: the old store doesn't tell what time it is, so rows that are written there from now on                      won't be found as such: {error}",
+                    self.spec.name
+                );
+                None
+            }
+        }
     }
 
     /// What a move would do, and what stands against it now. Changes nothing.

@@ -80,7 +80,7 @@ impl Migration {
         }])
     }
 
-    /// Every row and every counter is in the new store, and whole.
+    /// Every row and every counter is in the new store, and whole, and somebody has looked.
     async fn has_arrived(&self, record: &Record, open_old: OpenOld<'_>) -> Result<Vec<Refusal>> {
         let source = record.source.read()?;
         let mut refusals = Vec::new();
@@ -92,9 +92,16 @@ impl Migration {
                 help: "see `migrate failures` for which and why".into(),
             });
         }
-        // It reads the whole target, so only when all else is well.
-        if refusals.is_empty() && !source.is_counter() {
-            refusals.extend(self.partial_items(record, &source, open_old).await?);
+        // Comparing comes when all else is well.
+        if !refusals.is_empty() {
+            return Ok(refusals);
+        }
+        if let Some(unverified) = self.unverified(record).await? {
+            // It reads the whole target, and a clean verification has done so already.
+            if !source.is_counter() {
+                refusals.extend(self.partial_items(record, &source, open_old).await?);
+            }
+            refusals.push(unverified);
         }
         Ok(refusals)
     }
@@ -202,6 +209,7 @@ async fn partial_of(
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.0.scan(target, range, cursor.as_ref(), ITEMS).await?;
+        let page = page.readable()?;
         let rows = page.rows.into_iter();
         let partial = rows.filter(|row| row.mark == Some(Mark::Partial));
         held.extend(holds(partial.map(|row| row.key).collect()).await?);

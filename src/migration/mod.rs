@@ -8,6 +8,7 @@ mod copy;
 mod entering;
 mod init;
 mod reset;
+mod verify;
 
 pub use crate::spec::TableSpec;
 pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told};
@@ -15,8 +16,9 @@ pub use copy::{CopyOptions, Started, shard_tokens};
 pub use entering::Refusal;
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
+pub use verify::{OldReading, VerifyOptions};
 
-use crate::control::{Control, DeadLetter, Progress, Record, Versioned, hex};
+use crate::control::{Control, DeadLetter, Progress, Record, Verified, Versioned, hex};
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::layer::Retry;
@@ -58,6 +60,8 @@ pub struct Status {
     pub copiers: Vec<(String, Progress)>,
     /// Rows and ranges that could not be copied.
     pub failures: u64,
+    /// What the last whole verification of this freeze found.
+    pub verified: Option<Verified>,
 }
 
 const SCAN_ROWS: usize = 500;
@@ -318,6 +322,7 @@ impl Migration {
                 share: 0.0,
                 copiers: Vec::new(),
                 failures: 0,
+                verified: None,
             });
         };
         let record = there.record;
@@ -327,8 +332,10 @@ impl Migration {
         copiers.retain(|(_, progress)| progress.is_of(&record));
         let failures = self.control.failures(&self.spec.to).await?.len() as u64;
         let is_counter = record.source.read().is_ok_and(|table| table.is_counter());
+        let verified = self.control.verified(&self.spec.to).await?;
         Ok(Status {
             is_counter,
+            verified: verified.filter(|verified| verified.is_of(&record)),
             record: Some(record),
             share,
             copiers,

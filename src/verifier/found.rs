@@ -119,14 +119,13 @@ impl Found {
             Verdict::Foreign => ("foreign", &mut self.foreign),
             Verdict::Late => ("late_writes", &mut self.late_writes),
             Verdict::Partial => ("partial", &mut self.partial),
-            Verdict::Unreadable(_) => ("unreadable", &mut self.unreadable),
         };
         *count += 1;
         if self.examples.len() >= MOST_EXAMPLES {
             return;
         }
         let note = match verdict {
-            Verdict::Unfit(error) | Verdict::Unreadable(error) => Some(error.to_string()),
+            Verdict::Unfit(error) => Some(error.to_string()),
             Verdict::Total => Some(
                 "no application has added to it in the new store, and its total isn't what was folded"
                     .to_owned(),

@@ -110,11 +110,10 @@ impl Run<'_> {
     {
         let mut work = work.into_iter();
         let readers = self.verifier.options.readers;
-        let mut running: FuturesUnordered<_> =
-            work.by_ref().take(readers).map(|one| each(one)).collect();
+        let mut running: FuturesUnordered<_> = work.by_ref().take(readers).map(&each).collect();
         while let Some(outcome) = running.next().await {
             outcome?;
-            running.extend(work.next().map(|one| each(one)));
+            running.extend(work.next().map(&each));
         }
         Ok(())
     }

@@ -84,7 +84,6 @@ pub(super) enum Verdict {
     Foreign,
     Late,
     Partial,
-    Unreadable(Error),
 }
 
 impl Verdict {
@@ -103,8 +102,7 @@ impl Verdict {
             | Verdict::LateButSame
             | Verdict::Unfit(_)
             | Verdict::Total
-            | Verdict::Foreign
-            | Verdict::Unreadable(_) => false,
+            | Verdict::Foreign => false,
         }
     }
 }
@@ -284,8 +282,7 @@ impl Run<'_> {
             | Verdict::Counter
             | Verdict::Total
             | Verdict::Late
-            | Verdict::Partial
-            | Verdict::Unreadable(_) => compared,
+            | Verdict::Partial => compared,
         }
     }
 
