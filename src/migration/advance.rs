@@ -160,7 +160,7 @@ impl Migration {
         }
         let mut moved = moved(&there.record, next);
         if is_freezing(from, next) {
-            moved.frozen_at = self.frozen_at(options.open_old).await;
+            moved.frozen_at = self.old_time(options).await;
         }
         control
             .replace(&self.spec.to, there, &moved)
@@ -168,20 +168,23 @@ impl Migration {
             .map(drop)
     }
 
-    /// What the old store's clock says just before it is frozen. It only tells later which rows were
-    /// written by somebody who knows nothing of that, so a store that can't be asked stops nothing.
-    async fn frozen_at(&self, open_old: OpenOld<'_>) -> Option<i64> {
-        let asked = async { open_old().await?.0.now().await };
-        match asked.await {
-            Ok(now) => now,
-            Err(error) => {
-                tracing::warn!(
-                    "{}: the old store doesn't tell what time it is, so rows that are written there from now on                      won't be found as such: {error}",
-                    self.spec.name
-                );
-                None
-            }
-        }
+    /// What the old store's clock says, now that nobody writes there any more: only to tell later writes
+    /// from earlier ones, so that a store that doesn't answer is no reason to stay.
+    async fn old_time(&self, options: &MoveOptions<'_>) -> Option<i64> {
+        let now = async {
+            let old = (options.open_old)().await?;
+            let now = old.0.now().await;
+            old.0.close().await;
+            now
+        };
+        now.await.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: writes to the old table that come too late won't be recognised, since its time isn't \
+                 known: {error}",
+                self.spec.name
+            );
+            None
+        })
     }
 
     /// What a move would do, and what stands against it now. Changes nothing.

@@ -262,6 +262,7 @@ impl Migration {
             new: New(Arc::new(new)),
             transform: survey.transform,
             counters,
+            beside_applications: phase != Phase::Offline,
             freeze: record.freeze,
             begun: record.begun,
             mapping: record.mapping,

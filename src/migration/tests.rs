@@ -179,7 +179,7 @@ impl Bench {
         assert!(control.replace("target", &seen, &next).await.unwrap());
     }
 
-    async fn join(&self, kind: ParticipantKind) -> Member {
+    async fn join(&self, kind: ParticipantKind) -> Arc<Member> {
         let role = MemberRole {
             id: format!("{:016x}", rand::random::<u64>()),
             kind,
@@ -330,8 +330,9 @@ async fn new_takes_a_clean_verification_of_this_freeze_that_nothing_has_followed
     assert_eq!(bench.verify().await.found.extra, 1);
     refused("found 1 differences").await;
     let key = row(77, None).key;
-    let purged = bench.new.purge(&bench.target(), vec![key], &Guard::Always);
-    assert!(purged.await.rows.iter().all(Result::is_ok));
+    let target = bench.target();
+    let purged = bench.new.purge(&target, vec![key], &Guard::Always).await;
+    assert!(purged.rows.iter().all(Result::is_ok));
     assert!(bench.verify().await.found.is_clean());
     assert!(bench.copy(false, false).await.unwrap().complete);
     refused("a copy or fold has run").await;
