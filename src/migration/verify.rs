@@ -62,8 +62,8 @@ impl Migration {
         let survey = self.survey().await?;
         let record = self.checked(&survey).await?.record;
         self.may_verify(&record, options.repair.is_some())?;
-        let heartbeats = self.heartbeats(&record).await?;
-        let mut checkpoint = self.checkpoint(&survey, &record, &options, heartbeats)?;
+        let copiers = self.copiers(&record).await?;
+        let mut checkpoint = self.checkpoint(&survey, &record, &options, copiers)?;
         let old = match &options.old {
             Some(open) => open(record.frozen_at),
             None => self.old.clone(),
@@ -111,8 +111,8 @@ impl Migration {
         let outcome = outcome?;
         self.is_still(&record).await?;
         if verifier.options.sample >= 1.0 {
-            let heartbeats = std::mem::take(&mut checkpoint.heartbeats);
-            self.note_verified(&record, &outcome, heartbeats).await?;
+            let copiers = std::mem::take(&mut checkpoint.copiers);
+            self.note_verified(&record, &outcome, copiers).await?;
         }
         Ok(outcome)
     }
@@ -147,7 +147,7 @@ impl Migration {
         survey: &Survey,
         record: &Record,
         options: &VerifyOptions,
-        heartbeats: BTreeMap<String, u64>,
+        copiers: BTreeMap<String, String>,
     ) -> Result<Checkpoint> {
         let belongs = Belongs {
             plan: self.spec.plan.clone(),
@@ -161,15 +161,15 @@ impl Migration {
         let transform = &survey.transform;
         let tables = (transform.source().clone(), transform.target().clone());
         let (folder, table) = (&options.journal, &self.spec.name);
-        Checkpoint::open(folder, table, belongs, heartbeats, tables)
+        Checkpoint::open(folder, table, belongs, copiers, tables)
     }
 
-    /// How often each copier and fold of this freeze has told of itself.
-    async fn heartbeats(&self, record: &Record) -> Result<BTreeMap<String, u64>> {
+    /// What each copier and fold of this freeze tells of itself, as digests.
+    async fn copiers(&self, record: &Record) -> Result<BTreeMap<String, String>> {
         let mut progress = self.control.progress(&self.spec.to).await?;
         progress.retain(|(_, progress)| progress.is_of(record));
-        let beat = progress.into_iter().map(|(id, one)| (id, one.heartbeat));
-        Ok(beat.collect())
+        let digests = progress.into_iter().map(|(id, one)| (id, one.digest()));
+        Ok(digests.collect())
     }
 
     async fn is_still(&self, begun: &Record) -> Result<()> {
@@ -194,7 +194,7 @@ impl Migration {
         &self,
         record: &Record,
         outcome: &Outcome,
-        heartbeats: BTreeMap<String, u64>,
+        copiers: BTreeMap<String, String>,
     ) -> Result<()> {
         let verified = Verified {
             freeze: record.freeze,
@@ -204,7 +204,7 @@ impl Migration {
             differences: outcome.found.differences(),
             old_rows: outcome.found.old_rows,
             ended_at: now(),
-            heartbeats,
+            copiers,
         };
         self.control.note_verified(&self.spec.to, &verified).await
     }
@@ -215,7 +215,7 @@ impl Migration {
     /// The new store's.
     pub(super) async fn unverified(&self, record: &Record) -> Result<Option<Refusal>> {
         let verified = self.control.verified(&self.spec.to).await?;
-        let heartbeats = self.heartbeats(record).await?;
+        let copiers = self.copiers(record).await?;
         let what = match verified {
             Some(verified) if verified.is_of(record) => {
                 let age = now() - verified.ended_at;
@@ -224,7 +224,7 @@ impl Migration {
                         "the last verification found {} differences",
                         verified.differences
                     )
-                } else if verified.heartbeats != heartbeats {
+                } else if verified.copiers != copiers {
                     "a copy or fold has run since the last verification began".to_owned()
                 } else if !(0..=HOLDS_FOR).contains(&age) {
                     format!("the last verification ended {} minutes ago", age / 60)

@@ -250,8 +250,8 @@ impl Run<'_> {
         loop {
             tokio::time::sleep(pause).await;
             let begun = Instant::now();
-            let state = self.state().clone();
-            if let Err(error) = checkpoint.keep(&state, seconds()) {
+            let kept = checkpoint.keep(&self.state(), seconds());
+            if let Err(error) = kept {
                 return error;
             }
             pause = self.verifier.options.keep_every.max(begun.elapsed() * 20);

@@ -143,7 +143,7 @@ pub struct Belongs {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     belongs: Belongs,
-    heartbeats: std::collections::BTreeMap<String, u64>,
+    copiers: std::collections::BTreeMap<String, String>,
     seed: u64,
     begun_at: i64,
     cutoff: i64,
@@ -181,8 +181,8 @@ struct SavedSuspect {
 pub struct Checkpoint {
     path: PathBuf,
     belongs: Belongs,
-    /// Heartbeats of all copiers when it began.
-    pub heartbeats: std::collections::BTreeMap<String, u64>,
+    /// What all copiers told of themselves when it began.
+    pub copiers: std::collections::BTreeMap<String, String>,
     /// Both tables, old and new: keys are kept as their bytes.
     tables: (Table, Table),
     /// Seconds that earlier runs took.
@@ -191,8 +191,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Takes hold of a table's file in a folder, which is made if need be. `heartbeats` are those of now; if
-    /// it goes on with an earlier run, they become those of its beginning.
+    /// Takes hold of a table's file in a folder, which is made if need be. `copiers` is what they tell now;
+    /// if it goes on with an earlier run, it becomes what they told at its beginning.
     ///
     /// # Errors
     /// [`Kind::Config`] if another process holds it, or the folder can't be written.
@@ -200,7 +200,7 @@ impl Checkpoint {
         folder: &Path,
         table: &str,
         belongs: Belongs,
-        heartbeats: std::collections::BTreeMap<String, u64>,
+        copiers: std::collections::BTreeMap<String, String>,
         tables: (Table, Table),
     ) -> Result<Self> {
         let failed = |error: std::io::Error| cannot("make", folder, &error);
@@ -223,7 +223,7 @@ impl Checkpoint {
         Ok(Checkpoint {
             path: folder.join(format!("{table}.verify")),
             belongs,
-            heartbeats,
+            copiers,
             tables,
             seconds: 0.0,
             _lock: lock,
@@ -237,7 +237,7 @@ impl Checkpoint {
         if saved.belongs != self.belongs || now() - saved.begun_at > most {
             return None;
         }
-        self.heartbeats = saved.heartbeats;
+        self.copiers = saved.copiers;
         self.seconds = saved.seconds;
         Some(state)
     }
@@ -291,7 +291,7 @@ impl Checkpoint {
         };
         let saved = Saved {
             belongs: self.belongs.clone(),
-            heartbeats: self.heartbeats.clone(),
+            copiers: self.copiers.clone(),
             seed: state.seed,
             begun_at: state.begun_at,
             cutoff: state.cutoff,

@@ -1,5 +1,7 @@
 //! `migrate status`
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crossfade::error::Error;
 use crossfade::migration::Status;
 
@@ -26,6 +28,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             phase(&status).to_owned(),
             share(&status),
             words::count(status.failures),
+            verified(&status),
         ]);
         for (_, progress) in &status.copiers {
             copiers.push(vec![
@@ -48,9 +51,10 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             "old: {}\nnew: {}, control table {}\n",
             stores.old_name, stores.new_name, stores.plan.control_table
         ));
-        words::print(
-            &words::table(&["table", "to", "phase", "copied", "dead letters"], rows).to_string(),
-        );
+        words::print(&words::table(
+            &["table", "to", "phase", "copied", "dead letters", "verified"],
+            rows,
+        ));
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
             words::print(&format!("\n{}", words::table(&header, copiers)));
@@ -75,6 +79,22 @@ fn share(status: &Status) -> String {
     }
 }
 
+fn verified(status: &Status) -> String {
+    let Some(verified) = &status.verified else {
+        return "no".to_owned();
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since.map_or(0, |since| since.as_secs() as i64);
+    let ago = words::time((now - verified.ended_at).max(0) as f64);
+    match verified.clean {
+        true => format!("clean, {ago} ago"),
+        false => format!(
+            "{} differences, {ago} ago",
+            words::count(verified.differences)
+        ),
+    }
+}
+
 /// Rounded down, so that 100 % means all.
 fn floor(share: f64) -> f64 {
     (share * 1e3).floor() / 1e3
@@ -90,10 +110,21 @@ struct Line<'a> {
     /// Share of the table, 0 to 1. Of counters: what a final pass has settled.
     copied: f64,
     dead_letters: u64,
+    /// What the last whole verification of this freeze found.
+    verified: Option<Verified>,
     copiers: Vec<Copier<'a>>,
     old: &'a str,
     new: &'a str,
     control_table: &'a str,
+}
+
+#[derive(serde::Serialize)]
+struct Verified {
+    clean: bool,
+    differences: u64,
+    old_rows: u64,
+    /// Seconds since 1970.
+    ended_at: i64,
 }
 
 #[derive(serde::Serialize)]
@@ -121,6 +152,12 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
         freeze: status.record.as_ref().map(|record| record.freeze),
         copied: status.share,
         dead_letters: status.failures,
+        verified: status.verified.as_ref().map(|verified| Verified {
+            clean: verified.clean,
+            differences: verified.differences,
+            old_rows: verified.old_rows,
+            ended_at: verified.ended_at,
+        }),
         copiers: copiers.collect(),
         old: &stores.old_name,
         new: &stores.new_name,

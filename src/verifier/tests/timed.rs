@@ -81,6 +81,7 @@ impl Store for Timed {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
+        tokio::time::sleep(std::time::Duration::from_micros(100)).await;
         let mut page = self.inner.scan(table, range, after, limit).await?;
         page.rows.iter_mut().for_each(|row| self.tell(row));
         Ok(page)
