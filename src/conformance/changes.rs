@@ -28,7 +28,7 @@ pub(super) async fn changes(store: &dyn Store, name: &str) {
         }
     }
     let ifs = ["In", "Cells", "Decides", "Marked", "Same"];
-    let changes = ["Put", "Bury", "Remove", "Edit", "Edit of elements"];
+    let changes = ["Put", "Bury", "Remove", "Strip", "Edit", "Edit of elements"];
     for what in ifs.into_iter().chain(changes) {
         for held in [true, false] {
             assert!(seen.contains(&(what, held)), "{what} {held} never came up");
@@ -162,6 +162,7 @@ fn name_of_change(change: &Change) -> &'static str {
         Change::Put(_) => "Put",
         Change::Bury => "Bury",
         Change::Remove => "Remove",
+        Change::Strip => "Strip",
         Change::Edit { cells, .. } if cells.iter().flatten().any(Edit::needs_old) => {
             "Edit of elements"
         }
@@ -250,7 +251,10 @@ fn change(table: &Table, key: &Key, dice: &mut Dice) -> Change {
         return Change::Remove;
     }
     if kind == 1 {
-        return Change::Bury;
+        return match dice.below(2) {
+            0 => Change::Bury,
+            _ => Change::Strip,
+        };
     }
     let has = |column: &Column| (column.role == Role::Static) == key.is_static();
     let columns = table.cells().iter();

@@ -150,6 +150,13 @@ impl Mapping {
         &self.mark
     }
 
+    /// The names of all attributes that the migration keeps for itself: mark, decided columns, watermarks.
+    pub fn reserved(&self) -> impl Iterator<Item = &str> {
+        let watermarks = self.watermarks.iter().flatten();
+        let names = [&self.mark, &self.decided].into_iter().chain(watermarks);
+        names.map(String::as_str)
+    }
+
     /// The key attributes of a key: one, or two if the table has a sort key.
     ///
     /// # Errors

@@ -314,7 +314,8 @@ impl Migration {
         };
         let mut watch = Watch::new(Clock::Machine);
         let nobody = Gone::default();
-        let everybody = self.everybody(&self.control, &mut watch, phase, &nobody, &mut tell);
+        let control = self.patient_control();
+        let everybody = self.everybody(&control, &mut watch, phase, &nobody, &mut tell);
         let is_here = tokio::select! {
             here = everybody => here?,
             () = stop.cancelled() => return Err(copier::stopped()),

@@ -6,10 +6,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crossfade::connect;
 use crossfade::plan::Plan;
+use crossfade::shim::Table;
 use serde_json::{Value as Json, json};
 
-use crate::command::{Bench, credentials};
+use crate::command::{Bench, Item, credentials};
 use crate::forwarding::{Fault, Forwarding};
+use crate::scripted::Request;
 
 /// The leases are short, so that no move waits long.
 const PLAN: &str = "[lease]\nseconds = 2\noperation_seconds = 2\n[shim]\nresave = \"inline\"\ndeadline_seconds = 2\n\
@@ -195,6 +197,41 @@ async fn the_drive_example_serves_every_operation_in_every_phase() {
     let unknown = p.ask(json!({"op": "get", "table": "users", "key": {"idd": "x"}}));
     assert_eq!(unknown["error"]["kind"], json!("invalid"), "{unknown}");
     assert_eq!(unknown["error"]["effect"], json!("none"), "{unknown}");
+
+    for table in TABLES {
+        let early = ["finish", "--table", table, "--strip"];
+        let refused = bench.migrate(&early).run().expect_code(2);
+        assert!(refused.stderr.contains("--yes-strip"), "{refused}");
+        let finish = [
+            "finish",
+            "--table",
+            table,
+            "--strip",
+            "--yes-strip",
+            "--yes-drop",
+            table,
+        ];
+        let finished = bench.migrate(&finish).run().expect_code(0);
+        assert!(finished.stderr.contains("may be taken out"), "{finished}");
+        let gone = bench
+            .session
+            .query_unpaged(format!("SELECT * FROM {table}"), ());
+        assert!(gone.await.is_err(), "{table} is dropped");
+    }
+    for table in TABLES {
+        let items = bench.items(table).await;
+        assert!(!items.is_empty(), "{table}");
+        let reserved = |item: &Item| item.keys().any(|name| name.starts_with('_'));
+        assert!(!items.iter().any(reserved), "{table}: {items:?}");
+    }
+    p.ok(
+        json!({"op": "get", "table": "users", "key": key("hit")}),
+        json!({"id": "hit", "nickname": "H", "age": 2}),
+    );
+    p.ok(
+        json!({"op": "count", "table": "votes", "key": {"act": "a"}}),
+        json!({"n": total}),
+    );
     p.end();
     let status = bench.migrate(&["status", "--json"]).run().expect_code(0);
     assert!(
@@ -203,34 +240,64 @@ async fn the_drive_example_serves_every_operation_in_every_phase() {
     );
 }
 
+/// What reading a user asks of the new store's table, and whether there was one.
+async fn requests(
+    users: &Table,
+    forwarding: &Forwarding,
+    target: &str,
+    id: &str,
+) -> (bool, Vec<String>) {
+    let key = users.key_of(&json!({"id": id})).await.expect("a key");
+    forwarding.take();
+    let row = users.get(&key).await.expect("read");
+    let seen = forwarding.take().into_iter().map(|one| one.request);
+    let about = seen.filter(|one| one.body.to_string().contains(target));
+    let name = |one: Request| match one.body["ConsistentRead"].as_bool() {
+        Some(true) => format!("{} strongly", one.call),
+        Some(false) => format!("{} eventually", one.call),
+        None => one.call,
+    };
+    (row.is_some(), about.map(name).collect())
+}
+
 #[tokio::test]
 async fn a_hit_in_the_new_store_is_one_request() {
     let bench = bench("cost").await;
     advance(&bench, "copy");
     let forwarding = Forwarding::start(&bench.url, |_| Fault::None);
     let text = bench.stores().replace(&bench.url, &forwarding.url);
-    let plan = bench.write("forwarded.toml", &format!("{text}{PLAN}"));
+    let target = bench.named("@-users");
+    let read = async |users: &Table, id: &str| requests(users, &forwarding, &target, id).await;
+    let calls = |calls: &[&str]| {
+        calls
+            .iter()
+            .map(|call| (*call).to_owned())
+            .collect::<Vec<_>>()
+    };
+
+    let plan = bench.write("strong.toml", &format!("{text}{PLAN}"));
     let plan = Plan::load(&plan).expect("a plan");
     let shim = connect::shim(&plan, "a test").await.expect("a shim");
     let users = shim.table("users").expect("users");
-    let target = bench.named("@-users");
-    let requests = async |id: &str| {
-        let key = users.key_of(&json!({"id": id})).await.expect("a key");
-        forwarding.take();
-        let row = users.get(&key).await.expect("read");
-        let seen = forwarding.take().into_iter();
-        let about = seen.filter(|one| one.request.body.to_string().contains(&target));
-        let calls = about.filter(|one| !one.request.call.starts_with("Describe"));
-        let calls: Vec<String> = calls.map(|one| one.request.call).collect();
-        (row.is_some(), calls)
-    };
     // The first read finds it in the old store and saves it.
-    assert_eq!(
-        requests("hit").await,
-        (true, vec!["GetItem".into(), "PutItem".into()])
-    );
+    let saved = calls(&["GetItem strongly", "PutItem"]);
+    assert_eq!(read(&users, "hit").await, (true, saved));
     for _ in 0..3 {
-        assert_eq!(requests("hit").await, (true, vec!["GetItem".into()]));
+        let hit = calls(&["GetItem strongly"]);
+        assert_eq!(read(&users, "hit").await, (true, hit));
     }
+    shim.leave().await.expect("left");
+
+    // An eventual hit is believed, an eventual miss isn't.
+    let eventual = PLAN.replace("[shim]", "[shim]\nreads = \"eventual\"");
+    let plan = bench.write("eventual.toml", &format!("{text}{eventual}"));
+    let plan = Plan::load(&plan).expect("a plan");
+    let shim = connect::shim(&plan, "a test").await.expect("a shim");
+    let users = shim.table("users").expect("users");
+    let hit = calls(&["GetItem eventually"]);
+    assert_eq!(read(&users, "hit").await, (true, hit));
+    let missed = ["GetItem eventually", "GetItem strongly", "GetItem strongly"];
+    // The last look is for rows that expire: one may have come meanwhile.
+    assert_eq!(read(&users, "nobody").await, (false, calls(&missed)));
     shim.leave().await.expect("left");
 }

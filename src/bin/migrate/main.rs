@@ -7,6 +7,7 @@ mod check;
 mod copy;
 mod demo;
 mod failures;
+mod finish;
 mod init;
 mod reset;
 mod screen;
@@ -73,6 +74,7 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Verify(args) => verify::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args).await,
+        Command::Finish(args) => finish::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args).await,
     }
 }

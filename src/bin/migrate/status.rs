@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossfade::error::Error;
 use crossfade::migration::Status;
+use crossfade::protocol::Phase;
 
 use crate::Exit;
 use crate::args;
@@ -15,6 +16,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     let mut rows = Vec::new();
     let mut copiers = Vec::new();
+    let mut instances = Vec::new();
     for migration in &migrations {
         let spec = &migration.spec;
         let status = migration.status().await?;
@@ -26,6 +28,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             spec.name.clone(),
             spec.to.clone(),
             phase(&status).to_owned(),
+            freeze(&status),
             share(&status),
             words::count(status.failures),
             verified(&status),
@@ -45,16 +48,41 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
                 words::time(progress.counts.seconds),
             ]);
         }
+        for (id, one) in &status.instances {
+            instances.push(vec![
+                spec.name.clone(),
+                id.clone(),
+                one.kind.name().to_owned(),
+                one.name.clone(),
+                one.phase.map_or("joining", Phase::name).to_owned(),
+                words::count(one.heartbeat),
+            ]);
+        }
     }
     if !args.json {
         words::print(&format!(
             "old: {}\nnew: {}, control table {}\n",
             stores.old_name, stores.new_name, stores.plan.control_table
         ));
-        words::print(&words::table(
-            &["table", "to", "phase", "copied", "dead letters", "verified"],
-            rows,
-        ));
+        words::print(
+            &words::table(
+                &[
+                    "table",
+                    "to",
+                    "phase",
+                    "freeze",
+                    "copied",
+                    "dead letters",
+                    "verified",
+                ],
+                rows,
+            )
+            .to_string(),
+        );
+        if !instances.is_empty() {
+            let header = ["table", "instance", "", "name", "phase", "heartbeat"];
+            words::print(&format!("\n{}", words::table(&header, instances)));
+        }
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
             words::print(&format!("\n{}", words::table(&header, copiers)));
@@ -69,6 +97,11 @@ fn phase(status: &Status) -> &str {
         .record
         .as_ref()
         .map_or("not initialised", |record| record.phase.name())
+}
+
+fn freeze(status: &Status) -> String {
+    let record = status.record.as_ref();
+    record.map_or_else(String::new, |record| words::count(record.freeze))
 }
 
 fn share(status: &Status) -> String {
@@ -113,6 +146,7 @@ struct Line<'a> {
     /// What the last whole verification of this freeze found.
     verified: Option<Verified>,
     copiers: Vec<Copier<'a>>,
+    instances: Vec<Instance<'a>>,
     old: &'a str,
     new: &'a str,
     control_table: &'a str,
@@ -137,6 +171,18 @@ struct Copier<'a> {
     counts: &'a crossfade::control::Counts,
 }
 
+#[derive(serde::Serialize)]
+struct Instance<'a> {
+    id: &'a str,
+    kind: &'static str,
+    name: &'a str,
+    /// Null while it joins.
+    phase: Option<&'static str>,
+    heartbeat: u64,
+    lease_seconds: u64,
+    operation_seconds: u64,
+}
+
 fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
     let copiers = status.copiers.iter().map(|(id, progress)| Copier {
         id,
@@ -144,6 +190,15 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
         ended: progress.ended,
         heartbeat: progress.heartbeat,
         counts: &progress.counts,
+    });
+    let instances = status.instances.iter().map(|(id, one)| Instance {
+        id,
+        kind: one.kind.name(),
+        name: &one.name,
+        phase: one.phase.map(Phase::name),
+        heartbeat: one.heartbeat,
+        lease_seconds: one.lease_seconds,
+        operation_seconds: one.operation_seconds,
     });
     words::json(&Line {
         table,
@@ -159,6 +214,7 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
             ended_at: verified.ended_at,
         }),
         copiers: copiers.collect(),
+        instances: instances.collect(),
         old: &stores.old_name,
         new: &stores.new_name,
         control_table: &stores.plan.control_table,

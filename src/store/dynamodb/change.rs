@@ -46,6 +46,7 @@ impl DynamoDb {
                 self.put_item(mapping, &tombstone, on).await
             }
             Change::Remove => self.delete_item(mapping, key, on).await,
+            Change::Strip => self.strip_item(mapping, key, on).await,
             Change::Edit {
                 cells,
                 mark,
@@ -146,6 +147,27 @@ impl DynamoDb {
         on: &If,
     ) -> Result<Changed> {
         let update = edits.update(mapping, key, item, on)?;
+        self.update_item(mapping, key, update, on).await
+    }
+
+    /// Takes marks, decided cells and watermarks off.
+    async fn strip_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Result<Changed> {
+        let mut update = Update::of(mapping, key)?;
+        let condition = condition(mapping, on, &mut update.terms)?;
+        condition.into_iter().for_each(|one| update.demand(one));
+        for attribute in mapping.reserved() {
+            update.set(attribute, None);
+        }
+        self.update_item(mapping, key, update, on).await
+    }
+
+    async fn update_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        update: Update,
+        on: &If,
+    ) -> Result<Changed> {
         let request = self
             .client
             .update_item()

@@ -10,6 +10,7 @@
 //! | what is done | permissions on the table |
 //! |---|---|
 //! | look at a table, create one | `DescribeTable`, `DescribeTimeToLive` (may lack); `CreateTable` |
+//! | let expired items be deleted | `DescribeTimeToLive`, `UpdateTimeToLive` |
 //! | put where nothing is there | `PartiQLInsert`; `PutItem` too, for rows of many columns |
 //! | put on another condition, purge | `PutItem`; `DeleteItem` |
 //! | change one item | `PutItem`, `UpdateItem`, `DeleteItem`; `GetItem` too, for elements of collections |
@@ -210,6 +211,10 @@ impl Store for DynamoDb {
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
         self.list_rows(&*self.mapping(table)?, list).await
+    }
+
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.expire_items(&*self.mapping(table)?).await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
