@@ -30,7 +30,7 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     Unbuilt {
         key: "table.fence",
         values: &[],
-        instead: "leave it out: only tables nobody writes can be copied",
+        instead: "leave it out: that applications have left the old table is known by the barrier alone",
     },
     Unbuilt {
         key: "table.oversize",

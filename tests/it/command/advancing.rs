@@ -86,6 +86,62 @@ async fn rows_go_the_whole_way_and_back() {
     bench.done().await;
 }
 
+/// An application has updated some columns before the copier came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_completes_the_partial_items_of_applications() {
+    let bench = Bench::new("partial").await;
+    bench
+        .cql("CREATE TABLE messages (p int PRIMARY KEY, a text, b text)")
+        .await;
+    bench
+        .fill(
+            "INSERT INTO messages (p, a, b) VALUES (?, 'old a', 'old b')",
+            (0..30).map(|p| (p,)),
+        )
+        .await;
+    bench.plan(PLAN).init();
+    bench.moves("advance", "copy", &[]).run().expect_code(0);
+    let text = |text: &str| A::S(text.into());
+    let decided = || ("_d", A::Ss(vec!["a".into()]));
+    for p in ["3", "4", "77"] {
+        let item = [("p", A::N(p.into())), ("a", text("new a")), decided()];
+        bench
+            .put("messages", &[&item[..], &[("_m", text("k"))]].concat())
+            .await;
+    }
+    let copied = bench.migrate(&["copy", "--json"]).run().expect_code(0);
+    let line = &copied.json()[0];
+    let counts = ["written", "present", "completed", "failed"].map(|field| number(line, field));
+    assert_eq!(counts, [28, 0, 2, 0], "{line}");
+    let items = bench.items("messages").await;
+    let item = |p: &str| {
+        let found = items.iter().find(|item| item["p"] == A::N(p.into()));
+        found.expect("an item").clone()
+    };
+    for p in ["3", "4"] {
+        let item = item(p);
+        let wanted = [("a", "new a"), ("b", "old b"), ("_m", "a")];
+        assert!(
+            wanted
+                .iter()
+                .all(|(name, value)| item[*name] == text(value)),
+            "{item:?}"
+        );
+        assert!(!item.contains_key("_d"), "{item:?}");
+    }
+    // There is nothing in the old table that 77 could lack.
+    assert_eq!(item("77")["_m"], text("k"));
+    let late = [("p", A::N("5".into())), ("a", text("new a")), decided()];
+    bench
+        .put("messages", &[&late[..], &[("_m", text("k"))]].concat())
+        .await;
+    says(
+        &bench.moves("advance", "new", &[]).run().expect_code(2),
+        &["1 items have some columns of their rows only", "p=5"],
+    );
+    bench.done().await;
+}
+
 /// The record is changed, and the one who did it is killed before anybody has followed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_does_not_follow_is_waited_for_until_it_is_said_to_be_gone() {
