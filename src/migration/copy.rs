@@ -240,7 +240,9 @@ impl Migration {
             None | Some(Pass::CatchUp) => Retry::new(self.old.0.clone(), Patience::default()),
             Some(Pass::Settling) => Retry::new(self.settling.0.clone(), SETTLING),
         };
-        let member = self.join(opened.journal.id(), &options, &record).await?;
+        let (id, kind) = (opened.journal.id(), ParticipantKind::Copier);
+        let name = options.copier.as_str();
+        let member = self.join(id, kind, name, options.lease, &record).await?;
         let leased = Leased::new(self.new.0.clone(), member.clone());
         let new = Retry::new(Arc::new(leased), Patience::default());
         let live = Arc::new(Live::new(old.seen(), new.seen()));
@@ -324,14 +326,21 @@ impl Migration {
         }
     }
 
-    /// Registers a copier, which works only while the record stays this one.
-    async fn join(&self, id: &str, options: &CopyOptions, record: &Record) -> Result<Arc<Member>> {
+    /// Registers a tool, which works only while the record stays this one.
+    pub(super) async fn join(
+        &self,
+        id: &str,
+        kind: ParticipantKind,
+        name: &str,
+        lease: Duration,
+        record: &Record,
+    ) -> Result<Arc<Member>> {
         let role = MemberRole {
             id: id.to_owned(),
-            kind: ParticipantKind::Copier,
-            name: options.copier.clone(),
+            kind,
+            name: name.to_owned(),
             lease: Lease {
-                lasts: options.lease,
+                lasts: lease,
                 operation: OPERATION,
             },
             clock: Clock::Machine,
@@ -349,11 +358,11 @@ impl Migration {
             let freeze = |record: &Record| format!("{}, freeze {}", record.phase, record.freeze);
             Err(Error::new(
                 Kind::Mismatch,
-                "the control record was changed while this copy ran",
+                "the control record was changed while this command ran",
             )
             .at("target", target.as_str())
             .at("now in", freeze(now))
-            .at("this copy began in", freeze(&begun))
+            .at("this command began in", freeze(&begun))
             .help(
                 "its phase was moved, or a reset or another plan is at work; see `migrate status`, \
                  then start again",
