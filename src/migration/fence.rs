@@ -157,11 +157,8 @@ impl Migration {
             return Ok(());
         };
         for role in &seen.record.fenced {
-            old.0.grant(&self.spec.name, role).await.map_err(|error| {
-                error.help(format!(
-                    "`{role}` may not write to the old table yet: mend this, then run the command again"
-                ))
-            })?;
+            let given = old.0.grant(&self.spec.name, role).await;
+            given.map_err(|error| error.at("not given back to", role.as_str()))?;
             tell(Told::Unfenced { role });
         }
         let mut record = seen.record.clone();
@@ -187,12 +184,8 @@ impl Migration {
     }
 
     async fn old_with_roles(&self, open_old: OpenOld<'_>) -> Result<Old> {
-        open_old().await.map_err(|error| {
-            error.help(
-                "the fence needs the old store, whose permissions it changes: start it, then run the command \
-                 again",
-            )
-        })
+        let old = open_old().await;
+        old.map_err(|error| error.at("needed for", format!("the fence of {}", self.spec.name)))
     }
 }
 

@@ -57,6 +57,7 @@ fn every_key_arrives() {
     };
     assert!(!votes.decrements);
     assert_eq!(votes.final_read, FinalRead::All);
+    assert_eq!(votes.fence.as_deref(), Some("app"));
     let other = text
         .replace("decrements = false", "decrements = true")
         .replace("final_read = \"all\"", "final_read = \"quorum\"");

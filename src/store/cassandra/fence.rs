@@ -218,31 +218,38 @@ impl Cassandra {
         format!("{}.{}", quoted_always(&self.keyspace), quoted_always(table))
     }
 
-    /// What the server's refusals mean for a fence.
     fn of_role(&self, error: Error, role: &str) -> Error {
-        let words = error.message().to_ascii_lowercase();
-        let error = if words.contains("not supported by") || words.contains("anonymous") {
-            let message = format!("the cluster has no permissions: {}", error.message());
-            Error::new(Kind::Unsupported, message)
-                .help(
-                    "a fence takes `authorizer: CassandraAuthorizer` in cassandra.yaml, and a login; without \
-                     them leave `fence` out of the plan: the barrier is enough for applications with the shim",
-                )
-                .source_of(error)
-        } else if words.contains("<role ") && words.contains("doesn't exist") {
-            Error::new(Kind::Missing, "the cluster has no such role")
-                .help("is it written as stored, case kept? `LIST ROLES` shows them")
-                .source_of(error)
-        } else if error.kind() == Kind::Denied {
-            let me = quoted(self.login.as_deref().unwrap_or_default());
-            error.help(format!(
-                "GRANT DESCRIBE ON ALL ROLES TO {me}; and {MODIFY} and {AUTHORIZE} on the table"
-            ))
-        } else {
-            error
-        };
-        error.at("role", role).at("store", self.name.as_str())
+        let me = quoted(self.login.as_deref().unwrap_or_default());
+        meant(error, &me)
+            .at("role", role)
+            .at("store", self.name.as_str())
     }
+}
+
+/// What the server's refusals mean for a fence that is closed or opened by this login. Only their words tell
+/// a server without permissions from one that fails.
+fn meant(error: Error, me: &str) -> Error {
+    let words = error.message().to_ascii_lowercase();
+    if words.contains("not supported by") || words.contains("anonymous") {
+        let message = format!("the cluster has no permissions: {}", error.message());
+        return Error::new(Kind::Unsupported, message)
+            .help(
+                "a fence takes `authorizer: CassandraAuthorizer` in cassandra.yaml, and a login; without \
+                 them leave `fence` out of the plan: the barrier is enough for applications with the shim",
+            )
+            .source_of(error);
+    }
+    if words.contains("role ") && words.contains("doesn't exist") {
+        return Error::new(Kind::Missing, "the cluster has no such role")
+            .help("is it written as stored, case kept? `LIST ROLES` shows them; one that was dropped has to be made again")
+            .source_of(error);
+    }
+    if error.kind() == Kind::Denied {
+        return error.help(format!(
+            "GRANT DESCRIBE ON ALL ROLES TO {me}; and {MODIFY} and {AUTHORIZE} on the table"
+        ));
+    }
+    error
 }
 
 fn superuser(role: &str, is_super: &str) -> Finding {
@@ -289,4 +296,26 @@ fn unreadable(cql: &str, why: &dyn std::fmt::Display) -> Error {
         format!("the server lists its roles and permissions in an unknown way: {why}"),
     )
     .at("statement", cql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_answer_is_told_apart() {
+        let meant = |kind, words: &str| meant(Error::new(kind, words), "tool").kind();
+        // With AllowAllAuthorizer, as an error of the server's own.
+        let unsupported = "the node failed inside: java.lang.UnsupportedOperationException: LIST PERMISSIONS \
+             operation is not supported by AllowAllAuthorizer";
+        assert_eq!(meant(Kind::Transient, unsupported), Kind::Unsupported);
+        let anonymous = "You have to be logged in and not anonymous to perform this request";
+        assert_eq!(meant(Kind::Denied, anonymous), Kind::Unsupported);
+        for missing in ["<role app> doesn't exist", "Role app doesn't exist"] {
+            assert_eq!(meant(Kind::Invalid, missing), Kind::Missing);
+        }
+        let table = "Resource <table ks.my_role> doesn't exist";
+        assert_eq!(meant(Kind::Invalid, table), Kind::Invalid);
+        assert_eq!(meant(Kind::Timeout, "no answer"), Kind::Timeout);
+    }
 }
