@@ -107,6 +107,7 @@ impl Run<'_> {
         let letter = DeadLetter {
             what: show::range(self.copier.transform.source(), range),
             reason: error.to_string(),
+            freeze: self.copier.freeze,
             key: None,
         };
         self.unsettled(range).await;
