@@ -130,6 +130,8 @@ async fn what_copiers_note_is_listed_and_can_be_cleared() {
         reason: "x".into(),
         freeze: 0,
         key: None,
+        range: None,
+        mended: false,
     };
     control
         .add_failures("t", &[letter("a"), letter("b"), letter("a")])
