@@ -10,6 +10,8 @@ mod demo;
 mod dynamodb;
 mod features;
 mod forwarding;
+mod history;
 mod layers;
 mod scripted;
+mod shim;
 mod support;
