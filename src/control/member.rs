@@ -360,10 +360,9 @@ impl Member {
         state.phase = phase;
         let now = self.role.clock.now();
         let mut pins = state.pins.iter();
+        let mut landing = state.landing.iter();
         let drained = pins.all(|(pinned, count)| *pinned == phase || *count == 0)
-            && state
-                .landing
-                .is_none_or(|(of, until)| of == phase || now >= until);
+            && landing.all(|(of, until)| *of == phase || now >= *until);
         Some(if drained { phase } else { acknowledged })
     }
 
