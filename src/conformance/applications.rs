@@ -408,9 +408,9 @@ async fn static_rows(of: &Notes<'_>) {
 }
 
 async fn counters(store: &dyn Store, name: &str) {
-    let table = super::counters(name);
+    let table = super::counters::counters(name);
     store.create(&table).await.expect("a table can be created");
-    let key = super::counted("c", [None; 2], [None; 2]).key;
+    let key = super::counters::counted("c", [None; 2], [None; 2]).key;
     let add = async |by: [Option<i64>; 2]| {
         let add = Add {
             key: key.clone(),

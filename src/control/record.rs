@@ -89,6 +89,9 @@ pub struct Counts {
     pub written: u64,
     /// Rows that the new store had already.
     pub present: u64,
+    /// Rows of which the new store had some columns, and has all now.
+    #[serde(default)]
+    pub completed: u64,
     /// Rows and ranges that became dead letters.
     pub failed: u64,
     /// Bytes of rows written, as the new store counts them.

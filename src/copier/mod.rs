@@ -12,6 +12,7 @@
 //! pass has folded is in the journal and is passed over by the next one; a settling pass believes
 //! neither, and what it has settled is noted for everybody.
 
+mod complete;
 mod counters;
 mod deleted;
 mod progress;
@@ -106,6 +107,8 @@ pub struct Copier {
     pub control: Control,
     /// How its counters are folded; `None` for a table of rows.
     pub counters: Option<Counters>,
+    /// Applications use the new store too, and may have left partial items there.
+    pub beside_applications: bool,
     /// The freeze it works under.
     pub freeze: u64,
     /// The control record's beginning.

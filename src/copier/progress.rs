@@ -13,6 +13,7 @@ pub struct Live {
     read: AtomicU64,
     written: AtomicU64,
     present: AtomicU64,
+    completed: AtomicU64,
     failed: AtomicU64,
     bytes: AtomicU64,
     milliunits: AtomicU64,
@@ -51,6 +52,7 @@ impl Live {
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             present: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             milliunits: AtomicU64::new(0),
@@ -82,6 +84,7 @@ impl Live {
             read: get(&self.read),
             written: get(&self.written),
             present: get(&self.present),
+            completed: get(&self.completed),
             failed: get(&self.failed),
             bytes: get(&self.bytes),
             units: get(&self.milliunits) as f64 / 1e3,
@@ -99,17 +102,17 @@ impl Live {
     }
 
     pub(super) fn put(&self, puts: &Puts) {
-        let count = |wanted| {
-            puts.rows
-                .iter()
-                .filter(|row| row.as_ref().is_ok_and(|put| *put == wanted))
-                .count() as u64
-        };
-        self.written
-            .fetch_add(count(Put::Written), Ordering::Relaxed);
-        self.present
-            .fetch_add(count(Put::Refused), Ordering::Relaxed);
+        let is_written = |row: &&crate::error::Result<Put>| matches!(row, Ok(Put::Written));
+        let written = puts.rows.iter().filter(is_written).count() as u64;
+        self.written.fetch_add(written, Ordering::Relaxed);
         self.wrote(puts);
+    }
+
+    /// Rows whose keys the new store had already: as they are, or with some of their columns only.
+    pub(super) fn met(&self, present: usize, completed: usize) {
+        self.present.fetch_add(present as u64, Ordering::Relaxed);
+        self.completed
+            .fetch_add(completed as u64, Ordering::Relaxed);
     }
 
     /// What a write took, whatever it was.
@@ -164,6 +167,7 @@ impl Counts {
             read: self.read + other.read,
             written: self.written + other.written,
             present: self.present + other.present,
+            completed: self.completed + other.completed,
             failed: self.failed + other.failed,
             bytes: self.bytes + other.bytes,
             units: self.units + other.units,

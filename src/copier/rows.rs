@@ -56,14 +56,19 @@ impl Run<'_> {
         let puts = self.unless_late(self.turn(1, put)).await?;
         self.live.put(&puts);
         let mut failures = Vec::new();
-        for (key, answer) in keys.iter().zip(puts.rows) {
+        let mut met = Vec::new();
+        for ((key, row), answer) in keys.into_iter().zip(rows).zip(puts.rows) {
             match answer {
-                Ok(Put::Written | Put::Refused) => {}
+                Ok(Put::Written) => {}
+                Ok(Put::Refused) => met.push((key, row)),
                 Err(error) if error.kind() == Kind::Invalid => {
-                    failures.push(self.letter(key, &error));
+                    failures.push(self.letter(&key, &error));
                 }
-                Err(error) => return Err(self.at_key(error, key)),
+                Err(error) => return Err(self.at_key(error, &key)),
             }
+        }
+        if !met.is_empty() {
+            failures.extend(self.met(met).await?);
         }
         Ok(failures)
     }

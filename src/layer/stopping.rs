@@ -127,6 +127,14 @@ impl Store for Stopping {
         self.0.now().await
     }
 
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.0.expire(table).await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.0.drop_table(table).await
+    }
+
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
         self.0.splits(table, count).await
     }

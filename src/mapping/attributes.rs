@@ -6,6 +6,16 @@ use super::item::{KeyAttribute, KeyType};
 use super::text;
 use crate::schema::{Column, Role, Table, Type};
 
+/// The attribute that says who wrote an item.
+pub(super) fn mark(table: &Table) -> String {
+    format!("{}m", table.layout.reserved_prefix)
+}
+
+/// The attribute with the names of the columns that a partial item decides.
+pub(super) fn decided(table: &Table) -> String {
+    format!("{}d", table.layout.reserved_prefix)
+}
+
 /// The attribute of each cell's watermark; `None` for what isn't a counter.
 pub(super) fn watermarks(table: &Table) -> Vec<Option<String>> {
     let prefix = &table.layout.reserved_prefix;
@@ -100,7 +110,6 @@ pub(super) fn wrong_with(
     table: &Table,
     partition: &KeyAttribute,
     sort: Option<&KeyAttribute>,
-    mark: &str,
 ) -> Vec<String> {
     const NAME_LIMIT: usize = 255;
     let layout = &table.layout;
@@ -140,11 +149,8 @@ pub(super) fn wrong_with(
             owners.insert(name.to_owned(), owner);
         }
     };
-    claim(mark, "the mark".into());
-    claim(
-        &format!("{}d", layout.reserved_prefix),
-        "the columns of a partial item".into(),
-    );
+    claim(&mark(table), "the mark".into());
+    claim(&decided(table), "the columns of a partial item".into());
     for (column, watermark) in table.cells().iter().zip(watermarks(table)) {
         if let Some(name) = watermark {
             claim(&name, format!("the watermark of {}", column.name));

@@ -40,6 +40,7 @@ pub struct Mapping {
     pub(super) partition: KeyAttribute,
     pub(super) sort: Option<KeyAttribute>,
     pub(super) mark: String,
+    pub(super) decided: String,
     /// The attribute of each cell's watermark; `None` for what isn't a counter.
     pub(super) watermarks: Vec<Option<String>>,
     slots: HashMap<String, Slot>,
@@ -56,6 +57,7 @@ enum Slot {
     /// Of a counter, by the place of its cell.
     Watermark(usize),
     Mark,
+    Decided,
     Expiry,
 }
 
@@ -89,8 +91,8 @@ impl Mapping {
     pub fn new(table: &Table) -> Result<Mapping> {
         let partition = attributes::partition_attribute(table);
         let sort = attributes::sort_attribute(table);
-        let mark = format!("{}m", table.layout.reserved_prefix);
-        let wrong = attributes::wrong_with(table, &partition, sort.as_ref(), &mark);
+        let (mark, decided) = (attributes::mark(table), attributes::decided(table));
+        let wrong = attributes::wrong_with(table, &partition, sort.as_ref());
         if !wrong.is_empty() {
             return Err(Error::new(Kind::Config, wrong.join("; "))
                 .at("table", &table.name)
@@ -109,6 +111,7 @@ impl Mapping {
         slots.insert(partition.name.clone(), Slot::Partition);
         slots.extend(sort.iter().map(|sort| (sort.name.clone(), Slot::Sort)));
         slots.insert(mark.clone(), Slot::Mark);
+        slots.insert(decided.clone(), Slot::Decided);
         let expiry = table.layout.expiry_attribute.iter();
         slots.extend(expiry.map(|name| (name.clone(), Slot::Expiry)));
         Ok(Mapping {
@@ -116,6 +119,7 @@ impl Mapping {
             partition,
             sort,
             mark,
+            decided,
             watermarks,
             slots,
         })
@@ -146,6 +150,13 @@ impl Mapping {
         &self.mark
     }
 
+    /// The names of all attributes that the migration keeps for itself: mark, decided columns, watermarks.
+    pub fn reserved(&self) -> impl Iterator<Item = &str> {
+        let watermarks = self.watermarks.iter().flatten();
+        let names = [&self.mark, &self.decided].into_iter().chain(watermarks);
+        names.map(String::as_str)
+    }
+
     /// The key attributes of a key: one, or two if the table has a sort key.
     ///
     /// # Errors
@@ -169,7 +180,8 @@ impl Mapping {
         within(attr, "partition key", PARTITION_KEY_LIMIT)
     }
 
-    /// The whole item of a row: key, key columns beside a made key, cells, mark and expiry. What a row
+    /// The whole item of a row: key, key columns beside a made key, cells, mark, the names of the columns
+    /// that a partial item decides, and expiry. What a row
     /// tells of its cells' times is left out; [`super::Transform`] makes an expiry of it.
     ///
     /// # Errors
@@ -206,15 +218,11 @@ impl Mapping {
         if let Some(mark) = row.mark {
             item.push((&self.mark, Attr::S(mark.letter().into())));
         }
+        if !row.decided.is_empty() {
+            item.push((&self.decided, self.decided_names(&row.decided)?));
+        }
         if let Some(expires) = row.expires {
-            let Some(name) = &self.table.layout.expiry_attribute else {
-                return Err(Error::new(
-                    Kind::Invalid,
-                    "the row expires, and there is no attribute to keep that in",
-                )
-                .help("add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan"));
-            };
-            item.push((name, Attr::N(expires.to_string())));
+            item.push((self.expiry_of_row()?, Attr::N(expires.to_string())));
         }
         let size = within_limit(&item)?;
         Ok((item, size))
@@ -230,7 +238,7 @@ impl Mapping {
         let (mut partition, mut sort) = (None, None);
         let mut own: Vec<Option<Attr>> = vec![None; clustering.len()];
         let mut cells = vec![None; self.table.cells().len()];
-        let (mut mark, mut expires) = (None, None);
+        let (mut mark, mut expires, mut decided) = (None, None, BTreeSet::new());
         let mut watermarks = Vec::new();
         for (name, attr) in item {
             let Some(slot) = self.slots.get(name.as_str()) else {
@@ -246,6 +254,7 @@ impl Mapping {
                     watermarks[at] = Some(integer(&attr).ok_or_else(|| corrupt(&name, "a total"))?);
                 }
                 Slot::Mark => mark = Some(read_mark(attr).ok_or_else(|| corrupt(&name, "a mark"))?),
+                Slot::Decided => decided = self.read_decided(&name, attr)?,
                 Slot::Expiry => {
                     let seconds = integer(&attr);
                     expires = Some(seconds.ok_or_else(|| corrupt(&name, "epoch seconds"))?);
@@ -267,7 +276,7 @@ impl Mapping {
             expires,
             mark,
             watermarks,
-            decided: BTreeSet::new(),
+            decided,
         })
     }
 
@@ -277,8 +286,7 @@ impl Mapping {
     /// As of [`Mapping::key`]; [`Kind::Invalid`] for a move of what isn't a counter.
     pub fn fold(&self, fold: Fold) -> Result<FoldedItem> {
         let key = self.key(&fold.key)?;
-        let mut own = Vec::new();
-        self.put_key_columns(&fold.key, &mut own)?;
+        let own = self.key_columns(&fold.key)?;
         let mut moves = Vec::new();
         for (at, step) in fold.moves.into_iter().enumerate() {
             let Some(step) = step else { continue };
@@ -296,11 +304,7 @@ impl Mapping {
         if moves.is_empty() {
             return Err(Error::new(Kind::Invalid, "the fold moves no counter"));
         }
-        Ok(FoldedItem {
-            key,
-            own: owned(own),
-            moves,
-        })
+        Ok(FoldedItem { key, own, moves })
     }
 
     fn put_key<'m>(&'m self, key: &Key, out: &mut Vec<(&'m str, Attr)>) -> Result<()> {
@@ -325,7 +329,11 @@ impl Mapping {
     }
 
     /// The key columns that are attributes of their own beside a made key.
-    fn put_key_columns<'m>(&'m self, key: &Key, out: &mut Vec<(&'m str, Attr)>) -> Result<()> {
+    pub(super) fn put_key_columns<'m>(
+        &'m self,
+        key: &Key,
+        out: &mut Vec<(&'m str, Attr)>,
+    ) -> Result<()> {
         if self.partition.made {
             put_columns(self.table.partition(), &key.partition, out)?;
         }
@@ -392,13 +400,13 @@ impl Mapping {
     }
 }
 
-fn owned(attributes: Vec<(&str, Attr)>) -> Vec<(String, Attr)> {
+pub(super) fn owned(attributes: Vec<(&str, Attr)>) -> Vec<(String, Attr)> {
     let owned = |(name, attr): (&str, Attr)| (name.to_owned(), attr);
     attributes.into_iter().map(owned).collect()
 }
 
 /// A collection or user-defined type of cells, without any: null in CQL.
-fn is_null(value: &Value) -> bool {
+pub(super) fn is_null(value: &Value) -> bool {
     match value {
         Value::List(values) | Value::Set(values) => values.is_empty(),
         Value::Map(pairs) => pairs.is_empty(),
@@ -416,7 +424,7 @@ fn put_columns<'m>(
     pairs.try_for_each(|(column, value)| put_column(column, value, item))
 }
 
-fn put_column<'m>(
+pub(super) fn put_column<'m>(
     column: &'m Column,
     value: &Value,
     item: &mut Vec<(&'m str, Attr)>,
@@ -453,13 +461,13 @@ fn read_mark(attr: Attr) -> Option<Mark> {
     }
 }
 
-fn corrupt(attribute: &str, expected: &str) -> Error {
+pub(super) fn corrupt(attribute: &str, expected: &str) -> Error {
     let message = format!("the attribute {attribute} of an item isn't {expected}");
     Error::new(Kind::Corrupt, message)
 }
 
 /// The attribute of a key column that is the key itself.
-fn own_attribute(column: &Column, value: &Value, ty: KeyType) -> Result<Attr> {
+pub(super) fn own_attribute(column: &Column, value: &Value, ty: KeyType) -> Result<Attr> {
     let attr = match ty {
         KeyType::S => Some(Attr::S(keys::part_text(column, value)?.into_owned())),
         KeyType::N => text::integer(&column.ty, value).map(|integer| Attr::N(integer.to_string())),

@@ -8,7 +8,9 @@ mod attributes;
 mod item;
 pub mod keys;
 pub(crate) mod number;
+mod parts;
 mod report;
+mod span;
 pub(crate) mod text;
 mod types;
 
@@ -24,5 +26,6 @@ pub use attr::{Attr, ITEM_LIMIT, item_size};
 pub use item::{FoldedColumn, FoldedItem, KeyAttribute, KeyType, Mapping};
 pub use keys::{PARTITION_KEY_LIMIT, SORT_KEY_LIMIT};
 pub use report::ColumnReport;
+pub use span::{SortEnd, SortRange};
 #[cfg(feature = "_store")]
 pub use transform::Transform;

@@ -158,11 +158,33 @@ impl Migration {
             // What an earlier freeze could not copy is met again by the copy of this one.
             control.clear(&self.spec.to).await?;
         }
-        let moved = moved(&there.record, next);
+        let mut moved = moved(&there.record, next);
+        if is_freezing(from, next) {
+            moved.frozen_at = self.old_time(options).await;
+        }
         control
             .replace(&self.spec.to, there, &moved)
             .await
             .map(drop)
+    }
+
+    /// What the old store's clock says, now that nobody writes there any more: only to tell later writes
+    /// from earlier ones, so that a store that doesn't answer is no reason to stay.
+    async fn old_time(&self, options: &MoveOptions<'_>) -> Option<i64> {
+        let now = async {
+            let old = (options.open_old)().await?;
+            let now = old.0.now().await;
+            old.0.close().await;
+            now
+        };
+        now.await.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: writes to the old table that come too late won't be recognised, since its time isn't \
+                 known: {error}",
+                self.spec.name
+            );
+            None
+        })
     }
 
     /// What a move would do, and what stands against it now. Changes nothing.

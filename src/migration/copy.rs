@@ -260,6 +260,7 @@ impl Migration {
             new: New(Arc::new(new)),
             transform: survey.transform,
             counters,
+            beside_applications: phase != Phase::Offline,
             freeze: record.freeze,
             begun: record.begun,
             mapping: record.mapping,
@@ -311,7 +312,8 @@ impl Migration {
         };
         let mut watch = Watch::new(Clock::Machine);
         let nobody = Gone::default();
-        let everybody = self.everybody(&self.control, &mut watch, phase, &nobody, &mut tell);
+        let control = self.patient_control();
+        let everybody = self.everybody(&control, &mut watch, phase, &nobody, &mut tell);
         let is_here = tokio::select! {
             here = everybody => here?,
             () = stop.cancelled() => return Err(copier::stopped()),

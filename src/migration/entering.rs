@@ -46,7 +46,7 @@ impl Migration {
         options: &MoveOptions<'_>,
     ) -> Result<Vec<Refusal>> {
         match (record.phase, to) {
-            (Phase::Old, Phase::Bridge) => self.has_no_rows(record).await,
+            (Phase::Old, Phase::Bridge) => self.may_begin_live(record).await,
             // From here on nobody reads the old store.
             (Phase::Copy | Phase::Offline, Phase::New | Phase::Done) => {
                 self.has_arrived(record, options.open_old).await
@@ -66,9 +66,17 @@ impl Migration {
     }
 
     /// A row that is in the new store hides the old one, whoever wrote it. Folded counters hide nothing.
-    async fn has_no_rows(&self, record: &Record) -> Result<Vec<Refusal>> {
-        let is_counter = record.source.read()?.is_counter();
-        if is_counter || record.adopted || !self.holds_items(&record.target.read()?).await? {
+    async fn may_begin_live(&self, record: &Record) -> Result<Vec<Refusal>> {
+        if record.source.read()?.is_counter() {
+            return Ok(Vec::new());
+        }
+        if !self.new.0.capabilities().change {
+            return Ok(vec![Refusal {
+                what: "this new store can't change single items on a condition, as applications have to".into(),
+                help: "stop them and copy offline, or move to DynamoDB".into(),
+            }]);
+        }
+        if record.adopted || !self.holds_items(&record.target.read()?).await? {
             return Ok(Vec::new());
         }
         Ok(vec![Refusal {
@@ -92,8 +100,10 @@ impl Migration {
                 help: "see `migrate failures` for which and why".into(),
             });
         }
-        // It reads the whole target, so only when all else is well.
-        if refusals.is_empty() && !source.is_counter() {
+        // It reads the whole target, so only when all else is well; and while a table is offline, no
+        // application writes there.
+        let may_be_partial = record.phase != Phase::Offline || record.adopted;
+        if refusals.is_empty() && !source.is_counter() && may_be_partial {
             refusals.extend(self.partial_items(record, &source, open_old).await?);
         }
         Ok(refusals)

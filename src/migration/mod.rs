@@ -6,6 +6,7 @@ use std::time::Duration;
 mod advance;
 mod copy;
 mod entering;
+mod finish;
 mod init;
 mod reset;
 
@@ -13,10 +14,11 @@ pub use crate::spec::TableSpec;
 pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told};
 pub use copy::{CopyOptions, Started, shard_tokens};
 pub use entering::Refusal;
+pub use finish::Finished;
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
 
-use crate::control::{Control, DeadLetter, Progress, Record, Versioned, hex};
+use crate::control::{Control, DeadLetter, Participant, Progress, Record, Versioned, hex};
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::layer::Retry;
@@ -56,6 +58,9 @@ pub struct Status {
     pub share: f64,
     /// Every copier that worked under the current freeze.
     pub copiers: Vec<(String, Progress)>,
+    /// Who is registered, by id: applications and tools that may write to the target. One that was killed
+    /// stays until somebody has waited for it.
+    pub instances: Vec<(String, Participant)>,
     /// Rows and ranges that could not be copied.
     pub failures: u64,
 }
@@ -317,6 +322,7 @@ impl Migration {
                 is_counter: false,
                 share: 0.0,
                 copiers: Vec::new(),
+                instances: Vec::new(),
                 failures: 0,
             });
         };
@@ -326,12 +332,15 @@ impl Migration {
         let mut copiers = self.control.progress(&self.spec.to).await?;
         copiers.retain(|(_, progress)| progress.is_of(&record));
         let failures = self.control.failures(&self.spec.to).await?.len() as u64;
+        let instances = self.control.participants(&self.spec.to).await?;
+        let instances = instances.into_iter().map(|(id, one, _)| (id, one));
         let is_counter = record.source.read().is_ok_and(|table| table.is_counter());
         Ok(Status {
             is_counter,
             record: Some(record),
             share,
             copiers,
+            instances: instances.collect(),
             failures,
         })
     }

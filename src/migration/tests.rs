@@ -152,7 +152,7 @@ impl Bench {
         assert!(control.replace("target", &seen, &next).await.unwrap());
     }
 
-    async fn join(&self, kind: ParticipantKind) -> Member {
+    async fn join(&self, kind: ParticipantKind) -> Arc<Member> {
         let role = MemberRole {
             id: format!("{:016x}", rand::random::<u64>()),
             kind,

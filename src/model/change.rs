@@ -1,5 +1,7 @@
 //! What is written: by an application to a row, and in the new store to an item.
 
+use std::collections::BTreeSet;
+
 use super::{Key, Mark, Row, Value};
 use crate::error::{Error, Kind, Result};
 
@@ -175,6 +177,9 @@ pub enum Change {
     Bury,
     /// Deletes the item, leaving nothing.
     Remove,
+    /// Takes away what the migration keeps at the item: mark, decided cells and watermarks. Where there is no
+    /// item it makes an empty one, so its condition has to want one.
+    Strip,
     /// Changes some cells of the item, or of a new one that has nothing else.
     Edit {
         /// In the order of [`crate::schema::Table::cells`]; `None` leaves a cell as it is.
@@ -197,6 +202,12 @@ impl Change {
         match self {
             Change::Put(row) => Ok(Some(row.clone())),
             Change::Remove => Ok(None),
+            Change::Strip => Ok(Some(Row {
+                mark: None,
+                decided: BTreeSet::new(),
+                watermarks: Vec::new(),
+                ..item.unwrap_or_else(blank)
+            })),
             Change::Bury => {
                 let mut tombstone = blank();
                 tombstone.mark = Some(Mark::Tombstone);

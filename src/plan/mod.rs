@@ -114,6 +114,9 @@ pub struct Cassandra {
     pub keyspace: String,
     /// The consistency of every read; `local_quorum` unless the plan says otherwise.
     pub consistency: Consistency,
+    /// The consistency of what applications write through the shim; that of reads unless the plan says
+    /// otherwise.
+    pub write_consistency: Consistency,
     /// The datacenter to read from; needed where the cluster has more than one.
     pub datacenter: Option<String>,
     /// Who to log in as; left out where the cluster asks nobody.

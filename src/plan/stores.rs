@@ -122,7 +122,9 @@ fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
     let keyspace = old
         .text("keyspace")
         .filter(|keyspace| check::cassandra_name(source, "keyspace", keyspace));
-    let consistency = consistency(old);
+    let reads = consistency(old, "consistency", &UNFIT_FOR_READS);
+    let reads = reads.unwrap_or(Consistency::LocalQuorum);
+    let writes = consistency(old, "write_consistency", &UNFIT_FOR_WRITES);
     let datacenter = old.text("datacenter").map(|datacenter| datacenter.value);
     let login = login(old);
     let tls = old.section("tls").map(tls);
@@ -130,38 +132,63 @@ fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
     Some(Cassandra {
         nodes,
         keyspace: keyspace?.value,
-        consistency,
+        consistency: reads,
+        write_consistency: writes.unwrap_or(reads),
         datacenter,
         login,
         tls,
     })
 }
 
-fn consistency(old: &mut Section<'_>) -> Consistency {
-    const REFUSED: [(&str, &str); 3] = [
+/// Levels that have a name but can't be used, and why; and what to write.
+struct Unfit {
+    levels: [(&'static str, &'static str); 3],
+    instead: &'static str,
+}
+
+const UNFIT_FOR_READS: Unfit = Unfit {
+    levels: [
         ("any", "it is for writes only"),
         ("serial", "it reads one partition at a time, never a range"),
         (
             "local_serial",
             "it reads one partition at a time, never a range",
         ),
-    ];
-    let Some(text) = old.text("consistency") else {
-        return Consistency::LocalQuorum;
-    };
-    let refused = REFUSED
+    ],
+    instead: "write \"local_quorum\", or \"all\" where the application wrote below quorum",
+};
+
+const UNFIT_FOR_WRITES: Unfit = Unfit {
+    levels: [
+        ("any", "a write that no replica has can't be read back"),
+        (
+            "serial",
+            "it is how conditions are agreed on, which a write on a condition does by itself",
+        ),
+        (
+            "local_serial",
+            "it is how conditions are agreed on, which a write on a condition does by itself",
+        ),
+    ],
+    instead: "write the level that the application writes at",
+};
+
+/// `None` if it isn't there, or wrong.
+fn consistency(old: &mut Section<'_>, key: &'static str, unfit: &Unfit) -> Option<Consistency> {
+    let text = old.text(key)?;
+    let refused = unfit
+        .levels
         .iter()
         .find(|(name, _)| text.value.eq_ignore_ascii_case(name));
     if let Some((name, why)) = refused {
         old.source.wrong(
             text.line,
-            format!("`consistency` can't be \"{name}\": {why}"),
-            "write \"local_quorum\", or \"all\" where the application wrote below quorum",
+            format!("`{key}` can't be \"{name}\": {why}"),
+            unfit.instead,
         );
-        return Consistency::LocalQuorum;
+        return None;
     }
-    old.choose("consistency", &text, Consistency::NAMES)
-        .unwrap_or(Consistency::LocalQuorum)
+    old.choose(key, &text, Consistency::NAMES)
 }
 
 fn login(old: &mut Section<'_>) -> Option<Login> {

@@ -2,7 +2,7 @@
 
 /// A key, or some values of one, whose feature isn't built yet.
 pub(super) struct Unbuilt {
-    /// Where it stands: `pace`, `old.write_consistency`, `table.where`.
+    /// Where it stands: `pace`, `table.fence`, `table.where`.
     pub key: &'static str,
     /// The values that are meant; none = the key, whatever its value.
     pub values: &'static [&'static str],
@@ -18,11 +18,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "tables are read from \"cassandra\" or \"embedded\"",
     },
     Unbuilt {
-        key: "old.write_consistency",
-        values: &[],
-        instead: "leave it out: nothing is written to the old store",
-    },
-    Unbuilt {
         key: "new.kind",
         values: &["cassandra"],
         instead: "tables are moved to \"dynamodb\" or \"embedded\"",
@@ -35,7 +30,7 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     Unbuilt {
         key: "table.fence",
         values: &[],
-        instead: "leave it out: only tables nobody writes can be copied",
+        instead: "leave it out: that applications have left the old table is known by the barrier alone",
     },
     Unbuilt {
         key: "table.oversize",

@@ -6,6 +6,7 @@ use super::*;
 use crate::control::Record;
 use crate::layer::faulty::{Faults, Faulty};
 use crate::mapping::Mapping;
+use crate::mapping::transform::{ExpiryFrom, ExpiryRule};
 use crate::model::{Mark, Row, Value};
 use crate::protocol::Phase;
 use crate::schema::{Column, Order, Role, StoredTable, Table as Schema, Type};
@@ -54,6 +55,10 @@ fn spec(name: &str) -> TableSpec {
         plan: "test".into(),
         name: name.into(),
         to: format!("new-{name}"),
+        expiry: (name == "users").then(|| ExpiryRule {
+            attribute: "expires_at".into(),
+            from: ExpiryFrom::Max,
+        }),
         ..TableSpec::default()
     }
 }
@@ -396,4 +401,175 @@ async fn a_record_that_is_missing_or_offline_is_refused() {
     let shim = Shim::start(settings, old, new, bench.control.clone(), [unknown]).unwrap();
     let error = shim.table("users").unwrap().phase().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Missing);
+}
+
+#[tokio::test]
+async fn a_row_that_has_expired_is_gone_and_still_hides_the_old_one() {
+    let bench = Bench::new(Phase::Old).await;
+    let shim = bench.shim();
+    let users = shim.table("users").unwrap();
+    let old = json!({"id": "u1", "name": "old"});
+    users.put_as(&old).await.unwrap();
+    shim.leave().await.unwrap();
+    bench.set(Phase::Copy).await;
+
+    let shim = bench.shim();
+    let users = shim.table("users").unwrap();
+    let new = json!({"id": "u1", "name": "new"});
+    users.put_as_for(&new, Ttl::Seconds(1)).await.unwrap();
+    let key = json!({"id": "u1"});
+    assert_eq!(users.get_as::<Json>(&key).await.unwrap(), Some(new));
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(users.get_as::<Json>(&key).await.unwrap(), None);
+    // An update begins with nothing of what has expired.
+    users
+        .update_as(&key, &json!({"age": 1}), &[])
+        .await
+        .unwrap();
+    let row = users.get_as::<Json>(&key).await.unwrap();
+    assert_eq!(row, Some(json!({"id": "u1", "age": 1})));
+
+    let events = shim.table("events").unwrap();
+    let event = json!({"p": "x", "at": 1});
+    let error = events.put_as_for(&event, Ttl::Seconds(9)).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("expiry ="), "{error}");
+}
+
+#[tokio::test]
+async fn what_needs_the_old_value_waits_until_it_can_be_had() {
+    let bench = Bench::new(Phase::Old).await;
+    let shim = bench.shim();
+    let users = shim.table("users").unwrap();
+    let row = json!({"id": "u1", "name": "Ann", "tags": ["a"]});
+    users.put_as(&row).await.unwrap();
+    shim.leave().await.unwrap();
+    bench.set(Phase::Switch).await;
+
+    let mut settings = Settings::new("test");
+    settings.deadline = Duration::from_millis(300);
+    settings.lease.lasts = Duration::from_millis(300);
+    let shim = bench.shim_of(settings, bench.old.clone(), bench.new.clone(), false);
+    let users = shim.table("users").unwrap();
+    let key = users.key_of(&json!({"id": "u1"})).await.unwrap();
+    let mut cells = vec![None; 3];
+    cells[2] = Some(crate::model::Edit::AddToSet(vec![Value::text("b")]));
+    let add = crate::model::Update {
+        key,
+        cells,
+        expires: None,
+    };
+    let error = users.update(add.clone(), Ttl::Default).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Transient);
+    assert_eq!(error.known_effect(), crate::error::Effect::None);
+
+    let moved = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bench.set(Phase::Copy).await;
+    };
+    let (added, ()) = tokio::join!(users.update(add, Ttl::Default), moved);
+    added.unwrap();
+    let row = users.get_as::<Json>(&json!({"id": "u1"})).await.unwrap();
+    let expected = json!({"id": "u1", "name": "Ann", "tags": ["a", "b"]});
+    assert_eq!(row, Some(expected));
+}
+
+#[tokio::test]
+async fn what_is_found_and_saved_is_counted() {
+    let recorder = Counts::default();
+    let bench = Bench::new(Phase::Copy).await;
+    let users = schema("users");
+    let cells = vec![None, Some(Value::text("Ann")), None];
+    let row = Row::new(
+        crate::model::Key::row(vec![Value::text("u1")], vec![]),
+        cells,
+    );
+    bench
+        .old
+        .put(&users, &[row], &crate::store::Guard::Always)
+        .await;
+    let counted = recorder.clone();
+    let _recording = metrics::set_default_local_recorder(&counted);
+    let shim = bench.shim();
+    let users = shim.table("users").unwrap();
+    for id in ["u1", "u1", "u2"] {
+        users.get_as::<Json>(&json!({"id": id})).await.unwrap();
+    }
+    let counts = recorder.0.lock().unwrap().clone();
+    let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+    assert_eq!(count("crossfade_new_reads_total users row"), 1);
+    assert_eq!(
+        count("crossfade_new_reads_total users absent"),
+        3,
+        "{counts:?}"
+    );
+    assert_eq!(count("crossfade_fallbacks_total users"), 2);
+    assert_eq!(count("crossfade_resaves_total users saved"), 1);
+    assert!(count("crossfade_store_seconds users old read") > 0);
+}
+
+/// A recorder that counts, by name and the values of the labels.
+#[derive(Clone, Default)]
+struct Counts(Arc<std::sync::Mutex<BTreeMap<String, u64>>>);
+
+struct Count(Counts, String);
+
+impl Counts {
+    fn count(&self, key: &metrics::Key) -> Arc<Count> {
+        let labels = key.labels().map(|label| label.value());
+        let name: Vec<&str> = std::iter::once(key.name()).chain(labels).collect();
+        Arc::new(Count(self.clone(), name.join(" ")))
+    }
+}
+
+impl metrics::CounterFn for Count {
+    fn increment(&self, by: u64) {
+        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += by;
+    }
+    fn absolute(&self, value: u64) {
+        self.increment(value);
+    }
+}
+
+impl metrics::HistogramFn for Count {
+    fn record(&self, _: f64) {
+        metrics::CounterFn::increment(self, 1);
+    }
+}
+
+impl metrics::Recorder for Counts {
+    fn describe_counter(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_gauge(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_histogram(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::from_arc(self.count(key))
+    }
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+    fn register_histogram(
+        &self,
+        key: &metrics::Key,
+        _: &metrics::Metadata<'_>,
+    ) -> metrics::Histogram {
+        metrics::Histogram::from_arc(self.count(key))
+    }
 }

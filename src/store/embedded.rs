@@ -359,6 +359,19 @@ impl Store for Embedded {
             .await
     }
 
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        let (folder, name) = (self.folder.clone(), table.to_owned());
+        self.disk
+            .write(move |db| {
+                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+                // The list comes first: a tree that is in no list is nothing.
+                db.remove(format!("table {name}")).map_err(failed)?;
+                db.drop_tree(format!("rows {name}")).map_err(failed)?;
+                Ok(())
+            })
+            .await
+    }
+
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
         Ok(Tokens::ALL
             .split(count)

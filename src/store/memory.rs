@@ -228,6 +228,11 @@ impl Store for Memory {
         }
     }
 
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.tables().remove(table);
+        Ok(())
+    }
+
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
         Ok(Tokens::ALL
             .split(count)

@@ -405,6 +405,25 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Lets the store delete rows whose expiry (the layout's attribute) has come, by itself. Once that is so
+    /// it changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] if it can't.
+    async fn expire(&self, table: &Table) -> Result<()> {
+        let message = "this store can't delete expired rows by itself";
+        Err(Error::new(Kind::Unsupported, message).at("table", table.name.as_str()))
+    }
+
+    /// Drops a table with everything in it. One that isn't there is no error.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] if it can't.
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        let message = "this store doesn't drop tables";
+        Err(Error::new(Kind::Unsupported, message).at("table", table))
+    }
+
     /// The names of its tables, for messages; none if it can't tell.
     ///
     /// # Errors

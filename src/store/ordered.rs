@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use crate::cql;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::keys::encode_component;
+use crate::mapping::keys::{behind, encode_component};
 use crate::model::{
     Add, Change, Fold, If, Key, List, Mark, Mutation, Row, Span, Tokens, Update, Value,
 };
@@ -69,14 +69,6 @@ pub(super) fn bounds(tokens: &Tokens) -> (Vec<u8>, Option<Vec<u8>>) {
         behind(tokens.after).unwrap_or_else(|| vec![0xff; 9]),
         behind(tokens.up_to),
     )
-}
-
-/// The first place that doesn't begin with `prefix`.
-pub(super) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
-    let keep = prefix.iter().rposition(|&byte| byte != 0xff)?;
-    let mut end = prefix[..=keep].to_vec();
-    end[keep] += 1;
-    Some(end)
 }
 
 /// Where a list begins, and the place before which it ends; `None` is the end of all.

@@ -7,6 +7,7 @@ mod command;
 mod conformance;
 mod counters;
 mod demo;
+mod driving;
 mod dynamodb;
 mod features;
 mod forwarding;

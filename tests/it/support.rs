@@ -4,12 +4,15 @@
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use scylla_proxy::{Node, Proxy, RunningProxy, ShardAwareness};
 
 /// How long the command may take where a test doesn't say.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -47,6 +50,21 @@ fn server(variable: &str) -> String {
              or run `eval \"$(tests/servers/start)\"` (and `… start secure`) once, then `cargo test`"
         )
     })
+}
+
+/// A proxy in front of a Cassandra node, and its own `host:port`.
+pub async fn proxied(node: &str) -> (RunningProxy, String) {
+    let mut real = node.to_socket_addrs().expect("an address");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let node = Node::builder()
+        .real_address(real.next().expect("one"))
+        .proxy_address(address)
+        .shard_awareness(ShardAwareness::Unaware)
+        .build();
+    let proxy = Proxy::new([node]).run().await.expect("a proxy");
+    (proxy, address.to_string())
 }
 
 /// A name that no other test has, now or in an earlier run on the same server. Good as a keyspace,

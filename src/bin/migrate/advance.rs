@@ -64,7 +64,7 @@ pub async fn moved(
 }
 
 /// Says how a move goes on, and not the same every second.
-struct Teller<'a> {
+pub struct Teller<'a> {
     screen: &'a Screen,
     table: &'a str,
     waiting_for: BTreeSet<String>,
@@ -72,7 +72,7 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(screen: &'a Screen, migration: &'a Migration) -> Self {
+    pub fn new(screen: &'a Screen, migration: &'a Migration) -> Self {
         Teller {
             screen,
             table: &migration.spec.name,
@@ -81,7 +81,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn tell(&mut self, told: Told<'_>) {
+    pub fn tell(&mut self, told: Told<'_>) {
         match told {
             Told::Applications(applications) => self.say(&registered(applications)),
             Told::Step { from, to } => {
@@ -114,7 +114,7 @@ impl<'a> Teller<'a> {
             waited.as_secs(),
             who.join("; ")
         ));
-        if left.iter().any(|one| !one.participant.is_leased()) {
+        if waited >= REMIND_EVERY && left.iter().any(|one| !one.participant.is_leased()) {
             self.say("one that is gone for good is waited for until you say so: --gone ID");
         }
         self.waiting_for = ids;

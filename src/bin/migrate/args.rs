@@ -37,6 +37,8 @@ pub enum Command {
     Copy(Copy),
     /// List the rows and ranges that could not be copied, with the reason
     Failures(Failures),
+    /// End a table's migration: to `done`, and take away what is left of it in the new table
+    Finish(Finish),
     /// Leave `offline`: delete what the copier wrote and go back to `old`
     Reset(Reset),
 }
@@ -84,6 +86,28 @@ pub struct Status {
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Finish {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// The table (its old name)
+    #[arg(long, value_name = "NAME")]
+    pub table: String,
+    /// Take the marks and watermarks off live items too; says what that costs, and asks
+    #[arg(long)]
+    pub strip: bool,
+    /// Don't ask before stripping
+    #[arg(long, requires = "strip")]
+    pub yes_strip: bool,
+    /// Drop the old table at the end; asks for its name
+    #[arg(long)]
+    pub drop_old: bool,
+    /// Drop the old table without asking: its name
+    #[arg(long, value_name = "NAME")]
+    pub yes_drop: Option<String>,
 }
 
 #[derive(ClapArgs)]

@@ -7,6 +7,7 @@ mod check;
 mod copy;
 mod demo;
 mod failures;
+mod finish;
 mod init;
 mod reset;
 mod screen;
@@ -71,6 +72,7 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
         Command::Back(args) => back::run(&args, screen).await,
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args).await,
+        Command::Finish(args) => finish::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use crossfade::error::Error;
 use crossfade::migration::Status;
+use crossfade::protocol::Phase;
 
 use crate::Exit;
 use crate::args;
@@ -13,6 +14,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     let mut rows = Vec::new();
     let mut copiers = Vec::new();
+    let mut instances = Vec::new();
     for migration in &migrations {
         let spec = &migration.spec;
         let status = migration.status().await?;
@@ -24,6 +26,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             spec.name.clone(),
             spec.to.clone(),
             phase(&status).to_owned(),
+            freeze(&status),
             share(&status),
             words::count(status.failures),
         ]);
@@ -42,6 +45,16 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
                 words::time(progress.counts.seconds),
             ]);
         }
+        for (id, one) in &status.instances {
+            instances.push(vec![
+                spec.name.clone(),
+                id.clone(),
+                one.kind.name().to_owned(),
+                one.name.clone(),
+                one.phase.map_or("joining", Phase::name).to_owned(),
+                words::count(one.heartbeat),
+            ]);
+        }
     }
     if !args.json {
         words::print(&format!(
@@ -49,8 +62,16 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             stores.old_name, stores.new_name, stores.plan.control_table
         ));
         words::print(
-            &words::table(&["table", "to", "phase", "copied", "dead letters"], rows).to_string(),
+            &words::table(
+                &["table", "to", "phase", "freeze", "copied", "dead letters"],
+                rows,
+            )
+            .to_string(),
         );
+        if !instances.is_empty() {
+            let header = ["table", "instance", "", "name", "phase", "heartbeat"];
+            words::print(&format!("\n{}", words::table(&header, instances)));
+        }
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
             words::print(&format!("\n{}", words::table(&header, copiers)));
@@ -65,6 +86,11 @@ fn phase(status: &Status) -> &str {
         .record
         .as_ref()
         .map_or("not initialised", |record| record.phase.name())
+}
+
+fn freeze(status: &Status) -> String {
+    let record = status.record.as_ref();
+    record.map_or_else(String::new, |record| words::count(record.freeze))
 }
 
 fn share(status: &Status) -> String {
@@ -91,6 +117,7 @@ struct Line<'a> {
     copied: f64,
     dead_letters: u64,
     copiers: Vec<Copier<'a>>,
+    instances: Vec<Instance<'a>>,
     old: &'a str,
     new: &'a str,
     control_table: &'a str,
@@ -106,6 +133,18 @@ struct Copier<'a> {
     counts: &'a crossfade::control::Counts,
 }
 
+#[derive(serde::Serialize)]
+struct Instance<'a> {
+    id: &'a str,
+    kind: &'static str,
+    name: &'a str,
+    /// Null while it joins.
+    phase: Option<&'static str>,
+    heartbeat: u64,
+    lease_seconds: u64,
+    operation_seconds: u64,
+}
+
 fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
     let copiers = status.copiers.iter().map(|(id, progress)| Copier {
         id,
@@ -113,6 +152,15 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
         ended: progress.ended,
         heartbeat: progress.heartbeat,
         counts: &progress.counts,
+    });
+    let instances = status.instances.iter().map(|(id, one)| Instance {
+        id,
+        kind: one.kind.name(),
+        name: &one.name,
+        phase: one.phase.map(Phase::name),
+        heartbeat: one.heartbeat,
+        lease_seconds: one.lease_seconds,
+        operation_seconds: one.operation_seconds,
     });
     words::json(&Line {
         table,
@@ -122,6 +170,7 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
         copied: status.share,
         dead_letters: status.failures,
         copiers: copiers.collect(),
+        instances: instances.collect(),
         old: &stores.old_name,
         new: &stores.new_name,
         control_table: &stores.plan.control_table,

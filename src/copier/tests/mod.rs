@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 mod counters;
+mod partial;
 
 use super::*;
 use crate::journal::Binding;
@@ -86,6 +87,7 @@ struct Bench {
     faults: Faults,
     refused: Option<Key>,
     counters: Option<Counters>,
+    beside_applications: bool,
     options: Options,
 }
 
@@ -114,6 +116,7 @@ impl Bench {
             faults,
             refused: None,
             counters: None,
+            beside_applications: false,
             options: Options {
                 readers: 4,
                 splits: 16,
@@ -199,6 +202,7 @@ impl Bench {
             transform: self.transform.clone(),
             control: self.control(),
             counters: self.counters,
+            beside_applications: self.beside_applications,
             freeze: 1,
             begun: "once".into(),
             mapping: "same".into(),

@@ -4,8 +4,8 @@
 //! other languages, and `tests/fixtures/keys.json` holds examples.
 //!
 //! - Partition key: [`partition_text`], [`partition_values`].
-//! - Sort key: [`sort_bytes`], [`sort_values`]; [`encode_component`], [`decode_component`] for prefixes
-//!   and ranges.
+//! - Sort key: [`sort_bytes`], [`sort_values`]; [`sort_prefix`], [`encode_component`] and
+//!   [`decode_component`] for ranges.
 //!
 //! [`super::Mapping::key`] says which of them a table uses.
 
@@ -141,6 +141,15 @@ fn part_value(ty: &Type, part: &str) -> Option<Value> {
 /// [`Kind::Invalid`] if a value isn't of its column's type, or there are more or fewer than columns.
 pub fn sort_bytes(columns: &[Column], values: &[Value]) -> Result<Vec<u8>> {
     same_number(columns, values)?;
+    sort_prefix(columns, values)
+}
+
+/// What the sort keys of all rows begin with whose first clustering columns have these values, and of
+/// no other rows.
+///
+/// # Errors
+/// [`Kind::Invalid`] if a value isn't of its column's type.
+pub fn sort_prefix(columns: &[Column], values: &[Value]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     for (column, value) in columns.iter().zip(values) {
         encode_component(
@@ -152,6 +161,14 @@ pub fn sort_bytes(columns: &[Column], values: &[Value]) -> Result<Vec<u8>> {
         .map_err(|error| error.at("column", &column.name))?;
     }
     Ok(out)
+}
+
+/// The first bytes that neither begin with `prefix` nor come before it; `None` if there are none.
+pub(crate) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+    let keep = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=keep].to_vec();
+    end[keep] += 1;
+    Some(end)
 }
 
 /// The values that a sort key was made of; `None` if it isn't one.

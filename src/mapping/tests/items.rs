@@ -161,3 +161,37 @@ fn the_report_says_what_becomes_of_each_column() {
     assert!(report[4].note.contains("scale"));
     assert_eq!(report[5].cql_type, "set<text>");
 }
+
+#[test]
+fn what_a_partial_item_decides_comes_back() {
+    let columns = ["a", "b", "c"].map(|name| column(name, Type::Int, Role::Regular));
+    let mapping = mapping([vec![id()], columns.to_vec()].concat());
+    let mut partial = row(vec![Some(Value::Int(1)), None, None]);
+    partial.mark = Some(Mark::Partial);
+    partial.decided = [0, 2].into();
+    let item = mapping.item(&partial).unwrap();
+    assert!(item.contains(&("_d".into(), Attr::Ss(vec!["a".into(), "c".into()]))));
+    assert_eq!(mapping.row(item).unwrap(), partial);
+    for odd in [s("a"), Attr::Ss(vec!["a".into(), "nowhere".into()])] {
+        let item = vec![("id".into(), s("k")), ("_d".into(), odd)];
+        assert_eq!(mapping.row(item).unwrap_err().kind(), Kind::Corrupt);
+    }
+    partial.decided = [3].into();
+    assert_eq!(mapping.item(&partial).unwrap_err().kind(), Kind::Invalid);
+    let clash = Table::new("t", vec![id(), column("_d", Type::Int, Role::Regular)]);
+    assert_eq!(Mapping::new(&clash).unwrap_err().kind(), Kind::Config);
+}
+
+#[test]
+fn a_cell_alone_is_what_it_is_in_an_item() {
+    let mapping = with_value(set(Type::Text));
+    let (full, empty) = (Value::Set(vec![Value::text("x")]), Value::Set(Vec::new()));
+    let attr = mapping.cell(0, Some(&full)).unwrap();
+    assert_eq!(attr, Some(Attr::Ss(vec!["x".into()])));
+    assert_eq!(mapping.cell(0, Some(&empty)).unwrap(), None);
+    assert_eq!(mapping.cell(0, None).unwrap(), None);
+    for (cell, value) in [(0, Value::Int(1)), (1, full)] {
+        let error = mapping.cell(cell, Some(&value)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+    }
+}

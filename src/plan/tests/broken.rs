@@ -56,7 +56,7 @@ email = { mask = "hmac" }     # rename = "…", drop = true, mask = "hmac"|"reda
 fn of_the_design_what_isnt_built_is_refused_by_name_and_the_rest_is_read() {
     let expected = "\
 cf.toml:18: `pace` isn't built yet (leave it out: the copy takes what both stores give)
-cf.toml:37: `table.fence` isn't built yet (leave it out: only tables nobody writes can be copied)
+cf.toml:37: `table.fence` isn't built yet (leave it out: that applications have left the old table is known by the barrier alone)
 cf.toml:41: oversize = \"compress\" isn't built yet (write \"reject\": a row over the item limit is a dead letter)
 cf.toml:42: `table.where` isn't built yet (leave it out: tables are moved whole)";
     assert_eq!(errors(DESIGN), expected);
@@ -245,6 +245,11 @@ const BROKEN: &[(&str, &str, &str)] = &[
         r#"keyspace = "bgt""#,
         "keyspace = \"bgt\"\nconsistency = \"SERIAL\"",
         "cf.toml:6: `consistency` can't be \"serial\": it reads one partition at a time, never a range (write \"local_quorum\", or \"all\" where the application wrote below quorum)",
+    ),
+    (
+        r#"keyspace = "bgt""#,
+        "keyspace = \"bgt\"\nwrite_consistency = \"any\"",
+        "cf.toml:6: `write_consistency` can't be \"any\": a write that no replica has can't be read back (write the level that the application writes at)",
     ),
     (
         r#"keyspace = "bgt""#,

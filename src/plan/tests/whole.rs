@@ -178,12 +178,19 @@ password = "p$${HOST}$${x""#,
 
 #[test]
 fn every_consistency_of_a_range_read_can_be_written() {
-    for (name, consistency) in Consistency::NAMES {
+    let with_keys = |keys: String| {
         let text = with(
             r#"keyspace = "bgt""#,
-            &format!("keyspace = \"bgt\"\nconsistency = \"{name}\""),
+            &format!("keyspace = \"bgt\"\n{keys}"),
         );
-        assert_eq!(cassandra(&parsed(&text)).consistency, *consistency);
+        let old = cassandra(&parsed(&text)).clone();
+        (old.consistency, old.write_consistency)
+    };
+    for (name, level) in Consistency::NAMES {
+        let both = with_keys(format!("consistency = \"{name}\""));
+        assert_eq!(both, (*level, *level), "writes follow reads");
+        let writes = with_keys(format!("write_consistency = \"{name}\""));
+        assert_eq!(writes, (Consistency::LocalQuorum, *level));
     }
 }
 

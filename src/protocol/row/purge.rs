@@ -1,13 +1,17 @@
 use super::{Call, Reply, Step};
-use crate::model::{Change, If, Key, Mark, Row};
+use crate::model::{Change, If, Key, Mark, Row, State};
 
-/// Takes away what the migration left at a key: a tombstone, and the marks if it is told so. Lawful where
+/// Takes away what the migration left at a key: a tombstone, a row that has expired, and the marks if it is
+/// told so. Lawful where
 /// [`crate::protocol::phase::Work::Purge`] is; beside a participant that is still in `new` it has to be
 /// repeated once that one has followed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Purge {
     key: Key,
     strip: bool,
+    now: i64,
+    /// The item as a scan has read it.
+    scanned: Option<Box<Row>>,
     at: At,
 }
 
@@ -22,24 +26,37 @@ enum At {
 pub enum Purged {
     /// There was nothing to do.
     Nothing,
-    /// A tombstone was deleted, or a partial item that shows no row.
+    /// A tombstone was deleted, or an item that shows no row.
     Deleted,
     /// The marks were taken off.
     Stripped,
 }
 
 impl Purge {
-    /// A purge of this key; `strip` takes the marks off live items too.
-    pub fn new(key: Key, strip: bool) -> Self {
+    /// A purge of this key at `now` (seconds since 1970); `strip` takes the marks off live items too.
+    pub fn new(key: Key, strip: bool, now: i64) -> Self {
         Purge {
             key,
             strip,
+            now,
+            scanned: None,
             at: At::Reading,
+        }
+    }
+
+    /// The same of an item that a scan has just read.
+    pub fn of_item(item: Row, strip: bool, now: i64) -> Self {
+        Purge {
+            scanned: Some(item.clone().into()),
+            ..Purge::new(item.key, strip, now)
         }
     }
 
     /// The first step.
     pub fn begin(&mut self) -> Step<Purged> {
+        if let Some(item) = self.scanned.take() {
+            return self.seen(Some(*item));
+        }
         self.at = At::Reading;
         Step::Call(Call::ReadNew(self.key.clone()))
     }
@@ -58,26 +75,8 @@ impl Purge {
     }
 
     fn seen(&mut self, item: Option<Row>) -> Step<Purged> {
-        let Some((item, mark)) = item.and_then(|item| item.mark.map(|mark| (item, mark))) else {
+        let Some((change, on, answer)) = item.and_then(|item| self.change(item)) else {
             return Step::Done(Purged::Nothing);
-        };
-        let strip = Change::Edit {
-            cells: vec![None; item.cells.len()],
-            mark: None,
-            expires: None,
-        };
-        let is_empty = item.cells.iter().all(Option::is_none);
-        let (change, on, answer) = match mark {
-            Mark::Tombstone => (Change::Remove, If::Marked(mark), Purged::Deleted),
-            Mark::Partial | Mark::Copied | Mark::Resaved | Mark::Application if !self.strip => {
-                return Step::Done(Purged::Nothing);
-            }
-            // Without any value it shows no row, so it matters whether it still has none.
-            Mark::Partial if is_empty => (Change::Remove, If::Same(item.into()), Purged::Deleted),
-            Mark::Partial => (strip, If::Same(item.into()), Purged::Stripped),
-            Mark::Copied | Mark::Resaved | Mark::Application => {
-                (strip, If::Marked(mark), Purged::Stripped)
-            }
         };
         self.at = At::Writing(answer);
         Step::Call(Call::WriteNew {
@@ -85,5 +84,34 @@ impl Purge {
             change,
             on,
         })
+    }
+
+    /// What is to be done with an item, if anything.
+    fn change(&self, item: Row) -> Option<(Change, If, Purged)> {
+        let is_empty = item.cells.iter().all(Option::is_none);
+        match (State::of(Some(&item), self.now), item.mark) {
+            (State::Absent, _) => None,
+            (State::Expired, _) => Some((Change::Remove, If::Same(item.into()), Purged::Deleted)),
+            (State::Tombstone, _) => {
+                let on = If::Marked(Mark::Tombstone);
+                Some((Change::Remove, on, Purged::Deleted))
+            }
+            (State::Row | State::Partial, _) if !self.strip => None,
+            // Without any value it shows no row, so it matters whether it still has none.
+            (State::Partial, _) if is_empty => {
+                Some((Change::Remove, If::Same(item.into()), Purged::Deleted))
+            }
+            (State::Partial, _) => Some((Change::Strip, If::Same(item.into()), Purged::Stripped)),
+            (State::Row, Some(mark)) => Some((Change::Strip, If::Marked(mark), Purged::Stripped)),
+            (State::Row, None) if item.watermarks.is_empty() => None,
+            // A counter that was added to since takes its mark off, and keeps its watermarks.
+            (State::Row, None) => {
+                let on = If::In {
+                    states: vec![State::Row],
+                    now: self.now,
+                };
+                Some((Change::Strip, on, Purged::Stripped))
+            }
+        }
     }
 }

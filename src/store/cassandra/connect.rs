@@ -79,6 +79,8 @@ async fn open(config: Config) -> Result<Cassandra> {
         name,
         keyspace: config.keyspace,
         session: std::sync::Arc::new(session),
+        consistency: config.consistency,
+        datacenter: config.datacenter,
         reads: None,
         writes: config.write_consistency.unwrap_or(config.consistency),
         reads_element_ttls: false,

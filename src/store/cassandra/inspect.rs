@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Cassandra;
+use super::{Cassandra, overlap};
 use crate::error::{Error, Kind, Result};
 use crate::schema::{Column, Order, Role, Table, Type, Udt};
 use crate::store::{Finding, Inspection, Weight};
@@ -42,6 +42,7 @@ impl Cassandra {
             Err(_) if refused => None,
             Err(error) => return Err(error),
         };
+        findings.extend(self.overlap_finding().await?);
         findings.extend(self.index_findings(name).await?);
         if let Some(table) = &table {
             findings.extend(column_findings(table, self.reads_element_ttls));
@@ -58,6 +59,20 @@ impl Cassandra {
             bytes: estimate.map(|estimate| estimate.bytes),
             findings,
         }))
+    }
+
+    /// Whether reads may miss what applications write, as far as the keyspace tells.
+    async fn overlap_finding(&self) -> Result<Option<Finding>> {
+        let found = self
+            .rows_of::<(HashMap<String, String>,)>(
+                "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?",
+                (&self.keyspace,),
+            )
+            .await?;
+        let reads = self.reads.unwrap_or(self.consistency);
+        let datacenter = self.datacenter.as_deref();
+        let options = found.first().map(|(options,)| options);
+        Ok(options.and_then(|options| overlap::finding(reads, self.writes, options, datacenter)))
     }
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>> {

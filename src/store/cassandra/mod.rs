@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `config`, `connect`, `tls` | how to reach a cluster, and what is checked before it is used |
-//! | `inspect`, `estimate` | a table as the server describes it, and what its owner should know |
+//! | `inspect`, `estimate`, `overlap` | a table as the server describes it, and what its owner should know |
 //! | `statement`, `decode` | CQL texts, prepared once; rows between the wire and [`crate::model`] |
 //! | `scan`, `resume` | pages of a range, and going on behind a row |
 //! | `slice`, `ordinal` | cutting a range in two |
@@ -23,6 +23,7 @@ mod failure;
 mod inspect;
 mod mutate;
 mod ordinal;
+mod overlap;
 mod resume;
 mod scan;
 mod slice;
@@ -72,10 +73,13 @@ pub struct Cassandra {
     name: String,
     keyspace: String,
     session: Arc<Session>,
-    /// What its reads ask for, where that isn't the session's own.
+    /// What its reads ask for, unless `reads` says otherwise.
+    consistency: Consistency,
     reads: Option<Consistency>,
     /// What its writes ask for.
     writes: Consistency,
+    /// The only one whose nodes are asked, where the cluster has several.
+    datacenter: Option<String>,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
     /// Rows tell when they were written, if that isn't before this: microseconds since 1970.
@@ -107,6 +111,8 @@ impl Cassandra {
             name: self.name.clone(),
             keyspace: self.keyspace.clone(),
             session: self.session.clone(),
+            consistency: self.consistency,
+            datacenter: self.datacenter.clone(),
             reads: Some(consistency),
             writes: self.writes,
             reads_element_ttls: self.reads_element_ttls,
@@ -336,6 +342,10 @@ impl Store for Cassandra {
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
         let listed = self.list_span(table, list).await;
         listed.map_err(|error| self.placed(error, table, Doing::Read))
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.drop_named(table).await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -103,6 +103,12 @@ impl Cassandra {
         same_keys(&there, table)
     }
 
+    pub(super) async fn drop_named(&self, table: &str) -> Result<()> {
+        let (keyspace, table) = (quoted_always(&self.keyspace), quoted_always(table));
+        self.define(&format!("DROP TABLE IF EXISTS {keyspace}.{table}"))
+            .await
+    }
+
     async fn define(&self, cql: &str) -> Result<()> {
         self.session
             .query_unpaged(cql, ())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType as KeyRole, ScalarAttributeType,
-    TableDescription, TableStatus,
+    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
 use tokio::time::{Instant, sleep};
 
@@ -49,6 +49,43 @@ impl DynamoDb {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Switches the table's own expiry on, unless it is on already.
+    pub(super) async fn expire_items(&self, mapping: &Mapping) -> Result<()> {
+        let table = mapping.table().name.as_str();
+        let call = self.writing("dynamodb:UpdateTimeToLive", table);
+        let Some(attribute) = &mapping.table().layout.expiry_attribute else {
+            return Ok(());
+        };
+        let on = self.client.describe_time_to_live().table_name(table).send();
+        let on = on.await.ok().and_then(|on| on.time_to_live_description);
+        let is_on = on.is_some_and(|on| {
+            let status = on.time_to_live_status;
+            let is_on = matches!(
+                status,
+                Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
+            );
+            is_on && on.attribute_name.as_deref() == Some(attribute)
+        });
+        if is_on {
+            return Ok(());
+        }
+        let wanted = TimeToLiveSpecification::builder()
+            .enabled(true)
+            .attribute_name(attribute)
+            .build()
+            .map_err(|error| {
+                call.error(Kind::Invalid, Effect::None, "the request can't be made")
+                    .source_of(error)
+            })?;
+        let request = self.client.update_time_to_live().table_name(table);
+        let request = request.time_to_live_specification(wanted);
+        request
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| call.failed(error))
     }
 
     async fn request_table(&self, mapping: &Mapping) -> Result<()> {

@@ -80,6 +80,20 @@ impl Call<'_> {
         self.explained(kind, effect, code, message)
     }
 
+    /// The error of a transaction that was cancelled for this reason: nothing of it was done.
+    pub fn cancelled(&self, code: &str, message: &str) -> Error {
+        let kind = match code {
+            "TransactionConflict" => Kind::Transient,
+            "ThrottlingError" | "ProvisionedThroughputExceeded" => Kind::Throttled,
+            "ValidationError" | "ItemCollectionSizeLimitExceeded" => Kind::Invalid,
+            "AccessDenied" => Kind::Denied,
+            "ResourceNotFound" => Kind::Missing,
+            // Also every code that AWS may add.
+            _ => Kind::Unknown,
+        };
+        self.explained(kind, Effect::None, code, message)
+    }
+
     /// The error of a statement that the answer doesn't mention.
     pub fn not_mentioned(&self) -> Error {
         self.error(
@@ -262,16 +276,18 @@ fn kind_of(code: &str, status: u16) -> (Kind, Effect) {
         | "TooManyRequestsException"
         | "SlowDown" => (Kind::Throttled, Effect::None),
         "TransactionConflictException"
-        | "TransactionInProgressException"
         | "ReplicatedWriteConflictException"
         | "ResourceInUseException" => (Kind::Transient, Effect::None),
-        "InternalServerError"
+        // The first of these: an earlier request with the same token may yet succeed.
+        "TransactionInProgressException"
+        | "InternalServerError"
         | "InternalServerErrorException"
         | "InternalFailure"
         | "ServiceUnavailable"
         | "ServiceUnavailableException" => (Kind::Transient, Effect::Unknown),
         "ValidationException"
         | "SerializationException"
+        | "IdempotentParameterMismatchException"
         | "ItemCollectionSizeLimitExceededException" => (Kind::Invalid, Effect::None),
         "AccessDeniedException" | "AccessDenied" => (Kind::Denied, Effect::None),
         "ResourceNotFoundException" | "TableNotFoundException" => (Kind::Missing, Effect::None),

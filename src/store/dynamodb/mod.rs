@@ -5,15 +5,17 @@
 //! fraction of the work that as many `PutItem` calls take. Everything else, and everything on an
 //! endpoint without PartiQL, goes as single conditional calls.
 //!
-//! Reads are strongly consistent. Nothing is retried here, by the SDK neither.
+//! Reads are strongly consistent unless asked otherwise. Nothing is retried here, by the SDK neither.
 //!
 //! | what is done | permissions on the table |
 //! |---|---|
 //! | look at a table, create one | `DescribeTable`, `DescribeTimeToLive` (may lack); `CreateTable` |
+//! | let expired items be deleted | `DescribeTimeToLive`, `UpdateTimeToLive` |
 //! | put where nothing is there | `PartiQLInsert`; `PutItem` too, for rows of many columns |
 //! | put on another condition, purge | `PutItem`; `DeleteItem` |
-//! | fold counters | `UpdateItem` |
-//! | get, query, scan | `BatchGetItem`; `Query`; `Scan` |
+//! | change one item | `PutItem`, `UpdateItem`, `DeleteItem`; `GetItem` too, for elements of collections |
+//! | fold counters, add to them | `UpdateItem` |
+//! | read, get, list, scan | `GetItem`; `BatchGetItem`; `Query`; `Scan` |
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,15 +35,20 @@ use crate::mapping::Mapping;
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 
+mod add;
 mod attr;
 mod batch;
+mod change;
 mod connect;
 mod create;
 mod errors;
+mod expression;
 mod fold;
 mod inspect;
+mod list;
 mod put;
 mod read;
+mod update;
 
 pub use connect::{Config, Credentials, Tls};
 use errors::Call;
@@ -142,7 +149,7 @@ impl Store for DynamoDb {
             create: true,
             marks: true,
             fold: true,
-            change: false,
+            change: true,
             write: false,
             put_rows: BATCH,
         }
@@ -181,23 +188,17 @@ impl Store for DynamoDb {
         }
     }
 
-    async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
-        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
-        Ok(rows.pop().flatten())
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        self.read_item(&*self.mapping(table)?, key, reading).await
     }
 
-    async fn change(
-        &self,
-        _table: &Table,
-        _key: &Key,
-        _change: &Change,
-        _on: &If,
-    ) -> Result<Changed> {
-        Err(unsupported("changes on a condition"))
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        self.change_item(&*self.mapping(table)?, key, change, on)
+            .await
     }
 
-    async fn add(&self, _table: &Table, _add: &Add) -> Result<()> {
-        Err(unsupported("adding to counters"))
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.add_up(&*self.mapping(table)?, add).await
     }
 
     async fn write(&self, _table: &Table, _mutation: &Mutation) -> Result<Changed> {
@@ -209,24 +210,11 @@ impl Store for DynamoDb {
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        let mapping = self.mapping(table)?;
-        let after = list.after.clone().filter(|key| !key.is_static());
-        let after = after.map(|key| Cursor { key, state: None });
-        let partition = &list.span.partition;
-        let page = self.query_page(&mapping, partition, after.as_ref(), list.limit);
-        let page = page.await?;
-        let (mut more, mut rows) = (page.next.is_some(), page.rows);
-        // The static item lies last where all clustering columns descend.
-        if mapping.is_reversed() && table.has_statics() {
-            rows.retain(|row| !row.key.is_static());
-            more &= !rows.is_empty();
-            if list.after.is_none() {
-                let statics = Key::statics(partition.clone());
-                let statics = self.read(table, &statics, Reading::Strong).await?;
-                rows.splice(0..0, statics);
-            }
-        }
-        Ok(Listed { rows, more })
+        self.list_rows(&*self.mapping(table)?, list).await
+    }
+
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.expire_items(&*self.mapping(table)?).await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

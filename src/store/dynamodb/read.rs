@@ -7,12 +7,12 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::DynamoDb;
-use super::attr::{from_sdk_map, key_bytes, key_from_bytes, to_sdk, to_sdk_map};
+use super::attr::{from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
 use super::put::{item_key_text, key_of_item, units};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::{Attr, Mapping, item_size};
-use crate::model::{Key, Row, Value};
-use crate::store::{Cursor, Page, Range, Unreadable};
+use crate::model::{Key, Row};
+use crate::store::{Cursor, Page, Range, Reading, Unreadable};
 
 /// Keys that one request takes at most, set by DynamoDB.
 const KEYS: usize = 100;
@@ -29,7 +29,7 @@ pub(super) fn segments(count: usize) -> Vec<Range> {
         .collect()
 }
 
-type Item = HashMap<String, AttributeValue>;
+pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// A page as the SDK gives it.
 struct Answer {
@@ -76,6 +76,25 @@ impl DynamoDb {
             }
         }
         Ok(rows)
+    }
+
+    /// What [`crate::store::Store::read`] does.
+    pub(super) async fn read_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        reading: Reading,
+    ) -> Result<Option<Row>> {
+        let table = mapping.table().name.as_str();
+        let call = self.reading("dynamodb:GetItem", table);
+        let request = self
+            .client
+            .get_item()
+            .table_name(table)
+            .set_key(Some(to_sdk_map(&mapping.key(key)?)))
+            .consistent_read(reading == Reading::Strong);
+        let answer = request.send().await.map_err(|error| call.failed(error))?;
+        answer.item.map(|item| row_of(mapping, item)).transpose()
     }
 
     /// Reads on while each answer brings something: DynamoDB cuts an answer at 16 MB.
@@ -169,44 +188,6 @@ impl DynamoDb {
         .await
     }
 
-    /// What [`crate::store::Store::query`] does.
-    pub(super) async fn query_page(
-        &self,
-        mapping: &Mapping,
-        partition: &[Value],
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let table = mapping.table().name.as_str();
-        let call = self.reading("dynamodb:Query", table);
-        let name = &mapping.partition().name;
-        let value = to_sdk(&mapping.partition_key(partition)?);
-        self.pages(mapping, after, |start| {
-            self.client
-                .query()
-                .table_name(table)
-                .consistent_read(true)
-                .key_condition_expression("#p = :p")
-                .expression_attribute_names("#p", name)
-                .expression_attribute_values(":p", value.clone())
-                .scan_index_forward(!mapping.is_reversed())
-                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .map(|answer| {
-                    let answer = answer.map_err(|error| call.failed(error))?;
-                    Ok(Answer {
-                        units: units(answer.consumed_capacity.as_slice()),
-                        items: answer.items,
-                        last: answer.last_evaluated_key,
-                    })
-                })
-        })
-        .await?
-        .readable()
-    }
-
     /// Asks for a page until there are rows or nothing is left: a page may be empty though more
     /// follow, but a cursor needs a row to name.
     async fn pages<F>(
@@ -255,9 +236,18 @@ impl DynamoDb {
     fn decode(&self, mapping: &Mapping, item: Item) -> Result<(Vec<u8>, Row)> {
         let attrs = from_sdk_map(item)?;
         let key = key_bytes(key_of_item(mapping, &attrs))?;
-        let row = read_row(mapping, attrs).map_err(|unreadable| unreadable.error)?;
-        Ok((key, row))
+        Ok((key, readable(mapping, attrs)?))
     }
+}
+
+/// The row of an item as the SDK gives it.
+pub(super) fn row_of(mapping: &Mapping, item: Item) -> Result<Row> {
+    readable(mapping, from_sdk_map(item)?)
+}
+
+/// The row of an item's attributes.
+pub(super) fn readable(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row> {
+    read_row(mapping, attrs).map_err(|unreadable| unreadable.error)
 }
 
 /// The row of an item.

@@ -1,5 +1,6 @@
 //! The Cassandra store on a real server.
 
+mod applications;
 mod inspecting;
 mod refusals;
 mod scans;

@@ -92,7 +92,7 @@ async fn several_tables_move_in_the_order_of_the_plan() {
         .map(|line| line["table"].as_str().expect("a name"))
         .collect();
     assert_eq!(tables, ["sessions", "messages", "users"]);
-    let fields = "table, read, written, present, failed, bytes, units, seconds, rows_per_second, \
+    let fields = "table, read, written, present, completed, failed, bytes, units, seconds, rows_per_second, \
                   folded, unchanged, settled, went_down";
     for line in &lines {
         let mut wanted: Vec<&str> = fields.split(", ").collect();

@@ -1,18 +1,17 @@
 //! Faults between the command and Cassandra, frame by frame: errors that a server sends, answers that are
 //! lost or late, connections that are cut; while ranges are scanned and while single rows are read.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 use scylla_proxy::{
-    Condition, Node, Proxy, Reaction, RequestFrame, RequestOpcode, RequestReaction, RequestRule,
-    ResponseOpcode, ResponseReaction, ResponseRule, RunningProxy, ShardAwareness,
-    example_db_errors as db,
+    Condition, Reaction, RequestFrame, RequestOpcode, RequestReaction, RequestRule, ResponseOpcode,
+    ResponseReaction, ResponseRule, RunningProxy, example_db_errors as db,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Counted, VOTES, VOTES_PLAN, copy, fill_votes, vote};
 use crate::command::Bench;
+use crate::support::proxied;
 
 const COUNTERS: usize = 400;
 const GROWN: usize = 60;
@@ -49,22 +48,8 @@ fn point_reads() -> Condition {
 impl Wire {
     /// A proxy in front of the bench's node. The plans written from now on name the proxy.
     async fn before(bench: &mut Bench) -> Self {
-        let real: SocketAddr = bench
-            .node
-            .to_socket_addrs()
-            .expect("an address")
-            .next()
-            .expect("one");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
-        let node = Node::builder()
-            .real_address(real)
-            .proxy_address(address)
-            .shard_awareness(ShardAwareness::Unaware)
-            .build();
-        let proxy = Proxy::new([node]).run().await.expect("a proxy");
-        bench.node = address.to_string();
+        let (proxy, address) = proxied(&bench.node).await;
+        bench.node = address;
         let (tell, statements) = unbounded_channel();
         let mut wire = Wire {
             proxy,

@@ -105,7 +105,7 @@ async fn a_request_refused_as_a_whole_is_halved_until_the_culprit_stands_alone()
 }
 
 /// What a whole request's failure means, whichever call it was.
-fn refusals() -> Vec<(Reply, Kind, Effect)> {
+pub fn refusals() -> Vec<(Reply, Kind, Effect)> {
     let throttled = |code| (error(400, code, "slower"), Kind::Throttled, Effect::None);
     vec![
         throttled("ProvisionedThroughputExceededException"),

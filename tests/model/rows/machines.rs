@@ -174,7 +174,7 @@ impl Machine {
             }
             Kind::Copy => Machine::Copy(CopyRow::of_key(key())),
             Kind::Repair => Machine::Repair(Repair::new(key(), true)),
-            Kind::Purge => Machine::Purge(Purge::new(key(), true)),
+            Kind::Purge => Machine::Purge(Purge::new(key(), true, now)),
             _ => unreachable!("{kind:?} is a mutation"),
         }
     }

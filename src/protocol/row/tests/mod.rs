@@ -270,6 +270,7 @@ fn text(call: &Call) -> String {
                 Change::Put(row) => format!("put {}", mark(&row.mark)),
                 Change::Bury => "bury".into(),
                 Change::Remove => "remove".into(),
+                Change::Strip => "strip".into(),
                 Change::Edit { mark: m, .. } => format!("set {}", mark(m)),
             };
             let condition = match on {

@@ -86,16 +86,16 @@ fn repair() {
 #[test]
 fn purge() {
     let cases = [
-        (0, "N?", "N?, N set unmarked IF marked c"),
+        (0, "N?", "N?, N strip IF marked c"),
         (1, "N?, N remove IF marked t", "N?, N remove IF marked t"),
-        (2, "N?", "N?, N set unmarked IF same"),
+        (2, "N?", "N?, N strip IF same"),
         (3, "N?", "N?"),
-        (4, "N?", "N?, N set unmarked IF marked c"),
+        (4, "N?, N remove IF same", "N?, N remove IF same"),
     ];
     for (at, calls, strip_calls) in cases {
         for (strip, calls) in [(false, calls), (true, strip_calls)] {
             let mut stores = Stores::of(items()[at].clone(), None);
-            let (_, made) = run(Purge::new(key(), strip), &mut stores);
+            let (_, made) = run(Purge::new(key(), strip, NOW), &mut stores);
             assert_eq!(made, calls, "item {at}, strip {strip}");
             let marks = stores.new.iter().filter(|item| item.mark.is_some());
             assert!(!strip || marks.count() == 0, "item {at}");
@@ -103,7 +103,7 @@ fn purge() {
     }
     let empty = partial(key(), &[0], [None, None]);
     let mut stores = Stores::of(Some(empty), None);
-    let (purged, calls) = run(Purge::new(key(), true), &mut stores);
+    let (purged, calls) = run(Purge::new(key(), true, NOW), &mut stores);
     assert_eq!(
         (purged, calls.as_str()),
         (Purged::Deleted, "N?, N remove IF same")
@@ -151,7 +151,7 @@ fn tools_begin_again_after_a_lost_reply() {
         }
     }
     let purges = lose_each(
-        Purge::new(key(), true),
+        Purge::new(key(), true, NOW),
         &Stores::of(items()[0].clone(), None),
     );
     assert!(purges.iter().all(|stores| stores.new[0].mark.is_none()));

@@ -86,7 +86,7 @@ fn purge_without_its_condition() {
             .flatten()
     }
     fn of_marks(_: &Stores, call: &Call, who: Who) -> Option<Call> {
-        let strips = |change: &Change, _: &If| matches!(change, Change::Edit { .. });
+        let strips = |change: &Change, _: &If| matches!(change, Change::Strip);
         (who.kind == Kind::Purge)
             .then(|| unguarded(call, strips))
             .flatten()

@@ -11,15 +11,18 @@
 //! Every check panics with what was expected and what was seen.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)]
 
-mod applications;
-mod spans;
-
-use std::collections::BTreeSet;
-
 use crate::error::Kind;
-use crate::model::{Fold, Key, List, Mark, Move, Row, Span, Value};
+use crate::model::{Key, Mark, Row, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Cursor, Guard, Put, Range, Store};
+use crate::store::{Guard, Put, Store};
+
+mod applications;
+mod changes;
+mod conditions;
+mod counters;
+mod lists;
+mod scans;
+mod spans;
 
 /// Runs every check on a store; tables whose names begin with `prefix` are made and left.
 ///
@@ -31,22 +34,29 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     guards(store, &format!("{prefix}_guards")).await;
     marks(store, &format!("{prefix}_marks")).await;
     purges(store, &format!("{prefix}_purges")).await;
-    folds(store, &format!("{prefix}_folds")).await;
-    queries(store, &format!("{prefix}_queries")).await;
-    scans(store, &format!("{prefix}_scans")).await;
+    counters::folds(store, &format!("{prefix}_folds")).await;
+    counters::adds(store, &format!("{prefix}_adds")).await;
+    lists::pages(store, &format!("{prefix}_pages")).await;
+    lists::spans(store, &format!("{prefix}_spans")).await;
+    scans::scans(store, &format!("{prefix}_scans")).await;
+    conditions::conditions(store, &format!("{prefix}_conditions")).await;
+    changes::changes(store, &format!("{prefix}_changes")).await;
     missing(store, &format!("{prefix}_nowhere")).await;
     applications::run(store, prefix).await;
     spans::run(store, prefix).await;
 }
 
-/// `(id text, at int DESC; shared text static, n bigint, body text)`.
-fn events(name: &str) -> Table {
-    let column = |name: &str, ty, role| Column {
+fn column(name: &str, ty: Type, role: Role) -> Column {
+    Column {
         name: name.into(),
         ty,
         frozen: false,
         role,
-    };
+    }
+}
+
+/// `(id text, at int DESC; shared text static, n bigint, body text)`.
+fn events(name: &str) -> Table {
     Table::new(
         name,
         vec![
@@ -310,272 +320,6 @@ async fn purges(store: &dyn Store, name: &str) {
             "{answers:?}"
         );
     }
-}
-
-/// `(id text, at int; down counter, up counter)`, so that the key of an item may be made.
-fn counters(name: &str) -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
-    Table::new(
-        name,
-        vec![
-            column("id", Type::Text, Role::Partition),
-            column("poll", Type::Boolean, Role::Partition),
-            column("at", Type::Uuid, Role::Clustering(Order::Asc)),
-            column("down", Type::Counter, Role::Regular),
-            column("up", Type::Counter, Role::Regular),
-        ],
-    )
-}
-
-/// A row of counters: totals and watermarks of `down` and `up`.
-fn counted(id: &str, totals: [Option<i64>; 2], watermarks: [Option<i64>; 2]) -> Row {
-    let partition = vec![Value::text(id), Value::Boolean(true)];
-    let key = Key::row(partition, vec![Value::Uuid([7; 16])]);
-    let mut row = Row::new(key, totals.map(|total| total.map(Value::BigInt)).into());
-    row.mark = Some(Mark::Copied);
-    row.watermarks = watermarks.into();
-    row
-}
-
-fn fold(id: &str, moves: [Option<(Option<i64>, i64)>; 2]) -> Fold {
-    Fold {
-        key: counted(id, [None; 2], [None; 2]).key,
-        moves: moves
-            .map(|step| step.map(|(from, to)| Move { from, to }))
-            .into(),
-    }
-}
-
-async fn folds(store: &dyn Store, name: &str) {
-    if !store.capabilities().fold {
-        let puts = store
-            .fold(&counters(name), vec![fold("x", [None, Some((None, 1))])])
-            .await;
-        let error = puts.rows[0]
-            .as_ref()
-            .expect_err("what a store can't do it refuses");
-        assert_eq!(error.kind(), Kind::Unsupported, "{error}");
-        return;
-    }
-    let table = counters(name);
-    store.create(&table).await.expect("a table can be created");
-    let send = async |id, moves| {
-        let puts = store.fold(&table, vec![fold(id, moves)]).await;
-        puts.rows
-            .into_iter()
-            .next()
-            .unwrap()
-            .expect("a lawful fold")
-    };
-    let read = async |id| get(store, &table, &fold(id, [None; 2]).key).await;
-    let (first, both) = (
-        [None, Some((None, 5))],
-        [Some((None, -3)), Some((Some(5), 9))],
-    );
-    assert_eq!(send("a", first).await, Put::Written, "a fold makes its row");
-    let row = counted("a", [None, Some(5)], [None, Some(5)]);
-    assert_eq!(read("a").await, Some(row.clone()));
-    assert_eq!(
-        send("a", first).await,
-        Put::Refused,
-        "as after a lost reply"
-    );
-    assert_eq!(
-        read("a").await,
-        Some(row.clone()),
-        "nothing is counted twice"
-    );
-    let one_wrong = [Some((None, 1)), Some((Some(4), 6))];
-    assert_eq!(send("a", one_wrong).await, Put::Refused);
-    assert_eq!(
-        read("a").await,
-        Some(row),
-        "a row of counters moves as a whole"
-    );
-    assert_eq!(send("a", both).await, Put::Written);
-    let row = counted("a", [Some(-3), Some(9)], [Some(-3), Some(9)]);
-    assert_eq!(read("a").await, Some(row));
-    assert_eq!(
-        send("a", [None, Some((Some(9), 2))]).await,
-        Put::Written,
-        "downwards"
-    );
-
-    // What the application added stays apart from what moved, and so does its mark.
-    let mut own = counted("b", [None, Some(100)], [None, Some(40)]);
-    own.mark = Some(Mark::Application);
-    put(store, &table, vec![own.clone()], &Guard::Always).await;
-    assert_eq!(read("b").await, Some(own.clone()), "watermarks read back");
-    assert_eq!(send("b", [None, Some((Some(40), 41))]).await, Put::Written);
-    let mut after = counted("b", [None, Some(101)], [None, Some(41)]);
-    after.mark = own.mark;
-    assert_eq!(read("b").await, Some(after));
-
-    // A first pass puts whole rows, and a row of zeros is a row.
-    let rows = vec![
-        counted("b", [Some(1); 2], [Some(1); 2]),
-        counted("c", [Some(0); 2], [Some(0); 2]),
-    ];
-    let answers = put(store, &table, rows.clone(), &Guard::Absent).await;
-    assert_eq!(answers, [Put::Refused, Put::Written]);
-    assert_eq!(read("c").await, Some(rows[1].clone()));
-    let widest = [Some((Some(0), i64::MIN)), Some((Some(0), i64::MAX))];
-    assert_eq!(send("c", widest).await, Put::Written);
-    let totals = [Some(i64::MIN), Some(i64::MAX)];
-    assert_eq!(read("c").await, Some(counted("c", totals, totals)));
-}
-
-async fn queries(store: &dyn Store, name: &str) {
-    let table = create(store, name).await;
-    let mut rows: Vec<Row> = (0..25).map(|at| event("q", at, Some("x"), None)).collect();
-    rows.push(event("other", 1, None, None));
-    rows.push(statics("q", "static"));
-    put(store, &table, rows, &Guard::Always).await;
-    for limit in [1, 7, 1_000] {
-        let mut seen: Vec<Key> = Vec::new();
-        loop {
-            let list = List {
-                span: Span::whole(vec![Value::text("q")]),
-                reverse: false,
-                after: seen.last().cloned(),
-                limit,
-            };
-            let listed = store.list(&table, &list).await.unwrap();
-            seen.extend(listed.rows.into_iter().map(|row| row.key));
-            if !listed.more {
-                break;
-            }
-        }
-        let mut wanted = vec![Key::statics(vec![Value::text("q")])];
-        wanted.extend((0..25).rev().map(|at| event("q", at, None, None).key));
-        assert_eq!(
-            seen, wanted,
-            "pages of {limit} are the whole partition, each row once"
-        );
-    }
-}
-
-async fn scans(store: &dyn Store, name: &str) {
-    let table = create(store, name).await;
-    let mut wanted = BTreeSet::new();
-    let mut rows = Vec::new();
-    for partition in 0..40 {
-        for at in 0..partition % 7 {
-            rows.push(event(
-                &format!("s{partition}"),
-                at,
-                Some("x"),
-                Some(i64::from(at)),
-            ));
-        }
-        if partition % 5 == 0 {
-            rows.push(statics(&format!("s{partition}"), "static"));
-        }
-    }
-    for row in &rows {
-        assert!(wanted.insert(format!("{:?}", row.key)));
-    }
-    put(store, &table, rows, &Guard::Always).await;
-    for (count, limit) in [(1, 3), (1, 1_000), (9, 2), (16, 1_000)] {
-        let mut seen = BTreeSet::new();
-        for range in store
-            .splits(&table, count)
-            .await
-            .expect("a table can be cut")
-        {
-            for key in scan(store, &table, &range, limit).await {
-                assert!(
-                    seen.insert(format!("{key:?}")),
-                    "{key:?} is in one range, once"
-                );
-            }
-        }
-        assert_eq!(
-            seen, wanted,
-            "{count} ranges in pages of {limit} are the whole table"
-        );
-    }
-    resumes(store, &table).await;
-    halves(store, &table, &wanted).await;
-}
-
-async fn scan(store: &dyn Store, table: &Table, range: &Range, limit: usize) -> Vec<Key> {
-    let mut keys = Vec::new();
-    let mut cursor: Option<Cursor> = None;
-    loop {
-        let page = store
-            .scan(table, range, cursor.as_ref(), limit)
-            .await
-            .expect("a range can be read");
-        keys.extend(page.rows.into_iter().map(|row| row.key));
-        cursor = page.next;
-        if cursor.is_none() {
-            return keys;
-        }
-    }
-}
-
-/// A cursor from an earlier process goes on behind its key; what stood before may come again, what
-/// stands behind must come.
-async fn resumes(store: &dyn Store, table: &Table) {
-    if !store.capabilities().token_ranges {
-        return;
-    }
-    let range = store.splits(table, 1).await.unwrap().remove(0);
-    let all = scan(store, table, &range, 1_000).await;
-    for at in (0..all.len()).step_by(3) {
-        let cursor = Cursor {
-            key: all[at].clone(),
-            state: None,
-        };
-        let mut behind = BTreeSet::new();
-        let mut next = Some(cursor);
-        while let Some(cursor) = next {
-            let page = store.scan(table, &range, Some(&cursor), 4).await.unwrap();
-            behind.extend(page.rows.iter().map(|row| format!("{:?}", row.key)));
-            next = page.next;
-        }
-        for key in &all[at + 1..] {
-            assert!(
-                behind.contains(&format!("{key:?}")),
-                "{key:?} stands behind {:?}",
-                all[at]
-            );
-        }
-    }
-}
-
-async fn halves(store: &dyn Store, table: &Table, wanted: &BTreeSet<String>) {
-    if !store.capabilities().token_ranges {
-        return;
-    }
-    let mut ranges = store.splits(table, 1).await.unwrap();
-    for _ in 0..4 {
-        let halved = ranges
-            .iter()
-            .map(|range| store.halve(table, range).expect("a wide range"));
-        ranges = halved.flatten().collect();
-    }
-    let mut seen = Vec::new();
-    for range in &ranges {
-        seen.extend(
-            scan(store, table, range, 50)
-                .await
-                .into_iter()
-                .map(|key| format!("{key:?}")),
-        );
-    }
-    assert_eq!(seen.len(), wanted.len(), "halves don't overlap");
-    assert_eq!(
-        &seen.into_iter().collect::<BTreeSet<_>>(),
-        wanted,
-        "halves are the whole"
-    );
 }
 
 async fn missing(store: &dyn Store, name: &str) {

@@ -1,0 +1,199 @@
+//! What the applications of the demo were promised, written down beside the stores, and what they saw.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossfade::error::Result;
+use crossfade::model::{Key, Row, Value};
+use crossfade::shim::Shim;
+
+use super::Line;
+use super::data::{user, users, vote_key};
+
+/// Totals of `called` and `texted`.
+pub type Totals = [i64; 2];
+
+/// Who is signed up, changed and deleted while the demo runs: the first so many users.
+pub const BUSY: u64 = 2_000;
+
+/// Everything that was promised.
+pub struct Ledger {
+    users: Vec<Mutex<Story>>,
+    cast: Vec<Mutex<Totals>>,
+    pub tally: Tally,
+}
+
+/// What was done to one user. One task at a time changes it.
+#[derive(Clone, Default)]
+pub struct Story {
+    /// The last change that was begun.
+    begun: u64,
+    /// The last one that was acknowledged.
+    acknowledged: u64,
+    /// Those that were deletes.
+    deletes: BTreeSet<u64>,
+}
+
+/// Counts of what was done and seen.
+#[derive(Default)]
+pub struct Tally {
+    pub reads: AtomicU64,
+    pub writes: AtomicU64,
+    pub votes: AtomicU64,
+    pub failed: AtomicU64,
+    lost: AtomicU64,
+    back: AtomicU64,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy)]
+pub enum Change {
+    Written,
+    Deleted,
+}
+
+impl Ledger {
+    /// A ledger of so many users, and of the votes of earlier days.
+    pub fn new(users: u64, cast: Vec<Totals>) -> Self {
+        let stories = (0..users.min(BUSY)).map(|_| Mutex::default());
+        Ledger {
+            users: stories.collect(),
+            cast: cast.into_iter().map(Mutex::new).collect(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// How many users are busy.
+    pub fn users(&self) -> u64 {
+        self.users.len() as u64
+    }
+
+    /// How many counters there are.
+    pub fn counters(&self) -> u64 {
+        self.cast.len() as u64
+    }
+
+    /// A change of a user is about to be sent: its number.
+    pub fn begin(&self, number: u64, change: Change) -> u64 {
+        let mut story = self.story(number);
+        story.begun += 1;
+        let begun = story.begun;
+        if matches!(change, Change::Deleted) {
+            story.deletes.insert(begun);
+        }
+        begun
+    }
+
+    /// It was acknowledged.
+    pub fn acknowledge(&self, number: u64, change: u64) {
+        self.story(number).acknowledged = change;
+        self.tally.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A vote was acknowledged.
+    pub fn voted(&self, number: u64, column: usize, votes: i64) {
+        let mut totals = lock(&self.cast[number as usize]);
+        totals[column] += votes;
+        self.tally
+            .votes
+            .fetch_add(votes.unsigned_abs(), Ordering::Relaxed);
+    }
+
+    /// How a user's story stands before a read.
+    pub fn before(&self, number: u64) -> Story {
+        self.story(number).clone()
+    }
+
+    /// Judges what a read has seen, which began at that story.
+    pub fn seen(&self, number: u64, before: &Story, row: Option<&Row>) {
+        self.tally.reads.fetch_add(1, Ordering::Relaxed);
+        let after = self.story(number).clone();
+        match row.map(change_of) {
+            // A row may show anything that hasn't been overtaken by what was acknowledged.
+            Some(change) if (before.acknowledged..=after.begun).contains(&change) => {}
+            Some(change) => {
+                let deleted = after.deletes.range(change..=before.acknowledged).next();
+                match deleted {
+                    Some(_) => &self.tally.back,
+                    None => &self.tally.lost,
+                }
+                .fetch_add(1, Ordering::Relaxed);
+            }
+            None => {
+                let mut deletes = after.deletes.range(before.acknowledged..=after.begun);
+                if deletes.next().is_none() {
+                    self.tally.lost.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Reads everything once more, when nobody writes any more.
+    pub async fn check(&self, shim: &Shim) -> Result<Vec<Line>> {
+        let table = shim.table("users")?;
+        for number in 0..self.users() {
+            let before = self.before(number);
+            let row = table.get(&user(number).key).await?;
+            self.seen(number, &before, row.as_ref());
+        }
+        let votes = shim.table("votes")?;
+        let (mut cast, mut counted, mut different) = (0, 0, 0);
+        for number in 0..self.counters() {
+            let promised = *lock(&self.cast[number as usize]);
+            let seen = votes.count(&vote_key(number)).await?;
+            let seen: Vec<i64> = seen.into_iter().map(|total| total.unwrap_or(0)).collect();
+            cast += sum(&promised);
+            counted += sum(&seen);
+            different += u64::from(seen != promised);
+        }
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Ok(vec![
+            Line::new("acknowledged writes lost", 0, of(&self.tally.lost)),
+            Line::new("deleted rows seen again", 0, of(&self.tally.back)),
+            Line::new("votes cast, and counted", cast, counted),
+            Line::new("counters that differ", 0, different),
+            Line::new("operations that failed", 0, of(&self.tally.failed)),
+        ])
+    }
+
+    fn story(&self, number: u64) -> MutexGuard<'_, Story> {
+        lock(&self.users[number as usize])
+    }
+}
+
+/// A user's row as a change leaves it: its number stands in the address.
+pub fn changed(number: u64, change: u64) -> Row {
+    let mut row = user(number);
+    row.cells[email()] = Some(Value::Text(format!("{change}@example.org")));
+    row
+}
+
+/// The place of the address among the cells.
+pub fn email() -> usize {
+    users().cell("email").unwrap_or_default()
+}
+
+/// The key of a user.
+pub fn user_key(number: u64) -> Key {
+    user(number).key
+}
+
+/// Which change a row shows; what was there before them all is number 0.
+fn change_of(row: &Row) -> u64 {
+    match row.cells.get(email()) {
+        Some(Some(Value::Text(address))) => {
+            let number = address.split('@').next();
+            number.and_then(|number| number.parse().ok()).unwrap_or(0)
+        }
+        Some(Some(_) | None) | None => 0,
+    }
+}
+
+fn sum(totals: &[i64]) -> u64 {
+    totals.iter().map(|total| total.unsigned_abs()).sum()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

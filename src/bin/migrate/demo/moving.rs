@@ -1,0 +1,157 @@
+//! Moving the demo's tables: phase by phase, with a copier that is killed on the way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crossfade::control::{Clock, Gone};
+use crossfade::copier;
+use crossfade::error::Result;
+use crossfade::migration::{CopyOptions, Migration, MoveOptions, Started, Told, read_all};
+use crossfade::protocol::Phase;
+use crossfade::protocol::phase::Way;
+use crossfade::schema::Table;
+
+use super::data::{ballots, users};
+use super::ledger::{BUSY, Ledger, user_key};
+use super::{LEASE, Line, Stores};
+use crate::copy::copier_name;
+use crate::words;
+
+impl Stores<'_> {
+    /// Moves a table from `old` to `new`.
+    pub async fn move_table(&self, table: &Table) -> Result<Vec<Line>> {
+        let name = &table.name;
+        let migration = self.migration(table);
+        if table.is_counter() {
+            self.copy(&migration, false, true).await?;
+            let counts = self.copy(&migration, false, false).await?;
+            self.screen.say(&format!(
+                "{name}: folded while people vote: {} counters had grown, {} had not",
+                words::count(counts.folded),
+                words::count(counts.unchanged)
+            ));
+        }
+        self.advance(&migration, Phase::Copy).await?;
+        if !table.is_counter() {
+            self.copy(&migration, false, true).await?;
+        }
+        let last = self.copy(&migration, true, false).await?;
+        let done = match table.is_counter() {
+            true => format!("{} counters settled", words::count(last.settled)),
+            false => format!(
+                "{} rows copied, {} were there already",
+                words::count(last.written),
+                words::count(last.present)
+            ),
+        };
+        self.screen.say(&format!("{name}: {done}"));
+        self.advance(&migration, Phase::New).await?;
+        let failures = migration.failures().await?.len() as u64;
+        Ok(vec![Line::new(
+            format!("{name}: dead letters"),
+            0,
+            failures,
+        )])
+    }
+
+    async fn advance(&self, migration: &Migration, to: Phase) -> Result<()> {
+        let name = migration.spec.name.clone();
+        let options = MoveOptions {
+            expect: Some(super::INSTANCES),
+            gone: Gone::default(),
+            clock: Clock::Machine,
+            open_old: &|| {
+                let old = crossfade::store::Old(self.old.clone());
+                async move { Ok(old) }.boxed()
+            },
+        };
+        let mut tell = |told: Told<'_>| match told {
+            Told::Reached(phase) => self
+                .screen
+                .say(&format!("{name}: everybody is in `{phase}`")),
+            Told::Applications(_) | Told::Step { .. } | Told::Waiting { .. } => {}
+        };
+        let stop = CancellationToken::new();
+        migration
+            .advance(Way::Forward, to, &options, &stop, &mut tell)
+            .await
+    }
+
+    /// Copies, or folds. `killed`: dropped in the midst of its work, like a process that is killed.
+    async fn copy(
+        &self,
+        migration: &Migration,
+        settle: bool,
+        killed: bool,
+    ) -> Result<crossfade::control::Counts> {
+        let name = &migration.spec.name;
+        let options = CopyOptions {
+            offline: false,
+            settle,
+            shard: None,
+            journal: self.folder.join("journal"),
+            copier: copier_name(),
+            lease: LEASE.lasts,
+            copy: copier::Options::default(),
+        };
+        let (begun, half) = tokio::sync::oneshot::channel();
+        let mut shown = None;
+        let ready = |started: Started| {
+            let live = started.live.clone();
+            shown = Some(self.screen.follow(name, started.live, started.rows));
+            drop(begun.send(live));
+        };
+        let stop = CancellationToken::new();
+        let copying = migration.copy(options, &stop, ready);
+        let outcome = tokio::select! {
+            outcome = copying => Some(outcome?),
+            read = async {
+                let Ok(live) = half.await else { return std::future::pending().await };
+                while !killed || live.reading().share < 0.5 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                live.reading().counts.read
+            } => {
+                self.screen.say(&format!("{name}: the copier was killed after {} rows", words::count(read)));
+                None
+            }
+        };
+        drop(shown);
+        Ok(outcome.map(|outcome| outcome.counts).unwrap_or_default())
+    }
+
+    /// Reads both stores whole, by themselves: whatever no application touched has to be the same.
+    pub async fn compare(&self, ledger: &Ledger) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        for table in [users(), ballots()] {
+            let migration = self.migration(&table);
+            let survey = migration.survey().await?;
+            let (source, target) = (survey.transform.source(), survey.transform.target());
+            let mut olds = BTreeMap::new();
+            read_all(&*self.old, source, |row| {
+                drop(olds.insert(format!("{:?}", row.key), row.cells));
+            })
+            .await?;
+            if table == users() {
+                for number in 0..ledger.users().min(BUSY) {
+                    olds.remove(&format!("{:?}", user_key(number)));
+                }
+            }
+            let (untouched, mut same) = (olds.len() as u64, 0);
+            read_all(&*self.new, target, |row| {
+                let old = olds.get(&format!("{:?}", row.key));
+                same += u64::from(old == Some(&row.cells));
+            })
+            .await?;
+            let what = format!(
+                "{}: rows that nobody touched, the same in the new store",
+                table.name
+            );
+            lines.push(Line::new(what, untouched, same));
+        }
+        Ok(lines)
+    }
+}

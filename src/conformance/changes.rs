@@ -1,0 +1,326 @@
+//! Changes of every kind, at random: a store answers as [`Change::of`] and [`If::holds`] say, and has
+//! afterwards what they say.
+
+use std::collections::BTreeSet;
+
+use super::column;
+use crate::mapping::keys::compare;
+use crate::model::{Change, Edit, If, Key, Mark, Row, State, Value};
+use crate::schema::{Column, Order, Role, Table, Type};
+use crate::store::{Changed, Reading, Store};
+
+const NOW: i64 = 1_000;
+/// Changes of each table.
+const STEPS: usize = 150;
+
+pub(super) async fn changes(store: &dyn Store, name: &str) {
+    if !store.capabilities().change {
+        return;
+    }
+    let mut seen = Seen::new();
+    for (at, (columns, keys)) in shapes().into_iter().enumerate() {
+        let table = table(&format!("{name}_{at}"), columns);
+        store.create(&table).await.expect("a table can be created");
+        let mut dice = Dice(at as u64 + 1);
+        for _ in 0..STEPS {
+            let key = &keys[dice.below(keys.len())];
+            step(store, &table, key, &mut dice, &mut seen).await;
+        }
+    }
+    let ifs = ["In", "Cells", "Decides", "Marked", "Same"];
+    let changes = ["Put", "Bury", "Remove", "Strip", "Edit", "Edit of elements"];
+    for what in ifs.into_iter().chain(changes) {
+        for held in [true, false] {
+            assert!(seen.contains(&(what, held)), "{what} {held} never came up");
+        }
+    }
+}
+
+/// Tables by their keys, with some keys of each.
+fn shapes() -> Vec<(Vec<Column>, Vec<Key>)> {
+    let id = |ty| column("id", ty, Role::Partition);
+    let asc = |name: &str, ty| column(name, ty, Role::Clustering(Order::Asc));
+    let desc = |name: &str, ty| column(name, ty, Role::Clustering(Order::Desc));
+    let (a, b) = (|| Value::text("a"), || Value::text("#"));
+    let (one, two) = (|| Value::Int(1), || Value::Int(-2));
+    vec![
+        (
+            vec![id(Type::Text)],
+            vec![Key::row(vec![a()], vec![]), Key::row(vec![b()], vec![])],
+        ),
+        (
+            vec![id(Type::Int), asc("at", Type::Int)],
+            vec![
+                Key::row(vec![one()], vec![two()]),
+                Key::row(vec![one()], vec![one()]),
+            ],
+        ),
+        (
+            vec![id(Type::Int), asc("at", Type::Text)],
+            vec![
+                Key::row(vec![one()], vec![a()]),
+                Key::row(vec![two()], vec![a()]),
+            ],
+        ),
+        (
+            vec![
+                id(Type::Text),
+                column("of", Type::Int, Role::Partition),
+                desc("at", Type::Int),
+                column("shared", Type::Text, Role::Static),
+            ],
+            vec![
+                Key::row(vec![a(), one()], vec![two()]),
+                Key::statics(vec![a(), one()]),
+                Key::statics(vec![b(), one()]),
+            ],
+        ),
+    ]
+}
+
+fn table(name: &str, mut columns: Vec<Column>) -> Table {
+    let cell = |name: &str, ty| column(name, ty, Role::Regular);
+    columns.extend([
+        cell("body", Type::Text),
+        cell("list", Type::List(Box::new(Type::Double))),
+        cell("map", Type::Map(Box::new(Type::Text), Box::new(Type::Int))),
+        cell("n", Type::Int),
+        cell("names", Type::Set(Box::new(Type::Text))),
+        cell("numbers", Type::Set(Box::new(Type::BigInt))),
+        cell(
+            "pairs",
+            Type::Map(Box::new(Type::Double), Box::new(Type::Int)),
+        ),
+        cell("uuids", Type::Set(Box::new(Type::Uuid))),
+    ]);
+    let mut table = Table::new(name, columns);
+    table.layout.expiry_attribute = Some("expires_at".into());
+    table
+}
+
+/// What came up: the names of conditions and of changes, and whether the condition held.
+type Seen = BTreeSet<(&'static str, bool)>;
+
+async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen: &mut Seen) {
+    let read = async || {
+        let row = store.read(table, key, Reading::Strong).await;
+        row.expect("a key can be read")
+    };
+    let there = read().await;
+    let change = change(table, key, dice);
+    let on = condition(there.as_ref(), table, dice);
+    let held = on.holds(there.as_ref());
+    seen.extend([(name_of_if(&on), held), (name_of_change(&change), held)]);
+    let answer = store.change(table, key, &change, &on).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{change:?} {on:?}: {error:?}"));
+    let (expected, after) = match held {
+        true => {
+            let width = table.cells().len();
+            let after = change
+                .of(key, width, there.clone())
+                .expect("a lawful change");
+            (Changed::Written, after)
+        }
+        false => (Changed::Refused(there.clone()), there.clone()),
+    };
+    assert_eq!(answer, expected, "{change:?} {on:?} where {there:?} is");
+    let is = read().await.map(|row| in_order(table, row));
+    let wanted = after.map(|row| in_order(table, row));
+    assert_eq!(is, wanted, "after {change:?} {on:?} where {there:?} was");
+}
+
+/// The same row with sets and maps in the order of their type: inside them order means nothing.
+fn in_order(table: &Table, mut row: Row) -> Row {
+    for (column, cell) in table.cells().iter().zip(&mut row.cells) {
+        match (&column.ty, cell) {
+            (Type::Set(ty), Some(Value::Set(values))) => {
+                values.sort_by(|a, b| compare(ty, a, b));
+                values.dedup();
+            }
+            (Type::Map(ty, _), Some(Value::Map(pairs))) => {
+                pairs.sort_by(|(a, _), (b, _)| compare(ty, a, b));
+            }
+            _ => {}
+        }
+    }
+    row
+}
+
+fn name_of_if(on: &If) -> &'static str {
+    match on {
+        If::Always => "Always",
+        If::In { .. } => "In",
+        If::Cells { .. } => "Cells",
+        If::Decides(_) => "Decides",
+        If::Marked(_) => "Marked",
+        If::Same(_) => "Same",
+    }
+}
+
+fn name_of_change(change: &Change) -> &'static str {
+    match change {
+        Change::Put(_) => "Put",
+        Change::Bury => "Bury",
+        Change::Remove => "Remove",
+        Change::Strip => "Strip",
+        Change::Edit { cells, .. } if cells.iter().flatten().any(Edit::needs_old) => {
+            "Edit of elements"
+        }
+        Change::Edit { .. } => "Edit",
+    }
+}
+
+/// Numbers without a pattern, the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+
+    fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn mark(&mut self) -> Option<Mark> {
+        let marks = [
+            None,
+            Some(Mark::Copied),
+            Some(Mark::Resaved),
+            Some(Mark::Application),
+            Some(Mark::Tombstone),
+            Some(Mark::Partial),
+            Some(Mark::Partial),
+        ];
+        marks[self.below(marks.len())]
+    }
+
+    fn expires(&mut self) -> Option<i64> {
+        [None, None, Some(NOW), Some(NOW + 1)][self.below(4)]
+    }
+
+    /// A value of a type: of few, so that they meet.
+    fn value(&mut self, ty: &Type) -> Value {
+        let number = self.below(4);
+        match ty {
+            Type::Int => Value::Int(number as i32 - 1),
+            Type::BigInt => Value::BigInt(number as i64 - 1),
+            Type::Double => Value::Double([0.5, -0.0, f64::NAN, 3.0][number].into()),
+            Type::Uuid => Value::Uuid([0x40 | number as u8; 16]),
+            Type::List(element) => Value::List(self.values(element)),
+            Type::Set(element) => Value::Set(self.values(element)),
+            Type::Map(key, element) => Value::Map(self.pairs(key, element)),
+            _ => Value::text(["", "x", "é", "long long"][number]),
+        }
+    }
+
+    /// Different values, in the order of their type.
+    fn values(&mut self, ty: &Type) -> Vec<Value> {
+        let count = 1 + self.below(3);
+        let mut values: Vec<Value> = (0..count).map(|_| self.value(ty)).collect();
+        values.sort_by(|a, b| compare(ty, a, b));
+        values.dedup();
+        values
+    }
+
+    fn pairs(&mut self, key: &Type, ty: &Type) -> Vec<(Value, Value)> {
+        let keys = self.values(key);
+        keys.into_iter().map(|key| (key, self.value(ty))).collect()
+    }
+
+    fn edit(&mut self, ty: &Type) -> Edit {
+        match (ty, self.below(4)) {
+            (_, 0) => Edit::Clear,
+            (Type::List(element), 1 | 2) => Edit::Append(self.values(element)),
+            (Type::Set(element), 1) => Edit::AddToSet(self.values(element)),
+            (Type::Set(element), 2) => Edit::RemoveFromSet(self.values(element)),
+            (Type::Map(key, element), 1) => Edit::PutInMap(self.pairs(key, element)),
+            (Type::Map(key, _), 2) => Edit::RemoveFromMap(self.values(key)),
+            _ => Edit::Set(self.value(ty)),
+        }
+    }
+}
+
+fn change(table: &Table, key: &Key, dice: &mut Dice) -> Change {
+    let kind = dice.below(9);
+    if kind == 0 {
+        return Change::Remove;
+    }
+    if kind == 1 {
+        return match dice.below(2) {
+            0 => Change::Bury,
+            _ => Change::Strip,
+        };
+    }
+    let has = |column: &Column| (column.role == Role::Static) == key.is_static();
+    let columns = table.cells().iter();
+    if kind > 3 {
+        return Change::Edit {
+            cells: columns
+                .map(|column| (has(column) && dice.one_in(3)).then(|| dice.edit(&column.ty)))
+                .collect(),
+            mark: dice.mark(),
+            expires: dice.expires(),
+        };
+    }
+    let cells =
+        columns.map(|column| (has(column) && !dice.one_in(3)).then(|| dice.value(&column.ty)));
+    let mut row = Row::new(key.clone(), cells.collect());
+    row.mark = dice.mark();
+    row.expires = dice.expires();
+    if row.mark == Some(Mark::Partial) {
+        row.decided = (0..row.cells.len()).filter(|_| dice.one_in(2)).collect();
+    }
+    Change::Put(row)
+}
+
+/// A condition, often one that holds.
+fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> If {
+    let is_met = !dice.one_in(3);
+    let wrong = Some(Value::Int(99));
+    match dice.below(8) {
+        0 => If::Always,
+        1 | 2 => {
+            let state = State::of(there, NOW);
+            let others = State::ALL.into_iter().filter(|other| *other != state);
+            let mut states: Vec<State> = others.filter(|_| dice.one_in(2)).collect();
+            states.extend(is_met.then_some(state));
+            If::In { states, now: NOW }
+        }
+        3 | 4 => {
+            let cells = there.map_or(&[][..], |row| &row.cells);
+            let mut expected: Vec<_> = cells.iter().cloned().enumerate().collect();
+            expected.retain(|_| dice.one_in(2));
+            if !is_met {
+                expected.extend(table.cell("n").map(|at| (at, wrong)));
+            }
+            If::Cells { expected, now: NOW }
+        }
+        5 => {
+            let decided = there.map(|row| row.decided.clone()).unwrap_or_default();
+            If::Decides(if is_met { decided } else { BTreeSet::from([0]) })
+        }
+        6 => If::Marked(match there.and_then(|row| row.mark).filter(|_| is_met) {
+            Some(mark) => mark,
+            None => Mark::Resaved,
+        }),
+        _ => {
+            let mut row = match there {
+                Some(row) => row.clone(),
+                None => Row::new(Key::statics(vec![]), vec![None; table.cells().len()]),
+            };
+            match dice.below(4) {
+                _ if is_met => {}
+                0 => row.mark = Some(Mark::Resaved),
+                1 => row.expires = Some(NOW + 2),
+                2 => row.decided.extend([0]),
+                _ => row.cells[table.cell("n").unwrap_or(0)] = wrong,
+            }
+            If::Same(row.into())
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Spans of a partition as ranges of its sort key.
+
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+use super::attr::Attr;
+use super::item::{Mapping, own_attribute};
+use super::keys::behind;
+use super::{keys, number};
+use crate::cql;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Span, Value};
+
+/// What every row's sort key comes behind or is, but not that of a partition's static columns.
+const FIRST_ROW: &[u8] = &[0x01];
+
+/// A range of sort keys, from the lowest on. `None` is open.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SortRange {
+    /// Where it begins.
+    pub lower: Option<SortEnd>,
+    /// Where it ends.
+    pub upper: Option<SortEnd>,
+}
+
+/// One end of a range of sort keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SortEnd {
+    /// The sort key's value.
+    pub attr: Attr,
+    /// Whether that value itself belongs to the range.
+    pub included: bool,
+}
+
+/// An end as it comes out of a bound.
+enum End {
+    Open,
+    At(SortEnd),
+    /// No sort key lies on this side of it.
+    Nothing,
+}
+
+impl Mapping {
+    /// The sort keys of a span; `None` if no row can lie in it. The static columns' item belongs to the
+    /// range of a whole partition, but not where sort keys run backwards: it would stand at the wrong end.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for bounds that aren't values of the first clustering columns.
+    pub fn sort_range(&self, span: &Span) -> Result<Option<SortRange>> {
+        let (low, high) = match self.is_reversed() {
+            false => (&span.from, &span.until),
+            true => (&span.until, &span.from),
+        };
+        let lower = match low {
+            Bound::Unbounded => End::Open,
+            Bound::Included(prefix) => self.lower(prefix, true)?,
+            Bound::Excluded(prefix) => self.lower(prefix, false)?,
+        };
+        let upper = match high {
+            Bound::Unbounded => End::Open,
+            Bound::Included(prefix) => self.upper(prefix, true)?,
+            Bound::Excluded(prefix) => self.upper(prefix, false)?,
+        };
+        let range = match (lower, upper) {
+            (End::Nothing, _) | (_, End::Nothing) => return Ok(None),
+            (lower, upper) => SortRange {
+                lower: lower.end().or_else(|| self.first_row(span)),
+                upper: upper.end(),
+            },
+        };
+        Ok((!range.is_empty()).then_some(range))
+    }
+
+    /// Keeps the static columns' item out.
+    fn first_row(&self, span: &Span) -> Option<SortEnd> {
+        let is_out = !span.is_whole() || self.is_reversed();
+        (is_out && self.table.has_statics()).then(|| SortEnd {
+            attr: Attr::B(FIRST_ROW.to_vec()),
+            included: true,
+        })
+    }
+
+    fn lower(&self, prefix: &[Value], included: bool) -> Result<End> {
+        match self.place(prefix)? {
+            Place::Everywhere if included => Ok(End::Open),
+            Place::Everywhere => Ok(End::Nothing),
+            Place::BeforeAll => Ok(End::Open),
+            Place::Own(attr) => Ok(End::At(SortEnd { attr, included })),
+            Place::Made(bytes) if included => Ok(from(bytes)),
+            Place::Made(bytes) => Ok(behind(&bytes).map_or(End::Nothing, from)),
+        }
+    }
+
+    fn upper(&self, prefix: &[Value], included: bool) -> Result<End> {
+        match self.place(prefix)? {
+            Place::Everywhere if included => Ok(End::Open),
+            Place::Everywhere | Place::BeforeAll => Ok(End::Nothing),
+            Place::Own(attr) => Ok(End::At(SortEnd { attr, included })),
+            Place::Made(bytes) if included => Ok(behind(&bytes).map_or(End::Open, before)),
+            Place::Made(bytes) => Ok(before(bytes)),
+        }
+    }
+
+    /// Where the rows lie whose first clustering columns are these.
+    fn place(&self, prefix: &[Value]) -> Result<Place> {
+        let columns = self.table.clustering();
+        if prefix.len() > columns.len() {
+            let (has, wants) = (prefix.len(), columns.len());
+            let message = format!("a bound has {has} values where the table has {wants} columns");
+            return Err(Error::new(Kind::Invalid, message));
+        }
+        match (&self.sort, columns, prefix) {
+            (_, _, []) => Ok(Place::Everywhere),
+            // A key attribute is never empty, and CQL's empty value comes before all others.
+            (Some(sort), [column], [value]) if !sort.made => {
+                match cql::to_bytes(value, &column.ty).is_empty() {
+                    true => Ok(Place::BeforeAll),
+                    false => own_attribute(column, value, sort.ty).map(Place::Own),
+                }
+            }
+            _ => keys::sort_prefix(columns, prefix).map(Place::Made),
+        }
+    }
+}
+
+/// Where rows lie among the sort keys of a partition.
+enum Place {
+    Everywhere,
+    /// Before every sort key that there can be.
+    BeforeAll,
+    /// Where a column's own attribute has this value.
+    Own(Attr),
+    /// Where a made sort key begins with these bytes.
+    Made(Vec<u8>),
+}
+
+impl End {
+    fn end(self) -> Option<SortEnd> {
+        match self {
+            End::At(end) => Some(end),
+            End::Open | End::Nothing => None,
+        }
+    }
+}
+
+fn from(bytes: Vec<u8>) -> End {
+    End::At(SortEnd {
+        attr: Attr::B(bytes),
+        included: true,
+    })
+}
+
+fn before(bytes: Vec<u8>) -> End {
+    End::At(SortEnd {
+        attr: Attr::B(bytes),
+        included: false,
+    })
+}
+
+impl SortRange {
+    /// Whether a sort key lies in it (`Equal`), before it, or behind it.
+    pub fn compare(&self, sort_key: &Attr) -> Ordering {
+        let is_before = |end: &SortEnd| match compare(sort_key, &end.attr) {
+            Ordering::Less => true,
+            Ordering::Equal => !end.included,
+            Ordering::Greater => false,
+        };
+        let is_behind = |end: &SortEnd| match compare(sort_key, &end.attr) {
+            Ordering::Less => false,
+            Ordering::Equal => !end.included,
+            Ordering::Greater => true,
+        };
+        if self.lower.as_ref().is_some_and(is_before) {
+            Ordering::Less
+        } else if self.upper.as_ref().is_some_and(is_behind) {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
+        }
+    }
+
+    /// Whether nothing of it lies behind a sort key, forwards or backwards.
+    pub fn ends_at(&self, sort_key: &Attr, forward: bool) -> bool {
+        let end = if forward { &self.upper } else { &self.lower };
+        end.as_ref()
+            .is_some_and(|end| compare(sort_key, &end.attr).is_eq())
+    }
+
+    fn is_empty(&self) -> bool {
+        let (Some(lower), Some(upper)) = (&self.lower, &self.upper) else {
+            return false;
+        };
+        match compare(&lower.attr, &upper.attr) {
+            Ordering::Less => false,
+            Ordering::Equal => !(lower.included && upper.included),
+            Ordering::Greater => true,
+        }
+    }
+}
+
+/// Compares two sort keys of one table, as DynamoDB orders them.
+fn compare(a: &Attr, b: &Attr) -> Ordering {
+    match (a, b) {
+        (Attr::B(a), Attr::B(b)) => a.cmp(b),
+        (Attr::S(a), Attr::S(b)) => a.cmp(b),
+        (Attr::N(a), Attr::N(b)) => {
+            number::small_integer_of_n(a).cmp(&number::small_integer_of_n(b))
+        }
+        // A table's sort keys are all of one of these types.
+        _ => Ordering::Equal,
+    }
+}

@@ -1,0 +1,279 @@
+//! The end of a migration: `done`, and nothing left of it in the new table.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio_util::sync::CancellationToken;
+
+use super::advance::{MoveOptions, Tell};
+use super::{Migration, SCAN_ROWS};
+use crate::control::{Clock, Lease, Leased, Member, MemberRole, ParticipantKind, Record};
+use crate::copier::stopped;
+use crate::error::{Error, Kind, Result};
+use crate::layer::Retry;
+use crate::layer::retry::Patience;
+use crate::mapping::{Mapping, item_size};
+use crate::model::Row;
+use crate::protocol::Phase;
+use crate::protocol::Step;
+use crate::protocol::phase::Way;
+use crate::protocol::row::{Call, Purge, Purged, Reply};
+use crate::schema::Table;
+use crate::store::{Changed, Cursor, Old, Range, Reading, Store};
+
+/// Parts of the target that are gone over at once.
+const PARTS: usize = 8;
+/// Items of a part that are written at once.
+const AT_ONCE: usize = 16;
+/// Bytes of one write unit.
+const UNIT: usize = 1_024;
+
+/// What `finish` has found and done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// Items that it went over.
+    pub items: u64,
+    /// Tombstones, expired rows and items that show no row: deleted.
+    pub deleted: u64,
+    /// Items whose marks and watermarks were taken off.
+    pub stripped: u64,
+    /// Live items that still have some.
+    pub marked: u64,
+    /// Write units that taking them off costs.
+    pub units: u64,
+}
+
+impl Finished {
+    fn and(self, other: Finished) -> Finished {
+        Finished {
+            items: self.items + other.items,
+            deleted: self.deleted + other.deleted,
+            stripped: self.stripped + other.stripped,
+            marked: self.marked + other.marked,
+            units: self.units + other.units,
+        }
+    }
+}
+
+impl Migration {
+    /// Moves the table from `new` or `offline` to `done` and waits until everybody is there.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] in any other phase; those of [`Migration::advance`].
+    pub async fn enter_done(
+        &self,
+        options: &MoveOptions<'_>,
+        stop: &CancellationToken,
+        tell: Tell<'_>,
+    ) -> Result<()> {
+        let there = self.control.require(&self.spec.to).await?.record;
+        self.spec.same_plan(&there)?;
+        match there.phase {
+            Phase::New | Phase::Offline | Phase::Done => {
+                self.advance(Way::Forward, Phase::Done, options, stop, tell).await
+            }
+            phase @ (Phase::Old | Phase::Bridge | Phase::Switch | Phase::Copy) => Err(Error::new(
+                Kind::Mismatch,
+                format!("the table is in phase `{phase}`, and only from `new` it can be finished"),
+            )
+            .at("table", self.spec.name.as_str())
+            .help("move it with `migrate advance --to new` first, and let the applications run for a while")),
+        }
+    }
+
+    /// Goes over the new table: deletes tombstones and rows that have expired, and with `strip` takes marks
+    /// and watermarks off live items. Each write is on the condition of what was read; safe to repeat, and to
+    /// kill.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] outside `done`; [`Kind::Stopped`]; the new store's.
+    pub async fn purge(
+        &self,
+        strip: bool,
+        copier: &str,
+        lease: Lease,
+        stop: &CancellationToken,
+    ) -> Result<Finished> {
+        let record = self.control.require(&self.spec.to).await?.record;
+        self.spec.same_plan(&record)?;
+        let member = self.join_purge(copier, lease, &record).await?;
+        let target = record.target.read()?;
+        let leased = Leased::new(self.new.0.clone(), member.clone());
+        let purging = Purging {
+            mapping: Mapping::new(&target)?,
+            new: Retry::new(Arc::new(leased), Patience::default()),
+            target,
+            strip,
+        };
+        let purged = tokio::select! {
+            purged = purging.all() => purged,
+            error = member.keep() => Err(error),
+            () = stop.cancelled() => Err(stopped()),
+        };
+        let left = member.leave().await;
+        let finished = purged?;
+        left?;
+        Ok(finished)
+    }
+
+    /// Lets the new store delete expired rows by itself from now on, where the plan has an expiry.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn switch_expiry_on(&self) -> Result<bool> {
+        let record = self.control.require(&self.spec.to).await?.record;
+        let target = record.target.read()?;
+        if target.layout.expiry_attribute.is_none() {
+            return Ok(false);
+        }
+        self.new.0.expire(&target).await?;
+        Ok(true)
+    }
+
+    /// Drops the old table.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] unless the table is in `done`, or if the old table isn't the recorded one; the old
+    /// store's.
+    pub async fn drop_old(&self, old: &Old) -> Result<()> {
+        let record = self.control.require(&self.spec.to).await?.record;
+        self.spec.same_plan(&record)?;
+        let name = self.spec.name.as_str();
+        if record.phase != Phase::Done {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!(
+                    "the table is in phase `{}`: the old one is dropped in `done` only",
+                    record.phase
+                ),
+            )
+            .at("table", name));
+        }
+        match old.0.inspect(name).await? {
+            Some(there) if there.id == record.old_id => old.0.drop_table(name).await,
+            Some(there) => Err(Error::new(
+                Kind::Mismatch,
+                "the old table isn't the one that was moved",
+            )
+            .at("table", name)
+            .at("recorded", record.old_id)
+            .at("now", there.id)),
+            None => Ok(()),
+        }
+    }
+
+    async fn join_purge(&self, name: &str, lease: Lease, record: &Record) -> Result<Arc<Member>> {
+        let role = MemberRole {
+            id: format!("purge-{:016x}", rand::random::<u64>()),
+            kind: ParticipantKind::Purge,
+            name: name.to_owned(),
+            lease,
+            clock: Clock::Machine,
+        };
+        let (begun, target) = (record.begun.clone(), self.spec.to.clone());
+        let accept = move |now: &Record| {
+            if now.begun == begun && now.phase == Phase::Done {
+                return Ok(());
+            }
+            Err(Error::new(
+                Kind::Mismatch,
+                format!(
+                    "the table is in phase `{}`, and tombstones are purged in `done` only",
+                    now.phase
+                ),
+            )
+            .at("target", target.as_str()))
+        };
+        Member::join(self.control.clone(), &self.spec.to, role, Box::new(accept)).await
+    }
+}
+
+struct Purging {
+    target: Table,
+    mapping: Mapping,
+    new: Retry,
+    strip: bool,
+}
+
+impl Purging {
+    async fn all(&self) -> Result<Finished> {
+        let ranges = self.new.splits(&self.target, PARTS).await?;
+        stream::iter(ranges.iter().map(|range| self.part(range)))
+            .buffer_unordered(PARTS)
+            .try_fold(Finished::default(), async |all, part| Ok(all.and(part)))
+            .await
+    }
+
+    async fn part(&self, range: &Range) -> Result<Finished> {
+        let mut finished = Finished::default();
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            let page = self
+                .new
+                .scan(&self.target, range, cursor.as_ref(), SCAN_ROWS)
+                .await?;
+            let items = page.rows.into_iter().map(|item| self.item(item));
+            finished = stream::iter(items.collect::<Vec<_>>())
+                .buffer_unordered(AT_ONCE)
+                .try_fold(finished, async |all, one| Ok(all.and(one)))
+                .await?;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(finished);
+            }
+        }
+    }
+
+    async fn item(&self, item: Row) -> Result<Finished> {
+        let mut finished = Finished {
+            items: 1,
+            ..Finished::default()
+        };
+        let is_marked = item.mark.is_some() || !item.watermarks.is_empty();
+        let units = item_size(&self.mapping.item(&item)?).div_ceil(UNIT) as u64;
+        let mut purge = Purge::of_item(item, self.strip, now());
+        let mut step = purge.begin();
+        let purged = loop {
+            match step {
+                Step::Call(call) => step = purge.step(self.call(call).await?),
+                Step::Done(purged) => break purged,
+            }
+        };
+        match purged {
+            Purged::Deleted => finished.deleted = 1,
+            Purged::Stripped => finished.stripped = 1,
+            Purged::Nothing if is_marked => {
+                finished.marked = 1;
+                finished.units = units.max(1);
+            }
+            Purged::Nothing => {}
+        }
+        Ok(finished)
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply> {
+        match call {
+            Call::ReadNew(key) => {
+                let item = self.new.read(&self.target, &key, Reading::Strong).await?;
+                Ok(Reply::Row(item))
+            }
+            Call::WriteNew { key, change, on } => {
+                match self.new.change(&self.target, &key, &change, &on).await? {
+                    Changed::Written => Ok(Reply::Written),
+                    Changed::Refused(item) => Ok(Reply::Refused(item)),
+                }
+            }
+            Call::ReadOld(_)
+            | Call::WriteOld(_)
+            | Call::ListNew(_)
+            | Call::ListOld(_)
+            | Call::DeleteOld(_) => Ok(Reply::Unknown),
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}

@@ -1,0 +1,97 @@
+//! Adding to counters, for an application.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update as SdkUpdate};
+
+use super::DynamoDb;
+use super::attr::to_sdk_map;
+use super::put::pairs_text;
+use super::update::Update;
+use crate::error::{Error, Kind, Result};
+use crate::mapping::{Attr, Mapping};
+use crate::model::Add;
+use crate::schema::Type;
+
+impl DynamoDb {
+    /// What [`crate::store::Store::add`] does.
+    pub(super) async fn add_up(&self, mapping: &Mapping, add: &Add) -> Result<()> {
+        let update = update(mapping, add)?;
+        match &add.token {
+            None => self.add_once(mapping, &update).await,
+            Some(token) => self.add_by_token(mapping, &update, token).await,
+        }
+    }
+
+    async fn add_once(&self, mapping: &Mapping, update: &Update) -> Result<()> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(&mapping.table().name)
+            .set_key(Some(to_sdk_map(&update.key)))
+            .update_expression(update.expression()?)
+            .set_expression_attribute_names(update.terms.names())
+            .set_expression_attribute_values(update.terms.values());
+        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
+        let failed = |error| call.failed(error).at("key", pairs_text(&update.key));
+        request.send().await.map(drop).map_err(failed)
+    }
+
+    /// As a transaction of its own: with the same token DynamoDB does it once within ten minutes.
+    async fn add_by_token(&self, mapping: &Mapping, update: &Update, token: &str) -> Result<()> {
+        // The permission is that of what the transaction does.
+        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
+        let action = SdkUpdate::builder()
+            .table_name(&mapping.table().name)
+            .set_key(Some(to_sdk_map(&update.key)))
+            .update_expression(update.expression()?)
+            .set_expression_attribute_names(update.terms.names())
+            .set_expression_attribute_values(update.terms.values())
+            .build()
+            .map_err(|error| {
+                Error::new(Kind::Invalid, "the request can't be made").source_of(error)
+            })?;
+        let request = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().update(action).build())
+            .client_request_token(token);
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
+        let error = match reason(&error) {
+            Some((code, message)) => call.cancelled(&code, &message).source_of(error),
+            None => call.failed(error),
+        };
+        Err(error.at("key", pairs_text(&update.key)))
+    }
+}
+
+/// Why a transaction was cancelled: the code and message of its only action.
+fn reason<R>(error: &SdkError<TransactWriteItemsError, R>) -> Option<(String, String)> {
+    let TransactWriteItemsError::TransactionCanceledException(cancelled) =
+        error.as_service_error()?
+    else {
+        return None;
+    };
+    let reason = cancelled.cancellation_reasons().first();
+    let code = reason.and_then(|reason| reason.code()).unwrap_or("no code");
+    let message = reason.and_then(|reason| reason.message());
+    let message = message.or(cancelled.message()).unwrap_or("no reason given");
+    Some((code.to_owned(), message.to_owned()))
+}
+
+fn update(mapping: &Mapping, add: &Add) -> Result<Update> {
+    let mut update = Update::of(mapping, &add.key)?;
+    for (cell, by) in add.by.iter().enumerate() {
+        let Some(by) = by else { continue };
+        let column = mapping.column(cell)?;
+        if column.ty != Type::Counter {
+            let message = "what is added to isn't a counter";
+            return Err(Error::new(Kind::Invalid, message).at("column", &column.name));
+        }
+        update.add(&column.name, Attr::N(by.to_string()));
+    }
+    update.mark(mapping, add.mark);
+    Ok(update)
+}

@@ -1,0 +1,284 @@
+//! Changing one item on a condition: one write, whose effect is known or said to be unknown.
+//!
+//! Changes of a collection's elements need to know it, since a set or map isn't always the native one
+//! that DynamoDB could change by itself (see [`crate::mapping`]): the item is read, and the new
+//! collection put in place of the one that was read, on the condition that this is still there.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+
+use super::DynamoDb;
+use super::attr::to_sdk_map;
+use super::errors::Call;
+use super::expression::{Terms, condition};
+use super::put::pairs_text;
+use super::read::{Item, row_of};
+use super::update::Update;
+use crate::error::{Effect, Kind, Result};
+use crate::mapping::{Attr, Mapping};
+use crate::model::{Change, Edit, If, Key, Mark, Row, Value};
+use crate::store::{Changed, Reading};
+
+/// How often an edit of collections is tried when others change the same ones meanwhile.
+const TRIES: usize = 8;
+
+impl DynamoDb {
+    /// What [`crate::store::Store::change`] does.
+    pub(super) async fn change_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        change: &Change,
+        on: &If,
+    ) -> Result<Changed> {
+        match change {
+            Change::Put(row) => self.put_item(mapping, row, on).await,
+            Change::Bury => {
+                let mut tombstone =
+                    Row::new(key.clone(), vec![None; mapping.table().cells().len()]);
+                tombstone.mark = Some(Mark::Tombstone);
+                self.put_item(mapping, &tombstone, on).await
+            }
+            Change::Remove => self.delete_item(mapping, key, on).await,
+            Change::Strip => self.strip_item(mapping, key, on).await,
+            Change::Edit {
+                cells,
+                mark,
+                expires,
+            } => {
+                let edits = Edits {
+                    cells,
+                    mark: *mark,
+                    expires: *expires,
+                };
+                self.edit_item(mapping, key, edits, on).await
+            }
+        }
+    }
+
+    async fn put_item(&self, mapping: &Mapping, row: &Row, on: &If) -> Result<Changed> {
+        let item = mapping.item(row)?;
+        let mut terms = Terms::default();
+        let condition = condition(mapping, on, &mut terms)?;
+        let request = self
+            .client
+            .put_item()
+            .table_name(&mapping.table().name)
+            .set_item(Some(to_sdk_map(&item)))
+            .set_condition_expression(condition)
+            .set_expression_attribute_names(terms.names())
+            .set_expression_attribute_values(terms.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let answer = request.send().await.map(drop);
+        let call = self.writing("dynamodb:PutItem", &mapping.table().name);
+        let met = |error: &PutItemError| match error {
+            PutItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
+            _ => None,
+        };
+        self.changed(&call, mapping, &row.key, on, answer, met)
+    }
+
+    async fn delete_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Result<Changed> {
+        let mut terms = Terms::default();
+        let condition = condition(mapping, on, &mut terms)?;
+        let request = self
+            .client
+            .delete_item()
+            .table_name(&mapping.table().name)
+            .set_key(Some(to_sdk_map(&mapping.key(key)?)))
+            .set_condition_expression(condition)
+            .set_expression_attribute_names(terms.names())
+            .set_expression_attribute_values(terms.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let answer = request.send().await.map(drop);
+        let call = self.writing("dynamodb:DeleteItem", &mapping.table().name);
+        let met = |error: &DeleteItemError| match error {
+            DeleteItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
+            _ => None,
+        };
+        self.changed(&call, mapping, key, on, answer, met)
+    }
+
+    /// Edits an item. Where collections are edited, a refusal may mean that these have changed since they
+    /// were read; then they are edited again as the refusal shows them.
+    async fn edit_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        edits: Edits<'_>,
+        on: &If,
+    ) -> Result<Changed> {
+        let elements = edits.elements();
+        if elements.is_empty() {
+            return self.edit_once(mapping, key, &edits, None, on).await;
+        }
+        let mut item = self.read_item(mapping, key, Reading::Strong).await?;
+        for _ in 0..TRIES {
+            let answer = self.edit_once(mapping, key, &edits, item.as_ref(), on);
+            let Changed::Refused(met) = answer.await? else {
+                return Ok(Changed::Written);
+            };
+            if collections(&elements, met.as_ref()) == collections(&elements, item.as_ref()) {
+                return Ok(Changed::Refused(met));
+            }
+            item = met;
+        }
+        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
+        let message =
+            format!("a collection was changed by others {TRIES} times while it was edited");
+        Err(call
+            .error(Kind::Transient, Effect::None, message)
+            .at("key", key_text(mapping, key)))
+    }
+
+    /// Edits an item whose edited collections are those of `item`.
+    async fn edit_once(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        edits: &Edits<'_>,
+        item: Option<&Row>,
+        on: &If,
+    ) -> Result<Changed> {
+        let update = edits.update(mapping, key, item, on)?;
+        self.update_item(mapping, key, update, on).await
+    }
+
+    /// Takes marks, decided cells and watermarks off.
+    async fn strip_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Result<Changed> {
+        let mut update = Update::of(mapping, key)?;
+        let condition = condition(mapping, on, &mut update.terms)?;
+        condition.into_iter().for_each(|one| update.demand(one));
+        for attribute in mapping.reserved() {
+            update.set(attribute, None);
+        }
+        self.update_item(mapping, key, update, on).await
+    }
+
+    async fn update_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        update: Update,
+        on: &If,
+    ) -> Result<Changed> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(&mapping.table().name)
+            .set_key(Some(to_sdk_map(&update.key)))
+            .update_expression(update.expression()?)
+            .set_condition_expression(update.condition()?)
+            .set_expression_attribute_names(update.terms.names())
+            .set_expression_attribute_values(update.terms.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let answer = request.send().await.map(drop);
+        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
+        let met = |error: &UpdateItemError| match error {
+            UpdateItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
+            _ => None,
+        };
+        self.changed(&call, mapping, key, on, answer, met)
+    }
+
+    /// What became of a change; `met` finds the item in the answer that the condition didn't hold.
+    fn changed<E>(
+        &self,
+        call: &Call<'_>,
+        mapping: &Mapping,
+        key: &Key,
+        on: &If,
+        answer: std::result::Result<(), SdkError<E, HttpResponse>>,
+        met: impl Fn(&E) -> Option<Option<Item>>,
+    ) -> Result<Changed>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let Err(error) = answer else {
+            return Ok(Changed::Written);
+        };
+        match error.as_service_error().and_then(met) {
+            Some(Some(item)) => Ok(Changed::Refused(Some(row_of(mapping, item)?))),
+            Some(None) if on.holds(None) => {
+                let message = "a refused write doesn't tell which item was in the way";
+                let error = call.error(Kind::Unsupported, Effect::None, message);
+                let error = error.at("key", key_text(mapping, key));
+                Err(error.help("the endpoint has to know ReturnValuesOnConditionCheckFailure"))
+            }
+            Some(None) => Ok(Changed::Refused(None)),
+            None => Err(call.failed(error).at("key", key_text(mapping, key))),
+        }
+    }
+}
+
+/// A [`Change::Edit`].
+struct Edits<'a> {
+    cells: &'a [Option<Edit>],
+    mark: Option<Mark>,
+    expires: Option<i64>,
+}
+
+impl Edits<'_> {
+    /// The cells whose new value depends on the old one.
+    fn elements(&self) -> Vec<usize> {
+        let cells = self.cells.iter().enumerate();
+        let cells = cells.filter(|(_, edit)| edit.as_ref().is_some_and(Edit::needs_old));
+        cells.map(|(cell, _)| cell).collect()
+    }
+
+    /// These edits as an update, if the condition holds and the edited collections are those of `item`.
+    fn update(&self, mapping: &Mapping, key: &Key, item: Option<&Row>, on: &If) -> Result<Update> {
+        let mut update = Update::of(mapping, key)?;
+        if let Some(condition) = condition(mapping, on, &mut update.terms)? {
+            update.demand(condition);
+        }
+        let mut edited = BTreeSet::new();
+        for (cell, edit) in self.cells.iter().enumerate() {
+            let Some(edit) = edit else { continue };
+            edited.insert(cell);
+            let name = &mapping.column(cell)?.name;
+            let old = item.and_then(|item| item.cells.get(cell)?.as_ref());
+            if edit.needs_old() {
+                let seen = mapping.cell(cell, old)?;
+                let same = update.terms.is(name, seen);
+                update.demand(same);
+            }
+            let new = edit
+                .of(old.cloned())
+                .map_err(|error| error.at("column", name))?;
+            update.set(name, mapping.cell(cell, new.as_ref())?);
+        }
+        update.mark(mapping, self.mark);
+        match self.mark {
+            Some(Mark::Partial) if edited.is_empty() => {}
+            Some(Mark::Partial) => update.add(mapping.decided(), mapping.decided_names(&edited)?),
+            Some(Mark::Copied | Mark::Resaved | Mark::Application | Mark::Tombstone) | None => {
+                update.set(mapping.decided(), None);
+            }
+        }
+        if let Some(expires) = self.expires {
+            let expires = Attr::N(expires.to_string());
+            update.set(mapping.expiry_of_row()?, Some(expires));
+        }
+        Ok(update)
+    }
+}
+
+/// What an item has in these cells.
+fn collections<'a>(cells: &[usize], item: Option<&'a Row>) -> Vec<Option<&'a Value>> {
+    let value = |cell: &usize| item.and_then(|item| item.cells.get(*cell)?.as_ref());
+    cells.iter().map(value).collect()
+}
+
+fn key_text(mapping: &Mapping, key: &Key) -> String {
+    // It has been mapped before.
+    mapping
+        .key(key)
+        .map_or("?".to_owned(), |key| pairs_text(&key))
+}

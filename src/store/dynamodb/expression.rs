@@ -1,0 +1,229 @@
+//! Expressions: names and values that stand in place of an item's, and an [`If`] in DynamoDB's words.
+
+use std::collections::{BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::attr::into_sdk;
+use crate::error::{Error, Kind, Result};
+use crate::mapping::{Attr, Mapping};
+use crate::model::{If, Mark, Row, State, Value};
+
+/// The most bytes of an expression, set by DynamoDB.
+const LONGEST: usize = 4_096;
+
+/// The names and values of a request's expressions, which are written as `#3` and `:5` there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Terms {
+    names: Vec<String>,
+    values: Vec<AttributeValue>,
+}
+
+impl Terms {
+    /// What an attribute's name is written as.
+    pub(super) fn name(&mut self, attribute: &str) -> String {
+        let known = self.names.iter().position(|name| name == attribute);
+        let at = known.unwrap_or_else(|| {
+            self.names.push(attribute.to_owned());
+            self.names.len() - 1
+        });
+        format!("#{at}")
+    }
+
+    /// What a value is written as.
+    pub(super) fn value(&mut self, attr: Attr) -> String {
+        self.values.push(into_sdk(attr));
+        format!(":{}", self.values.len() - 1)
+    }
+
+    /// The names for the request.
+    pub(super) fn names(&self) -> Option<HashMap<String, String>> {
+        let names = self.names.iter().enumerate();
+        let names = names.map(|(at, name)| (format!("#{at}"), name.clone()));
+        (!self.names.is_empty()).then(|| names.collect())
+    }
+
+    /// The values for the request.
+    pub(super) fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        let values = self.values.iter().enumerate();
+        let values = values.map(|(at, value)| (format!(":{at}"), value.clone()));
+        (!self.values.is_empty()).then(|| values.collect())
+    }
+
+    /// `#3 = :5`, or that there is no such attribute.
+    pub(super) fn is(&mut self, attribute: &str, attr: Option<Attr>) -> String {
+        let name = self.name(attribute);
+        match attr {
+            Some(attr) => format!("{name} = {}", self.value(attr)),
+            None => format!("attribute_not_exists({name})"),
+        }
+    }
+
+    fn is_marked(&mut self, mapping: &Mapping, mark: Mark) -> String {
+        self.is(mapping.mark(), Some(letter(mark)))
+    }
+
+    fn exists(&mut self, mapping: &Mapping) -> String {
+        format!("attribute_exists({})", self.name(&mapping.partition().name))
+    }
+}
+
+fn letter(mark: Mark) -> Attr {
+    Attr::S(mark.letter().into())
+}
+
+/// A condition, or none; what it names and compares with is added to the terms.
+///
+/// # Errors
+/// [`Kind::Invalid`] for columns that the table hasn't, values that aren't of their type, or more of
+/// them than an expression holds.
+pub(super) fn condition(mapping: &Mapping, on: &If, terms: &mut Terms) -> Result<Option<String>> {
+    let condition = match on {
+        If::Always => None,
+        If::In { states, now } => in_states(mapping, states, *now, terms),
+        If::Cells { expected, now } => {
+            let row = in_states(mapping, &[State::Row], *now, terms);
+            let mut all: Vec<String> = row.into_iter().collect();
+            for (cell, value) in expected {
+                all.push(is_cell(mapping, *cell, value.as_ref(), terms)?);
+            }
+            Some(all.join(" AND "))
+        }
+        If::Decides(cells) => {
+            let partial = terms.is_marked(mapping, Mark::Partial);
+            Some(format!("{partial} AND {}", decides(mapping, cells, terms)?))
+        }
+        If::Marked(mark) => Some(terms.is_marked(mapping, *mark)),
+        If::Same(seen) => Some(is_same(mapping, seen, terms)?),
+    };
+    condition.map(within_limit).transpose()
+}
+
+/// An expression that isn't too long.
+///
+/// # Errors
+/// [`Kind::Invalid`] if it is.
+pub(super) fn within_limit(expression: String) -> Result<String> {
+    if expression.len() <= LONGEST {
+        return Ok(expression);
+    }
+    Err(Error::new(
+        Kind::Invalid,
+        format!(
+            "an expression over the columns of an item has {} bytes, DynamoDB takes {LONGEST}",
+            expression.len()
+        ),
+    )
+    .help("change fewer columns at once"))
+}
+
+/// That the item is in one of these states; `None` if it always is.
+fn in_states(mapping: &Mapping, states: &[State], now: i64, terms: &mut Terms) -> Option<String> {
+    let wants = |state: State| states.contains(&state);
+    // Without an attribute for it nothing expires.
+    let expiry = mapping.expiry();
+    let any_age = expiry.is_none() || wants(State::Expired);
+    if any_age
+        && State::ALL
+            .into_iter()
+            .all(|state| state == State::Expired || wants(state))
+    {
+        return None;
+    }
+    let mut either = Vec::new();
+    let live = marks_in(mapping, states, terms);
+    match (live, expiry.filter(|_| !any_age)) {
+        (Some(live), Some(expiry)) => {
+            let (name, now) = (terms.name(expiry), terms.value(Attr::N(now.to_string())));
+            either.push(format!(
+                "({live} AND (attribute_not_exists({name}) OR {name} > {now}))"
+            ));
+        }
+        (Some(live), None) => either.push(live),
+        (None, _) => {}
+    }
+    if wants(State::Absent) {
+        either.push(terms.is(&mapping.partition().name, None));
+    }
+    if let Some(expiry) = expiry.filter(|_| wants(State::Expired)) {
+        let (name, now) = (terms.name(expiry), terms.value(Attr::N(now.to_string())));
+        either.push(format!("{name} <= {now}"));
+    }
+    Some(match either.as_slice() {
+        [] => never(mapping, terms),
+        [one] => one.clone(),
+        _ => format!("({})", either.join(" OR ")),
+    })
+}
+
+/// That an item is there, and its mark is one of these states'; `None` for states without marks.
+fn marks_in(mapping: &Mapping, states: &[State], terms: &mut Terms) -> Option<String> {
+    let mut marks = Vec::new();
+    let mut either = Vec::new();
+    for state in states {
+        match state {
+            State::Row => {
+                marks.extend([Mark::Copied, Mark::Resaved, Mark::Application]);
+                let exists = terms.exists(mapping);
+                either.push(format!("({exists} AND {})", terms.is(mapping.mark(), None)));
+            }
+            State::Tombstone => marks.push(Mark::Tombstone),
+            State::Partial => marks.push(Mark::Partial),
+            State::Absent | State::Expired => {}
+        }
+    }
+    if marks.is_empty() {
+        return None;
+    }
+    let marks: Vec<String> = marks
+        .into_iter()
+        .map(|mark| terms.value(letter(mark)))
+        .collect();
+    let mark = terms.name(mapping.mark());
+    either.push(format!("{mark} IN ({})", marks.join(", ")));
+    Some(format!("({})", either.join(" OR ")))
+}
+
+/// A condition that no item meets, nor its absence.
+fn never(mapping: &Mapping, terms: &mut Terms) -> String {
+    let name = terms.name(&mapping.partition().name);
+    format!("attribute_exists({name}) AND attribute_not_exists({name})")
+}
+
+fn is_cell(
+    mapping: &Mapping,
+    cell: usize,
+    value: Option<&Value>,
+    terms: &mut Terms,
+) -> Result<String> {
+    let attr = mapping.cell(cell, value)?;
+    Ok(terms.is(&mapping.column(cell)?.name, attr))
+}
+
+fn decides(mapping: &Mapping, cells: &BTreeSet<usize>, terms: &mut Terms) -> Result<String> {
+    let names = match cells.is_empty() {
+        true => None,
+        false => Some(mapping.decided_names(cells)?),
+    };
+    Ok(terms.is(mapping.decided(), names))
+}
+
+fn is_same(mapping: &Mapping, seen: &Row, terms: &mut Terms) -> Result<String> {
+    let mut all = Vec::new();
+    match (mapping.expiry(), seen.expires) {
+        (None, None) => {}
+        (None, Some(_)) => return Ok(never(mapping, terms)),
+        (Some(name), expires) => {
+            all.push(terms.is(name, expires.map(|at| Attr::N(at.to_string()))));
+        }
+    }
+    if seen.mark.is_none() {
+        all.push(terms.exists(mapping));
+    }
+    all.push(terms.is(mapping.mark(), seen.mark.map(letter)));
+    all.push(decides(mapping, &seen.decided, terms)?);
+    for (cell, value) in seen.cells.iter().enumerate() {
+        all.push(is_cell(mapping, cell, value.as_ref(), terms)?);
+    }
+    Ok(all.join(" AND "))
+}

@@ -1,0 +1,172 @@
+//! Listing a partition, or a part of it.
+
+use std::cmp::Ordering;
+
+use super::DynamoDb;
+use super::attr::{Attrs, from_sdk_map, to_sdk_map};
+use super::expression::Terms;
+use super::read::readable;
+use crate::error::Result;
+use crate::mapping::{Attr, Mapping, SortRange};
+use crate::model::{Key, List, Row};
+use crate::store::{Listed, Reading};
+
+/// Where a page begins.
+enum Start {
+    First,
+    Behind(Attrs),
+    /// Behind the end of the list.
+    Over,
+}
+
+impl DynamoDb {
+    /// What [`crate::store::Store::list`] does.
+    pub(super) async fn list_rows(&self, mapping: &Mapping, list: &List) -> Result<Listed> {
+        if !(list.span.is_whole() && mapping.is_reversed() && mapping.table().has_statics()) {
+            return self.list_items(mapping, list, list.limit).await;
+        }
+        // The static columns' item comes first among sort keys, which run backwards here.
+        let statics = Key::statics(list.span.partition.clone());
+        let statics = || self.read_item(mapping, &statics, Reading::Strong);
+        let limit = list.limit.max(1);
+        match (list.reverse, &list.after) {
+            (false, None) => {
+                let first = statics().await?;
+                let rest = limit - first.iter().len();
+                let mut listed = match rest {
+                    0 => Listed {
+                        rows: Vec::new(),
+                        more: true,
+                    },
+                    rest => self.list_items(mapping, list, rest).await?,
+                };
+                listed.rows.splice(0..0, first);
+                Ok(listed)
+            }
+            (false, Some(_)) => self.list_items(mapping, list, limit).await,
+            (true, Some(after)) if after.is_static() => Ok(Listed::default()),
+            (true, _) => {
+                let mut listed = self.list_items(mapping, list, limit).await?;
+                if !listed.more && listed.rows.len() < limit {
+                    listed.rows.extend(statics().await?);
+                } else {
+                    listed.more = true;
+                }
+                Ok(listed)
+            }
+        }
+    }
+
+    /// The items of a span, in the order of their sort keys or backwards. DynamoDB may answer with
+    /// nothing though more follows; it is asked on until there are rows.
+    async fn list_items(&self, mapping: &Mapping, list: &List, limit: usize) -> Result<Listed> {
+        let Some(range) = mapping.sort_range(&list.span)? else {
+            return Ok(Listed::default());
+        };
+        let forward = list.reverse == mapping.is_reversed();
+        let mut start = match start(mapping, list, &range, forward)? {
+            Start::First => None,
+            Start::Behind(key) => Some(key),
+            Start::Over => return Ok(Listed::default()),
+        };
+        let table = mapping.table().name.as_str();
+        let call = self.reading("dynamodb:Query", table);
+        let mut terms = Terms::default();
+        let partition = mapping.partition_key(&list.span.partition)?;
+        let condition = key_condition(mapping, partition, &range, &mut terms);
+        loop {
+            let request = self
+                .client
+                .query()
+                .table_name(table)
+                .consistent_read(true)
+                .key_condition_expression(&condition)
+                .set_expression_attribute_names(terms.names())
+                .set_expression_attribute_values(terms.values())
+                .scan_index_forward(forward)
+                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start.as_deref().map(to_sdk_map));
+            let answer = request.send().await.map_err(|error| call.failed(error))?;
+            let rows: Vec<Row> = answer
+                .items
+                .unwrap_or_default()
+                .into_iter()
+                .map(|item| {
+                    let attrs = from_sdk_map(item)?;
+                    let is_within = sort_of(mapping, &attrs)
+                        .is_none_or(|attr| range.compare(attr) == Ordering::Equal);
+                    is_within.then(|| readable(mapping, attrs)).transpose()
+                })
+                .filter_map(Result::transpose)
+                .collect::<Result<_>>()?;
+            start = answer.last_evaluated_key.map(from_sdk_map).transpose()?;
+            // DynamoDB Local refuses to go on behind the end.
+            start = start.filter(|key| {
+                !sort_of(mapping, key).is_some_and(|attr| range.ends_at(attr, forward))
+            });
+            let more = start.is_some();
+            if !more || !rows.is_empty() {
+                return Ok(Listed { rows, more });
+            }
+        }
+    }
+}
+
+/// Where a page begins: behind a key that may be gone by now, and may lie outside of the span.
+fn start(mapping: &Mapping, list: &List, range: &SortRange, forward: bool) -> Result<Start> {
+    let Some(after) = &list.after else {
+        return Ok(Start::First);
+    };
+    if after.is_static() && mapping.is_reversed() {
+        return Ok(match list.reverse {
+            false => Start::First,
+            true => Start::Over,
+        });
+    }
+    let key = mapping.key(after)?;
+    // Without a sort key a partition has one row.
+    let Some(sort_key) = sort_of(mapping, &key) else {
+        return Ok(Start::Over);
+    };
+    Ok(match (range.compare(sort_key), forward) {
+        (Ordering::Equal, _) if range.ends_at(sort_key, forward) => Start::Over,
+        (Ordering::Equal, _) => Start::Behind(key),
+        (Ordering::Less, true) | (Ordering::Greater, false) => Start::First,
+        (Ordering::Less, false) | (Ordering::Greater, true) => Start::Over,
+    })
+}
+
+fn sort_of<'a>(mapping: &Mapping, attrs: &'a [(String, Attr)]) -> Option<&'a Attr> {
+    let name = &mapping.sort()?.name;
+    let (_, attr) = attrs.iter().find(|(known, _)| known == name)?;
+    Some(attr)
+}
+
+/// The condition on the key. A range with two ends can only be asked for with both of them.
+fn key_condition(
+    mapping: &Mapping,
+    partition: Attr,
+    range: &SortRange,
+    terms: &mut Terms,
+) -> String {
+    let partition = terms.is(&mapping.partition().name, Some(partition));
+    let Some(sort) = mapping.sort() else {
+        return partition;
+    };
+    let mut value = |attr: &Attr| terms.value(attr.clone());
+    let sorted = match (&range.lower, &range.upper) {
+        (None, None) => return partition,
+        (Some(lower), None) => {
+            let sign = if lower.included { ">=" } else { ">" };
+            format!("{sign} {}", value(&lower.attr))
+        }
+        (None, Some(upper)) => {
+            let sign = if upper.included { "<=" } else { "<" };
+            format!("{sign} {}", value(&upper.attr))
+        }
+        (Some(lower), Some(upper)) => {
+            format!("BETWEEN {} AND {}", value(&lower.attr), value(&upper.attr))
+        }
+    };
+    format!("{partition} AND {} {sorted}", terms.name(&sort.name))
+}
