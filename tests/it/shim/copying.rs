@@ -21,10 +21,13 @@ use super::world::{LEASE, World, control, everybody, schema, spec};
 
 /// Copies again and again until all is over.
 pub async fn copier(world: Arc<World>) {
-    while !world.is_over() {
+    for life in 0.. {
+        if world.is_over() {
+            return;
+        }
         world.pause(800).await;
         let process = Process::new(&world.chance, world.weather);
-        let run = run(&world, &process);
+        let run = run(&world, &process, life);
         if world.chance.happens(0.4) {
             let limit = world.chance.millis(1_500);
             if tokio::time::timeout(limit, run).await.is_err() {
@@ -44,7 +47,7 @@ struct Copier {
     new: Arc<dyn Store>,
 }
 
-async fn run(world: &Arc<World>, process: &Process) -> Result<()> {
+async fn run(world: &Arc<World>, process: &Process, life: u32) -> Result<()> {
     let control = control(world, process);
     let record = control.require(TARGET).await?.record;
     let is_frozen = record.phase == Phase::Copy;
@@ -56,18 +59,18 @@ async fn run(world: &Arc<World>, process: &Process) -> Result<()> {
         return Ok(());
     }
     let role = MemberRole {
-        id: "copier".into(),
+        id: format!("copier {life}"),
         kind: ParticipantKind::Copier,
         name: "copier".into(),
         lease: LEASE,
         clock: world.clock(),
     };
     let member = Member::join(control.clone(), TARGET, role, accept(&record)).await?;
-    let new = Leased::new(Wire::new(&world.new, process), member.clone());
+    let new = Leased::new(Wire::to(&world.new, process), member.clone());
     let copier = Copier {
         world: world.clone(),
         transform: spec().transform(&schema(world.counters))?,
-        old: Wire::new(&world.old, process),
+        old: Wire::to(&world.old, process),
         new: Arc::new(new),
     };
     let work = async {

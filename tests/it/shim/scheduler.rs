@@ -72,7 +72,7 @@ fn count(variable: &str) -> Option<u64> {
 
 fn seeds() -> u64 {
     let long = std::env::var_os("CROSSFADE_LONG").is_some();
-    count("CROSSFADE_SEEDS").unwrap_or(if long { 200_000 } else { 2_000 })
+    count("CROSSFADE_SEEDS").unwrap_or(if long { 10_000 } else { 200 })
 }
 
 #[test]

@@ -185,7 +185,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(store: &Arc<Memory>, process: &Process) -> Arc<dyn Store> {
+    pub fn to(store: &Arc<Memory>, process: &Process) -> Arc<dyn Store> {
         Arc::new(Wire {
             store: store.clone(),
             process: process.clone(),
