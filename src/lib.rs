@@ -12,6 +12,7 @@
 //! | [`control`] | what all processes of a migration agree on: the record, leases, the barrier |
 //! | [`shim`], [`json`] | what an application links; rows as JSON |
 //! | [`copier`], [`journal`] | copies rows, restartably |
+//! | [`verifier`] | compares both stores, restartably |
 //! | [`migration`] | one table's way from an old store to a new one |
 //! | [`plan`], [`spec`], [`secret`] | what moves from where to where; passwords that never show |
 //! | [`connect`] | from a plan to open stores |
@@ -52,6 +53,8 @@ pub mod copier;
 pub mod journal;
 #[cfg(feature = "copy")]
 pub mod migration;
+#[cfg(feature = "copy")]
+pub mod verifier;
 
 #[cfg(any(feature = "embedded", feature = "copy"))]
 mod disk;

@@ -11,7 +11,7 @@ use crate::store::{Changed, Reading, Store};
 
 const NOW: i64 = 1_000;
 /// Changes of each table.
-const STEPS: usize = 150;
+const STEPS: usize = 80;
 
 pub(super) async fn changes(store: &dyn Store, name: &str) {
     if !store.capabilities().change {

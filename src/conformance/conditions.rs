@@ -27,12 +27,11 @@ pub(super) async fn conditions(store: &dyn Store, name: &str) {
         (single, Key::row(vec![id.clone()], vec![])),
         (made, Key::row(vec![id, Value::Boolean(true)], vec![half])),
     ];
-    for (at, (columns, key)) in keys.into_iter().enumerate() {
-        for expires in [true, false] {
-            let table = table(&format!("{name}_{at}_{expires}"), columns.clone(), expires);
-            store.create(&table).await.expect("a table can be created");
-            each(store, &table, &key, expires).await;
-        }
+    // Without an attribute for it nothing expires.
+    for (expires, (columns, key)) in [false, true].into_iter().zip(keys) {
+        let table = table(&format!("{name}_{expires}"), columns, expires);
+        store.create(&table).await.expect("a table can be created");
+        each(store, &table, &key, expires).await;
     }
 }
 

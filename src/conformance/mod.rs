@@ -37,7 +37,6 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     counters::folds(store, &format!("{prefix}_folds")).await;
     counters::adds(store, &format!("{prefix}_adds")).await;
     lists::pages(store, &format!("{prefix}_pages")).await;
-    lists::spans(store, &format!("{prefix}_spans")).await;
     scans::scans(store, &format!("{prefix}_scans")).await;
     conditions::conditions(store, &format!("{prefix}_conditions")).await;
     changes::changes(store, &format!("{prefix}_changes")).await;

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::put;
+use super::{column, put};
 use crate::model::{Key, List, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Guard, Store};
@@ -15,67 +15,91 @@ use crate::store::{Guard, Store};
 const SPANS: usize = 30;
 
 pub(super) async fn run(store: &dyn Store, prefix: &str) {
-    if !store.capabilities().write {
+    let can = store.capabilities();
+    if !can.write && !can.change {
         return;
     }
     let (up, down) = (Order::Asc, Order::Desc);
-    let mixed = table(&format!("{prefix}_mixed"), [up, down, up]);
-    let falling = table(&format!("{prefix}_falling"), [down, down, down]);
-    for table in [mixed, falling] {
+    let mut tables = vec![
+        table(
+            &format!("{prefix}_mixed"),
+            &[(Type::Int, up), (Type::Text, down), (Type::BigInt, up)],
+            true,
+        ),
+        table(
+            &format!("{prefix}_falling"),
+            &[(Type::Int, down), (Type::Text, down), (Type::BigInt, down)],
+            true,
+        ),
+    ];
+    if can.change {
+        // What the sort key of a new store is like depends on these.
+        tables.extend([
+            table(&format!("{prefix}_none"), &[], false),
+            table(&format!("{prefix}_number"), &[(Type::Int, up)], false),
+            table(
+                &format!("{prefix}_number_falling"),
+                &[(Type::Int, down)],
+                false,
+            ),
+            table(
+                &format!("{prefix}_text_falling"),
+                &[(Type::Text, down)],
+                false,
+            ),
+            table(&format!("{prefix}_made"), &[(Type::Text, up)], true),
+        ]);
+    }
+    for table in tables {
         store.create(&table).await.expect("a table can be created");
         let mut chance = SmallRng::seed_from_u64(20_261_121);
         lists(store, &table, &mut chance).await;
-        deletes(store, &table, &mut chance).await;
+        if can.write {
+            deletes(store, &table, &mut chance).await;
+        }
     }
 }
 
-/// `(p text, a int, b text, c bigint; shared text static, n int)`.
-fn table(name: &str, orders: [Order; 3]) -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
-    let [a, b, c] = orders.map(Role::Clustering);
-    Table::new(
-        name,
-        vec![
-            column("p", Type::Text, Role::Partition),
-            column("a", Type::Int, a),
-            column("b", Type::Text, b),
-            column("c", Type::BigInt, c),
-            column("shared", Type::Text, Role::Static),
-            column("n", Type::Int, Role::Regular),
-        ],
-    )
+/// `(p text, a …, b …, c …; shared text static, n int)`, with as many of `a` to `c` as are given.
+fn table(name: &str, clustering: &[(Type, Order)], statics: bool) -> Table {
+    let mut columns = vec![column("p", Type::Text, Role::Partition)];
+    let names = ["a", "b", "c"].into_iter().zip(clustering);
+    columns.extend(
+        names.map(|(name, (ty, order))| column(name, ty.clone(), Role::Clustering(*order))),
+    );
+    if statics {
+        columns.push(column("shared", Type::Text, Role::Static));
+    }
+    columns.push(column("n", Type::Int, Role::Regular));
+    Table::new(name, columns)
 }
 
-/// Values of the three clustering columns; every other one of the bounds lies between rows.
-fn value(column: usize, at: i32) -> Value {
-    match column {
-        0 => Value::Int(at - 2),
-        1 => Value::text(["", "B", "a", "a\0", "é"][at as usize]),
-        _ => Value::BigInt(i64::from(at) << 33),
+/// Values of a clustering column; every other one of the bounds lies between rows.
+fn value(column: &Column, at: i32) -> Value {
+    match column.ty {
+        Type::Int => Value::Int(at - 2),
+        Type::BigInt => Value::BigInt(i64::from(at) << 33),
+        _ => Value::text(["", "B", "a", "a\0", "é"][at as usize]),
     }
 }
 
 /// The keys of a partition in clustering order, its static row first.
 fn keys(table: &Table, partition: &str) -> Vec<Key> {
     let partition = vec![Value::text(partition)];
-    let mut rows = Vec::new();
-    for a in [0, 2, 4] {
-        for b in [0, 2, 4] {
-            for c in [0, 2, 4] {
-                rows.push(vec![value(0, a), value(1, b), value(2, c)]);
-            }
-        }
+    // A key attribute of its own holds no empty text.
+    let is_own = table.clustering().len() == 1 && !table.has_statics();
+    let places = if is_own { [1, 2, 4] } else { [0, 2, 4] };
+    let mut rows = vec![Vec::new()];
+    for column in table.clustering() {
+        let longer = rows.iter().flat_map(|row: &Vec<Value>| {
+            places.map(|at| [&row[..], &[value(column, at)]].concat())
+        });
+        rows = longer.collect();
     }
     rows.sort_by(|one, other| compare(table, one, other));
+    let statics = table.has_statics().then(|| Key::statics(partition.clone()));
     let rows = rows.into_iter().map(|row| Key::row(partition.clone(), row));
-    std::iter::once(Key::statics(partition.clone()))
-        .chain(rows)
-        .collect()
+    statics.into_iter().chain(rows).collect()
 }
 
 /// In clustering order, as far as the shorter of the two goes.
@@ -116,9 +140,13 @@ fn is_within(table: &Table, span: &Span, key: &Key) -> bool {
 }
 
 /// Spans of every kind: one that is whole, then what chance brings, some of them without any row.
-fn spans(chance: &mut SmallRng, partition: impl Fn(usize) -> String) -> Vec<Span> {
+fn spans(table: &Table, chance: &mut SmallRng, partition: impl Fn(usize) -> String) -> Vec<Span> {
     let mut bound = || {
-        let prefix = (0..chance.random_range(1..=3))
+        let all = table.clustering().len();
+        let columns = chance.random_range(all.min(1)..=all);
+        let columns = &table.clustering()[..columns];
+        let prefix = columns
+            .iter()
             .map(|column| value(column, chance.random_range(0..5)))
             .collect();
         match chance.random_range(0..5) {
@@ -143,11 +171,13 @@ fn spans(chance: &mut SmallRng, partition: impl Fn(usize) -> String) -> Vec<Span
 
 async fn fill(store: &dyn Store, table: &Table, keys: &[Key]) {
     let row = |key: &Key| {
-        let cells = match key.is_static() {
-            true => vec![Some(Value::text("s")), None],
-            false => vec![None, Some(Value::Int(1))],
-        };
-        Row::new(key.clone(), cells)
+        let cells = table.cells().iter().map(|column| match column.role {
+            Role::Static => key.is_static().then(|| Value::text("s")),
+            Role::Regular | Role::Partition | Role::Clustering(_) => {
+                (!key.is_static()).then_some(Value::Int(1))
+            }
+        });
+        Row::new(key.clone(), cells.collect())
     };
     let rows = keys.iter().map(row).collect();
     put(store, table, rows, &Guard::Always).await;
@@ -175,41 +205,67 @@ async fn lists(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
     let there = keys(table, "l");
     fill(store, table, &there).await;
     let mut found = 0;
-    for span in spans(chance, |_| "l".to_owned()) {
-        for (reverse, limit) in [(false, 1), (false, 3), (false, 100), (true, 3), (true, 100)] {
-            let mut wanted: Vec<Key> = there.clone();
-            wanted.retain(|key| is_within(table, &span, key));
-            if reverse {
-                wanted.reverse();
-            }
-            let mut asked = List {
-                span: span.clone(),
-                reverse,
-                after: None,
-                limit,
-            };
-            let seen = list(store, table, asked.clone()).await;
-            assert_eq!(seen, wanted, "{asked:?}");
-            found += seen.len();
-            // Behind a key that isn't there, and may lie anywhere.
-            let after: Vec<Value> = (0..3)
-                .map(|column| value(column, chance.random_range(0..5)))
-                .collect();
-            wanted.retain(|key| match (&key.clustering, reverse) {
-                (Some(row), false) => compare(table, row, &after).is_gt(),
-                (Some(row), true) => compare(table, row, &after).is_lt(),
-                (None, _) => reverse,
-            });
-            asked.after = Some(Key::row(span.partition.clone(), after));
-            let seen = list(store, table, asked.clone()).await;
-            assert_eq!(seen, wanted, "{asked:?}");
+    let ways = [
+        (false, 1),
+        (true, 3),
+        (false, 3),
+        (true, 1),
+        (false, 100),
+        (true, 100),
+    ];
+    for (at, span) in spans(table, chance, |_| "l".to_owned())
+        .into_iter()
+        .enumerate()
+    {
+        let (reverse, limit) = ways[at % ways.len()];
+        let mut wanted: Vec<Key> = there.clone();
+        wanted.retain(|key| is_within(table, &span, key));
+        if reverse {
+            wanted.reverse();
         }
+        let mut asked = List {
+            span,
+            reverse,
+            after: None,
+            limit,
+        };
+        let seen = list(store, table, asked.clone()).await;
+        assert_eq!(seen, wanted, "{asked:?}");
+        found += seen.len();
+        // Behind a key that may not be there, and may lie anywhere.
+        let after = random_key(table, &asked.span.partition, chance);
+        wanted.retain(|key| match (compare_keys(table, key, &after), reverse) {
+            (order, false) => order.is_gt(),
+            (order, true) => order.is_lt(),
+        });
+        asked.after = Some(after);
+        let seen = list(store, table, asked.clone()).await;
+        assert_eq!(seen, wanted, "{asked:?}");
     }
-    assert!(found > SPANS * 5, "the spans hold rows");
+    assert!(found > there.len(), "the spans hold rows");
+}
+
+/// A key of a row, or the static row's.
+fn random_key(table: &Table, partition: &[Value], chance: &mut SmallRng) -> Key {
+    if table.has_statics() && chance.random_range(0..5) == 0 {
+        return Key::statics(partition.to_vec());
+    }
+    // A key attribute of its own holds no empty text.
+    let columns = table.clustering().iter();
+    let values = columns.map(|column| value(column, chance.random_range(1..5)));
+    Key::row(partition.to_vec(), values.collect())
+}
+
+/// In clustering order, the static row first.
+fn compare_keys(table: &Table, one: &Key, other: &Key) -> Ordering {
+    match (&one.clustering, &other.clustering) {
+        (Some(one), Some(other)) => compare(table, one, other),
+        (one, other) => one.is_some().cmp(&other.is_some()),
+    }
 }
 
 async fn deletes(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
-    for span in spans(chance, |at| format!("d{at}")) {
+    for span in spans(table, chance, |at| format!("d{at}")) {
         let [Value::Text(partition)] = &span.partition[..] else {
             unreachable!("a text");
         };

@@ -148,6 +148,13 @@ impl Progress {
         self.freeze == record.freeze && self.begun == record.begun
     }
 
+    /// A digest of all it tells. No two are the same that something was done between.
+    pub fn digest(&self) -> String {
+        use sha2::Digest;
+        let text = format!("{self:?}");
+        hex(&sha2::Sha256::digest(text.as_bytes())[..16])
+    }
+
     /// The done ranges as text.
     pub fn ranges(done: &Intervals) -> Vec<String> {
         let mut ranges: Vec<Tokens> = done.iter().collect();
@@ -210,9 +217,16 @@ pub struct Verified {
     pub old_rows: u64,
     /// When it ended by its own clock, seconds since 1970.
     pub ended_at: i64,
-    /// The heartbeat of every copier and fold when it began. Whatever has run since shows in another
-    /// one, and then the stores may have changed.
-    pub heartbeats: std::collections::BTreeMap<String, u64>,
+    /// What every copier and fold had told of itself when it began, as digests. Whatever has run since
+    /// shows in another one, and then the stores may have changed.
+    pub copiers: std::collections::BTreeMap<String, String>,
+}
+
+impl Verified {
+    /// Whether it was found under this record, as it stands now.
+    pub fn is_of(&self, record: &Record) -> bool {
+        self.freeze == record.freeze && self.begun == record.begun && self.mapping == record.mapping
+    }
 }
 
 /// A key as hex of its columns' CQL bytes.

@@ -11,7 +11,9 @@ use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fold, Key, Mark, Move, Row, Value};
 use crate::protocol::Step;
-use crate::protocol::counter::{self, Call, Down, Folded, Item, Pass, Reply, Rules, Totals};
+use crate::protocol::counter::{
+    self, Call, Down, Folded, Item, Pass, Reply, Rules, Totals, totals_of,
+};
 use crate::store::{Guard, Put, Puts};
 
 /// How a table's counters are folded.
@@ -105,7 +107,10 @@ impl Run<'_> {
         let mostly_there = self.mostly_there();
         for (row, known) in rows.into_iter().zip(known) {
             let key = row.key.clone();
-            let (target, scanned) = match transform.apply(row).and_then(totals_of) {
+            let (scanned, target) = match transform
+                .apply(row)
+                .and_then(|row| Ok((totals_of(&row)?, row.key)))
+            {
                 Ok(read) => read,
                 Err(error) if error.kind() == Kind::Invalid => {
                     letters.push((self.letter(&key, &error), key));
@@ -186,7 +191,7 @@ impl Run<'_> {
                 first().count(),
             );
             for (task, row) in tasks.into_iter().zip(rows) {
-                let item = row.map(item_of).transpose();
+                let item = row.map(Item::of).transpose();
                 let item = item.map_err(|error| self.at_key(error, &task.key))?;
                 replies.push((task, Reply::New(item)));
             }
@@ -200,11 +205,11 @@ impl Run<'_> {
         for (tasks, keys) in chunks(waiting, READ_KEYS, |task, ()| task.key.clone()) {
             let reading = self.copier.old.0.get(transform.source(), &keys);
             for (task, row) in tasks.into_iter().zip(self.unless_stopped(reading).await?) {
-                let row = row.map(|row| transform.apply(row).and_then(totals_of));
+                let row = row.map(|row| transform.apply(row).and_then(|row| totals_of(&row)));
                 let row = row
                     .transpose()
                     .map_err(|error| self.at_key(error, &task.key))?;
-                replies.push((task, Reply::Old(row.map(|(_, totals)| totals))));
+                replies.push((task, Reply::Old(row)));
             }
         }
         Ok(replies)
@@ -351,24 +356,4 @@ fn chunks<T, X>(
         }
     }
     parts
-}
-
-/// A row's key and totals.
-fn totals_of(row: Row) -> Result<(Key, Totals)> {
-    let total = |cell: Option<Value>| match cell {
-        None => Ok(None),
-        Some(Value::BigInt(total)) => Ok(Some(total)),
-        Some(_) => Err(Error::new(
-            Kind::Invalid,
-            "a counter's value isn't a number",
-        )),
-    };
-    let totals = row.cells.into_iter().map(total).collect::<Result<_>>()?;
-    Ok((row.key, totals))
-}
-
-fn item_of(mut row: Row) -> Result<Item> {
-    let watermarks = std::mem::take(&mut row.watermarks);
-    let (_, totals) = totals_of(row)?;
-    Ok(Item { totals, watermarks })
 }

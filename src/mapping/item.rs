@@ -406,7 +406,7 @@ pub(super) fn owned(attributes: Vec<(&str, Attr)>) -> Vec<(String, Attr)> {
 }
 
 /// A collection or user-defined type of cells, without any: null in CQL.
-pub(super) fn is_null(value: &Value) -> bool {
+pub(crate) fn is_null(value: &Value) -> bool {
     match value {
         Value::List(values) | Value::Set(values) => values.is_empty(),
         Value::Map(pairs) => pairs.is_empty(),

@@ -23,6 +23,8 @@ pub(crate) mod arbitrary;
 mod tests;
 
 pub use attr::{Attr, ITEM_LIMIT, item_size};
+#[cfg(feature = "copy")]
+pub(crate) use item::is_null;
 pub use item::{FoldedColumn, FoldedItem, KeyAttribute, KeyType, Mapping};
 pub use keys::{PARTITION_KEY_LIMIT, SORT_KEY_LIMIT};
 pub use report::ColumnReport;

@@ -243,7 +243,8 @@ impl Migration {
         // Not the journal's id alone: what one that was killed has sent may still land, and a move waits for
         // that as long as its item is there.
         let id = format!("{}-{:08x}", opened.journal.id(), rand::random::<u32>());
-        let member = self.join(&id, &options, &record).await?;
+        let (kind, name) = (ParticipantKind::Copier, options.copier.as_str());
+        let member = self.join(&id, kind, name, options.lease, &record).await?;
         let leased = Leased::new(self.new.0.clone(), member.clone());
         let new = Retry::new(Arc::new(leased), Patience::default());
         let live = Arc::new(Live::new(old.seen(), new.seen()));
@@ -327,14 +328,21 @@ impl Migration {
         }
     }
 
-    /// Registers a copier, which works only while the record stays this one.
-    async fn join(&self, id: &str, options: &CopyOptions, record: &Record) -> Result<Arc<Member>> {
+    /// Registers a tool, which works only while the record stays this one.
+    pub(super) async fn join(
+        &self,
+        id: &str,
+        kind: ParticipantKind,
+        name: &str,
+        lease: Duration,
+        record: &Record,
+    ) -> Result<Arc<Member>> {
         let role = MemberRole {
             id: id.to_owned(),
-            kind: ParticipantKind::Copier,
-            name: options.copier.clone(),
+            kind,
+            name: name.to_owned(),
             lease: Lease {
-                lasts: options.lease,
+                lasts: lease,
                 operation: OPERATION,
             },
             clock: Clock::Machine,
@@ -352,11 +360,11 @@ impl Migration {
             let freeze = |record: &Record| format!("{}, freeze {}", record.phase, record.freeze);
             Err(Error::new(
                 Kind::Mismatch,
-                "the control record was changed while this copy ran",
+                "the control record was changed while this command ran",
             )
             .at("target", target.as_str())
             .at("now in", freeze(now))
-            .at("this copy began in", freeze(&begun))
+            .at("this command began in", freeze(&begun))
             .help(
                 "its phase was moved, or a reset or another plan is at work; see `migrate status`, \
                  then start again",

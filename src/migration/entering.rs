@@ -212,6 +212,7 @@ async fn partial_of(
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.0.scan(target, range, cursor.as_ref(), ITEMS).await?;
+        let page = page.readable()?;
         let rows = page.rows.into_iter();
         let partial = rows.filter(|row| row.mark == Some(Mark::Partial));
         held.extend(holds(partial.map(|row| row.key).collect()).await?);

@@ -9,6 +9,7 @@ mod entering;
 mod finish;
 mod init;
 mod reset;
+mod verify;
 
 pub use crate::spec::TableSpec;
 pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told};
@@ -17,8 +18,11 @@ pub use entering::Refusal;
 pub use finish::Finished;
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
+pub use verify::{OldReading, VerifyOptions};
 
-use crate::control::{Control, DeadLetter, Participant, Progress, Record, Versioned, hex};
+use crate::control::{
+    Control, DeadLetter, Participant, Progress, Record, Verified, Versioned, hex,
+};
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::layer::Retry;
@@ -63,6 +67,8 @@ pub struct Status {
     pub instances: Vec<(String, Participant)>,
     /// Rows and ranges that could not be copied.
     pub failures: u64,
+    /// What the last whole verification of this freeze found.
+    pub verified: Option<Verified>,
 }
 
 const SCAN_ROWS: usize = 500;
@@ -324,6 +330,7 @@ impl Migration {
                 copiers: Vec::new(),
                 instances: Vec::new(),
                 failures: 0,
+                verified: None,
             });
         };
         let record = there.record;
@@ -335,8 +342,10 @@ impl Migration {
         let instances = self.control.participants(&self.spec.to).await?;
         let instances = instances.into_iter().map(|(id, one, _)| (id, one));
         let is_counter = record.source.read().is_ok_and(|table| table.is_counter());
+        let verified = self.control.verified(&self.spec.to).await?;
         Ok(Status {
             is_counter,
+            verified: verified.filter(|verified| verified.is_of(&record)),
             record: Some(record),
             share,
             copiers,

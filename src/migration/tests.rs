@@ -108,7 +108,17 @@ impl Bench {
             .await
     }
 
+    /// Moves ahead. Both stores are compared first where that may be, since `new` asks for it.
     async fn forward(&self, to: Phase) -> Result<()> {
+        let phase = self.stands().await.0;
+        if matches!(phase, Phase::Copy | Phase::Offline) && matches!(to, Phase::New | Phase::Done) {
+            self.verify().await;
+        }
+        self.ahead(to).await
+    }
+
+    /// Moves ahead, and that alone.
+    async fn ahead(&self, to: Phase) -> Result<()> {
         self.moved(Way::Forward, to, None, Gone::default()).await
     }
 
@@ -134,6 +144,23 @@ impl Bench {
         };
         let stop = CancellationToken::new();
         self.migration.copy(options, &stop, |_| ()).await
+    }
+
+    async fn verify(&self) -> crate::verifier::Outcome {
+        let options = VerifyOptions {
+            journal: self.folder.path().into(),
+            name: "here".into(),
+            lease: Duration::from_secs(10),
+            repair: None,
+            old: None,
+            reading: "all".into(),
+            verify: crate::verifier::Options {
+                delay: Duration::ZERO,
+                ..crate::verifier::Options::default()
+            },
+        };
+        let stop = CancellationToken::new();
+        self.migration.verify(options, &stop, |_| ()).await.unwrap()
     }
 
     async fn stands(&self) -> (Phase, u64) {

@@ -40,7 +40,8 @@
 
 use super::Phase;
 use super::phase::{CounterAdd, CounterShown, Work};
-use crate::model::Move;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Move, Row, Value};
 
 /// One number for each counter column, in the order of [`crate::schema::Table::cells`]; `None` is null.
 /// Columns missing at the end are null.
@@ -56,6 +57,35 @@ pub struct Item {
     pub totals: Totals,
     /// How much of the old totals is inside each.
     pub watermarks: Totals,
+}
+
+impl Item {
+    /// The item of a row as the new store gives it.
+    ///
+    /// # Errors
+    /// As of [`totals_of`].
+    pub fn of(row: Row) -> Result<Item> {
+        Ok(Item {
+            totals: totals_of(&row)?,
+            watermarks: row.watermarks,
+        })
+    }
+}
+
+/// A row's totals.
+///
+/// # Errors
+/// [`Kind::Invalid`] if it has a cell that is no counter's.
+pub fn totals_of(row: &Row) -> Result<Totals> {
+    let total = |cell: &Option<Value>| match cell {
+        None => Ok(None),
+        Some(Value::BigInt(total)) => Ok(Some(*total)),
+        Some(_) => Err(Error::new(
+            Kind::Invalid,
+            "a counter's value isn't a number",
+        )),
+    };
+    row.cells.iter().map(total).collect()
 }
 
 /// A store call about one counter row.

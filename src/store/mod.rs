@@ -133,10 +133,26 @@ pub enum Guard {
     Always,
     /// Only if nothing is there.
     Absent,
-    /// Only if this column (by its place among [`Table::cells`]) has this value.
+    /// Only if it is a whole row, expired or not, whose column (by its place among [`Table::cells`]) has
+    /// this value.
     Equals(usize, Value),
     /// Only if the mark is this one.
     Marked(crate::model::Mark),
+}
+
+impl Guard {
+    /// The same as the condition of a change.
+    fn condition(&self) -> If {
+        match self {
+            Guard::Always => If::Always,
+            Guard::Absent => If::absent(),
+            Guard::Equals(cell, value) => If::Cells {
+                expected: vec![(*cell, Some(value.clone()))],
+                now: i64::MIN,
+            },
+            Guard::Marked(mark) => If::Marked(*mark),
+        }
+    }
 }
 
 /// Who to log in as.

@@ -407,7 +407,9 @@ impl Write {
         let holds = |row: &Row| Place::Holds(record(table, row));
         let after = |row: Option<Row>| row.as_ref().map_or(Place::Empty, holds);
         Ok(match self {
-            Write::Put(_, guard) | Write::Purge(_, guard) if !allows(&guard, there.as_ref()) => {
+            Write::Put(_, guard) | Write::Purge(_, guard)
+                if !guard.condition().holds(there.as_ref()) =>
+            {
                 Place::Stays(there)
             }
             Write::Put(row, _) => holds(&row),
@@ -437,17 +439,5 @@ pub(super) fn puts(answers: Vec<Result<Changed>>, bytes: u64) -> Puts {
         rows: answers.into_iter().map(|answer| answer.map(put)).collect(),
         bytes,
         units: 0.0,
-    }
-}
-
-/// Whether a write may go ahead, given what is there.
-fn allows(guard: &Guard, there: Option<&Row>) -> bool {
-    match guard {
-        Guard::Always => true,
-        Guard::Absent => there.is_none(),
-        Guard::Equals(cell, value) => {
-            there.and_then(|row| row.cells.get(*cell)?.as_ref()) == Some(value)
-        }
-        Guard::Marked(mark) => there.and_then(|row| row.mark) == Some(*mark),
     }
 }

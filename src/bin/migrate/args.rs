@@ -12,7 +12,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 #[command(
     name = "migrate",
     version,
-    after_help = "Exit codes: 0 done; 1 dead letters; 2 error; 3 stopped, start again to go on."
+    after_help = "Exit codes: 0 done; 1 differences or dead letters; 2 error; 3 stopped, start again to go on."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -35,6 +35,8 @@ pub enum Command {
     Back(Back),
     /// Copy rows and fold counters; start it again whenever it stopped, and it goes on where it was
     Copy(Copy),
+    /// Compare both stores, row by row and in both directions; start it again whenever it stopped
+    Verify(Verify),
     /// List the rows and ranges that could not be copied, with the reason
     Failures(Failures),
     /// End a table's migration: to `done`, and take away what is left of it in the new table
@@ -187,6 +189,33 @@ pub struct Copy {
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Verify {
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// Mend what differs and isn't the application's: copy what is missing, write again what was copied
+    /// wrong, fold counters. Verify once more afterwards
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: delete items that were copied and whose rows the old store lacks
+    #[arg(long, requires = "repair")]
+    pub delete_extra: bool,
+    /// Look at a part of the old table only, and not for items that the old store lacks: `1%`
+    #[arg(long, value_name = "PERCENT")]
+    pub sample: Option<String>,
+    /// Read every replica of the old store, rather than as many as the plan says
+    #[arg(long, value_name = "LEVEL")]
+    pub consistency: Option<VerifyConsistency>,
+    /// Write a JSON array with an object for each table to this file; `-` is stdout
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum VerifyConsistency {
+    All,
 }
 
 #[derive(ClapArgs)]

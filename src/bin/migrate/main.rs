@@ -13,6 +13,7 @@ mod reset;
 mod screen;
 mod status;
 mod stores;
+mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Exit {
     Done = 0,
-    /// Dead letters, or rows that would become some.
+    /// Differences; dead letters, or rows that would become some.
     Differences = 1,
     Error = 2,
     /// Starting again goes on from here.
@@ -71,6 +72,7 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
         Command::Advance(args) => advance::run(&args, screen).await,
         Command::Back(args) => back::run(&args, screen).await,
         Command::Copy(args) => copy::run(&args, screen).await,
+        Command::Verify(args) => verify::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args).await,
         Command::Finish(args) => finish::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args).await,

@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crossfade::copier::{Live, Reading};
 use crossfade::error::Error;
+use crossfade::verifier;
 
 use crate::words;
 
@@ -53,6 +54,38 @@ impl Screen {
     /// Says something that isn't data.
     pub fn say(&self, text: &str) {
         self.bars.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Shows a verification until the answer is dropped.
+    pub fn follow_verify(&self, table: &str, live: Arc<verifier::Live>) -> Followed {
+        let begun = Instant::now();
+        if !self.terminal {
+            let table = table.to_owned();
+            let task = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LINE_EVERY).await;
+                    eprintln!("{}", verify_line(&table, &live, begun));
+                }
+            });
+            return Followed { bar: None, task };
+        }
+        let bar = self.bars.add(ProgressBar::new(1_000));
+        bar.set_style(style());
+        bar.set_prefix(table.to_owned());
+        let drawn = bar.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(DRAW_EVERY).await;
+                let (old, new) = live.rows();
+                drawn.set_position((live.share() * 1_000.0) as u64);
+                let (old, new) = (words::count(old), words::count(new));
+                drawn.set_message(format!("{old} old rows, {new} new ones compared"));
+            }
+        });
+        Followed {
+            bar: Some(bar),
+            task,
+        }
     }
 
     /// Shows a copy until the answer is dropped.
@@ -101,6 +134,28 @@ impl Drop for Followed {
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{prefix:16} {bar:24} {percent:>3} % {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn verify_line(table: &str, live: &verifier::Live, begun: Instant) -> String {
+    let (old_rows, new_rows) = live.rows();
+    words::json(&VerifyLine {
+        event: "progress",
+        table,
+        share: (live.share() * 1e4).round() / 1e4,
+        old_rows,
+        new_rows,
+        seconds: (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+    })
+}
+
+#[derive(serde::Serialize)]
+struct VerifyLine<'a> {
+    event: &'static str,
+    table: &'a str,
+    share: f64,
+    old_rows: u64,
+    new_rows: u64,
+    seconds: f64,
 }
 
 fn draw(bar: &ProgressBar, reading: &Reading, rows: Option<u64>) {

@@ -1,5 +1,7 @@
 //! `migrate status`
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crossfade::error::Error;
 use crossfade::migration::Status;
 use crossfade::protocol::Phase;
@@ -29,6 +31,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             freeze(&status),
             share(&status),
             words::count(status.failures),
+            verified(&status),
         ]);
         for (_, progress) in &status.copiers {
             copiers.push(vec![
@@ -63,7 +66,15 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         ));
         words::print(
             &words::table(
-                &["table", "to", "phase", "freeze", "copied", "dead letters"],
+                &[
+                    "table",
+                    "to",
+                    "phase",
+                    "freeze",
+                    "copied",
+                    "dead letters",
+                    "verified",
+                ],
                 rows,
             )
             .to_string(),
@@ -101,6 +112,22 @@ fn share(status: &Status) -> String {
     }
 }
 
+fn verified(status: &Status) -> String {
+    let Some(verified) = &status.verified else {
+        return "no".to_owned();
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since.map_or(0, |since| since.as_secs() as i64);
+    let ago = words::time((now - verified.ended_at).max(0) as f64);
+    match verified.clean {
+        true => format!("clean, {ago} ago"),
+        false => format!(
+            "{} differences, {ago} ago",
+            words::count(verified.differences)
+        ),
+    }
+}
+
 /// Rounded down, so that 100 % means all.
 fn floor(share: f64) -> f64 {
     (share * 1e3).floor() / 1e3
@@ -116,11 +143,22 @@ struct Line<'a> {
     /// Share of the table, 0 to 1. Of counters: what a final pass has settled.
     copied: f64,
     dead_letters: u64,
+    /// What the last whole verification of this freeze found.
+    verified: Option<Verified>,
     copiers: Vec<Copier<'a>>,
     instances: Vec<Instance<'a>>,
     old: &'a str,
     new: &'a str,
     control_table: &'a str,
+}
+
+#[derive(serde::Serialize)]
+struct Verified {
+    clean: bool,
+    differences: u64,
+    old_rows: u64,
+    /// Seconds since 1970.
+    ended_at: i64,
 }
 
 #[derive(serde::Serialize)]
@@ -169,6 +207,12 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
         freeze: status.record.as_ref().map(|record| record.freeze),
         copied: status.share,
         dead_letters: status.failures,
+        verified: status.verified.as_ref().map(|verified| Verified {
+            clean: verified.clean,
+            differences: verified.differences,
+            old_rows: verified.old_rows,
+            ended_at: verified.ended_at,
+        }),
         copiers: copiers.collect(),
         instances: instances.collect(),
         old: &stores.old_name,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossfade::connect;
 use crossfade::control::Control;
 use crossfade::error::{Error, Kind, Result};
-use crossfade::migration::Migration;
+use crossfade::migration::{Migration, OldReading};
 use crossfade::plan::{FinalRead, OldStore, Plan, TablePlan};
 use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
@@ -112,10 +112,40 @@ impl Stores {
         Ok(chosen.into_iter().map(migration).collect())
     }
 
+    /// The old store as a verification reads it, and a name for that.
+    pub fn verify_reads(&self, reads: VerifyReads) -> (Option<OldReading>, String) {
+        let (Some(cassandra), OldStore::Cassandra(planned)) = (&self.cassandra, &self.plan.old)
+        else {
+            return (None, "as it is".to_owned());
+        };
+        let consistency = match reads {
+            VerifyReads::AsPlanned => planned.consistency,
+            VerifyReads::All => Consistency::All,
+        };
+        let cassandra = cassandra.clone();
+        let open: OldReading = Arc::new(move |frozen_at| {
+            let store = cassandra.reading_at(consistency);
+            Old(Arc::new(match frozen_at {
+                Some(moment) => store.telling_writes_since(moment),
+                None => store,
+            }))
+        });
+        (Some(open), format!("{consistency:?}"))
+    }
+
     pub async fn close(&self) {
         self.old.0.close().await;
         self.new.0.close().await;
     }
+}
+
+/// How many replicas of the old store a verification reads.
+#[derive(Clone, Copy, Debug)]
+pub enum VerifyReads {
+    /// As many as the plan says.
+    AsPlanned,
+    /// All of them.
+    All,
 }
 
 fn load(file: &Path) -> Result<Plan> {

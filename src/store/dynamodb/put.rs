@@ -1,20 +1,21 @@
 //! Writing and deleting rows, each on its condition.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
 use futures::StreamExt;
 use futures::stream;
 
-use super::attr::{into_sdk, key_text, to_sdk, to_sdk_map};
+use super::attr::{into_sdk, key_text, to_sdk_map};
 use super::errors::Call;
+use super::expression::{Terms, condition};
 use super::{DynamoDb, batch};
 use crate::error::{Error, Kind, Result};
 use crate::mapping::{Attr, Mapping};
-use crate::model::{Key, Row, Value};
+use crate::model::{Key, Row};
 use crate::store::{Guard, Put, Puts, failed_rows};
 
 /// Single calls of one put that are under way at once.
@@ -98,7 +99,7 @@ impl DynamoDb {
     /// What [`crate::store::Store::put`] does.
     pub(super) async fn put_rows(&self, mapping: &Mapping, rows: &[Row], guard: &Guard) -> Puts {
         let count = rows.len();
-        let condition = match Condition::new(mapping, guard, rows.iter().map(|row| &row.key)) {
+        let condition = match Condition::new(mapping, guard) {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
@@ -169,8 +170,8 @@ impl DynamoDb {
                     .collect(),
             ))
             .set_condition_expression(condition.expression.clone())
-            .set_expression_attribute_names(condition.names.clone())
-            .set_expression_attribute_values(condition.values.clone())
+            .set_expression_attribute_names(condition.terms.names())
+            .set_expression_attribute_values(condition.terms.values())
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let call = self.writing("dynamodb:PutItem", table);
         let answer = request.send().await.map(|answer| answer.consumed_capacity);
@@ -186,7 +187,7 @@ impl DynamoDb {
         guard: &Guard,
     ) -> Puts {
         let count = keys.len();
-        let condition = match Condition::new(mapping, guard, keys.iter()) {
+        let condition = match Condition::new(mapping, guard) {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
@@ -215,8 +216,8 @@ impl DynamoDb {
             .table_name(&mapping.table().name)
             .set_key(Some(to_sdk_map(&attrs)))
             .set_condition_expression(condition.expression.clone())
-            .set_expression_attribute_names(condition.names.clone())
-            .set_expression_attribute_values(condition.values.clone())
+            .set_expression_attribute_names(condition.terms.names())
+            .set_expression_attribute_values(condition.terms.values())
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let call = self.writing("dynamodb:DeleteItem", &mapping.table().name);
         let answer = request.send().await.map(|answer| answer.consumed_capacity);
@@ -289,68 +290,20 @@ pub(super) fn pairs_text(attrs: &[(String, Attr)]) -> String {
     key_text(attrs.iter().map(|(name, attr)| (name.as_str(), attr)))
 }
 
-/// A guard in DynamoDB's words.
+/// A guard in DynamoDB's words, the same for each row.
 #[derive(Default)]
 struct Condition {
     expression: Option<String>,
-    names: Option<HashMap<String, String>>,
-    values: Option<HashMap<String, AttributeValue>>,
+    terms: Terms,
 }
 
 impl Condition {
-    fn new<'a>(
-        mapping: &Mapping,
-        guard: &Guard,
-        mut keys: impl Iterator<Item = &'a Key>,
-    ) -> Result<Self> {
-        Ok(match guard {
-            Guard::Always => Condition::default(),
-            Guard::Absent => Condition::lacks(mapping.partition().name.clone()),
-            Guard::Equals(cell, value) => match keys.find(|key| mapping.key(key).is_ok()) {
-                Some(key) => Condition::column(mapping, key, *cell, value)?,
-                None => Condition::default(), // nothing will be sent
-            },
-            Guard::Marked(mark) => {
-                Condition::equals(mapping.mark().to_owned(), &Attr::S(mark.letter().into()))
-            }
+    fn new(mapping: &Mapping, guard: &Guard) -> Result<Self> {
+        let mut terms = Terms::default();
+        Ok(Condition {
+            expression: condition(mapping, &guard.condition(), &mut terms)?,
+            terms,
         })
-    }
-
-    /// That a column has a value. What attribute that value becomes is the mapping's business, so a
-    /// row with this column alone is mapped; its key doesn't matter.
-    fn column(mapping: &Mapping, any_key: &Key, cell: usize, value: &Value) -> Result<Self> {
-        let columns = mapping.table().cells();
-        let Some(column) = columns.get(cell) else {
-            return Err(Error::new(
-                Kind::Invalid,
-                format!("the guard is on column {cell} of {}", columns.len()),
-            ));
-        };
-        let mut cells = vec![None; columns.len()];
-        cells[cell] = Some(value.clone());
-        let item = mapping.item(&Row::new(any_key.clone(), cells))?;
-        let attr = item.into_iter().find(|(name, _)| *name == column.name);
-        Ok(match attr {
-            Some((name, attr)) => Condition::equals(name, &attr),
-            // An empty collection of cells is null, and no attribute.
-            None => Condition::lacks(column.name.clone()),
-        })
-    }
-
-    fn lacks(name: String) -> Self {
-        Condition {
-            expression: Some("attribute_not_exists(#n)".into()),
-            names: Some(HashMap::from([("#n".into(), name)])),
-            values: None,
-        }
-    }
-
-    fn equals(name: String, attr: &Attr) -> Self {
-        Condition {
-            expression: Some("#n = :v".into()),
-            names: Some(HashMap::from([("#n".into(), name)])),
-            values: Some(HashMap::from([(":v".into(), to_sdk(attr))])),
-        }
     }
 }
 

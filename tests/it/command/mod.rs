@@ -13,6 +13,7 @@ mod refusals;
 mod resets;
 mod secure;
 mod shards;
+mod verifying;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

@@ -64,7 +64,7 @@ async fn a_copier_of_an_earlier_phase_ends() {
     let ended = early.wait().expect_code(2);
     says(
         &ended,
-        &["the control record was changed while this copy ran"],
+        &["the control record was changed while this command ran"],
     );
     VOTES.assert_equal(&bench).await;
     bench.done().await;

@@ -13,7 +13,7 @@ use crossfade::error::Kind;
 use crossfade::model::{F32, F64, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Put, Store, Weight};
+use crossfade::store::{Guard, Put, Reading, Store, Weight};
 
 use super::{column, config, connect, key, note, notes, some_notes};
 
@@ -395,7 +395,7 @@ async fn segments_give_everything_once_also_from_a_cursor_without_state() {
 }
 
 #[tokio::test]
-async fn an_item_that_is_no_row_fails_the_page_and_names_the_key() {
+async fn an_item_that_is_no_row_is_told_beside_the_rows_of_its_page() {
     let (store, table) = with_table(notes(&fresh("corrupt"))).await;
     let put = raw()
         .put_item()
@@ -405,7 +405,14 @@ async fn an_item_that_is_no_row_fails_the_page_and_names_the_key() {
         .item("body", AttributeValue::L(Vec::new()));
     put.send().await.unwrap();
     let range = &store.splits(&table, 1).await.unwrap()[0];
-    let error = store.scan(&table, range, None, 10).await.unwrap_err();
+    let page = store.scan(&table, range, None, 10).await.unwrap();
+    let [odd] = &page.unreadable[..] else {
+        panic!("{page:?}");
+    };
+    assert_eq!((odd.key.as_str(), odd.is_marked), ("id=who, n=7", false));
+    assert_eq!(odd.error.kind(), Kind::Corrupt);
+    let read = store.read(&table, &key("who", 7), Reading::Strong).await;
+    let error = read.unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt);
     assert!(error.to_string().contains("id=who, n=7"), "{error}");
 }

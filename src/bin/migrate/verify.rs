@@ -1,0 +1,313 @@
+//! `migrate verify`
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crossfade::error::{Error, Kind, Result};
+use crossfade::migration::{Migration, VerifyOptions};
+use crossfade::verifier::{self, Example, Found, Mended, Outcome};
+
+use crate::Exit;
+use crate::args;
+use crate::copy;
+use crate::screen::Screen;
+use crate::stores::{Stores, VerifyReads};
+use crate::words;
+
+/// Examples that are shown to people.
+const SHOWN: usize = 20;
+
+pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
+    let sample = args.sample.as_deref().map(share).transpose()?;
+    let reads = match args.consistency {
+        Some(args::VerifyConsistency::All) => VerifyReads::All,
+        None => VerifyReads::AsPlanned,
+    };
+    let stores = Stores::open(&args.chosen.plan).await?;
+    let migrations = stores.migrations(args.chosen.table.as_deref())?;
+    let stop = copy::stop_on_signal(screen);
+    let mut exit = Exit::Done;
+    let mut verified = Vec::new();
+    for migration in &migrations {
+        let (old, reading) = stores.verify_reads(reads);
+        let options = VerifyOptions {
+            journal: stores.plan.journal_dir.clone(),
+            name: copy::copier_name(),
+            lease: stores.plan.lease.lasts,
+            repair: args.repair.then_some(args.delete_extra),
+            old,
+            reading,
+            verify: verifier::Options {
+                sample: sample.unwrap_or(1.0),
+                ..verifier::Options::default()
+            },
+        };
+        match one(migration, options, &stop, screen).await {
+            Ok(outcome) => {
+                if !outcome.found.is_clean() {
+                    exit = exit.max(Exit::Differences);
+                }
+                verified.push((migration.spec.name.clone(), outcome));
+            }
+            Err(error) if error.kind() == Kind::Stopped => {
+                exit = Exit::Stopped;
+                break;
+            }
+            // The other tables may well be ready.
+            Err(error) if copy::concerns_one_table(&error) => {
+                screen.error(&error);
+                exit = exit.max(Exit::Error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(file) = &args.json {
+        write_json(file, &verified)?;
+    }
+    show(&verified, sample);
+    if exit == Exit::Stopped {
+        screen.say("stopped; run the same command again to go on");
+    }
+    stores.close().await;
+    Ok(exit)
+}
+
+async fn one(
+    migration: &Migration,
+    options: VerifyOptions,
+    stop: &CancellationToken,
+    screen: &Screen,
+) -> Result<Outcome> {
+    let mut shown = None;
+    let ready = |live: Arc<verifier::Live>| {
+        shown = Some(screen.follow_verify(&migration.spec.name, live));
+    };
+    let outcome = migration.verify(options, stop, ready).await;
+    drop(shown);
+    outcome
+}
+
+/// What `--json` writes for each table.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    table: &'a str,
+    old_rows: u64,
+    new_rows: u64,
+    missing: u64,
+    extra: u64,
+    different: u64,
+    counters_wrong: u64,
+    foreign: u64,
+    late_writes: u64,
+    partial: u64,
+    unreadable: u64,
+    clean: bool,
+    seconds: f64,
+    expiring: u64,
+    future: u64,
+    late_but_same: u64,
+    repaired: Option<Mended>,
+    examples: &'a [Example],
+}
+
+fn write_json(file: &Path, verified: &[(String, Outcome)]) -> Result<()> {
+    let lines: Vec<Line<'_>> = verified.iter().map(|(table, o)| line(table, o)).collect();
+    let text = words::json(&lines) + "\n";
+    if file == Path::new("-") {
+        words::print(text.trim_end());
+        return Ok(());
+    }
+    let written = std::fs::File::create(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        let message = format!("can't write {}: {error}", file.display());
+        Error::new(Kind::Config, message).help("name another file in --json")
+    })
+}
+
+fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
+    let found = &outcome.found;
+    Line {
+        table,
+        old_rows: found.old_rows,
+        new_rows: found.new_rows,
+        missing: found.missing,
+        extra: found.extra,
+        different: found.different,
+        counters_wrong: found.counters_wrong,
+        foreign: found.foreign,
+        late_writes: found.late_writes,
+        partial: found.partial,
+        unreadable: found.unreadable,
+        clean: found.is_clean(),
+        seconds: (outcome.seconds * 1e3).round() / 1e3,
+        expiring: found.expiring,
+        future: found.future,
+        late_but_same: found.late_but_same,
+        repaired: outcome.mended,
+        examples: &found.examples,
+    }
+}
+
+fn show(verified: &[(String, Outcome)], sample: Option<f64>) {
+    if verified.is_empty() {
+        return;
+    }
+    let header = [
+        "table",
+        "",
+        "old",
+        "new",
+        "missing",
+        "extra",
+        "different",
+        "counters",
+        "foreign",
+        "late",
+        "time",
+    ];
+    let rows = verified.iter().map(|(table, outcome)| {
+        let found = &outcome.found;
+        let state = match found.is_clean() {
+            true => "clean",
+            false => "differs",
+        };
+        vec![
+            table.clone(),
+            state.to_owned(),
+            words::count(found.old_rows),
+            words::count(found.new_rows),
+            words::count(found.missing),
+            words::count(found.extra),
+            words::count(found.different),
+            words::count(found.counters_wrong),
+            words::count(found.foreign),
+            words::count(found.late_writes),
+            words::time(outcome.seconds),
+        ]
+    });
+    words::print(&words::table(&header, rows.collect()));
+    for (table, outcome) in verified {
+        for text in notes(&outcome.found) {
+            words::print(&format!("{table}: {text}"));
+        }
+        if let Some(mended) = &outcome.mended {
+            words::print(&format!("{table}: {}", mended_text(mended)));
+        }
+        let examples = &outcome.found.examples;
+        examples
+            .iter()
+            .take(SHOWN)
+            .for_each(|example| words::print(&example_text(table, example)));
+        if examples.len() > SHOWN {
+            let more = outcome.found.differences() - SHOWN as u64;
+            words::print(&format!(
+                "{table}: and {} more; see --json",
+                words::count(more)
+            ));
+        }
+    }
+    if let Some(share) = sample {
+        words::print(&format!(
+            "only {} % of the old rows were looked at, and nobody looked for items that the old store lacks",
+            share * 100.0
+        ));
+    }
+}
+
+/// What else there is to say of a table.
+fn notes(found: &Found) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |count: u64, what: &str| {
+        if count > 0 {
+            notes.push(format!("{} {what}", words::count(count)));
+        }
+    };
+    note(
+        found.partial,
+        "items have some columns of their rows only: run `migrate copy`, which completes them",
+    );
+    note(found.unreadable, "items or ranges can't be read");
+    note(
+        found.expiring,
+        "rows expired, or were about to, and weren't compared",
+    );
+    note(
+        found.future,
+        "old rows have a write time that hasn't come yet: nobody can tell whether they came late",
+    );
+    note(
+        found.late_but_same,
+        "old rows were written after the freeze, and the new store has them: who writes there?",
+    );
+    if found.old_total != 0 || found.new_total != 0 {
+        notes.push(format!(
+            "the sum of all counters is {} in the old store, {} in the new one",
+            found.old_total, found.new_total
+        ));
+    }
+    notes
+}
+
+fn mended_text(mended: &Mended) -> String {
+    let Mended {
+        copied,
+        completed,
+        rewritten,
+        folded,
+        deleted,
+        left,
+    } = mended;
+    format!(
+        "repaired: {copied} copied, {completed} completed, {rewritten} rewritten, {folded} folded, {deleted} \
+         deleted; {left} left as they are. Verify again to see that it is clean"
+    )
+}
+
+fn example_text(table: &str, example: &Example) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
+    let mut text = format!("{table}: {}: {}", example.kind, example.key);
+    for values in &example.columns {
+        text.push_str(&format!(
+            "\n  {}: old {}, new {}",
+            values.column,
+            shown(&values.old),
+            shown(&values.new)
+        ));
+    }
+    if let Some(note) = &example.note {
+        text.push_str(&format!("\n  {note}"));
+    }
+    text
+}
+
+/// Reads `1%` or `0.5 %`.
+fn share(text: &str) -> Result<f64> {
+    let number = text.trim().strip_suffix('%').map(str::trim_end);
+    let percent = number.and_then(|number| number.parse::<f64>().ok());
+    match percent {
+        Some(percent) if percent > 0.0 && percent < 100.0 => Ok(percent / 100.0),
+        Some(_) | None => Err(Error::new(
+            Kind::Config,
+            format!("--sample {text}: not a part of the table"),
+        )
+        .help("write a percentage above 0 and below 100, such as --sample 1%")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_sample_is_a_percentage() {
+        assert!((share("1%").unwrap() - 0.01).abs() < 1e-9);
+        assert!((share("0.5 %").unwrap() - 0.005).abs() < 1e-9);
+        for wrong in ["0%", "100%", "1", "x%", "-3%", ""] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Comparing both stores, and what comes of it for the migration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Migration, Refusal, Survey};
+use crate::control::{Leased, ParticipantKind, Record, Verified};
+use crate::error::{Error, Kind, Result};
+use crate::layer::Retry;
+use crate::layer::retry::Patience;
+use crate::protocol::Phase;
+use crate::protocol::counter::Rules;
+use crate::protocol::phase::Work;
+use crate::store::{New, Old};
+use crate::verifier::{self, Belongs, Checkpoint, Live, Outcome, Verifier};
+
+/// How long what a verification found holds good: after that it is to be done again before `new`.
+const HOLDS_FOR: i64 = 3_600;
+
+/// How long a verification that is over tries to take its leave.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The old store as a verification reads it: given the moment since which it is to tell when rows were
+/// written, microseconds since 1970.
+pub type OldReading = Arc<dyn Fn(Option<i64>) -> Old + Send + Sync>;
+
+/// How a verification is to be run.
+pub struct VerifyOptions {
+    /// The plan's journal folder, where its state is kept.
+    pub journal: PathBuf,
+    /// Machine and process, for people.
+    pub name: String,
+    /// How long a repair may go on without renewing its lease.
+    pub lease: Duration,
+    /// Whether what is found is mended; and if so, whether items are deleted that the old store lacks.
+    pub repair: Option<bool>,
+    /// How the old store is read; `None` reads it like everybody else, and finds no late writes.
+    pub old: Option<OldReading>,
+    /// A name for that, with which an unfinished run has to agree.
+    pub reading: String,
+    /// How the verifier goes about its work.
+    pub verify: verifier::Options,
+}
+
+impl Migration {
+    /// Compares both stores' tables, and mends what differs if told so. What a whole verification finds is
+    /// noted in the control table. `ready` is told when the work begins.
+    ///
+    /// # Errors
+    /// See [`Verifier::run`]; [`Kind::Mismatch`] in a phase in which the stores needn't agree, and if the
+    /// control record was changed meanwhile.
+    pub async fn verify(
+        &self,
+        options: VerifyOptions,
+        stop: &CancellationToken,
+        ready: impl FnOnce(Arc<Live>),
+    ) -> Result<Outcome> {
+        let survey = self.survey().await?;
+        let record = self.checked(&survey).await?.record;
+        self.may_verify(&record, options.repair.is_some())?;
+        let copiers = self.copiers(&record).await?;
+        let mut checkpoint = self.checkpoint(&survey, &record, &options, copiers)?;
+        let old = match &options.old {
+            Some(open) => open(record.frozen_at),
+            None => self.old.clone(),
+        };
+        let member = match options.repair {
+            None => None,
+            Some(_) => {
+                // Whatever was found before is about to change.
+                self.control.forget_verified(&self.spec.to).await?;
+                let id = format!("repair-{:016x}", rand::random::<u64>());
+                let (kind, name) = (ParticipantKind::Repair, options.name.as_str());
+                Some(self.join(&id, kind, name, options.lease, &record).await?)
+            }
+        };
+        let new = match &member {
+            None => self.new.0.clone(),
+            Some(member) => Arc::new(Leased::new(self.new.0.clone(), member.clone())),
+        };
+        let is_counter = survey.transform.source().is_counter();
+        let verifier = Verifier {
+            old: Old(Arc::new(Retry::new(old.0, Patience::default()))),
+            new: New(Arc::new(Retry::new(new, Patience::default()))),
+            transform: survey.transform,
+            counters: is_counter.then_some(Rules {
+                decrements: self.spec.decrements,
+            }),
+            frozen_at: record.frozen_at,
+            options: options.verify,
+        };
+        let live = Arc::new(Live::default());
+        ready(live.clone());
+        let work = verifier.run(&mut checkpoint, options.repair, &live, stop);
+        let outcome = match &member {
+            None => work.await,
+            Some(member) => {
+                let outcome = tokio::select! {
+                    outcome = work => outcome,
+                    error = member.keep() => Err(error),
+                };
+                // One that can't say goodbye is taken for dead after its lease.
+                let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
+                outcome
+            }
+        };
+        let outcome = outcome?;
+        self.is_still(&record).await?;
+        if verifier.options.sample >= 1.0 {
+            let copiers = std::mem::take(&mut checkpoint.copiers);
+            self.note_verified(&record, &outcome, copiers).await?;
+        }
+        Ok(outcome)
+    }
+
+    fn may_verify(&self, record: &Record, repair: bool) -> Result<()> {
+        let phase = record.phase;
+        let (work, what) = match repair {
+            true => (Work::Repair, "repaired"),
+            false => (Work::Verify, "compared"),
+        };
+        if phase.allows(work) {
+            return Ok(());
+        }
+        let help = match phase {
+            Phase::Old | Phase::Bridge | Phase::Switch => {
+                "the old store still changes, or isn't copied yet: `migrate advance --to copy` and `migrate \
+                 copy` come first; or `migrate copy --offline` if the applications are stopped"
+            }
+            Phase::New => "go back to `copy` first, `migrate back --to copy`: from there it may be",
+            Phase::Done => "nobody reads the old store any more, and what it has may be gone",
+            Phase::Copy | Phase::Offline => "see `migrate status`",
+        };
+        let message = format!("a table in this phase can't be {what}");
+        Err(Error::new(Kind::Mismatch, message)
+            .at("table", self.spec.name.as_str())
+            .at("phase", phase.name())
+            .help(help))
+    }
+
+    fn checkpoint(
+        &self,
+        survey: &Survey,
+        record: &Record,
+        options: &VerifyOptions,
+        copiers: BTreeMap<String, String>,
+    ) -> Result<Checkpoint> {
+        let belongs = Belongs {
+            plan: self.spec.plan.clone(),
+            old: (self.spec.name.clone(), record.old_id.clone()),
+            new: (self.spec.to.clone(), record.target_id.clone()),
+            mapping: record.mapping.clone(),
+            freeze: record.freeze,
+            begun: record.begun.clone(),
+            reading: options.reading.clone(),
+        };
+        let transform = &survey.transform;
+        let tables = (transform.source().clone(), transform.target().clone());
+        let (folder, table) = (&options.journal, &self.spec.name);
+        Checkpoint::open(folder, table, belongs, copiers, tables)
+    }
+
+    /// What each copier and fold of this freeze tells of itself, as digests.
+    async fn copiers(&self, record: &Record) -> Result<BTreeMap<String, String>> {
+        let mut progress = self.control.progress(&self.spec.to).await?;
+        progress.retain(|(_, progress)| progress.is_of(record));
+        let digests = progress.into_iter().map(|(id, one)| (id, one.digest()));
+        Ok(digests.collect())
+    }
+
+    async fn is_still(&self, begun: &Record) -> Result<()> {
+        let now = self.control.require(&self.spec.to).await?.record;
+        let is_same = now.freeze == begun.freeze
+            && now.begun == begun.begun
+            && now.mapping == begun.mapping
+            && now.phase.allows(Work::Verify);
+        if is_same {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Mismatch,
+            "the control record was changed while this verification ran, so what it found is worth nothing",
+        )
+        .at("target", self.spec.to.as_str())
+        .at("now in", now.phase.name())
+        .help("see `migrate status`, then verify again"))
+    }
+
+    async fn note_verified(
+        &self,
+        record: &Record,
+        outcome: &Outcome,
+        copiers: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let verified = Verified {
+            freeze: record.freeze,
+            begun: record.begun.clone(),
+            mapping: record.mapping.clone(),
+            clean: outcome.found.is_clean(),
+            differences: outcome.found.differences(),
+            old_rows: outcome.found.old_rows,
+            ended_at: now(),
+            copiers,
+        };
+        self.control.note_verified(&self.spec.to, &verified).await
+    }
+
+    /// What is wanting of a clean and fresh verification of this freeze, begun after the last copy and fold.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn unverified(&self, record: &Record) -> Result<Option<Refusal>> {
+        let verified = self.control.verified(&self.spec.to).await?;
+        let copiers = self.copiers(record).await?;
+        let what = match verified {
+            Some(verified) if verified.is_of(record) => {
+                let age = now() - verified.ended_at;
+                if !verified.clean {
+                    format!(
+                        "the last verification found {} differences",
+                        verified.differences
+                    )
+                } else if verified.copiers != copiers {
+                    "a copy or fold has run since the last verification began".to_owned()
+                } else if !(0..=HOLDS_FOR).contains(&age) {
+                    format!("the last verification ended {} minutes ago", age / 60)
+                } else {
+                    return Ok(None);
+                }
+            }
+            Some(_) | None => format!(
+                "nothing was verified since the old table was frozen (freeze {})",
+                record.freeze
+            ),
+        };
+        Ok(Some(Refusal {
+            what,
+            help: format!("run `migrate verify --table {}`", self.spec.name),
+        }))
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}

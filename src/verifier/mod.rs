@@ -1,0 +1,298 @@
+//! Compares both stores, row by row and in both directions, without a point read where they agree.
+//!
+//! Each store is scanned once, at the same time as the other. What is read is summed up in a million
+//! [`buckets`]; only where sums differ, rows are looked at again, in [`rounds`], and each row that then
+//! seems to differ is looked at once more by itself before it is called a difference. What Cassandra takes
+//! for equal is [`canonical`]. A verification that was killed goes on from its [`Checkpoint`].
+//!
+//! It shares no way of finding rows with the copier: it cuts the old table elsewhere, reads other pages,
+//! and finds what is in the new table by scanning that.
+//!
+//! What the application owns (its rows, tombstones) isn't compared, and neither are the old rows of such keys.
+//! Counters are compared by their watermarks, whoever added to them.
+
+mod buckets;
+mod canonical;
+mod found;
+mod mend;
+mod rounds;
+mod sample;
+mod scan;
+mod state;
+mod suspects;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+
+pub use found::{Example, Found, Values};
+pub use mend::Mended;
+use state::State;
+pub use state::{Belongs, Checkpoint};
+
+use crate::error::{Error, Kind, Result};
+use crate::mapping::transform::Transform;
+use crate::model::{Row, Tokens, Value};
+use crate::protocol::counter::Rules;
+use crate::store::{New, Old};
+
+/// Rows that expire within so many seconds are left out on both sides.
+const MARGIN: i64 = 300;
+/// A write time further ahead than this is one that hasn't come yet: microseconds.
+const FUTURE: i64 = 60 * 1_000_000;
+/// How old an unfinished verification may be to be gone on with, seconds.
+const MOST_AGE: i64 = 24 * 3_600;
+
+/// How a verification goes about its work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Ranges that are read at once, of each store.
+    pub readers: usize,
+    /// Ranges that the old table is cut into.
+    pub old_ranges: usize,
+    /// Parts that the new table is cut into.
+    pub new_parts: usize,
+    /// Bytes of rows that a page should have.
+    pub page_bytes: usize,
+    /// How long a row that seems to differ is left alone before it is looked at again.
+    pub delay: Duration,
+    /// Rows of one round.
+    pub round_rows: u64,
+    /// Rows that one run may mend.
+    pub most_mended: usize,
+    /// Which part of the old table is looked at, 0 to 1. Less than all of it: in whole token ranges, and nobody
+    /// looks for rows that the old store lacks.
+    pub sample: f64,
+    /// How often the state is kept at most.
+    pub keep_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            readers: 6,
+            // Neither is a multiple of the copier's, so that the edges lie elsewhere.
+            old_ranges: 53,
+            new_parts: 6,
+            page_bytes: 384 << 10,
+            delay: Duration::from_secs(2),
+            round_rows: 100_000,
+            most_mended: 100_000,
+            sample: 1.0,
+            keep_every: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Everything a verification of one table needs.
+pub struct Verifier {
+    /// Where old rows are read. Should wait by itself, see [`crate::layer::Retry`], and tell when rows were
+    /// written since the freeze.
+    pub old: Old,
+    /// Where items are read, and mended. Should wait by itself too.
+    pub new: New,
+    /// From the old table to the new one.
+    pub transform: Arc<Transform>,
+    /// What the plan says of its counters; `None` for a table of rows.
+    pub counters: Option<Rules>,
+    /// When the old table was frozen by the old store's clock, microseconds since 1970, if that is known.
+    pub frozen_at: Option<i64>,
+    /// How it goes about its work.
+    pub options: Options,
+}
+
+/// How a verification ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was found.
+    pub found: Found,
+    /// What was mended; `None` if nobody asked for it.
+    pub mended: Option<Mended>,
+    /// Seconds it took, over all its runs.
+    pub seconds: f64,
+}
+
+/// What a verification has done so far, for whoever shows it.
+#[derive(Debug, Default)]
+pub struct Live {
+    old_rows: AtomicU64,
+    new_rows: AtomicU64,
+    /// Share of both tables, in millionths.
+    share: AtomicU64,
+}
+
+impl Live {
+    /// Rows read so far, of the old table and of the new one.
+    pub fn rows(&self) -> (u64, u64) {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (get(&self.old_rows), get(&self.new_rows))
+    }
+
+    /// Which part of both scans is done, 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.share.load(Ordering::Relaxed) as f64 / 1e6
+    }
+
+    fn set(&self, state: &State) {
+        let set = |count: &AtomicU64, value| count.store(value, Ordering::Relaxed);
+        set(&self.old_rows, state.found.old_rows);
+        set(&self.new_rows, state.found.new_rows);
+        let done = state.parts.iter().filter(|part| part.is_done).count();
+        let new = done as f64 / state.parts.len().max(1) as f64;
+        let share = (state.old_done.share_of(Tokens::ALL) + new) / 2.0;
+        set(&self.share, (share * 1e6) as u64);
+    }
+}
+
+struct Run<'a> {
+    verifier: &'a Verifier,
+    live: &'a Live,
+    stop: &'a CancellationToken,
+    state: Mutex<State>,
+    seed: u64,
+    cutoff: i64,
+    /// The old store's clock when this run began, microseconds since 1970.
+    old_now: i64,
+    /// Held by whoever looks at suspects in the midst of a scan.
+    settling: tokio::sync::Mutex<()>,
+}
+
+impl Verifier {
+    /// Compares both stores, going on with what an earlier run has kept, and mends what it finds if told so:
+    /// `repair` says whether items are deleted whose rows the old store lacks.
+    ///
+    /// # Errors
+    /// The first error of a store that isn't about single rows; [`Kind::Stopped`] if `stop` was cancelled.
+    /// What had been read by then is kept, and starting again goes on from there.
+    pub async fn run(
+        &self,
+        checkpoint: &mut Checkpoint,
+        repair: Option<bool>,
+        live: &Live,
+        stop: &CancellationToken,
+    ) -> Result<Outcome> {
+        let begun = Instant::now();
+        let resumed = match self.options.sample < 1.0 {
+            true => None,
+            false => checkpoint.resume(MOST_AGE),
+        };
+        let state = match resumed {
+            Some(state) => state,
+            None => {
+                let parts = self
+                    .new
+                    .0
+                    .splits(self.transform.target(), self.options.new_parts);
+                State::new(parts.await?)
+            }
+        };
+        let old_now = match self.frozen_at {
+            Some(_) => self.old.0.now().await?,
+            None => None,
+        };
+        let run = Run {
+            verifier: self,
+            live,
+            stop,
+            seed: state.seed,
+            cutoff: state.cutoff,
+            state: Mutex::new(state),
+            old_now: old_now.unwrap_or(i64::MAX - FUTURE),
+            settling: tokio::sync::Mutex::new(()),
+        };
+        let earlier = checkpoint.seconds;
+        let seconds = || earlier + begun.elapsed().as_secs_f64();
+        if self.options.sample < 1.0 {
+            run.sample().await?;
+            run.settle().await?;
+        } else {
+            let scanned = tokio::select! {
+                scanned = run.scan() => scanned,
+                error = run.keep(checkpoint, &seconds) => Err(error),
+            };
+            // Also of a run that failed or was stopped.
+            checkpoint.keep(&run.state(), seconds())?;
+            scanned?;
+            run.settle().await?;
+            let sums = std::mem::take(&mut run.state().sums);
+            run.find(sums).await?;
+        }
+        run.settle().await?;
+        let mended = match repair {
+            Some(delete_extra) => Some(run.mend(delete_extra).await?),
+            None => None,
+        };
+        if self.options.sample >= 1.0 {
+            checkpoint.remove();
+        }
+        let found = std::mem::take(&mut run.state().found);
+        Ok(Outcome {
+            found,
+            mended,
+            seconds: seconds(),
+        })
+    }
+}
+
+impl Run<'_> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a page adds is added by calls that don't panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the state every now and then, less often the longer that takes. Ends only with an error.
+    async fn keep(&self, checkpoint: &Checkpoint, seconds: &impl Fn() -> f64) -> Error {
+        let mut pause = self.verifier.options.keep_every;
+        loop {
+            tokio::time::sleep(pause).await;
+            let begun = Instant::now();
+            let kept = checkpoint.keep(&self.state(), seconds());
+            if let Err(error) = kept {
+                return error;
+            }
+            pause = self.verifier.options.keep_every.max(begun.elapsed() * 20);
+        }
+    }
+
+    /// An old row as the new store would have it, in the form in which rows are compared. None for a row
+    /// of counters without any total.
+    fn as_new(&self, row: Row) -> Result<Option<Row>> {
+        let mut row = self.verifier.transform.apply(row)?;
+        if self.verifier.counters.is_some() {
+            if row.cells.iter().all(Option::is_none) {
+                return Ok(None);
+            }
+            for cell in &mut row.cells {
+                cell.get_or_insert(Value::BigInt(0));
+            }
+        }
+        Ok(Some(row))
+    }
+
+    /// An item in the form in which rows are compared: of counters, what of the old totals is inside. None
+    /// for an item of counters that has nothing of the old store.
+    fn as_compared(&self, mut item: Row) -> Option<Row> {
+        if self.verifier.counters.is_some() {
+            if item.watermarks.iter().all(Option::is_none) {
+                return None;
+            }
+            let inside = |at| item.watermarks.get(at).copied().flatten().unwrap_or(0);
+            let cells = (0..item.cells.len()).map(|at| Some(Value::BigInt(inside(at))));
+            item.cells = cells.collect();
+        }
+        Some(item)
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Stopped, "stopped; start again to go on")
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}

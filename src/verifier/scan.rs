@@ -1,0 +1,472 @@
+//! Both tables read once, side by side, and summed up.
+//!
+//! The old table is read by token ranges, the new one by its own parts. What a page adds is taken over
+//! together with the place behind it. Of the old table that place is a token, and rows of the token that a page
+//! ends in wait for the next page, because a range may be gone on with behind a token by any process,
+//! and behind a row only by the one that read it.
+
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::buckets::{Side, Sum};
+use super::canonical::Printer;
+use super::state::State;
+use super::suspects::{Suspect, Why, is_off};
+use super::{FUTURE, Run, stopped};
+use crate::cql;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Key, Mark, Row, Tokens, Value};
+use crate::show;
+use crate::store::{Cursor, Page, Range};
+
+/// Suspects that are looked at before more are gathered.
+const MANY_SUSPECTS: usize = 50_000;
+/// How often a range that can't be cut any more is tried.
+const LAST_TRIES: u32 = 3;
+/// Rows of a range's first page.
+const FIRST_PAGE: usize = 100;
+const LARGEST_PAGE: usize = 2_500;
+
+/// What some rows of the old table come to.
+#[derive(Default)]
+struct Batch {
+    sums: Vec<(u32, Sum)>,
+    rows: u64,
+    expiring: u64,
+    future: u64,
+    total: i128,
+    suspects: Vec<(Suspect, u128)>,
+}
+
+impl Batch {
+    fn add(&mut self, bucket: u32, sum: Sum) {
+        match self.sums.last_mut() {
+            Some((last, sums)) if *last == bucket => sums.add(&sum),
+            Some(_) | None => self.sums.push((bucket, sum)),
+        }
+    }
+
+    fn absorb(&mut self, other: Batch) {
+        other
+            .sums
+            .into_iter()
+            .for_each(|(bucket, sum)| self.add(bucket, sum));
+        self.rows += other.rows;
+        self.expiring += other.expiring;
+        self.future += other.future;
+        self.total += other.total;
+        self.suspects.extend(other.suspects);
+    }
+
+    fn commit(self, state: &mut State) {
+        for (bucket, sum) in &self.sums {
+            state.sums.add(Side::Old, *bucket, sum);
+        }
+        state.found.old_rows += self.rows;
+        state.found.expiring += self.expiring;
+        state.found.future += self.future;
+        state.found.old_total += self.total;
+        for (suspect, digest) in self.suspects {
+            state.suspect(suspect, digest);
+        }
+    }
+}
+
+impl Run<'_> {
+    /// What is left of both scans.
+    pub(super) async fn scan(&self) -> Result<()> {
+        tokio::try_join!(self.scan_old(), self.scan_new())?;
+        Ok(())
+    }
+
+    async fn scan_old(&self) -> Result<()> {
+        let left = self.state().old_done.missing_in(Tokens::ALL);
+        let widest = Tokens::ALL.width() / self.verifier.options.old_ranges.max(1) as u64;
+        let ranges = left.into_iter().flat_map(|gap| {
+            let count = usize::try_from(gap.width().div_ceil(widest.max(1))).unwrap_or(1);
+            gap.split(count)
+        });
+        self.at_once(ranges, |tokens| self.old_range(tokens)).await
+    }
+
+    async fn scan_new(&self) -> Result<()> {
+        let parts: Vec<usize> = {
+            let state = self.state();
+            let places = 0..state.parts.len();
+            places
+                .filter(|place| !state.parts[*place].is_done)
+                .collect()
+        };
+        self.at_once(parts, |place| self.new_part(place)).await
+    }
+
+    /// Some of the work at once, until all of it is done.
+    pub(super) async fn at_once<T, F>(
+        &self,
+        work: impl IntoIterator<Item = T>,
+        each: impl Fn(T) -> F,
+    ) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let mut work = work.into_iter();
+        let readers = self.verifier.options.readers;
+        let mut running: FuturesUnordered<_> = work.by_ref().take(readers).map(&each).collect();
+        while let Some(outcome) = running.next().await {
+            outcome?;
+            running.extend(work.next().map(&each));
+        }
+        Ok(())
+    }
+
+    async fn old_range(&self, tokens: Tokens) -> Result<()> {
+        let mut left = vec![tokens];
+        while let Some(tokens) = left.pop() {
+            let Some(rest) = self.old_pages(tokens).await? else {
+                continue;
+            };
+            match rest.halves() {
+                Some((low, high)) => left.extend([high, low]),
+                None => self.old_token(rest).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a range; what is left of it if it can't be read as a whole.
+    async fn old_pages(&self, tokens: Tokens) -> Result<Option<Tokens>> {
+        let source = self.verifier.transform.source();
+        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let (mut ready, mut pending) = (Batch::default(), Batch::default());
+        let mut left = tokens;
+        let mut at = None;
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(self, Side::Old, &Range::Tokens(tokens)).await {
+            let page = match page {
+                Err(error) if error.kind() == Kind::RangeTooCostly => {
+                    tracing::info!("cutting the range {left}, which can't be read whole: {error}");
+                    return Ok(Some(left));
+                }
+                page => page?,
+            };
+            for row in page.rows {
+                let token = cql::token(source.partition(), &row.key.partition);
+                if at != Some(token) {
+                    ready.absorb(std::mem::take(&mut pending));
+                }
+                at = Some(token);
+                self.see_row(row, &mut printer, &mut pending);
+            }
+            if let Some(token) = at.filter(|token| token - 1 > left.after) {
+                self.commit(std::mem::take(&mut ready), left, token - 1)
+                    .await?;
+                left.after = token - 1;
+            }
+        }
+        ready.absorb(pending);
+        self.commit(ready, left, tokens.up_to).await?;
+        Ok(None)
+    }
+
+    async fn commit(&self, batch: Batch, left: Tokens, up_to: i64) -> Result<()> {
+        {
+            let mut state = self.state();
+            batch.commit(&mut state);
+            state.old_done.insert(Tokens { up_to, ..left });
+            self.live.set(&state);
+        }
+        self.settle_many().await
+    }
+
+    /// A token that can't be read as a whole: slice by slice, and what still can't be read is counted.
+    async fn old_token(&self, token: Tokens) -> Result<()> {
+        let source = self.verifier.transform.source();
+        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut all = Batch::default();
+        let mut unreadable = Vec::new();
+        let whole = Range::Tokens(token);
+        let mut left = self.verifier.old.0.halve(source, &whole);
+        if left.is_none() {
+            left = Some(vec![whole]);
+        }
+        let mut left = left.unwrap_or_default();
+        left.reverse();
+        while let Some(part) = left.pop() {
+            let mut error = None;
+            for attempt in 0..LAST_TRIES {
+                match self.old_part(&part, &mut printer).await {
+                    Ok(batch) => {
+                        all.absorb(batch);
+                        error = None;
+                        break;
+                    }
+                    Err(costly) if costly.kind() == Kind::RangeTooCostly => error = Some(costly),
+                    Err(error) => return Err(error),
+                }
+                if let Some(parts) = self.verifier.old.0.halve(source, &part) {
+                    left.extend(parts.into_iter().rev());
+                    error = None;
+                    break;
+                }
+                self.wait(std::time::Duration::from_millis(200 << attempt))
+                    .await?;
+            }
+            if let Some(error) = error {
+                unreadable.push((show::range(source, &part), error.to_string()));
+            }
+        }
+        let mut state = self.state();
+        all.commit(&mut state);
+        for (range, why) in unreadable {
+            state.found.unreadable_range(range, why);
+        }
+        state.old_done.insert(token);
+        Ok(())
+    }
+
+    async fn old_part(&self, part: &Range, printer: &mut Printer<'_>) -> Result<Batch> {
+        let mut batch = Batch::default();
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(self, Side::Old, part).await {
+            for row in page?.rows {
+                self.see_row(row, printer, &mut batch);
+            }
+        }
+        Ok(batch)
+    }
+
+    fn see_row(&self, row: Row, printer: &mut Printer<'_>, batch: &mut Batch) {
+        batch.rows += 1;
+        let source = row.key.clone();
+        let is_late = self.is_late(&row);
+        batch.future += u64::from(self.is_future(&row));
+        let row = match self.as_new(row) {
+            Ok(Some(row)) => row,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!("a row that the new store can't hold: {error}");
+                // Nobody knows its key there, but it has no item either.
+                let digest = printer.key(&source).1;
+                batch
+                    .suspects
+                    .push((suspect(Why::Unfit, source.clone(), source), digest));
+                return;
+            }
+        };
+        let print = printer.print(&row);
+        if self.verifier.counters.is_some() {
+            batch.total += row.cells.iter().map(total).sum::<i128>();
+        }
+        if is_late {
+            let late = suspect(Why::Late, row.key.clone(), source);
+            batch.suspects.push((late, print.key));
+        }
+        if print.expires.is_some_and(|at| at <= self.cutoff) {
+            batch.expiring += 1;
+            return;
+        }
+        batch.add(print.bucket, Sum::of(print.row, print.expires));
+    }
+
+    async fn new_part(&self, place: usize) -> Result<()> {
+        let (range, cursor) = {
+            let state = self.state();
+            let part = &state.parts[place];
+            (part.range.clone(), part.cursor.clone())
+        };
+        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut pages = Pages::behind(cursor);
+        while let Some(page) = pages.next(self, Side::New, &range).await {
+            let page = page?;
+            {
+                let mut state = self.state();
+                state.parts[place].is_done = page.next.is_none();
+                state.parts[place].cursor = page.next;
+                page.unreadable
+                    .iter()
+                    .for_each(|item| state.found.unreadable(item));
+                for item in page.rows {
+                    self.see_item(item, &mut printer, &mut state);
+                }
+                self.live.set(&state);
+            }
+            self.settle_many().await?;
+        }
+        Ok(())
+    }
+
+    fn see_item(&self, item: Row, printer: &mut Printer<'_>, state: &mut State) {
+        if item.mark != Some(Mark::Tombstone) {
+            state.found.new_rows += 1;
+        }
+        match self.stance(&item) {
+            Stance::Owned => state.owned.add(item.key.clone(), printer.key(&item.key).1),
+            Stance::Foreign => {
+                let digest = printer.key(&item.key).1;
+                state.owned.add(item.key.clone(), digest);
+                state.suspect(self.suspect_item(Why::Foreign, item.key), digest);
+            }
+            Stance::Partial => {}
+            Stance::Compared => {
+                if self.verifier.counters.is_some() {
+                    state.found.new_total += item.cells.iter().map(total).sum::<i128>();
+                }
+                if self.verifier.counters.is_some() && is_off(&item) {
+                    let digest = printer.key(&item.key).1;
+                    state.suspect(self.suspect_item(Why::Totals, item.key.clone()), digest);
+                }
+                let Some(item) = self.as_compared(item) else {
+                    return;
+                };
+                let print = printer.print(&item);
+                // The old row is left out too.
+                if print.expires.is_none_or(|at| at > self.cutoff) {
+                    let sum = Sum::of(print.row, print.expires);
+                    state.sums.add(Side::New, print.bucket, &sum);
+                }
+            }
+        }
+    }
+
+    /// A suspect of which only the item is known.
+    pub(super) fn suspect_item(&self, why: Why, key: Key) -> Suspect {
+        Suspect {
+            why,
+            source: self.verifier.transform.keeps_keys().then(|| key.clone()),
+            key,
+        }
+    }
+
+    /// What an item means to the comparison.
+    pub(super) fn stance(&self, item: &Row) -> Stance {
+        match item.mark {
+            None => Stance::Foreign,
+            Some(Mark::Tombstone) => Stance::Owned,
+            Some(Mark::Application) if self.verifier.counters.is_none() => Stance::Owned,
+            Some(Mark::Partial) => Stance::Partial,
+            Some(Mark::Copied | Mark::Resaved | Mark::Application) => Stance::Compared,
+        }
+    }
+
+    /// Looks at what has come together, before it takes too much room.
+    async fn settle_many(&self) -> Result<()> {
+        if self.state().suspects.len() < MANY_SUSPECTS {
+            return Ok(());
+        }
+        let _one = self.settling.lock().await;
+        self.settle().await
+    }
+
+    pub(super) fn is_late(&self, row: &Row) -> bool {
+        let written = written(row);
+        match self.verifier.frozen_at {
+            Some(frozen) => written.is_some_and(|at| at >= frozen) && !self.is_future(row),
+            None => false,
+        }
+    }
+
+    fn is_future(&self, row: &Row) -> bool {
+        written(row).is_some_and(|at| at > self.old_now + FUTURE)
+    }
+}
+
+/// The youngest of what a row tells of its cells.
+fn written(row: &Row) -> Option<i64> {
+    let written = row.times.iter().flat_map(|times| &times.written);
+    written.copied().flatten().max()
+}
+
+fn total(cell: &Option<Value>) -> i128 {
+    match cell {
+        Some(Value::BigInt(total)) => i128::from(*total),
+        Some(_) | None => 0,
+    }
+}
+
+fn suspect(why: Why, key: Key, source: Key) -> Suspect {
+    Suspect {
+        why,
+        key,
+        source: Some(source),
+    }
+}
+
+/// What an item means to the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stance {
+    /// It has to be what the old row is.
+    Compared,
+    /// The old row doesn't matter.
+    Owned,
+    /// The same, and somebody unknown wrote it.
+    Foreign,
+    /// It takes an old row to complete it: if there is one, the stores differ.
+    Partial,
+}
+
+/// The pages of a range, one after the other.
+#[derive(Default)]
+pub(super) struct Pages {
+    cursor: Option<Cursor>,
+    is_over: bool,
+    limit: usize,
+}
+
+impl Pages {
+    pub fn behind(cursor: Option<Cursor>) -> Self {
+        Pages {
+            cursor,
+            ..Pages::default()
+        }
+    }
+
+    /// The next page; `None` behind the last one, and behind an error.
+    pub async fn next(&mut self, run: &Run<'_>, side: Side, range: &Range) -> Option<Result<Page>> {
+        if self.is_over {
+            return None;
+        }
+        let limit = match self.limit {
+            0 => FIRST_PAGE,
+            limit => limit,
+        };
+        let transform = &run.verifier.transform;
+        let (store, table) = match side {
+            Side::Old => (&run.verifier.old.0, transform.source()),
+            Side::New => (&run.verifier.new.0, transform.target()),
+        };
+        let scan = store.scan(table, range, self.cursor.as_ref(), limit);
+        let page = run.unless_stopped(scan).await;
+        match &page {
+            Ok(page) => {
+                self.cursor = page.next.clone();
+                self.is_over = page.next.is_none();
+                let weight: usize = page.rows.iter().map(Row::weight).sum();
+                let each = weight / page.rows.len().max(1) + 1;
+                let wanted = run.verifier.options.page_bytes / each;
+                self.limit = wanted.clamp(1, LARGEST_PAGE).min(limit * 4);
+            }
+            Err(_) => self.is_over = true,
+        }
+        Some(page)
+    }
+}
+
+impl Run<'_> {
+    /// A call, given up when the verification has been asked to stop.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::select! {
+            answer = call => answer,
+            () = self.stop.cancelled() => Err(stopped()),
+        }
+    }
+
+    pub(super) async fn wait(&self, time: std::time::Duration) -> Result<()> {
+        self.unless_stopped(async {
+            tokio::time::sleep(time).await;
+            Ok::<(), Error>(())
+        })
+        .await
+    }
+}

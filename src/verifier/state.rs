@@ -1,0 +1,422 @@
+//! How far a verification has come, and the file that it goes on from after a kill.
+//!
+//! Everything that a page adds, and the place behind it, change together under one lock; the file holds
+//! a copy of all of it, taken under that lock. So a row is counted once, however often it is killed. The file
+//! is written beside its old self and put in its place, and carries a version and a checksum. One that
+//! can't be read, or belongs to something else, is begun anew: it costs time only.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::buckets::Buckets;
+use super::found::Found;
+use super::suspects::{Suspect, Why};
+use super::{MARGIN, now};
+use crate::control::StoredKey;
+use crate::error::{Error, Kind, Result};
+use crate::intervals::Intervals;
+use crate::model::{Key, Tokens};
+use crate::schema::Table;
+use crate::show;
+use crate::store::{Cursor, Range};
+
+const VERSION: u8 = 1;
+
+/// Keys of items that the application owns which are remembered whole.
+pub(super) const FEW_OWNED: usize = 10_000;
+/// And by 8 bytes each. The buckets of any more stay open, and are looked at like all open ones.
+const MOST_OWNED: usize = 4_000_000;
+
+/// A part of the new table, and how far it has been read.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub range: Range,
+    pub cursor: Option<Cursor>,
+    pub is_done: bool,
+}
+
+/// Keys of the new store whose old rows don't matter.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owned {
+    /// All of them while they are few; then none.
+    pub keys: Vec<Key>,
+    /// The beginning of each key's digest.
+    pub prints: Vec<u64>,
+}
+
+impl Owned {
+    pub fn add(&mut self, key: Key, digest: u128) {
+        if self.prints.len() >= MOST_OWNED {
+            return;
+        }
+        self.prints.push(short(digest));
+        if self.prints.len() <= FEW_OWNED {
+            self.keys.push(key);
+        } else {
+            self.keys = Vec::new();
+        }
+    }
+}
+
+/// The beginning of a digest.
+pub(super) fn short(digest: u128) -> u64 {
+    (digest >> 64) as u64
+}
+
+/// How far a verification has come.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// What digests are made with.
+    pub seed: u64,
+    /// When it began, seconds since 1970.
+    pub begun_at: i64,
+    /// Rows that expire up to here are left out.
+    pub cutoff: i64,
+    pub sums: Buckets,
+    pub old_done: Intervals,
+    pub parts: Vec<Part>,
+    pub found: Found,
+    /// Rows that are to be looked at again.
+    pub suspects: Vec<Suspect>,
+    /// Key digests of those that aren't suspected for comparing badly: comparing leaves them out.
+    pub special: BTreeSet<u64>,
+    pub owned: Owned,
+    /// What a repair may mend.
+    pub mend: Vec<Suspect>,
+}
+
+impl State {
+    pub fn new(parts: Vec<Range>) -> Self {
+        let begun_at = now();
+        let part = |range| Part {
+            range,
+            cursor: None,
+            is_done: false,
+        };
+        State {
+            seed: rand::random(),
+            begun_at,
+            cutoff: begun_at + MARGIN,
+            sums: Buckets::default(),
+            old_done: Intervals::default(),
+            parts: parts.into_iter().map(part).collect(),
+            found: Found::default(),
+            suspects: Vec::new(),
+            special: BTreeSet::new(),
+            owned: Owned::default(),
+            mend: Vec::new(),
+        }
+    }
+
+    pub fn suspect(&mut self, suspect: Suspect, digest: u128) {
+        if suspect.why.is_special() {
+            self.special.insert(short(digest));
+        }
+        self.suspects.push(suspect);
+    }
+}
+
+/// What the file of a verification belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Belongs {
+    /// The plan's name.
+    pub plan: String,
+    /// The old table's name and identity.
+    pub old: (String, String),
+    /// The target's name and identity.
+    pub new: (String, String),
+    /// Fingerprint of the mapping.
+    pub mapping: String,
+    /// The number of the freeze.
+    pub freeze: u64,
+    /// The control record's beginning.
+    pub begun: String,
+    /// How the old store is read.
+    pub reading: String,
+}
+
+/// What is in the file beside sums and digests.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    belongs: Belongs,
+    copiers: std::collections::BTreeMap<String, String>,
+    seed: u64,
+    begun_at: i64,
+    cutoff: i64,
+    seconds: f64,
+    old_done: Vec<(i64, i64)>,
+    parts: Vec<SavedPart>,
+    found: Found,
+    suspects: Vec<SavedSuspect>,
+    mend: Vec<SavedSuspect>,
+    owned: Vec<StoredKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedPart {
+    range: SavedRange,
+    key: Option<StoredKey>,
+    state: Option<Vec<u8>>,
+    is_done: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SavedRange {
+    Tokens(i64, i64),
+    Segment(u32, u32),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedSuspect {
+    why: Why,
+    key: StoredKey,
+    source: Option<StoredKey>,
+}
+
+/// The file that a verification goes on from. One process holds it.
+pub struct Checkpoint {
+    path: PathBuf,
+    belongs: Belongs,
+    /// What all copiers told of themselves when it began.
+    pub copiers: std::collections::BTreeMap<String, String>,
+    /// Both tables, old and new: keys are kept as their bytes.
+    tables: (Table, Table),
+    /// Seconds that earlier runs took.
+    pub(super) seconds: f64,
+    _lock: File,
+}
+
+impl Checkpoint {
+    /// Takes hold of a table's file in a folder, which is made if need be. `copiers` is what they tell now;
+    /// if it goes on with an earlier run, it becomes what they told at its beginning.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if another process holds it, or the folder can't be written.
+    pub fn open(
+        folder: &Path,
+        table: &str,
+        belongs: Belongs,
+        copiers: std::collections::BTreeMap<String, String>,
+        tables: (Table, Table),
+    ) -> Result<Self> {
+        let failed = |error: std::io::Error| cannot("make", folder, &error);
+        fs::create_dir_all(folder).map_err(failed)?;
+        let lock = folder.join(format!("{table}.verify.lock"));
+        let lock = File::create(lock).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Error::new(
+                    Kind::Config,
+                    "another process verifies this table from the same folder",
+                )
+                .at("table", table)
+                .at("folder", folder.display().to_string())
+                .help("let it work, or stop it"));
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(cannot("lock", folder, &error)),
+        }
+        Ok(Checkpoint {
+            path: folder.join(format!("{table}.verify")),
+            belongs,
+            copiers,
+            tables,
+            seconds: 0.0,
+            _lock: lock,
+        })
+    }
+
+    /// What an earlier run has left, if it is fit to be gone on with and no older than `most` seconds.
+    pub(super) fn resume(&mut self, most: i64) -> Option<State> {
+        let bytes = fs::read(&self.path).ok()?;
+        let (saved, state) = self.read(&bytes)?;
+        if saved.belongs != self.belongs || now() - saved.begun_at > most {
+            return None;
+        }
+        self.copiers = saved.copiers;
+        self.seconds = saved.seconds;
+        Some(state)
+    }
+
+    /// Keeps a state. Blocks.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if the file can't be written.
+    pub(super) fn keep(&self, state: &State, seconds: f64) -> Result<()> {
+        let bytes = self.bytes(state, seconds)?;
+        let beside = self.path.with_extension("verify.new");
+        let written = File::create(&beside)
+            .and_then(|mut file| {
+                file.write_all(&bytes)?;
+                file.sync_data()
+            })
+            .and_then(|()| fs::rename(&beside, &self.path));
+        written.map_err(|error| cannot("write", &self.path, &error))
+    }
+
+    /// Forgets what was kept: the verification is over.
+    pub(super) fn remove(&self) {
+        // One that stays is too old some day, and only costs a look.
+        let _ = fs::remove_file(&self.path);
+    }
+
+    fn bytes(&self, state: &State, seconds: f64) -> Result<Vec<u8>> {
+        let (old, new) = &self.tables;
+        let suspect = |suspect: &Suspect| SavedSuspect {
+            why: suspect.why,
+            key: show::stored_key(new, &suspect.key),
+            source: suspect
+                .source
+                .as_ref()
+                .map(|key| show::stored_key(old, key)),
+        };
+        let part = |part: &Part| {
+            Some(SavedPart {
+                range: match part.range {
+                    Range::Tokens(tokens) => SavedRange::Tokens(tokens.after, tokens.up_to),
+                    Range::Segment { index, total } => SavedRange::Segment(index, total),
+                    Range::Slice(_) => return None,
+                },
+                key: part
+                    .cursor
+                    .as_ref()
+                    .map(|at| show::stored_key(new, &at.key)),
+                state: part.cursor.as_ref().and_then(|at| at.state.clone()),
+                is_done: part.is_done,
+            })
+        };
+        let saved = Saved {
+            belongs: self.belongs.clone(),
+            copiers: self.copiers.clone(),
+            seed: state.seed,
+            begun_at: state.begun_at,
+            cutoff: state.cutoff,
+            seconds,
+            old_done: state.old_done.iter().map(|t| (t.after, t.up_to)).collect(),
+            parts: state.parts.iter().filter_map(part).collect(),
+            found: state.found.clone(),
+            suspects: state.suspects.iter().map(suspect).collect(),
+            mend: state.mend.iter().map(suspect).collect(),
+            owned: state
+                .owned
+                .keys
+                .iter()
+                .map(|key| show::stored_key(new, key))
+                .collect(),
+        };
+        let header = serde_json::to_vec(&saved).map_err(|error| {
+            Error::new(Kind::Invalid, "the state of a verification").source_of(error)
+        })?;
+        let mut out = vec![VERSION];
+        let special: Vec<u64> = state.special.iter().copied().collect();
+        let numbers = |numbers: &[u64]| -> Vec<u8> {
+            numbers
+                .iter()
+                .flat_map(|number| number.to_be_bytes())
+                .collect()
+        };
+        for section in [
+            header,
+            state.sums.to_bytes(),
+            numbers(&state.owned.prints),
+            numbers(&special),
+        ] {
+            out.extend_from_slice(&(section.len() as u64).to_be_bytes());
+            out.extend_from_slice(&section);
+        }
+        let sum = crc32c::crc32c(&out);
+        out.extend_from_slice(&sum.to_be_bytes());
+        Ok(out)
+    }
+
+    fn read(&self, bytes: &[u8]) -> Option<(Saved, State)> {
+        let (rest, sum) = bytes.split_last_chunk::<4>()?;
+        if crc32c::crc32c(rest) != u32::from_be_bytes(*sum) {
+            return None;
+        }
+        let (&version, mut rest) = rest.split_first()?;
+        if version != VERSION {
+            return None;
+        }
+        let mut section = || {
+            let (size, after) = rest.split_first_chunk::<8>()?;
+            let size = usize::try_from(u64::from_be_bytes(*size)).ok()?;
+            let (section, after) = after.split_at_checked(size)?;
+            rest = after;
+            Some(section)
+        };
+        let saved: Saved = serde_json::from_slice(section()?).ok()?;
+        let sums = Buckets::from_bytes(section()?)?;
+        let numbers = |bytes: &[u8]| -> Vec<u64> {
+            let chunks = bytes.chunks_exact(8);
+            let number = |chunk: &[u8]| {
+                chunk
+                    .iter()
+                    .fold(0, |all, byte| all << 8 | u64::from(*byte))
+            };
+            chunks.map(number).collect()
+        };
+        let (prints, special) = (numbers(section()?), numbers(section()?));
+        let (old, new) = &self.tables;
+        let suspects = |saved: &[SavedSuspect]| {
+            let suspect = |saved: &SavedSuspect| {
+                Some(Suspect {
+                    why: saved.why,
+                    key: show::read_key(new, &saved.key)?,
+                    source: match &saved.source {
+                        Some(key) => Some(show::read_key(old, key)?),
+                        None => None,
+                    },
+                })
+            };
+            saved.iter().map(suspect).collect::<Option<Vec<_>>>()
+        };
+        let part = |saved: &SavedPart| {
+            Some(Part {
+                range: match saved.range {
+                    SavedRange::Tokens(after, up_to) => Range::Tokens(Tokens { after, up_to }),
+                    SavedRange::Segment(index, total) => Range::Segment { index, total },
+                },
+                cursor: match &saved.key {
+                    Some(key) => Some(Cursor {
+                        key: show::read_key(new, key)?,
+                        state: saved.state.clone(),
+                    }),
+                    None => None,
+                },
+                is_done: saved.is_done,
+            })
+        };
+        let owned = saved.owned.iter().map(|key| show::read_key(new, key));
+        let tokens = |&(after, up_to): &(i64, i64)| Tokens { after, up_to };
+        let state = State {
+            seed: saved.seed,
+            begun_at: saved.begun_at,
+            cutoff: saved.cutoff,
+            sums,
+            old_done: saved.old_done.iter().map(tokens).collect(),
+            parts: saved.parts.iter().map(part).collect::<Option<_>>()?,
+            found: saved.found.clone(),
+            suspects: suspects(&saved.suspects)?,
+            special: special.into_iter().collect(),
+            owned: Owned {
+                keys: owned.collect::<Option<_>>()?,
+                prints,
+            },
+            mend: suspects(&saved.mend)?,
+        };
+        Some((saved, state))
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
+    Error::new(
+        Kind::Config,
+        format!("can't {what} {}: {error}", path.display()),
+    )
+    .help("look at the disk, or name another folder in [journal]")
+}

@@ -1,0 +1,359 @@
+//! A second look at single rows, before anything is called a difference.
+//!
+//! The two stores are never read at one moment, and meanwhile copiers, shims and applications write to the
+//! new one. So the item is read before and after the old row, until both times it is the same: then both
+//! stores were as they were seen at one moment. The old store stands still but for what expires.
+
+use std::time::Duration;
+
+use super::buckets::CLOCK_BOUND;
+use super::canonical::differing;
+use super::scan::Stance;
+use super::state::State;
+use super::{MARGIN, Run, now};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Key, Mark, Row, Value};
+use crate::schema::Table;
+use crate::store::Store;
+
+/// Rows that are read with one call.
+pub(super) const READ_KEYS: usize = 100;
+/// How often an item that changes under one's eyes is looked at.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// Why a row has to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum Why {
+    /// The stores seem to differ.
+    Compared,
+    /// The old row was written after the freeze.
+    Late,
+    /// The old row can't be one of the new store.
+    Unfit,
+    /// The item has no mark.
+    Foreign,
+    /// The counter's total isn't its watermark, though no application has added to it.
+    Totals,
+}
+
+impl Why {
+    /// Whether what the scan itself has seen tells that it is one, so that a comparison has to leave it out.
+    pub fn is_special(self) -> bool {
+        match self {
+            Why::Compared => false,
+            Why::Late | Why::Unfit | Why::Foreign | Why::Totals => true,
+        }
+    }
+
+    fn needs_old(self) -> bool {
+        match self {
+            Why::Compared | Why::Late | Why::Unfit => true,
+            Why::Foreign | Why::Totals => false,
+        }
+    }
+}
+
+/// A row to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Suspect {
+    pub why: Why,
+    /// Its key in the new store.
+    pub key: Key,
+    /// Its key in the old store, as far as anybody can tell: of an item with a masked key nobody can.
+    pub source: Option<Key>,
+}
+
+/// What comes of a second look.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    Same,
+    /// The application owns the key, so the old row doesn't matter.
+    Owned,
+    Expiring,
+    LateButSame,
+    Missing,
+    /// The new store can't hold the old row.
+    Unfit(Error),
+    Extra,
+    Different,
+    /// A counter's watermark isn't the old total.
+    Counter,
+    /// A counter's total isn't its watermark.
+    Total,
+    Foreign,
+    Late,
+    Partial,
+}
+
+impl Verdict {
+    /// Whether a repair may mend it.
+    fn can_be_mended(&self) -> bool {
+        match self {
+            Verdict::Missing
+            | Verdict::Extra
+            | Verdict::Different
+            | Verdict::Counter
+            | Verdict::Late
+            | Verdict::Partial => true,
+            Verdict::Same
+            | Verdict::Owned
+            | Verdict::Expiring
+            | Verdict::LateButSame
+            | Verdict::Unfit(_)
+            | Verdict::Total
+            | Verdict::Foreign => false,
+        }
+    }
+}
+
+/// Both stores' rows of a key, the old one as the new store would have it.
+struct Look {
+    item: Result<Option<Row>>,
+    old: Result<Option<Row>>,
+    is_late: bool,
+    is_steady: bool,
+}
+
+impl Run<'_> {
+    /// Looks at all suspects there are, counts what they are, and forgets them.
+    pub(super) async fn settle(&self) -> Result<()> {
+        let mut left = self.state().suspects.len();
+        if left == 0 {
+            return Ok(());
+        }
+        self.wait(self.verifier.options.delay).await?;
+        while left > 0 {
+            let count = left.min(READ_KEYS);
+            let part = self.state().suspects[..count].to_vec();
+            let looks = self.look(&part).await?;
+            let mut state = self.state();
+            for (suspect, look) in part.iter().zip(looks) {
+                self.count(suspect, &look, &mut state);
+            }
+            // Counted and forgotten at once, so that neither is lost nor done twice after a kill.
+            state.suspects.drain(..count);
+            left -= count;
+        }
+        Ok(())
+    }
+
+    fn count(&self, suspect: &Suspect, look: &Look, state: &mut State) {
+        let verdict = self.judge(suspect, look);
+        let row = |row: &Result<Option<Row>>| row.clone().ok().flatten();
+        let (old, item) = (row(&look.old), row(&look.item));
+        let seen = (old.as_ref(), item.as_ref());
+        let transform = &self.verifier.transform;
+        state.found.count(&verdict, &suspect.key, seen, transform);
+        if verdict.can_be_mended() && state.mend.len() < self.verifier.options.most_mended {
+            state.mend.push(suspect.clone());
+        }
+    }
+
+    async fn look(&self, suspects: &[Suspect]) -> Result<Vec<Look>> {
+        let mut looks: Vec<Option<Look>> = suspects.iter().map(|_| None).collect();
+        for round in 0..LOOKS {
+            let places: Vec<usize> = (0..suspects.len())
+                .filter(|place| looks[*place].as_ref().is_none_or(|look| !look.is_steady))
+                .collect();
+            if places.is_empty() {
+                break;
+            }
+            if round > 0 {
+                self.wait(BETWEEN_LOOKS).await?;
+            }
+            let chosen: Vec<&Suspect> = places.iter().map(|place| &suspects[*place]).collect();
+            for (place, look) in places.into_iter().zip(self.look_once(&chosen).await?) {
+                looks[place] = Some(look);
+            }
+        }
+        Ok(looks.into_iter().flatten().collect())
+    }
+
+    async fn look_once(&self, suspects: &[&Suspect]) -> Result<Vec<Look>> {
+        let transform = &self.verifier.transform;
+        let keys: Vec<Key> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
+        let first = self.read_new(&keys).await?;
+        let sources: Vec<Key> = suspects
+            .iter()
+            .filter(|suspect| suspect.why.needs_old())
+            .filter_map(|suspect| suspect.source.clone())
+            .collect();
+        let olds = self.get(&*self.verifier.old.0, transform.source(), &sources);
+        let mut olds = olds.await?.into_iter();
+        let second = self.read_new(&keys).await?;
+        let pairs = suspects.iter().zip(first.into_iter().zip(second));
+        let mut looks = Vec::with_capacity(suspects.len());
+        for (suspect, (first, second)) in pairs {
+            let asked = suspect.why.needs_old() && suspect.source.is_some();
+            let old = if asked { olds.next().flatten() } else { None };
+            let is_late = old.as_ref().is_some_and(|old| self.is_late(old));
+            looks.push(Look {
+                is_steady: matches!((&first, &second), (Ok(one), Ok(two)) if one == two)
+                    || second.is_err(),
+                item: second,
+                old: match old {
+                    Some(old) => self.as_new(old),
+                    None => Ok(None),
+                },
+                is_late,
+            });
+        }
+        Ok(looks)
+    }
+
+    /// Items by key; one that can't be read is an error of its own.
+    pub(super) async fn read_new(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row>>>> {
+        let (new, target) = (&*self.verifier.new.0, self.verifier.transform.target());
+        match self.get(new, target, keys).await {
+            Ok(rows) => Ok(rows.into_iter().map(Ok).collect()),
+            Err(error) if is_about_one(&error) => {
+                let mut rows = Vec::with_capacity(keys.len());
+                for key in keys {
+                    match self.get(new, target, std::slice::from_ref(key)).await {
+                        Ok(row) => rows.push(Ok(row.into_iter().next().flatten())),
+                        Err(error) if is_about_one(&error) => rows.push(Err(error)),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(rows)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn get(
+        &self,
+        store: &dyn Store,
+        table: &Table,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Row>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.unless_stopped(store.get(table, keys)).await
+    }
+
+    fn judge(&self, suspect: &Suspect, look: &Look) -> Verdict {
+        let item = match &look.item {
+            Ok(item) => item.as_ref(),
+            // A key that the new store can't have has no item.
+            Err(error) if error.kind() == Kind::Invalid => None,
+            // The scan has counted it.
+            Err(error) => match suspect.why {
+                Why::Late => return Verdict::Late,
+                Why::Compared | Why::Unfit | Why::Foreign | Why::Totals => {
+                    tracing::debug!("an item can't be read: {error}");
+                    return Verdict::Owned;
+                }
+            },
+        };
+        match suspect.why {
+            Why::Foreign => return self.if_foreign(item),
+            Why::Totals => return self.if_off(item),
+            Why::Compared | Why::Late | Why::Unfit => {}
+        }
+        let old = match &look.old {
+            Ok(old) => old.as_ref(),
+            Err(error) => return Verdict::Unfit(error.clone()),
+        };
+        let compared = self.compare(item, old);
+        match compared {
+            Verdict::Same if look.is_late => Verdict::LateButSame,
+            Verdict::Missing
+            | Verdict::Different
+            | Verdict::Owned
+            | Verdict::Foreign
+            | Verdict::Partial
+                if look.is_late =>
+            {
+                Verdict::Late
+            }
+            // The scan of the new store has seen to it.
+            Verdict::Foreign => Verdict::Owned,
+            Verdict::Same
+            | Verdict::Owned
+            | Verdict::Expiring
+            | Verdict::LateButSame
+            | Verdict::Missing
+            | Verdict::Unfit(_)
+            | Verdict::Extra
+            | Verdict::Different
+            | Verdict::Counter
+            | Verdict::Total
+            | Verdict::Late
+            | Verdict::Partial => compared,
+        }
+    }
+
+    fn if_foreign(&self, item: Option<&Row>) -> Verdict {
+        match item {
+            Some(Row { mark: None, .. }) => Verdict::Foreign,
+            Some(_) | None => Verdict::Owned,
+        }
+    }
+
+    fn if_off(&self, item: Option<&Row>) -> Verdict {
+        match item {
+            Some(item) if is_off(item) => Verdict::Total,
+            Some(_) | None => Verdict::Same,
+        }
+    }
+
+    /// What an item and an old row, as the new store would have it, are to each other.
+    fn compare(&self, item: Option<&Row>, old: Option<&Row>) -> Verdict {
+        let soon = now() + MARGIN;
+        let expires_soon =
+            |row: Option<&Row>| row.and_then(|row| row.expires).is_some_and(|at| at <= soon);
+        let Some(item) = item else {
+            return match old {
+                None => Verdict::Same,
+                Some(_) if expires_soon(old) => Verdict::Expiring,
+                Some(_) => Verdict::Missing,
+            };
+        };
+        match self.stance(item) {
+            Stance::Foreign => return Verdict::Foreign,
+            Stance::Owned => return Verdict::Owned,
+            Stance::Partial if old.is_some() => return Verdict::Partial,
+            Stance::Partial => return Verdict::Owned,
+            Stance::Compared => {}
+        }
+        if expires_soon(Some(item)) || expires_soon(old) {
+            return Verdict::Expiring;
+        }
+        let item = self.as_compared(item.clone());
+        match (item, old) {
+            (None, None) => Verdict::Same,
+            (Some(_), None) => Verdict::Extra,
+            (Some(item), Some(old)) if self.are_same(&item, old) => Verdict::Same,
+            (None | Some(_), Some(_)) if self.verifier.counters.is_some() => Verdict::Counter,
+            (None | Some(_), Some(_)) => Verdict::Different,
+        }
+    }
+
+    pub(super) fn are_same(&self, item: &Row, old: &Row) -> bool {
+        let apart = match (item.expires, old.expires) {
+            (Some(new), Some(old)) => (new - old).abs(),
+            (None, None) => 0,
+            (Some(_), None) | (None, Some(_)) => return false,
+        };
+        apart <= CLOCK_BOUND && differing(self.verifier.transform.target(), item, old).is_empty()
+    }
+}
+
+/// Whether a read failed because of one of its keys or items.
+fn is_about_one(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Corrupt | Kind::Invalid)
+}
+
+/// Whether a counter item that no application has added to shows something else than was folded.
+pub(super) fn is_off(item: &Row) -> bool {
+    let total = |cell: &Option<Value>| match cell {
+        Some(Value::BigInt(total)) => *total,
+        Some(_) | None => 0,
+    };
+    let inside = |at: usize| item.watermarks.get(at).copied().flatten().unwrap_or(0);
+    let mut cells = item.cells.iter().enumerate();
+    item.mark == Some(Mark::Copied) && cells.any(|(at, cell)| total(cell) != inside(at))
+}

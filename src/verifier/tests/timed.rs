@@ -1,0 +1,97 @@
+use async_trait::async_trait;
+
+use super::Timed;
+use crate::error::Result;
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::schema::Table;
+use crate::store::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+};
+
+#[async_trait]
+impl Store for Timed {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
+        self.inner.inspect(table).await
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.inner.create(table).await
+    }
+
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        let mut rows = self.inner.get(table, keys).await?;
+        rows.iter_mut().flatten().for_each(|row| self.tell(row));
+        Ok(rows)
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        self.inner.put(table, rows, guard).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        self.inner.purge(table, keys, guard).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        self.inner.fold(table, folds).await
+    }
+
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        let mut row = self.inner.read(table, key, reading).await?;
+        row.iter_mut().for_each(|row| self.tell(row));
+        Ok(row)
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        self.inner.change(table, key, change, on).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.inner.add(table, add).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.inner.write(table, mutation).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        self.inner.delete(table, span).await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        self.inner.list(table, list).await
+    }
+
+    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
+        self.inner.splits(table, count).await
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+        let mut page = self.inner.scan(table, range, after, limit).await?;
+        page.rows.iter_mut().for_each(|row| self.tell(row));
+        Ok(page)
+    }
+
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
+        self.inner.halve(table, range)
+    }
+
+    async fn now(&self) -> Result<Option<i64>> {
+        Ok(Some(1_700_000_000_000_000))
+    }
+}

@@ -1,0 +1,242 @@
+//! `migrate verify` on the real servers: what is planted is found, nothing else, and mended; a
+//! verification that is killed goes on.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue as A;
+use scylla::value::Counter;
+use serde_json::Value as Json;
+
+use super::{Bench, number, says};
+
+const PLAN: &str = "[[table]]\nname = \"votes\"\nto = \"@-votes\"\n\
+                    [[table]]\nname = \"users\"\nto = \"@-users\"\n\
+                    expiry = { attribute = \"expires_at\", from = \"max\" }\n";
+
+/// Ten rows of users for one of votes.
+async fn fill(bench: &Bench, rows: usize) {
+    bench
+        .cql("CREATE TABLE users (team text, id int, name text, tags set<text>, price decimal, PRIMARY KEY (team, id))")
+        .await;
+    let users = (0..rows).map(|n| {
+        let tags: Vec<String> = (0..n % 4).map(|tag| format!("tag {tag}")).collect();
+        (
+            format!("team {}", n / 4),
+            n as i32,
+            format!("user {n}"),
+            tags,
+        )
+    });
+    bench
+        .fill(
+            "INSERT INTO users (team, id, name, tags) VALUES (?, ?, ?, ?)",
+            users,
+        )
+        .await;
+    bench
+        .cql("INSERT INTO users (team, id, name) VALUES ('passing', 1, 'soon gone') USING TTL 100000")
+        .await;
+    bench
+        .cql("CREATE TABLE votes (id text PRIMARY KEY, up counter)")
+        .await;
+    let votes = (0..rows / 10).map(|n| (Counter(n as i64 % 7 + 1), format!("poll {n}")));
+    bench
+        .fill("UPDATE votes SET up = up + ? WHERE id = ?", votes)
+        .await;
+}
+
+fn user(n: i32) -> [(&'static str, A); 2] {
+    [
+        ("team", A::S(format!("team {}", n / 4))),
+        ("id", A::N(n.to_string())),
+    ]
+}
+
+/// Verifies, and gives the objects of votes and users.
+fn verify(bench: &Bench, arguments: &[&str], code: i32) -> Vec<Json> {
+    let file = bench.folder.path().join("found.json");
+    let file = file.to_str().expect("UTF-8");
+    let arguments = [&["verify", "--json", file], arguments].concat();
+    bench
+        .migrate(&arguments)
+        .within(Duration::from_secs(280))
+        .run()
+        .expect_code(code);
+    read(bench)
+}
+
+fn read(bench: &Bench) -> Vec<Json> {
+    let text = std::fs::read_to_string(bench.folder.path().join("found.json")).expect("a file");
+    serde_json::from_str(&text).expect("an array")
+}
+
+const COUNTS: [&str; 8] = [
+    "missing",
+    "extra",
+    "different",
+    "counters_wrong",
+    "foreign",
+    "late_writes",
+    "partial",
+    "unreadable",
+];
+
+/// The counts that aren't 0.
+fn found(table: &Json) -> Vec<(&'static str, u64)> {
+    let counts = COUNTS.map(|count| (count, number(table, count)));
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+fn named(table: &Json, kind: &str) -> String {
+    let examples = table["examples"].as_array().expect("examples");
+    let found = examples.iter().find(|example| example["kind"] == kind);
+    let found = found.unwrap_or_else(|| panic!("no {kind} in {table}"));
+    found["key"].as_str().expect("a key").to_owned()
+}
+
+async fn plant(bench: &Bench) {
+    let users = bench.target("users");
+    let update = bench.dynamo.update_item().table_name(&users);
+    let wrong = update
+        .set_key(Some(
+            user(17)
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+        ))
+        .update_expression("SET #n = :n")
+        .expression_attribute_names("#n", "name")
+        .expression_attribute_values(":n", A::S("somebody else".into()));
+    wrong.send().await.expect("updated");
+    let delete = bench.dynamo.delete_item().table_name(&users);
+    let missing = delete.set_key(Some(
+        user(18)
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+    ));
+    missing.send().await.expect("deleted");
+    let copied = ("_m", A::S("c".into()));
+    let extra = [
+        ("team", A::S("nobody".into())),
+        ("id", A::N("1".into())),
+        copied,
+    ];
+    bench.put("users", &extra).await;
+    let foreign = [("team", A::S("strangers".into())), ("id", A::N("1".into()))];
+    bench.put("users", &foreign).await;
+    bench
+        .cql("INSERT INTO users (team, id, name) VALUES ('late', 1, 'too late')")
+        .await;
+    let votes = bench.target("votes");
+    let update = bench.dynamo.update_item().table_name(&votes);
+    let off = update
+        .key("id", A::S("poll 5".into()))
+        .update_expression("ADD #w :one, #c :one")
+        .expression_attribute_names("#w", "_w_up")
+        .expression_attribute_names("#c", "up")
+        .expression_attribute_values(":one", A::N("-1".into()));
+    off.send().await.expect("updated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_planted_is_found_and_mended_and_nothing_else_is() {
+    // CROSSFADE_LONG=1 is the size that a release is tried with.
+    let rows = match std::env::var_os("CROSSFADE_LONG") {
+        Some(_) => 200_000,
+        None => 20_000,
+    };
+    let bench = Bench::new("verify").await;
+    fill(&bench, rows).await;
+    bench.plan(PLAN).init();
+    let early = bench.migrate(&["verify"]).run().expect_code(2);
+    says(&early, &["can't be compared", "migrate copy"]);
+    bench
+        .migrate(&["copy", "--offline"])
+        .within(Duration::from_secs(280))
+        .run()
+        .expect_code(0);
+    bench
+        .migrate(&["copy", "--offline", "--final", "--table", "votes"])
+        .run()
+        .expect_code(0);
+    let equal = verify(&bench, &[], 0);
+    assert_eq!(equal[0]["table"], "votes");
+    assert_eq!(
+        (number(&equal[0], "old_rows"), number(&equal[0], "new_rows")),
+        (rows as u64 / 10, rows as u64 / 10)
+    );
+    assert_eq!(
+        (number(&equal[1], "old_rows"), number(&equal[1], "new_rows")),
+        (rows as u64 + 1, rows as u64 + 1)
+    );
+    for table in &equal {
+        assert_eq!(table["clean"], true, "{table}");
+        assert_eq!(found(table), [], "{table}");
+    }
+    let status = bench.status();
+    assert_eq!(status[1]["verified"]["clean"], true, "{}", status[1]);
+
+    plant(&bench).await;
+    let tables = verify(&bench, &[], 1);
+    assert_eq!(found(&tables[0]), [("counters_wrong", 1)], "{}", tables[0]);
+    assert_eq!(named(&tables[0], "counters_wrong"), "id=poll 5");
+    let users = &tables[1];
+    let all = ["missing", "extra", "different", "foreign", "late_writes"].map(|kind| (kind, 1));
+    let mut counted = found(users);
+    counted.sort_unstable();
+    let mut all = all.to_vec();
+    all.sort_unstable();
+    assert_eq!(counted, all, "{users}");
+    assert_eq!(named(users, "missing"), "team=team 4, id=18");
+    assert_eq!(named(users, "extra"), "team=nobody, id=1");
+    assert_eq!(named(users, "different"), "team=team 4, id=17");
+    assert_eq!(named(users, "foreign"), "team=strangers, id=1");
+    assert_eq!(named(users, "late_writes"), "team=late, id=1");
+    let different = users["examples"].as_array().expect("examples");
+    let different = different
+        .iter()
+        .find(|one| one["kind"] == "different")
+        .expect("it");
+    assert_eq!(
+        different["columns"],
+        serde_json::json!([{"column": "name", "old": "user 17", "new": "somebody else"}])
+    );
+
+    // Killed three times on the way to the same.
+    for _ in 0..3 {
+        let mut running = bench.migrate(&["verify"]).spawn();
+        let moment = rand::random_range(300..900);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        assert!(running.runs(), "it is killed in mid-work");
+        running.kill();
+    }
+    let again = verify(&bench, &[], 1);
+    for (first, second) in tables.iter().zip(&again) {
+        for count in COUNTS.iter().chain(&["old_rows", "new_rows"]) {
+            assert_eq!(
+                number(first, count),
+                number(second, count),
+                "{count} of {second}"
+            );
+        }
+    }
+
+    let repaired = verify(&bench, &["--repair", "--delete-extra"], 1);
+    assert_eq!(repaired[0]["repaired"]["folded"], 1, "{}", repaired[0]);
+    let mended = &repaired[1]["repaired"];
+    assert_eq!(
+        (&mended["copied"], &mended["rewritten"], &mended["deleted"]),
+        (&2.into(), &1.into(), &1.into()),
+        "{mended}"
+    );
+    // Nobody but a person may say what becomes of a stranger's item.
+    let left = verify(&bench, &[], 1);
+    assert_eq!(found(&left[1]), [("foreign", 1)], "{}", left[1]);
+    let delete = bench.dynamo.delete_item().table_name(bench.target("users"));
+    let stranger = delete
+        .key("team", A::S("strangers".into()))
+        .key("id", A::N("1".into()));
+    stranger.send().await.expect("deleted");
+    let clean = verify(&bench, &[], 0);
+    assert_eq!(clean[1]["late_but_same"], 1, "{}", clean[1]);
+    bench.done().await;
+}
