@@ -229,8 +229,30 @@ impl Control {
     /// # Errors
     /// The store's, and [`Kind::Corrupt`].
     pub async fn failures(&self, target: &str) -> Result<Vec<DeadLetter>> {
+        let mut letters = self.all_failures(target).await?;
+        letters.retain(|letter| !letter.mended);
+        Ok(letters)
+    }
+
+    /// The dead letters of a target, with those that are none any more.
+    ///
+    /// # Errors
+    /// As of [`Control::failures`].
+    pub async fn all_failures(&self, target: &str) -> Result<Vec<DeadLetter>> {
         let letters = self.list(target, FAILURE).await?;
         Ok(letters.into_iter().map(|(_, letter)| letter).collect())
+    }
+
+    /// Notes of dead letters that they are none any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn mend_failures(&self, target: &str, letters: &[DeadLetter]) -> Result<()> {
+        let mended = letters.iter().cloned().map(|letter| DeadLetter {
+            mended: true,
+            ..letter
+        });
+        self.add_failures(target, &mended.collect::<Vec<_>>()).await
     }
 
     /// Forgets dead letters.

@@ -189,6 +189,12 @@ pub struct DeadLetter {
     /// The row's key columns as hex of their CQL bytes; none for a range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<StoredKey>,
+    /// The tokens that a range lies in, `(after, up_to]`; none for a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<(i64, i64)>,
+    /// It was sent again, and is none any more. Kept, because journals remember it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mended: bool,
 }
 
 impl DeadLetter {

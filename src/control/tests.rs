@@ -129,6 +129,8 @@ async fn what_copiers_note_is_listed_and_can_be_cleared() {
         what: what.into(),
         reason: "x".into(),
         key: None,
+        range: None,
+        mended: false,
     };
     control
         .add_failures("t", &[letter("a"), letter("b"), letter("a")])

@@ -255,7 +255,7 @@ impl Copier {
     /// Dead letters that the control table has lost are written to it again.
     async fn repeat_failures(&self, mut letters: Vec<DeadLetter>) -> Result<()> {
         if !letters.is_empty() {
-            let known = self.control.failures(self.target()).await?;
+            let known = self.control.all_failures(self.target()).await?;
             let known: BTreeSet<String> = known.iter().map(DeadLetter::digest).collect();
             letters.retain(|letter| !known.contains(&letter.digest()));
         }
@@ -305,6 +305,8 @@ impl Run<'_> {
             what: show::key(source, key),
             reason: reason.to_string(),
             key: Some(show::stored_key(source, key)),
+            range: None,
+            mended: false,
         }
     }
 

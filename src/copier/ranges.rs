@@ -108,6 +108,12 @@ impl Run<'_> {
             what: show::range(self.copier.transform.source(), range),
             reason: error.to_string(),
             key: None,
+            range: match range {
+                Range::Tokens(tokens) => Some((tokens.after, tokens.up_to)),
+                Range::Slice(slice) => Some((slice.token.saturating_sub(1), slice.token)),
+                Range::Segment { .. } => None,
+            },
+            mended: false,
         };
         self.unsettled(range).await;
         self.bury(vec![letter]).await

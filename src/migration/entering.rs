@@ -88,7 +88,7 @@ impl Migration {
         }])
     }
 
-    /// Every row and every counter is in the new store, and whole.
+    /// Every row and every counter is in the new store, and whole, and somebody has looked.
     async fn has_arrived(&self, record: &Record, open_old: OpenOld<'_>) -> Result<Vec<Refusal>> {
         let source = record.source.read()?;
         let mut refusals = Vec::new();
@@ -100,11 +100,18 @@ impl Migration {
                 help: "see `migrate failures` for which and why".into(),
             });
         }
-        // It reads the whole target, so only when all else is well; and while a table is offline, no
-        // application writes there.
-        let may_be_partial = record.phase != Phase::Offline || record.adopted;
-        if refusals.is_empty() && !source.is_counter() && may_be_partial {
-            refusals.extend(self.partial_items(record, &source, open_old).await?);
+        // Comparing comes when all else is well.
+        if !refusals.is_empty() {
+            return Ok(refusals);
+        }
+        if let Some(unverified) = self.unverified(record).await? {
+            // It reads the whole target, which a clean verification has done; and while a table is offline,
+            // no application writes there.
+            let may_be_partial = record.phase != Phase::Offline || record.adopted;
+            if !source.is_counter() && may_be_partial {
+                refusals.extend(self.partial_items(record, &source, open_old).await?);
+            }
+            refusals.push(unverified);
         }
         Ok(refusals)
     }

@@ -9,6 +9,7 @@ mod entering;
 mod finish;
 mod init;
 mod reset;
+mod retry;
 mod verify;
 
 pub use crate::spec::TableSpec;
@@ -18,6 +19,7 @@ pub use entering::Refusal;
 pub use finish::Finished;
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
+pub use retry::Retried;
 pub use verify::{OldReading, VerifyOptions};
 
 use crate::control::{

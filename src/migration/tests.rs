@@ -300,6 +300,8 @@ async fn new_takes_a_finished_copy_without_dead_letters() {
         what: "id=3".into(),
         reason: "x".into(),
         key: None,
+        range: None,
+        mended: false,
     };
     let control = &bench.migration.control;
     control.add_failures("target", &[letter]).await.unwrap();
@@ -312,6 +314,47 @@ async fn new_takes_a_finished_copy_without_dead_letters() {
     assert!(bench.migration.failures().await.unwrap().is_empty());
     assert!(bench.copy(false, false).await.unwrap().complete);
     bench.forward(Phase::New).await.unwrap();
+}
+
+#[tokio::test]
+async fn new_takes_a_clean_verification_of_this_freeze_that_nothing_has_followed() {
+    let bench = Bench::rows().await;
+    bench.forward(Phase::Copy).await.unwrap();
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    let refused = async |words: &str| {
+        let error = bench.ahead(Phase::New).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        assert!(error.contains("migrate verify --table users"), "{error}");
+    };
+    refused("nothing was verified").await;
+
+    put(&bench.new, &bench.target(), &[row(77, Some(Mark::Copied))]).await;
+    assert_eq!(bench.verify().await.found.extra, 1);
+    refused("found 1 differences").await;
+    let key = row(77, None).key;
+    let target = bench.target();
+    let purged = bench.new.purge(&target, vec![key], &Guard::Always).await;
+    assert!(purged.rows.iter().all(Result::is_ok));
+    assert!(bench.verify().await.found.is_clean());
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    refused("a copy or fold has run").await;
+
+    assert!(bench.verify().await.found.is_clean());
+    let control = &bench.migration.control;
+    let verified = control.verified("target").await.unwrap().unwrap();
+    let aged = Verified {
+        ended_at: verified.ended_at - 3_700,
+        ..verified.clone()
+    };
+    control.note_verified("target", &aged).await.unwrap();
+    refused("ended 61 minutes ago").await;
+    control.note_verified("target", &verified).await.unwrap();
+    bench.ahead(Phase::New).await.unwrap();
+
+    bench.back(Phase::Switch).await.unwrap();
+    bench.ahead(Phase::Copy).await.unwrap();
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    refused("nothing was verified").await;
 }
 
 #[tokio::test]

@@ -213,7 +213,7 @@ impl Migration {
     ///
     /// # Errors
     /// The new store's.
-    pub async fn unverified(&self, record: &Record) -> Result<Option<Refusal>> {
+    pub(super) async fn unverified(&self, record: &Record) -> Result<Option<Refusal>> {
         let verified = self.control.verified(&self.spec.to).await?;
         let copiers = self.copiers(record).await?;
         let what = match verified {

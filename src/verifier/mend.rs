@@ -97,6 +97,14 @@ impl Bench<'_> {
         Err(no_end())
     }
 
+    /// The key that a row of the old store has in the new one; `None` if there is no such row.
+    ///
+    /// # Errors
+    /// As of [`Bench::copy`].
+    pub(crate) async fn target_of(&self, source: &Key) -> Result<Option<Key>> {
+        Ok(self.old_row(source).await?.map(|row| row.key))
+    }
+
     async fn old_row(&self, source: &Key) -> Result<Option<Row>> {
         let table = self.transform.source();
         let row = self.old.0.read(table, source, Reading::Strong).await?;

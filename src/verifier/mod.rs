@@ -30,6 +30,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 pub use found::{Example, Found, Values};
+pub(crate) use mend::Bench;
 pub use mend::Mended;
 use state::State;
 pub use state::{Belongs, Checkpoint};

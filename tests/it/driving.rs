@@ -49,6 +49,10 @@ async fn bench(name: &str) -> Bench {
 
 fn advance(bench: &Bench, to: &str) {
     for table in TABLES {
+        if to == "new" {
+            let verify = bench.migrate(&["verify", "--table", table]);
+            verify.run().expect_code(0);
+        }
         let advance = bench.migrate(&["advance", "--table", table, "--to", to]);
         advance.run().expect_code(0);
     }

@@ -222,6 +222,10 @@ pub enum VerifyConsistency {
 pub struct Failures {
     #[command(flatten)]
     pub chosen: Chosen,
+    /// Send them again first: what is in the new store then is forgotten, the rest stays with its newest
+    /// reason
+    #[arg(long)]
+    pub retry: bool,
     /// One JSON object per dead letter on stdout
     #[arg(long)]
     pub json: bool,

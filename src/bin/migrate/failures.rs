@@ -4,6 +4,8 @@ use crossfade::error::Error;
 
 use crate::Exit;
 use crate::args;
+use crate::copy;
+use crate::screen::Screen;
 use crate::stores::Stores;
 use crate::words;
 
@@ -17,11 +19,24 @@ struct Line<'a> {
     key: Option<&'a crossfade::control::StoredKey>,
 }
 
-pub async fn run(args: &args::Failures) -> Result<Exit, Error> {
-    let stores = Stores::open_new(&args.chosen.plan).await?;
+pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> {
+    // Only sending them again takes the old store.
+    let stores = match args.retry {
+        true => Stores::open(&args.chosen.plan).await?,
+        false => Stores::open_new(&args.chosen.plan).await?,
+    };
+    let stop = copy::stop_on_signal(screen);
     let mut exit = Exit::Done;
     for migration in stores.migrations(args.chosen.table.as_deref())? {
         let table = &migration.spec.name;
+        if args.retry && !migration.failures().await?.is_empty() {
+            let (name, lease) = (copy::copier_name(), stores.plan.lease.lasts);
+            let retried = migration.retry(&name, lease, &stop).await?;
+            let (mended, left) = (words::count(retried.mended), words::count(retried.left));
+            screen.say(&format!(
+                "{table}: sent again: {mended} are well now, {left} stay"
+            ));
+        }
         for letter in migration.failures().await? {
             exit = Exit::Differences;
             if args.json {

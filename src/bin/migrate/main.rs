@@ -73,7 +73,7 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
         Command::Back(args) => back::run(&args, screen).await,
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Verify(args) => verify::run(&args, screen).await,
-        Command::Failures(args) => failures::run(&args).await,
+        Command::Failures(args) => failures::run(&args, screen).await,
         Command::Finish(args) => finish::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args).await,
     }

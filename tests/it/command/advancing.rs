@@ -61,6 +61,12 @@ async fn rows_go_the_whole_way_and_back() {
     let copied = bench.migrate(&["copy", "--json"]).run().expect_code(0);
     assert_eq!(number(&copied.json()[0], "written"), ROWS as u64);
     assert_all_there(&bench, ROWS).await;
+    let unverified = bench.moves("advance", "new", &[]).run().expect_code(2);
+    says(
+        &unverified,
+        &["nothing was verified", "`migrate verify --table messages`"],
+    );
+    bench.migrate(&["verify"]).run().expect_code(0);
     bench.moves("advance", "new", &[]).run().expect_code(0);
     assert_eq!(bench.stands(), ("new".into(), 1));
     says(
@@ -77,6 +83,7 @@ async fn rows_go_the_whole_way_and_back() {
     );
     let copied = bench.migrate(&["copy", "--json"]).run().expect_code(0);
     assert_eq!(number(&copied.json()[0], "present"), ROWS as u64);
+    bench.migrate(&["verify"]).run().expect_code(0);
     let over = bench.moves("advance", "done", &[]).run().expect_code(0);
     says(&over, &["no way back"]);
     says(

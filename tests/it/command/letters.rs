@@ -89,6 +89,20 @@ async fn an_item_over_400_kb() {
     // Its size, the limit, and the column to look at.
     contains(&letters[0].1, &["450", "409600", "photo"]);
     assert_eq!(keys(&bench, "c").await.len(), 29);
+
+    let still = bench.migrate(&["failures", "--retry"]).run().expect_code(1);
+    says(&still, &["0 are well now, 1 stay"]);
+    bench
+        .cql("UPDATE t SET photo = 0x00 WHERE p = 1 AND c = 13")
+        .await;
+    let cured = bench.migrate(&["failures", "--retry"]).run().expect_code(0);
+    says(&cured, &["1 are well now, 0 stay"]);
+    contains(&cured.stdout, &["no dead letters"]);
+    assert_eq!(keys(&bench, "c").await.len(), 30);
+    // The journal remembers it, and knows better now.
+    bench.migrate(&["copy", "--offline"]).run().expect_code(0);
+    bench.migrate(&["failures"]).run().expect_code(0);
+    bench.migrate(&["verify"]).run().expect_code(0);
     bench.done().await;
 }
 

@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 use crossfade::control::{Clock, Gone};
 use crossfade::copier;
 use crossfade::error::Result;
-use crossfade::migration::{CopyOptions, Migration, MoveOptions, Started, Told, read_all};
+use crossfade::migration::{
+    CopyOptions, Migration, MoveOptions, Started, Told, VerifyOptions, read_all,
+};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Way;
 use crossfade::schema::Table;
+use crossfade::verifier::{self, Found};
 
 use super::data::{ballots, users};
 use super::ledger::{BUSY, Ledger, user_key};
@@ -48,13 +51,39 @@ impl Stores<'_> {
             ),
         };
         self.screen.say(&format!("{name}: {done}"));
+        let found = self.verify(&migration).await?;
         self.advance(&migration, Phase::New).await?;
         let failures = migration.failures().await?.len() as u64;
-        Ok(vec![Line::new(
-            format!("{name}: dead letters"),
-            0,
-            failures,
-        )])
+        Ok(vec![
+            Line::new(format!("{name}: dead letters"), 0, failures),
+            Line::new(
+                format!("{name}: differences that verify found"),
+                0,
+                found.differences(),
+            ),
+        ])
+    }
+
+    /// Compares both stores while the application goes on.
+    async fn verify(&self, migration: &Migration) -> Result<Found> {
+        let options = VerifyOptions {
+            journal: self.folder.join("journal"),
+            name: copier_name(),
+            lease: LEASE.lasts,
+            repair: None,
+            old: None,
+            reading: "embedded".into(),
+            verify: verifier::Options::default(),
+        };
+        let stop = CancellationToken::new();
+        let found = migration.verify(options, &stop, |_| ()).await?.found;
+        self.screen.say(&format!(
+            "{}: verified, {} old rows and {} new ones",
+            migration.spec.name,
+            words::count(found.old_rows),
+            words::count(found.new_rows)
+        ));
+        Ok(found)
     }
 
     async fn advance(&self, migration: &Migration, to: Phase) -> Result<()> {
