@@ -129,6 +129,8 @@ struct State {
     landing: BTreeMap<Phase, Duration>,
     /// Why it may not work any more, until it has joined again.
     lapsed: Option<Error>,
+    /// It won't join again.
+    has_left: bool,
 }
 
 /// An operation's hold on the phase it began in.
@@ -163,6 +165,7 @@ impl Member {
                 pins: BTreeMap::new(),
                 landing: BTreeMap::new(),
                 lapsed: Some(left()),
+                has_left: false,
             }),
             item: tokio::sync::Mutex::new(None),
             drained: Notify::new(),
@@ -220,6 +223,9 @@ impl Member {
     /// Those of [`Member::join`]. The lease that it has goes on until its end.
     pub async fn renew(&self) -> Result<()> {
         let mut item = self.item.lock().await;
+        if self.state().has_left {
+            return Err(left());
+        }
         for _ in 0..JOINS {
             let since = self.role.clock.now();
             if item.is_none() || self.state().lapsed.is_some() {
@@ -284,10 +290,13 @@ impl Member {
             }
             match self.renew().await {
                 Ok(()) => {}
-                Err(error) if error.kind().passes() => {
+                Err(error) if matches!(error.kind(), Kind::Mismatch | Kind::Missing) => {
+                    return error;
+                }
+                // Credentials expire, and proxies answer nonsense: that may pass too.
+                Err(error) => {
                     tracing::debug!("the lease on {} wasn't renewed: {error}", self.target);
                 }
-                Err(error) => return error,
             }
         }
     }
@@ -297,6 +306,9 @@ impl Member {
     /// # Errors
     /// The store's.
     pub async fn leave(&self) -> Result<()> {
+        // First of all, so that nothing begins any more.
+        self.state().has_left = true;
+        self.lapse(left());
         let mut item = self.item.lock().await;
         self.lapse(left());
         self.idle().await;

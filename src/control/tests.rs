@@ -128,6 +128,7 @@ async fn what_copiers_note_is_listed_and_can_be_cleared() {
     let letter = |what: &str| DeadLetter {
         what: what.into(),
         reason: "x".into(),
+        freeze: 0,
         key: None,
         range: None,
         mended: false,

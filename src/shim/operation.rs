@@ -126,6 +126,17 @@ impl Operation {
         self.pin.as_ref().map_or(Phase::Offline, Pin::phase)
     }
 
+    /// Refuses another call once there is no time left.
+    ///
+    /// # Errors
+    /// [`Kind::Timeout`], without effect.
+    pub fn has_time(&self) -> Result<()> {
+        if Instant::now() < self.deadline {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Timeout, "it took too long").at("table", self.table.name.as_str()))
+    }
+
     /// Whether it may go on: asked before each call, and before the answer is given.
     pub fn check(&self) -> Result<()> {
         match &self.pin {
@@ -212,10 +223,6 @@ impl Operation {
                 Ok(Err(error)) => return Err(error.effect(Effect::None)),
                 Err(_) => return Err(self.too_late(place)),
             };
-            if Instant::now() >= self.deadline {
-                // A machine may send the same again for ever, where its condition makes that harmless.
-                return Err(self.too_late(place));
-            }
             // From here to the answer, whoever drops this leaves a write behind that may land.
             let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
             let sending = request.send(&*store, self.schema(place));
