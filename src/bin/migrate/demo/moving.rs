@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crossfade::control::{Clock, Gone};
 use crossfade::copier;
 use crossfade::error::Result;
+use crossfade::layer::retry::Patience;
 use crossfade::migration::{
     CopyOptions, Migration, MoveOptions, Started, Told, VerifyOptions, read_all,
 };
@@ -73,6 +74,7 @@ impl Stores<'_> {
             repair: None,
             old: None,
             reading: "embedded".into(),
+            patience: Patience::default(),
             verify: verifier::Options::default(),
         };
         let stop = CancellationToken::new();
