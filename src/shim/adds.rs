@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::operation::{Joined, Operation, Pauses, Place, Request, Sent};
+use super::operation::{Joined, Operation, Place, Request, Sent};
 use super::rows::{offline, to_source, unknown};
 use super::table::Inner;
 use crate::error::{Error, Kind, Result};
@@ -181,7 +181,7 @@ impl Operation {
             mark,
             token: has_token.then(|| format!("{:032x}", rand::random::<u128>())),
         };
-        let mut pauses = Pauses::default();
+        let mut pauses = self.table.pauses();
         let mut sent_before = false;
         loop {
             match self.write(place, &Request::Add(&add)).await {

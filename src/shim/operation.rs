@@ -1,8 +1,12 @@
 //! One operation: its phase, its deadline, and its calls of the stores.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::table::Inner;
@@ -184,7 +188,7 @@ impl Operation {
 
     /// Asks, again and again until there is an answer or no time left.
     async fn ask(&self, place: Place, question: &Question<'_>) -> Result<Answer> {
-        let mut pauses = Pauses::default();
+        let mut pauses = self.table.pauses();
         loop {
             self.check()?;
             let sending = async {
@@ -208,7 +212,7 @@ impl Operation {
     /// # Errors
     /// It certainly hasn't happened.
     pub async fn write(&mut self, place: Place, request: &Request<'_>) -> Result<Sent> {
-        let mut pauses = Pauses::default();
+        let mut pauses = self.table.pauses();
         loop {
             self.check()?;
             let store = match tokio::time::timeout_at(self.deadline, self.store(place)).await {
@@ -313,9 +317,22 @@ impl Place {
 }
 
 /// Pauses that double, each cut by chance so that many callers don't come back at once.
-#[derive(Default)]
 pub(super) struct Pauses {
     count: u32,
+    chance: SmallRng,
+}
+
+impl Inner {
+    /// Chance follows from the application's id, so that a test can do the same again.
+    pub fn pauses(&self) -> Pauses {
+        let mut of = DefaultHasher::new();
+        self.settings.id.hash(&mut of);
+        self.paused.fetch_add(1, Ordering::Relaxed).hash(&mut of);
+        Pauses {
+            count: 0,
+            chance: SmallRng::seed_from_u64(of.finish()),
+        }
+    }
 }
 
 impl Pauses {
@@ -325,7 +342,7 @@ impl Pauses {
             .saturating_mul(1 << self.count.min(10))
             .min(LONGEST_PAUSE);
         self.count += 1;
-        let until = Instant::now() + span.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        let until = Instant::now() + span.mul_f64(0.5 + self.chance.random::<f64>() / 2.0);
         if until >= deadline {
             return false;
         }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Resave;
-use super::operation::{Joined, Operation, Pauses, Place, Request, Sent};
+use super::operation::{Joined, Operation, Place, Request, Sent};
 use super::table::{Inner, Page, Written, now};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::keys;
@@ -93,7 +93,7 @@ impl Operation {
     async fn drive_resave(&mut self, resave: &mut row::Resave) -> Result<&'static str> {
         let mut step = resave.begin();
         let mut outcome = "saved";
-        let mut pauses = Pauses::default();
+        let mut pauses = self.table.pauses();
         while let Step::Call(call) = step {
             let reply = self.call(call, Reading::Strong).await?;
             match &reply {
@@ -290,7 +290,7 @@ impl Inner {
         mutation: Mutation,
     ) -> Result<Written> {
         let deadline = self.deadline();
-        let mut pauses = Pauses::default();
+        let mut pauses = self.pauses();
         loop {
             let mut operation = Operation::begin(self, joined, deadline)?;
             let mut write = Write::new(operation.phase(), mutation.clone(), now());

@@ -1,6 +1,7 @@
 //! One table of an application: joining its migration, and every operation on it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -57,6 +58,8 @@ pub(super) struct Inner {
     state: watch::Sender<State>,
     pub resaves: Arc<Semaphore>,
     pub adds: Adds,
+    /// How often something has been waited for, before it was tried again.
+    pub paused: AtomicU64,
 }
 
 /// Where joining stands.
@@ -96,6 +99,7 @@ impl Table {
             state: watch::Sender::new(State::Joining(None)),
             resaves: Arc::new(Semaphore::new(RESAVES)),
             adds: Adds::default(),
+            paused: AtomicU64::default(),
         });
         let keeper = tokio::spawn(keep(inner.clone()));
         Table {

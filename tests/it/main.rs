@@ -11,6 +11,8 @@ mod driving;
 mod dynamodb;
 mod features;
 mod forwarding;
+mod history;
 mod layers;
 mod scripted;
+mod shim;
 mod support;

@@ -1,0 +1,10 @@
+//! Applications that go on while their tables move.
+
+mod copying;
+mod scheduler;
+mod wire;
+mod world;
+
+/// The control table and the target of the worlds in memory.
+const CONTROL: &str = "control";
+const TARGET: &str = "new-things";

@@ -1,0 +1,311 @@
+//! A process's way to a store: calls take their time, arrive late, fail, and lose their answers, all of it by
+//! chance from a seed, in a time that only passes when nobody has anything to do.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use crossfade::error::{Effect, Error, Kind, Result};
+use crossfade::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crossfade::schema::Table;
+use crossfade::store::memory::Memory;
+use crossfade::store::{
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    failed_rows,
+};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::Instant;
+
+use super::CONTROL;
+
+/// Everything that is left to chance.
+#[derive(Clone)]
+pub struct Chance(Arc<Mutex<SmallRng>>);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        Chance(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))))
+    }
+
+    /// Whether something happens that does so `share` of the time.
+    pub fn happens(&self, share: f64) -> bool {
+        self.below(1_000_000) < (share * 1e6) as u64
+    }
+
+    pub fn below(&self, end: u64) -> u64 {
+        let mut chance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        chance.random_range(0..end)
+    }
+
+    pub fn millis(&self, end: u64) -> Duration {
+        Duration::from_millis(self.below(end))
+    }
+
+    pub fn one_of<T: Copy>(&self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+/// How likely what is.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// A call takes up to a few milliseconds, unless it is slow: then up to this.
+    pub slow: f64,
+    pub slowest: Duration,
+    /// It fails before it arrives.
+    pub unreachable: f64,
+    /// It is done, and its answer is lost.
+    pub lost: f64,
+}
+
+/// What has become of a process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fate {
+    /// It was killed: nothing is sent any more, nobody hears an answer.
+    is_dead: bool,
+    /// It stands still until then.
+    stopped_until: Option<Instant>,
+    /// It can't reach the control table until then.
+    cut_until: Option<Instant>,
+}
+
+/// A process, as the network knows it.
+#[derive(Clone)]
+pub struct Process {
+    fate: Arc<Mutex<Fate>>,
+    chance: Chance,
+    weather: Weather,
+}
+
+impl Process {
+    pub fn new(chance: &Chance, weather: Weather) -> Self {
+        Process {
+            fate: Arc::default(),
+            chance: chance.clone(),
+            weather,
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        *self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Fate)) {
+        change(&mut self.fate.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// It is killed; what it has sent still arrives.
+    pub fn kill(&self) {
+        self.change(|fate| fate.is_dead = true);
+    }
+
+    /// It stands still for so long; what it has sent still arrives.
+    pub fn stop(&self, time: Duration) {
+        self.change(|fate| fate.stopped_until = Some(Instant::now() + time));
+    }
+
+    /// It can't reach the control table for so long.
+    pub fn cut(&self, time: Duration) {
+        self.change(|fate| fate.cut_until = Some(Instant::now() + time));
+    }
+
+    /// Waits until it runs (again); for ever once it is dead.
+    pub async fn runs(&self) {
+        loop {
+            let fate = self.fate();
+            if fate.is_dead {
+                return std::future::pending().await;
+            }
+            match fate.stopped_until.filter(|until| *until > Instant::now()) {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+
+    fn time(&self) -> Duration {
+        match self.chance.happens(self.weather.slow) {
+            true => self.chance.millis(self.weather.slowest.as_millis() as u64),
+            false => self.chance.millis(4),
+        }
+    }
+
+    /// A call on its way. Whoever gives it up doesn't hold it back.
+    async fn call<T: Send + 'static>(
+        &self,
+        table: &str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let fate = self.fate();
+        if fate.is_dead
+            || fate
+                .stopped_until
+                .is_some_and(|until| until > Instant::now())
+        {
+            // A process that stands still sends nothing. What its timers make it send meanwhile, it would
+            // send afterwards, and check its lease before.
+            self.runs().await;
+            return Err(unreachable());
+        }
+        if table == CONTROL && fate.cut_until.is_some_and(|until| until > Instant::now()) {
+            tokio::time::sleep(self.time()).await;
+            return Err(unreachable());
+        }
+        let (there, back) = (self.time(), self.time());
+        let fails = self.chance.happens(self.weather.unreachable);
+        let loses = self.chance.happens(self.weather.lost);
+        let process = self.clone();
+        let sent = tokio::spawn(async move {
+            tokio::time::sleep(there).await;
+            if fails {
+                return Err(unreachable());
+            }
+            let answer = work.await;
+            tokio::time::sleep(back).await;
+            process.runs().await;
+            match loses {
+                true => Err(Error::new(Kind::Timeout, "the answer was lost on purpose")
+                    .effect(Effect::Unknown)),
+                false => answer,
+            }
+        });
+        sent.await.unwrap_or_else(|_| Err(unreachable()))
+    }
+}
+
+fn unreachable() -> Error {
+    Error::new(Kind::Unreachable, "made unreachable on purpose").effect(Effect::None)
+}
+
+/// A store, seen from a process.
+pub struct Wire {
+    store: Arc<Memory>,
+    process: Process,
+}
+
+impl Wire {
+    pub fn to(store: &Arc<Memory>, process: &Process) -> Arc<dyn Store> {
+        Arc::new(Wire {
+            store: store.clone(),
+            process: process.clone(),
+        })
+    }
+
+    /// A call of some rows at once, whose answers are lost together.
+    async fn rows(
+        &self,
+        table: &str,
+        count: usize,
+        work: impl Future<Output = Puts> + Send + 'static,
+    ) -> Puts {
+        let answer = self.process.call(table, async { Ok(work.await) }).await;
+        answer.unwrap_or_else(|error| failed_rows(count, &error))
+    }
+}
+
+#[async_trait]
+impl Store for Wire {
+    fn name(&self) -> &str {
+        self.store.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
+        let (store, owned) = (self.store.clone(), table.to_owned());
+        let work = async move { store.inspect(&owned).await };
+        self.process.call(table, work).await
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.store.create(table).await
+    }
+
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        let (store, owned, keys) = (self.store.clone(), table.clone(), keys.to_vec());
+        let work = async move { store.get(&owned, &keys).await };
+        self.process.call(&table.name, work).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
+        let (count, rows) = (rows.len(), rows.to_vec());
+        let work = async move { store.put(&owned, &rows, &guard).await };
+        self.rows(&table.name, count, work).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
+        let count = keys.len();
+        let work = async move { store.purge(&owned, keys, &guard).await };
+        self.rows(&table.name, count, work).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        let (store, owned) = (self.store.clone(), table.clone());
+        let count = folds.len();
+        let work = async move { store.fold(&owned, folds).await };
+        self.rows(&table.name, count, work).await
+    }
+
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
+        let work = async move { store.read(&owned, &key, reading).await };
+        self.process.call(&table.name, work).await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
+        let (change, on) = (change.clone(), on.clone());
+        let work = async move { store.change(&owned, &key, &change, &on).await };
+        self.process.call(&table.name, work).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        let (store, owned, add) = (self.store.clone(), table.clone(), add.clone());
+        let work = async move { store.add(&owned, &add).await };
+        self.process.call(&table.name, work).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        let (store, owned, mutation) = (self.store.clone(), table.clone(), mutation.clone());
+        let work = async move { store.write(&owned, &mutation).await };
+        self.process.call(&table.name, work).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let (store, owned, span) = (self.store.clone(), table.clone(), span.clone());
+        let work = async move { store.delete(&owned, &span).await };
+        self.process.call(&table.name, work).await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        let (store, owned, list) = (self.store.clone(), table.clone(), list.clone());
+        let work = async move { store.list(&owned, &list).await };
+        self.process.call(&table.name, work).await
+    }
+
+    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
+        self.store.splits(table, count).await
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let (store, owned, range) = (self.store.clone(), table.clone(), range.clone());
+        let after = after.cloned();
+        let work = async move { store.scan(&owned, &range, after.as_ref(), limit).await };
+        self.process.call(&table.name, work).await
+    }
+
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
+        self.store.halve(table, range)
+    }
+}
