@@ -154,6 +154,7 @@ impl Bench {
             repair: None,
             old: None,
             reading: "all".into(),
+            patience: Patience::default(),
             verify: crate::verifier::Options {
                 delay: Duration::ZERO,
                 ..crate::verifier::Options::default()

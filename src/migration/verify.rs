@@ -42,6 +42,9 @@ pub struct VerifyOptions {
     pub old: Option<OldReading>,
     /// A name for that, with which an unfinished run has to agree.
     pub reading: String,
+    /// How long a read of the old store is tried. Where every replica is asked, not long: one may never come
+    /// back, and the operator has to say so.
+    pub patience: Patience,
     /// How the verifier goes about its work.
     pub verify: verifier::Options,
 }
@@ -84,7 +87,7 @@ impl Migration {
         };
         let is_counter = survey.transform.source().is_counter();
         let verifier = Verifier {
-            old: Old(Arc::new(Retry::new(old.0, Patience::default()))),
+            old: Old(Arc::new(Retry::new(old.0, options.patience))),
             new: New(Arc::new(Retry::new(new, Patience::default()))),
             transform: survey.transform,
             counters: is_counter.then_some(Rules {

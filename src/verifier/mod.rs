@@ -84,7 +84,7 @@ impl Default for Options {
             round_rows: 100_000,
             most_mended: 100_000,
             sample: 1.0,
-            keep_every: Duration::from_millis(500),
+            keep_every: Duration::from_millis(250),
         }
     }
 }

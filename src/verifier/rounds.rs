@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
 use super::Run;
 use super::buckets::{Buckets, CLOCK_BOUND, Side, Sum, tokens_of};
@@ -14,7 +15,7 @@ use super::canonical::{Print, Printer};
 use super::scan::{Pages, Stance};
 use super::state::{FEW_OWNED, short};
 use super::suspects::{READ_KEYS, Suspect, Why};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::model::{Key, Row, Tokens};
 use crate::store::Range;
 
@@ -115,7 +116,8 @@ impl Run<'_> {
         }
         let mut prints = owned.prints;
         prints.sort_unstable();
-        self.old_rows([Tokens::ALL], |row| {
+        let all = Tokens::ALL.split(self.verifier.options.old_ranges);
+        self.old_rows(all, |row| {
             let print = self.old_print(row, &mut printer, self.cutoff);
             if let Some(print) = print.filter(|p| prints.binary_search(&short(p.key)).is_ok()) {
                 sums.take_out(print.bucket, &Sum::of(print.row, print.expires));
@@ -136,14 +138,11 @@ impl Run<'_> {
             }
         })
         .await?;
-        for range in self.new_ranges(round).await? {
-            let mut pages = Pages::default();
-            while let Some(page) = pages.next(self, Side::New, &range).await {
-                for item in page?.rows {
-                    self.strike_out(item, round, &mut left, &mut printer, cutoff);
-                }
-            }
-        }
+        let left = Mutex::new(left);
+        let ranges = self.new_ranges(round).await?;
+        self.at_once(ranges, |range| self.items_of(range, round, &left, cutoff))
+            .await?;
+        let left = left.into_inner().unwrap_or_else(PoisonError::into_inner);
         if left.is_empty() {
             return Ok(());
         }
@@ -233,7 +232,7 @@ impl Run<'_> {
                 .map(|run| tokens_of(*run.start(), *run.end()))
                 .collect(),
             // Masked keys have other tokens.
-            false => vec![Tokens::ALL],
+            false => Tokens::ALL.split(self.verifier.options.old_ranges),
         }
     }
 
@@ -250,34 +249,56 @@ impl Run<'_> {
         self.unless_stopped(parts).await
     }
 
-    /// Reads old rows, range by range; what can't be read is passed over, since the scan has counted it.
+    /// Reads old rows; what can't be read is passed over, since the scan has counted it.
     async fn old_rows(
         &self,
         ranges: impl IntoIterator<Item = Tokens>,
-        mut each: impl FnMut(Row),
+        each: impl FnMut(Row),
     ) -> Result<()> {
+        let each = Mutex::new(each);
+        self.at_once(ranges, |tokens| self.old_rows_of(tokens, &each))
+            .await
+    }
+
+    async fn old_rows_of(&self, tokens: Tokens, each: &Mutex<impl FnMut(Row)>) -> Result<()> {
         let source = self.verifier.transform.source();
-        let mut left: Vec<Range> = Vec::new();
-        for tokens in ranges {
-            left.push(Range::Tokens(tokens));
-            while let Some(range) = left.pop() {
-                let mut pages = Pages::default();
-                while let Some(page) = pages.next(self, Side::Old, &range).await {
-                    match page {
-                        Ok(page) => page.rows.into_iter().for_each(&mut each),
-                        Err(error) if error.kind() == crate::error::Kind::RangeTooCostly => {
-                            // Rows that were given are given again, which changes nothing but for owned ones.
-                            left.extend(
-                                self.verifier
-                                    .old
-                                    .0
-                                    .halve(source, &range)
-                                    .unwrap_or_default(),
-                            );
-                        }
-                        Err(error) => return Err(error),
+        let mut left = vec![Range::Tokens(tokens)];
+        while let Some(range) = left.pop() {
+            let mut pages = Pages::default();
+            while let Some(page) = pages.next(self, Side::Old, &range).await {
+                match page {
+                    Ok(page) => {
+                        let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
+                        page.rows.into_iter().for_each(&mut *each);
                     }
+                    Err(error) if error.kind() == Kind::RangeTooCostly => {
+                        // Rows that were given are given again. That only opens buckets in which there is
+                        // nothing to be found.
+                        let parts = self.verifier.old.0.halve(source, &range);
+                        left.extend(parts.unwrap_or_default());
+                    }
+                    Err(error) => return Err(error),
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the items of a range, striking out old rows.
+    async fn items_of(
+        &self,
+        range: Range,
+        round: &Round,
+        left: &Mutex<HashMap<u128, Print>>,
+        cutoff: i64,
+    ) -> Result<()> {
+        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(self, Side::New, &range).await {
+            let page = page?;
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            for item in page.rows {
+                self.strike_out(item, round, &mut left, &mut printer, cutoff);
             }
         }
         Ok(())

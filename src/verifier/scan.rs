@@ -353,6 +353,10 @@ impl Run<'_> {
             return Ok(());
         }
         let _one = self.settling.lock().await;
+        // Somebody else may have looked at them meanwhile.
+        if self.state().suspects.len() < MANY_SUSPECTS {
+            return Ok(());
+        }
         self.settle().await
     }
 

@@ -239,6 +239,10 @@ impl Checkpoint {
         }
         self.copiers = saved.copiers;
         self.seconds = saved.seconds;
+        tracing::info!(
+            "{}: going on where an earlier verification was stopped",
+            self.belongs.old.0
+        );
         Some(state)
     }
 

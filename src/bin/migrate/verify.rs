@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crossfade::error::{Error, Kind, Result};
+use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, VerifyOptions};
 use crossfade::verifier::{self, Example, Found, Mended, Outcome};
 
@@ -16,6 +18,12 @@ use crate::copy;
 use crate::screen::Screen;
 use crate::stores::{Stores, VerifyReads};
 use crate::words;
+
+/// How long a replica that is away is waited for where all are asked.
+const ALL_REPLICAS: Patience = Patience {
+    give_up: Duration::from_secs(30),
+    ..Patience::DEFAULT
+};
 
 /// Examples that are shown to people.
 const SHOWN: usize = 20;
@@ -40,6 +48,10 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
             repair: args.repair.then_some(args.delete_extra),
             old,
             reading,
+            patience: match reads {
+                VerifyReads::All => ALL_REPLICAS,
+                VerifyReads::AsPlanned => Patience::default(),
+            },
             verify: verifier::Options {
                 sample: sample.unwrap_or(1.0),
                 ..verifier::Options::default()

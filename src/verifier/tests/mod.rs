@@ -221,8 +221,20 @@ fn named(found: &Found) -> Vec<String> {
 #[tokio::test]
 async fn equal_tables_are_clean_and_no_row_is_read_alone() {
     let bench = Bench::people(200).await;
-    let counted = Arc::new(Faulty::new(bench.old.clone(), Faults::default(), 1));
-    let found = bench.run(counted.clone(), None).await.unwrap().found;
+    let timed = [bench.old.clone(), bench.new.clone()];
+    let [old, new] = timed.map(|store| Arc::new(Timed::of(store, &[])));
+    let verifier = Verifier {
+        new: New(new.clone()),
+        ..bench.verifier(old.clone())
+    };
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    let found = outcome.unwrap().found;
+    assert_eq!(live.rows(), (800, 800));
+    for store in [old, new] {
+        assert_eq!(store.alone.load(Ordering::Relaxed), 0);
+    }
     assert_eq!(
         found,
         Found {
@@ -456,6 +468,8 @@ fn expiring(mut row: Row, at: i64, cells: &[usize]) -> Row {
 /// their time.
 struct Timed {
     inner: Arc<Memory>,
+    /// Rows that were read by their keys.
+    alone: AtomicU64,
     times: BTreeMap<String, Vec<CellTimes>>,
 }
 
@@ -466,6 +480,7 @@ impl Timed {
             .map(|row| (format!("{:?}", row.key), row.times.clone()));
         Timed {
             inner,
+            alone: AtomicU64::new(0),
             times: times.collect(),
         }
     }

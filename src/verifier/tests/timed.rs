@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 
 use super::Timed;
@@ -27,6 +29,7 @@ impl Store for Timed {
     }
 
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        self.alone.fetch_add(keys.len() as u64, Ordering::Relaxed);
         let mut rows = self.inner.get(table, keys).await?;
         rows.iter_mut().flatten().for_each(|row| self.tell(row));
         Ok(rows)
@@ -45,6 +48,7 @@ impl Store for Timed {
     }
 
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        self.alone.fetch_add(1, Ordering::Relaxed);
         let mut row = self.inner.read(table, key, reading).await?;
         row.iter_mut().for_each(|row| self.tell(row));
         Ok(row)

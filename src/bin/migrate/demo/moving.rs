@@ -69,6 +69,7 @@ impl Stores<'_> {
             repair: None,
             old: None,
             reading: "as it is".into(),
+            patience: crossfade::layer::retry::Patience::default(),
             verify: verifier::Options::default(),
         };
         let name = &migration.spec.name;

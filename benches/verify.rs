@@ -1,0 +1,221 @@
+//! What a verification costs beside reading: both tables scanned and thrown away, one after the other, and then
+//! compared, on the same servers in the same run. Promised: at most 1.2 times the slower of the two scans.
+//!
+//! `CROSSFADE_CASSANDRA` and `CROSSFADE_DYNAMODB` say where the servers are; `eval "$(tests/servers/start)"` starts
+//! some. `cargo bench --bench verify -- 200000` says how many rows of about 300 bytes.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crossfade::error::Result;
+use crossfade::mapping::transform::Transform;
+use crossfade::model::{Key, Mark, Row, Value};
+use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
+use crossfade::store::cassandra::{Cassandra, Config, Consistency};
+use crossfade::store::dynamodb::{self, DynamoDb};
+use crossfade::store::{Cursor, Guard, New, Old, Range, Store};
+use crossfade::verifier::{Belongs, Checkpoint, Live, Options, Verifier};
+
+const TURNS: usize = 3;
+/// Rows of a put, and of a page of the bare scans.
+const PUT: usize = 1_000;
+const PAGE: usize = 1_000;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let rows = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok());
+    let rows: usize = rows.unwrap_or(200_000);
+    let name = format!("bench_verify_{:08x}", rand::random::<u32>());
+    let (old, new) = (Arc::new(cassandra(&name).await), Arc::new(dynamo().await));
+    let transform = Transform::new(
+        &table(&name),
+        &BTreeMap::new(),
+        None,
+        None,
+        &name,
+        Layout::default(),
+    );
+    let transform = Arc::new(transform.unwrap());
+    fill(&*old, &*new, &transform, rows).await;
+
+    let options = Options::default();
+    let (readers, old_ranges, new_parts) = (options.readers, options.old_ranges, options.new_parts);
+    let folder = tempfile::tempdir().unwrap();
+    let mut ratios = Vec::new();
+    for turn in 1..=TURNS {
+        let (source, target) = (transform.source(), transform.target());
+        let from_old = bare(&*old, source, old_ranges, readers, rows).await;
+        let from_new = bare(&*new, target, new_parts, readers, rows).await;
+        let verifier = Verifier {
+            old: Old(old.clone()),
+            new: New(new.clone()),
+            transform: transform.clone(),
+            counters: None,
+            frozen_at: None,
+            options: options.clone(),
+        };
+        let mut checkpoint = checkpoint(folder.path(), &transform, turn);
+        let (live, stop) = (Live::default(), CancellationToken::new());
+        let begun = Instant::now();
+        let outcome = verifier
+            .run(&mut checkpoint, None, &live, &stop)
+            .await
+            .unwrap();
+        let compared = begun.elapsed();
+        assert!(outcome.found.is_clean(), "{:?}", outcome.found);
+        assert_eq!(outcome.found.old_rows, rows as u64);
+        let ratio = compared.as_secs_f64() / from_old.max(from_new).as_secs_f64();
+        println!(
+            "turn {turn}: {rows} rows; old table alone {from_old:.2?}, new one alone {from_new:.2?}, compared \
+             {compared:.2?}: {ratio:.2} of the slower"
+        );
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median {:.2}, memory {} MB", ratios[TURNS / 2], resident());
+}
+
+fn table(name: &str) -> Table {
+    let column = |name: &str, ty, role| Column {
+        name: name.into(),
+        ty,
+        frozen: false,
+        role,
+    };
+    Table::new(
+        name,
+        vec![
+            column("team", Type::Text, Role::Partition),
+            column("id", Type::Int, Role::Clustering(Order::Asc)),
+            column("body", Type::Text, Role::Regular),
+            column("born", Type::Timestamp, Role::Regular),
+            column("name", Type::Text, Role::Regular),
+            column("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
+        ],
+    )
+}
+
+fn row(n: usize) -> Row {
+    let key = Key::row(
+        vec![Value::text(format!("team {}", n / 8))],
+        vec![Value::Int(n as i32)],
+    );
+    let tags = (0..3)
+        .map(|tag| Value::text(format!("tag {tag}")))
+        .collect();
+    let cells = vec![
+        Some(Value::text("x".repeat(180 + n % 40))),
+        Some(Value::Timestamp(1_700_000_000_000 + n as i64)),
+        Some(Value::text(format!("user {n}"))),
+        Some(Value::Set(tags)),
+    ];
+    Row::new(key, cells)
+}
+
+async fn cassandra(keyspace: &str) -> Cassandra {
+    let node = std::env::var("CROSSFADE_CASSANDRA").unwrap();
+    let builder = scylla::client::session_builder::SessionBuilder::new().known_node(&node);
+    let session = builder.fetch_schema_metadata(false).build().await.unwrap();
+    let create = format!(
+        "CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    );
+    session.query_unpaged(create, ()).await.unwrap();
+    let mut config = Config::new([node], keyspace);
+    config.consistency = Consistency::One;
+    Cassandra::connect(config).await.unwrap()
+}
+
+async fn dynamo() -> DynamoDb {
+    let config = dynamodb::Config {
+        region: Some("us-east-1".into()),
+        endpoint: Some(std::env::var("CROSSFADE_DYNAMODB").unwrap()),
+        credentials: Some(dynamodb::Credentials {
+            access_key_id: "crossfade".into(),
+            secret_access_key: "crossfade".into(),
+            session_token: None,
+        }),
+        ..dynamodb::Config::default()
+    };
+    DynamoDb::connect(config).await.unwrap()
+}
+
+async fn fill(old: &dyn Store, new: &dyn Store, transform: &Transform, rows: usize) {
+    let (source, target) = (transform.source(), transform.target());
+    old.create(source).await.unwrap();
+    new.create(target).await.unwrap();
+    for first in (0..rows).step_by(PUT) {
+        let some: Vec<Row> = (first..rows.min(first + PUT)).map(row).collect();
+        let copied = some.iter().cloned().map(|row| Row {
+            mark: Some(Mark::Copied),
+            ..row
+        });
+        let copied: Vec<Row> = copied.collect();
+        let (one, other) = tokio::join!(
+            old.put(source, &some, &Guard::Always),
+            new.put(target, &copied, &Guard::Absent)
+        );
+        let answers = one.rows.into_iter().chain(other.rows);
+        answers.collect::<Result<Vec<_>>>().unwrap();
+    }
+}
+
+/// Reads a table and throws it away.
+async fn bare(
+    store: &dyn Store,
+    table: &Table,
+    ranges: usize,
+    readers: usize,
+    rows: usize,
+) -> Duration {
+    let begun = Instant::now();
+    let ranges = store.splits(table, ranges).await.unwrap();
+    let counts: Vec<usize> = stream::iter(ranges)
+        .map(|range| count(store, table, range))
+        .buffer_unordered(readers)
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(counts.iter().sum::<usize>(), rows);
+    begun.elapsed()
+}
+
+async fn count(store: &dyn Store, table: &Table, range: Range) -> Result<usize> {
+    let (mut count, mut cursor) = (0, None::<Cursor>);
+    loop {
+        let page = store.scan(table, &range, cursor.as_ref(), PAGE).await?;
+        count += page.rows.len();
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+fn checkpoint(folder: &std::path::Path, transform: &Transform, turn: usize) -> Checkpoint {
+    let belongs = Belongs {
+        plan: "bench".into(),
+        old: ("old".into(), turn.to_string()),
+        new: ("new".into(), turn.to_string()),
+        mapping: String::new(),
+        freeze: 0,
+        begun: String::new(),
+        reading: String::new(),
+    };
+    let tables = (transform.source().clone(), transform.target().clone());
+    Checkpoint::open(folder, "bench", belongs, BTreeMap::new(), tables).unwrap()
+}
+
+/// Memory of this process now, MB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) / 1_024
+}
