@@ -28,11 +28,20 @@ const PAGE: usize = 1_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+    let rows = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok());
     let rows: usize = rows.unwrap_or(200_000);
     let name = format!("bench_verify_{:08x}", rand::random::<u32>());
     let (old, new) = (Arc::new(cassandra(&name).await), Arc::new(dynamo().await));
-    let transform = Transform::new(&table(&name), &BTreeMap::new(), None, None, &name, Layout::default());
+    let transform = Transform::new(
+        &table(&name),
+        &BTreeMap::new(),
+        None,
+        None,
+        &name,
+        Layout::default(),
+    );
     let transform = Arc::new(transform.unwrap());
     fill(&*old, &*new, &transform, rows).await;
 
@@ -55,7 +64,10 @@ async fn main() {
         let mut checkpoint = checkpoint(folder.path(), &transform, turn);
         let (live, stop) = (Live::default(), CancellationToken::new());
         let begun = Instant::now();
-        let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await.unwrap();
+        let outcome = verifier
+            .run(&mut checkpoint, None, &live, &stop)
+            .await
+            .unwrap();
         let compared = begun.elapsed();
         assert!(outcome.found.is_clean(), "{:?}", outcome.found);
         assert_eq!(outcome.found.old_rows, rows as u64);
@@ -95,7 +107,9 @@ fn row(n: usize) -> Row {
         vec![Value::text(format!("team {}", n / 8))],
         vec![Value::Int(n as i32)],
     );
-    let tags = (0..3).map(|tag| Value::text(format!("tag {tag}"))).collect();
+    let tags = (0..3)
+        .map(|tag| Value::text(format!("tag {tag}")))
+        .collect();
     let cells = vec![
         Some(Value::text("x".repeat(180 + n % 40))),
         Some(Value::Timestamp(1_700_000_000_000 + n as i64)),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Member;
-use crate::error::Result;
+use super::{Member, Pin};
+use crate::error::{Effect, Error, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::store::{
@@ -28,6 +28,44 @@ impl Leased {
     pub fn new(inner: Arc<dyn Store>, member: Arc<Member>) -> Self {
         Leased { inner, member }
     }
+
+    async fn rows(&self, count: usize, sending: impl Future<Output = Puts>) -> Puts {
+        let mut sent = match self.member.pin() {
+            Ok(pin) => Sent(Some(pin)),
+            Err(error) => return failed_rows(count, &error),
+        };
+        let puts = sending.await;
+        if puts.rows.iter().all(is_over) {
+            sent.0 = None;
+        }
+        puts
+    }
+
+    async fn one<T>(&self, sending: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut sent = Sent(Some(self.member.pin()?));
+        let answer = sending.await;
+        if is_over(&answer) {
+            sent.0 = None;
+        }
+        answer
+    }
+}
+
+/// A write on its way. While nobody knows what has become of it, be it that nobody waits any more, it may
+/// land.
+struct Sent(Option<Pin>);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(pin) = self.0.take() {
+            pin.release_late();
+        }
+    }
+}
+
+fn is_over<T>(answer: &Result<T>) -> bool {
+    let effect = answer.as_ref().err().map(Error::known_effect);
+    effect != Some(Effect::Unknown)
 }
 
 #[async_trait]
@@ -57,24 +95,17 @@ impl Store for Leased {
     }
 
     async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        match self.member.pin() {
-            Ok(_pin) => self.inner.put(table, rows, guard).await,
-            Err(error) => failed_rows(rows.len(), &error),
-        }
+        self.rows(rows.len(), self.inner.put(table, rows, guard))
+            .await
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        match self.member.pin() {
-            Ok(_pin) => self.inner.purge(table, keys, guard).await,
-            Err(error) => failed_rows(keys.len(), &error),
-        }
+        self.rows(keys.len(), self.inner.purge(table, keys, guard))
+            .await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        match self.member.pin() {
-            Ok(_pin) => self.inner.fold(table, folds).await,
-            Err(error) => failed_rows(folds.len(), &error),
-        }
+        self.rows(folds.len(), self.inner.fold(table, folds)).await
     }
 
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
@@ -82,23 +113,19 @@ impl Store for Leased {
     }
 
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        let _pin = self.member.pin()?;
-        self.inner.change(table, key, change, on).await
+        self.one(self.inner.change(table, key, change, on)).await
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        let _pin = self.member.pin()?;
-        self.inner.add(table, add).await
+        self.one(self.inner.add(table, add)).await
     }
 
     async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        let _pin = self.member.pin()?;
-        self.inner.write(table, mutation).await
+        self.one(self.inner.write(table, mutation)).await
     }
 
     async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        let _pin = self.member.pin()?;
-        self.inner.delete(table, span).await
+        self.one(self.inner.delete(table, span)).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {

@@ -6,6 +6,8 @@
 //! - A lease begins before the renewal is sent, so it ends here before anybody else thinks it over.
 //!   Past it, no operation begins and none is answered as a success. Applications that have
 //!   acknowledged `old` or `bridge`, and are in one of them, need none.
+//! - Nobody leaves, and no phase is let go, while anything of it may still land: of this process, or of one
+//!   before it that had the same id and was killed.
 //! - Whose item was taken away, because it was thought dead, has lapsed: it registers anew.
 
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ use crate::store::Guard;
 
 /// How often registering is tried when the item is taken away in between.
 const JOINS: u32 = 3;
+/// How often to look whether anything is still under way.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Renewals in the time of a lease.
 const RENEWALS: u32 = 3;
 
@@ -121,8 +125,12 @@ struct State {
     until: Duration,
     /// Operations under way.
     pins: BTreeMap<Phase, usize>,
+    /// What was sent under a phase, and nobody waits for any more, may land until then.
+    landing: BTreeMap<Phase, Duration>,
     /// Why it may not work any more, until it has joined again.
     lapsed: Option<Error>,
+    /// It won't join again.
+    has_left: bool,
 }
 
 /// An operation's hold on the phase it began in.
@@ -155,7 +163,9 @@ impl Member {
                 acknowledged: Phase::Old,
                 until: Duration::ZERO,
                 pins: BTreeMap::new(),
+                landing: BTreeMap::new(),
                 lapsed: Some(left()),
+                has_left: false,
             }),
             item: tokio::sync::Mutex::new(None),
             drained: Notify::new(),
@@ -164,9 +174,19 @@ impl Member {
         Ok(member)
     }
 
-    /// Whether no operation is under way.
+    /// Whether no operation is under way, and nothing of an earlier one can land any more.
     pub fn is_idle(&self) -> bool {
-        self.state().pins.values().all(|count| *count == 0)
+        let state = self.state();
+        let now = self.role.clock.now();
+        let has_landed = state.landing.values().all(|until| now >= *until);
+        has_landed && state.pins.values().all(|count| *count == 0)
+    }
+
+    /// Waits until it is. Nothing new may begin meanwhile.
+    async fn idle(&self) {
+        while !self.is_idle() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Its id, which `advance --gone` takes.
@@ -203,6 +223,9 @@ impl Member {
     /// Those of [`Member::join`]. The lease that it has goes on until its end.
     pub async fn renew(&self) -> Result<()> {
         let mut item = self.item.lock().await;
+        if self.state().has_left {
+            return Err(left());
+        }
         for _ in 0..JOINS {
             let since = self.role.clock.now();
             if item.is_none() || self.state().lapsed.is_some() {
@@ -213,8 +236,10 @@ impl Member {
             };
             let record = self.control.require(&self.target).await?.record;
             if let Err(error) = (self.accept)(&record) {
-                // The record isn't this participant's any more: nobody is to wait for it.
+                // The record isn't this participant's any more: nobody is to wait for it, once nothing of
+                // it can land any more. A row that is copied late would hide what others write in `bridge`.
                 self.lapse(error.clone());
+                self.idle().await;
                 self.control
                     .remove(&self.target, &self.id, *version)
                     .await?;
@@ -258,26 +283,35 @@ impl Member {
     pub async fn keep(&self) -> Error {
         loop {
             tokio::select! {
+                // In a fixed order, so that a test can do the same again.
+                biased;
                 () = tokio::time::sleep(self.renew_every()) => {}
                 () = self.drained.notified() => {}
             }
             match self.renew().await {
                 Ok(()) => {}
-                Err(error) if error.kind().passes() => {
+                Err(error) if matches!(error.kind(), Kind::Mismatch | Kind::Missing) => {
+                    return error;
+                }
+                // Credentials expire, and proxies answer nonsense: that may pass too.
+                Err(error) => {
                     tracing::debug!("the lease on {} wasn't renewed: {error}", self.target);
                 }
-                Err(error) => return error,
             }
         }
     }
 
-    /// Leaves: the barrier doesn't wait for it any more. Nothing of it may be under way.
+    /// Leaves, once nothing of it can land any more: the barrier doesn't wait for it afterwards.
     ///
     /// # Errors
     /// The store's.
     pub async fn leave(&self) -> Result<()> {
+        // First of all, so that nothing begins any more.
+        self.state().has_left = true;
+        self.lapse(left());
         let mut item = self.item.lock().await;
         self.lapse(left());
+        self.idle().await;
         match item.take() {
             Some((_, version)) => {
                 let removed = self.control.remove(&self.target, &self.id, version);
@@ -289,19 +323,20 @@ impl Member {
 
     async fn register(&self) -> Result<(Participant, i64)> {
         let seconds = |time: Duration| time.as_secs_f64().ceil() as u64;
-        let joining = Participant {
-            kind: self.role.kind,
-            name: self.role.name.clone(),
-            phase: None,
-            heartbeat: 0,
-            lease_seconds: seconds(self.role.lease.lasts),
-            operation_seconds: seconds(self.role.lease.operation),
-        };
         let name = self.name();
         let there = self
             .control
             .item::<Participant>(&self.target, &name)
             .await?;
+        let earlier = there.as_ref().and_then(|(there, _)| there.phase);
+        let joining = Participant {
+            kind: self.role.kind,
+            name: self.role.name.clone(),
+            phase: earlier,
+            heartbeat: 0,
+            lease_seconds: seconds(self.role.lease.lasts),
+            operation_seconds: seconds(self.role.lease.operation),
+        };
         let (guard, version) = match there {
             Some((_, version)) => (Guard::Equals(VERSION, Value::BigInt(version)), version + 1),
             None => (Guard::Absent, 1),
@@ -309,10 +344,18 @@ impl Member {
         let written = self
             .control
             .swap(&self.target, &name, &joining, version, &guard);
-        match written.await? {
-            true => Ok((joining, version)),
-            false => Err(taken_away()),
+        if !written.await? {
+            return Err(taken_away());
         }
+        if let Some(phase) = earlier {
+            // Whoever had this item a moment ago may have been killed, with calls on their way: that phase
+            // is not let go before they have landed.
+            let mut state = self.state();
+            state.phase = phase;
+            let until = self.role.clock.now() + self.role.lease.operation;
+            state.landing.insert(phase, until);
+        }
+        Ok((joining, version))
     }
 
     /// Lets new operations begin in the record's phase, and says what can be acknowledged by now.
@@ -327,8 +370,11 @@ impl Member {
             return None;
         }
         state.phase = phase;
+        let now = self.role.clock.now();
         let mut pins = state.pins.iter();
-        let drained = pins.all(|(pinned, count)| *pinned == phase || *count == 0);
+        let mut landing = state.landing.iter();
+        let drained = pins.all(|(pinned, count)| *pinned == phase || *count == 0)
+            && landing.all(|(of, until)| *of == phase || now >= *until);
         Some(if drained { phase } else { acknowledged })
     }
 
@@ -383,6 +429,14 @@ impl Pin {
     /// The phase it holds.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Gives the phase back, though something that was sent may land yet: it is held for as long as that
+    /// takes.
+    pub(super) fn release_late(self) {
+        let mut state = self.member.state();
+        let until = self.member.role.clock.now() + self.member.role.lease.operation;
+        state.landing.insert(self.phase, until);
     }
 
     /// Whether the operation may go on: to be asked before each of its calls, and once more before

@@ -186,6 +186,9 @@ pub struct DeadLetter {
     pub what: String,
     /// Why, and what helps.
     pub reason: String,
+    /// The freeze in which it was found; of an earlier one, it counts for nothing in a table of rows.
+    #[serde(default)]
+    pub freeze: u64,
     /// The row's key columns as hex of their CQL bytes; none for a range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<StoredKey>,

@@ -9,6 +9,7 @@ use crate::layer::faulty::{Faults, Faulty};
 use crate::model::Tokens;
 use crate::protocol::Phase;
 use crate::schema::StoredTable;
+use crate::store::Store;
 use crate::store::memory::Memory;
 
 fn record(plan: &str) -> Record {
@@ -127,6 +128,7 @@ async fn what_copiers_note_is_listed_and_can_be_cleared() {
     let letter = |what: &str| DeadLetter {
         what: what.into(),
         reason: "x".into(),
+        freeze: 0,
         key: None,
         range: None,
         mended: false,
@@ -410,4 +412,56 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
     }
     assert!(moves > 200, "only {moves} moves");
     assert!(lapses > 50, "only {lapses} renewals failed");
+}
+
+#[tokio::test]
+async fn a_phase_is_held_for_what_a_killed_process_of_the_same_id_has_sent() {
+    let control = prepared(Phase::Copy).await;
+    let clock = stopped();
+    let join = async || {
+        let role = MemberRole {
+            id: "one".into(),
+            ..role(ParticipantKind::Shim, &clock)
+        };
+        let accept: Accept = Box::new(|_| Ok(()));
+        Member::join(control.clone(), "t", role, accept).await
+    };
+    let killed = join().await.unwrap();
+    set(&control, Phase::Switch).await;
+    drop(killed);
+    let shim = join().await.unwrap();
+    assert_eq!(shim.phase(), Phase::Switch, "it works all the same");
+    shim.pin().unwrap();
+    let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
+    for (seconds, left) in [(0, 1), (4, 1), (1, 0)] {
+        pass(&clock, seconds);
+        shim.renew().await.unwrap();
+        let waiting = waiting(&mut watch, &control, Phase::Switch, &nobody).await;
+        assert_eq!(waiting, left, "{seconds} seconds later");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_isnt_gone_while_its_last_write_may_land() {
+    let control = prepared(Phase::Copy).await;
+    let clock = stopped();
+    let copier = join(&control, ParticipantKind::Copier, &clock).await;
+    let memory = Arc::new(Memory::new());
+    let table = control.table.clone();
+    memory.create(&table).await.unwrap();
+    let losing = Faults {
+        reply_lost: 1.0,
+        ..Faults::default()
+    };
+    let losing = Arc::new(Faulty::new(memory, losing, 1));
+    let leased = Leased::new(losing, copier.clone());
+    let row = Row::new(key("t", "row"), vec![None, None]);
+    let puts = leased.put(&table, &[row], &Guard::Absent).await;
+    assert!(puts.rows[0].is_err(), "its reply was lost");
+    let leaving = tokio::spawn(async move { copier.leave().await });
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(control.participants("t").await.unwrap().len(), 1);
+    pass(&clock, 5);
+    leaving.await.unwrap().unwrap();
+    assert!(control.participants("t").await.unwrap().is_empty());
 }

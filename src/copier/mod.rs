@@ -256,7 +256,8 @@ impl Copier {
     async fn repeat_failures(&self, mut letters: Vec<DeadLetter>) -> Result<()> {
         if !letters.is_empty() {
             let known = self.control.all_failures(self.target()).await?;
-            let known: BTreeSet<String> = known.iter().map(DeadLetter::digest).collect();
+            let known = known.iter().filter(|letter| letter.freeze == self.freeze);
+            let known: BTreeSet<String> = known.map(DeadLetter::digest).collect();
             letters.retain(|letter| !known.contains(&letter.digest()));
         }
         self.control.add_failures(self.target(), &letters).await
@@ -304,6 +305,7 @@ impl Run<'_> {
         DeadLetter {
             what: show::key(source, key),
             reason: reason.to_string(),
+            freeze: self.copier.freeze,
             key: Some(show::stored_key(source, key)),
             range: None,
             mended: false,

@@ -107,6 +107,7 @@ impl Run<'_> {
         let letter = DeadLetter {
             what: show::range(self.copier.transform.source(), range),
             reason: error.to_string(),
+            freeze: self.copier.freeze,
             key: None,
             range: match range {
                 Range::Tokens(tokens) => Some((tokens.after, tokens.up_to)),

@@ -154,10 +154,6 @@ impl Migration {
         if !refusals.is_empty() {
             return Err(self.refused(next, &refusals));
         }
-        if is_freezing(from, next) && !there.record.source.read()?.is_counter() {
-            // What an earlier freeze could not copy is met again by the copy of this one.
-            control.clear(&self.spec.to).await?;
-        }
         let mut moved = moved(&there.record, next);
         if is_freezing(from, next) {
             moved.frozen_at = self.old_time(options).await;

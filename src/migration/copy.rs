@@ -295,7 +295,8 @@ impl Migration {
     ) -> Result<()> {
         let may = |everybody_is_here| match counters {
             Some(counters) => counters.pass.may_begin(phase, everybody_is_here),
-            None => everybody_is_here || phase == Phase::Offline,
+            // Offline too: an application may have registered at the last moment.
+            None => everybody_is_here,
         };
         if may(false) {
             return Ok(());

@@ -93,7 +93,7 @@ impl Migration {
         let source = record.source.read()?;
         let mut refusals = Vec::new();
         refusals.extend(self.unfinished(record, &source).await?);
-        let letters = self.control.failures(&self.spec.to).await?.len();
+        let letters = self.letters(record).await?.len();
         if letters > 0 {
             refusals.push(Refusal {
                 what: format!("{letters} rows or ranges could not be copied"),

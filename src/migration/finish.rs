@@ -25,6 +25,8 @@ use crate::store::{Changed, Cursor, Old, Range, Reading, Store};
 const PARTS: usize = 8;
 /// Items of a part that are written at once.
 const AT_ONCE: usize = 16;
+/// Calls for one item. One that is still refused then is changed all the time, and left as it is.
+const MOST_CALLS: usize = 100;
 /// Bytes of one write unit.
 const UNIT: usize = 1_024;
 
@@ -210,8 +212,8 @@ impl Purging {
         loop {
             let page = self
                 .new
-                .scan(&self.target, range, cursor.as_ref(), SCAN_ROWS)
-                .await?;
+                .scan(&self.target, range, cursor.as_ref(), SCAN_ROWS);
+            let page = page.await?.readable()?;
             let items = page.rows.into_iter().map(|item| self.item(item));
             finished = stream::iter(items.collect::<Vec<_>>())
                 .buffer_unordered(AT_ONCE)
@@ -233,11 +235,14 @@ impl Purging {
         let units = item_size(&self.mapping.item(&item)?).div_ceil(UNIT) as u64;
         let mut purge = Purge::of_item(item, self.strip, now());
         let mut step = purge.begin();
+        let mut calls = 0;
         let purged = loop {
             match step {
+                Step::Call(_) if calls == MOST_CALLS => break Purged::Nothing,
                 Step::Call(call) => step = purge.step(self.call(call).await?),
                 Step::Done(purged) => break purged,
             }
+            calls += 1;
         };
         match purged {
             Purged::Deleted => finished.deleted = 1,

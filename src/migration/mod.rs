@@ -340,7 +340,7 @@ impl Migration {
         let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
         let mut copiers = self.control.progress(&self.spec.to).await?;
         copiers.retain(|(_, progress)| progress.is_of(&record));
-        let failures = self.control.failures(&self.spec.to).await?.len() as u64;
+        let failures = self.letters(&record).await?.len() as u64;
         let instances = self.control.participants(&self.spec.to).await?;
         let instances = instances.into_iter().map(|(id, one, _)| (id, one));
         let is_counter = record.source.read().is_ok_and(|table| table.is_counter());
@@ -361,10 +361,22 @@ impl Migration {
     /// # Errors
     /// The new store's.
     pub async fn failures(&self) -> Result<Vec<DeadLetter>> {
-        if let Some(there) = self.control.load(&self.spec.to).await? {
-            self.spec.same_plan(&there.record)?;
+        match self.control.load(&self.spec.to).await? {
+            Some(there) => {
+                self.spec.same_plan(&there.record)?;
+                self.letters(&there.record).await
+            }
+            None => self.control.failures(&self.spec.to).await,
         }
-        self.control.failures(&self.spec.to).await
+    }
+
+    /// The dead letters that count: what an earlier freeze couldn't copy is met again by the copy of this
+    /// one. Counters are folded across freezes.
+    async fn letters(&self, record: &Record) -> Result<Vec<DeadLetter>> {
+        let mut letters = self.control.failures(&self.spec.to).await?;
+        let is_counter = record.source.read()?.is_counter();
+        letters.retain(|letter| is_counter || letter.freeze == record.freeze);
+        Ok(letters)
     }
 
     /// Reads some rows of the old table, spread over the ring.

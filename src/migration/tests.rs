@@ -300,6 +300,7 @@ async fn new_takes_a_finished_copy_without_dead_letters() {
     let letter = DeadLetter {
         what: "id=3".into(),
         reason: "x".into(),
+        freeze: 1,
         key: None,
         range: None,
         mended: false,

@@ -122,6 +122,17 @@ impl Operation {
         self.pin.as_ref().map_or(Phase::Offline, Pin::phase)
     }
 
+    /// Refuses another call once there is no time left.
+    ///
+    /// # Errors
+    /// [`Kind::Timeout`], without effect.
+    pub fn has_time(&self) -> Result<()> {
+        if Instant::now() < self.deadline {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Timeout, "it took too long").at("table", self.table.name.as_str()))
+    }
+
     /// Whether it may go on: asked before each call, and before the answer is given.
     pub fn check(&self) -> Result<()> {
         match &self.pin {

@@ -93,12 +93,13 @@ impl Operation {
     async fn drive_resave(&mut self, resave: &mut row::Resave) -> Result<&'static str> {
         let mut step = resave.begin();
         let mut outcome = "saved";
+        let mut pauses = Pauses::default();
         while let Step::Call(call) = step {
             let reply = self.call(call, Reading::Strong).await?;
             match &reply {
                 Reply::Refused(_) => outcome = "refused",
                 Reply::Written | Reply::Row(_) | Reply::Page(_) => outcome = "saved",
-                Reply::Unknown => {}
+                Reply::Unknown => drop(self.pause(&mut pauses).await),
             }
             step = resave.step(reply);
         }
@@ -169,6 +170,7 @@ impl Operation {
     /// # Errors
     /// It certainly changed nothing.
     async fn call(&mut self, call: Call, reading: Reading) -> Result<Reply> {
+        self.has_time()?;
         match call {
             Call::ReadNew(key) => Ok(Reply::Row(self.read_new(&key, reading).await?)),
             Call::ReadOld(key) => {

@@ -1,7 +1,6 @@
 //! One table of an application: joining its migration, and every operation on it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -20,9 +19,6 @@ use crate::store::{New, Store};
 
 /// Re-saves that are under way at once, for one table.
 const RESAVES: usize = 64;
-
-/// How often `leave` looks whether anything is still under way.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A table of an application.
 #[derive(Clone)]
@@ -134,7 +130,7 @@ impl Table {
     /// # Errors
     /// The stores'; [`Kind::Unreachable`] past the lease; [`Kind::Mismatch`] while the table is offline.
     pub async fn get(&self, key: &Key) -> Result<Option<Row>> {
-        self.begin().await?.get(key.clone()).await
+        self.begin_rows(Some(key)).await?.get(key.clone()).await
     }
 
     /// Writes a whole row: columns that are null are absent afterwards. Its `expires` is made of the time to
@@ -190,6 +186,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::put`].
     pub async fn delete(&self, key: &Key) -> Result<()> {
+        self.inner.is_of_rows(&*self.joined().await?, Some(key))?;
         self.write(Mutation::Delete(key.clone())).await.map(drop)
     }
 
@@ -198,7 +195,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::put`]; then some of the rows may be left.
     pub async fn delete_range(&self, span: Span) -> Result<()> {
-        self.begin().await?.delete_range(span).await
+        self.begin_rows(None).await?.delete_range(span).await
     }
 
     /// Reads a page of a range of rows, in clustering order or backwards. A whole partition begins with its
@@ -207,7 +204,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::get`].
     pub async fn query(&self, list: List) -> Result<Page> {
-        self.begin().await?.query(list).await
+        self.begin_rows(None).await?.query(list).await
     }
 
     /// Adds to a counter. Adds to one key that come while one is under way go together as the next.
@@ -233,8 +230,11 @@ impl Table {
     /// Those of [`Table::add`].
     pub async fn add_all(&self, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
         let joined = self.joined().await?;
-        if !joined.transform.source().is_counter() {
-            return Err(self.inner.wrong("it isn't a table of counters".into()));
+        self.inner.is_of_counters(&joined, key)?;
+        let (has, wants) = (by.len(), joined.transform.target().cells().len());
+        if has != wants {
+            let message = format!("{has} numbers for the {wants} counters of a row");
+            return Err(self.inner.wrong(message));
         }
         self.inner.clone().add(joined, key.clone(), by).await
     }
@@ -244,6 +244,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::get`].
     pub async fn count(&self, key: &Key) -> Result<Vec<Option<i64>>> {
+        self.inner.is_of_counters(&*self.joined().await?, key)?;
         self.begin().await?.count(key.clone()).await
     }
 
@@ -252,15 +253,18 @@ impl Table {
         let State::Joined(joined) = state else {
             return Ok(());
         };
-        while !joined.member.is_idle() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        let left = joined.member.leave().await;
         self.keeper.0.abort();
-        joined.member.leave().await
+        left
     }
 
     pub(super) async fn joined(&self) -> Result<Arc<Joined>> {
         self.inner.joined().await
+    }
+
+    async fn begin_rows(&self, key: Option<&Key>) -> Result<Operation> {
+        self.inner.is_of_rows(&*self.joined().await?, key)?;
+        self.begin().await
     }
 
     async fn begin(&self) -> Result<Operation> {
@@ -311,6 +315,30 @@ impl Inner {
         }
     }
 
+    /// Refuses counters: a row of totals without watermarks would be counted twice, and a tombstone would
+    /// hide what was counted.
+    fn is_of_rows(&self, joined: &Joined, key: Option<&Key>) -> Result<()> {
+        if joined.transform.target().is_counter() {
+            let error = self.wrong("it is a table of counters".into());
+            return Err(error.help("use `add` and `count`"));
+        }
+        key.map_or(Ok(()), |key| self.is_key(joined, key))
+    }
+
+    fn is_of_counters(&self, joined: &Joined, key: &Key) -> Result<()> {
+        if !joined.transform.target().is_counter() {
+            return Err(self.wrong("it isn't a table of counters".into()));
+        }
+        self.is_key(joined, key)
+    }
+
+    fn is_key(&self, joined: &Joined, key: &Key) -> Result<()> {
+        if key.is_static() && !joined.transform.target().has_statics() {
+            return Err(self.wrong("a row's key needs the clustering columns".into()));
+        }
+        Ok(())
+    }
+
     /// A row with its expiry, once it fits the table.
     fn fitting(&self, joined: &Joined, row: Row, ttl: Ttl) -> Result<Row> {
         self.fits(joined, &row.key, row.cells.iter().map(Option::is_some))?;
@@ -328,10 +356,8 @@ impl Inner {
         key: &Key,
         cells: impl ExactSizeIterator<Item = bool>,
     ) -> Result<()> {
+        self.is_of_rows(joined, Some(key))?;
         let table = joined.transform.target();
-        if table.is_counter() {
-            return Err(self.wrong("its columns are counters, which are only added to".into()));
-        }
         if cells.len() != table.cells().len() {
             let (has, wants) = (cells.len(), table.cells().len());
             return Err(self.wrong(format!("a row has {has} cells where the table has {wants}")));
@@ -487,6 +513,10 @@ async fn keep(table: Arc<Inner>) {
                 let error = joined.member.keep().await;
                 tracing::warn!("{}: {error}", table.name);
                 table.state.send_replace(State::Refused(error));
+                // Another one may not acknowledge anything while something of this one can land.
+                if let Err(error) = joined.member.leave().await {
+                    tracing::debug!("{} couldn't be left: {error}", table.name);
+                }
             }
             Err(error) if error.kind().passes() => {
                 tracing::debug!("{} couldn't be joined yet: {error}", table.name);

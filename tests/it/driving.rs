@@ -146,6 +146,7 @@ async fn the_drive_example_serves_every_operation_in_every_phase() {
         advance(&bench, phase);
         if phase == "copy" {
             bench.migrate(&["copy", "--final"]).run().expect_code(0);
+            bench.migrate(&["verify"]).run().expect_code(0);
         }
         let id = format!("u{turn}");
         let get = |id: &str| json!({"op": "get", "table": "users", "key": key(id)});

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::{Call, Page, Reply, Step, must_look_again};
-use crate::model::{Key, List, Row, Span};
+use crate::model::{Key, List, Mark, Row, Span};
 use crate::protocol::phase::RowRead;
 
 /// The order of rows within a partition, the static row first: as both stores list them forwards.
@@ -181,7 +181,11 @@ impl<O: ClusteringOrder> Walk<O> {
         else {
             return true;
         };
-        must_look_again(read, pair.old.as_ref()) && pair.item.as_ref() != Some(item)
+        // Where the item alone decides, it doesn't matter what the old store had meanwhile.
+        let decides_alone = |seen: &Row| seen.mark != Some(Mark::Partial);
+        must_look_again(read, pair.old.as_ref())
+            && !pair.item.as_ref().is_some_and(decides_alone)
+            && pair.item.as_ref() != Some(item)
     }
 
     fn pairs(&self, items: Vec<Row>, old: Vec<Row>) -> Vec<Pair> {

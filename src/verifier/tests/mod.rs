@@ -615,7 +615,7 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
         let (stop, live) = (CancellationToken::new(), Live::default());
         // Dropped in the midst of it, like a process that is killed: what is kept was kept by itself.
         let work = verifier.run(&mut checkpoint, None, &live, &stop);
-        let moment = Duration::from_millis(rand::random_range(20..60));
+        let moment = Duration::from_millis(rand::random_range(8..40));
         match tokio::time::timeout(moment, work).await {
             Ok(outcome) => break outcome.unwrap().found,
             Err(_) => kills += 1,

@@ -16,7 +16,7 @@ use crossfade::migration::{
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Way;
 use crossfade::schema::Table;
-use crossfade::verifier::{self, Found};
+use crossfade::verifier;
 
 use super::data::{ballots, users};
 use super::ledger::{BUSY, Ledger, user_key};
@@ -52,40 +52,54 @@ impl Stores<'_> {
             ),
         };
         self.screen.say(&format!("{name}: {done}"));
-        let found = self.verify(&migration).await?;
+        let differences = self.verify(&migration).await?;
         self.advance(&migration, Phase::New).await?;
         let failures = migration.failures().await?.len() as u64;
         Ok(vec![
             Line::new(format!("{name}: dead letters"), 0, failures),
-            Line::new(
-                format!("{name}: differences that verify found"),
-                0,
-                found.differences(),
-            ),
+            Line::new(format!("{name}: differences found"), 0, differences),
         ])
     }
 
-    /// Compares both stores while the application goes on.
-    async fn verify(&self, migration: &Migration) -> Result<Found> {
+    /// Compares both stores while the applications go on.
+    async fn verify(&self, migration: &Migration) -> Result<u64> {
         let options = VerifyOptions {
             journal: self.folder.join("journal"),
             name: copier_name(),
             lease: LEASE.lasts,
             repair: None,
             old: None,
-            reading: "embedded".into(),
+            reading: "as it is".into(),
             patience: Patience::default(),
             verify: verifier::Options::default(),
         };
+        let name = &migration.spec.name;
+        let mut shown = None;
+        let ready = |live| shown = Some(self.screen.follow_verify(name, live));
         let stop = CancellationToken::new();
-        let found = migration.verify(options, &stop, |_| ()).await?.found;
+        let found = migration.verify(options, &stop, ready).await?.found;
+        drop(shown);
         self.screen.say(&format!(
-            "{}: verified, {} old rows and {} new ones",
-            migration.spec.name,
+            "{name}: verified, {} old rows, {} new ones",
             words::count(found.old_rows),
             words::count(found.new_rows)
         ));
-        Ok(found)
+        Ok(found.differences())
+    }
+
+    /// Takes away what the migration has left in the new table.
+    pub async fn finish(&self, table: &Table) -> Result<()> {
+        let migration = self.migration(table);
+        self.advance(&migration, Phase::Done).await?;
+        let stop = CancellationToken::new();
+        let finished = migration.purge(true, &copier_name(), LEASE, &stop).await?;
+        self.screen.say(&format!(
+            "{}: {} tombstones deleted, marks taken off {} items",
+            table.name,
+            words::count(finished.deleted),
+            words::count(finished.stripped)
+        ));
+        Ok(())
     }
 
     async fn advance(&self, migration: &Migration, to: Phase) -> Result<()> {
@@ -171,8 +185,9 @@ impl Stores<'_> {
                     olds.remove(&format!("{:?}", user_key(number)));
                 }
             }
-            let (untouched, mut same) = (olds.len() as u64, 0);
+            let (untouched, mut same, mut marked) = (olds.len() as u64, 0, 0);
             read_all(&*self.new, target, |row| {
+                marked += u64::from(row.mark.is_some());
                 let old = olds.get(&format!("{:?}", row.key));
                 same += u64::from(old == Some(&row.cells));
             })
@@ -182,6 +197,8 @@ impl Stores<'_> {
                 table.name
             );
             lines.push(Line::new(what, untouched, same));
+            let what = format!("{}: items with marks of the migration", table.name);
+            lines.push(Line::new(what, 0, marked));
         }
         Ok(lines)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use crossfade::error::{Error, Kind, Result};
+use crossfade::error::{Effect, Error, Kind, Result};
 use crossfade::model::{Edit, Update};
 use crossfade::shim::{Shim, Table, Ttl};
 
@@ -85,18 +85,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Changes a user: the whole row, one column, or deletes it. A reply that is lost ends the demo's
-    /// certainty about this user, so it counts as a failure.
+    /// Changes a user: the whole row, one column, or deletes it.
     async fn change(&self, users: &Table, number: u64, bits: u64) -> Result<()> {
         let kind = match bits % 4 {
             0 => Change::Deleted,
             _ => Change::Written,
         };
-        let change = self.ledger.begin(number, kind);
+        let Some(change) = self.ledger.begin(number, kind) else {
+            return Ok(());
+        };
         let row = changed(number, change);
-        match bits % 4 {
-            0 => users.delete(&user_key(number)).await?,
-            1 => users.put(row, Ttl::Default).await?,
+        let done = match bits % 4 {
+            0 => users.delete(&user_key(number)).await,
+            1 => users.put(row, Ttl::Default).await,
             _ => {
                 let mut cells = vec![None; row.cells.len()];
                 cells[email()] = row.cells[email()].clone().map(Edit::Set);
@@ -105,11 +106,15 @@ impl Worker {
                     cells,
                     expires: None,
                 };
-                users.update(update, Ttl::Default).await?;
+                users.update(update, Ttl::Default).await
             }
+        };
+        match &done {
+            Ok(()) => self.ledger.acknowledge(number, change),
+            Err(error) if error.known_effect() == Effect::Unknown => self.ledger.doubt(number),
+            Err(_) => {}
         }
-        self.ledger.acknowledge(number, change);
-        Ok(())
+        done
     }
 
     async fn read(&self, users: &Table, number: u64) -> Result<()> {
@@ -130,8 +135,12 @@ impl Worker {
             let mut adds = vec![None; 2];
             adds[column] = Some(by);
             let done = votes.add_all(&vote_key(number), adds).await;
-            if done.is_ok() {
-                self.ledger.voted(number, column, by);
+            match &done {
+                Ok(()) => self.ledger.voted(number, column, by, false),
+                Err(error) if error.known_effect() == Effect::Unknown => {
+                    self.ledger.voted(number, column, by, true);
+                }
+                Err(_) => {}
             }
             self.count(done)?;
             tokio::time::sleep(REST).await;
@@ -143,7 +152,7 @@ impl Worker {
         match done {
             Ok(()) => Ok(()),
             Err(error) if error.kind().passes() => {
-                tracing::warn!("an operation failed: {error}");
+                tracing::debug!("an operation failed: {error}");
                 self.ledger.tally.failed.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
