@@ -1,0 +1,65 @@
+use super::*;
+use crate::layer::faulty::{Faults, Faulty};
+
+#[tokio::test]
+async fn ranges_that_are_too_costly_are_cut_and_counted_once() {
+    let bench = Bench::people(300).await;
+    let faults = Faults {
+        widest: u64::MAX / 500,
+        ..Faults::default()
+    };
+    let faulty: Arc<dyn Store> = Arc::new(Faulty::new(bench.old.clone(), faults, 3));
+    let found = bench.run(faulty, None).await.unwrap().found;
+    assert!(found.is_clean(), "{found:?}");
+    assert_eq!((found.old_rows, found.new_rows), (1_200, 1_200));
+}
+
+#[tokio::test]
+async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
+    let bench = Bench::people(400).await;
+    bench
+        .put_new(&[marked(person(7, 1, "somebody"), Mark::Copied)])
+        .await;
+    bench.put_new(&[person(501, 0, "a stranger")]).await;
+    let whole = bench.verify().await;
+    assert_eq!(whole.differences(), 2);
+    // Each page takes a while, so that there is a midst.
+    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &[]));
+    let mut kills = 0;
+    let found = loop {
+        let verifier = bench.verifier(timed.clone());
+        let mut checkpoint = bench.checkpoint(bench.folder.path());
+        let (stop, live) = (CancellationToken::new(), Live::default());
+        // Dropped in the midst of it, like a process that is killed: what is kept was kept by itself.
+        let work = verifier.run(&mut checkpoint, None, &live, &stop);
+        let moment = Duration::from_millis(rand::random_range(8..40));
+        match tokio::time::timeout(moment, work).await {
+            Ok(outcome) => break outcome.unwrap().found,
+            Err(_) => kills += 1,
+        }
+        assert!(kills < 200, "it gets on");
+    };
+    assert!(kills > 2, "it was killed");
+    assert_eq!(found, whole);
+}
+
+#[tokio::test]
+async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
+    let bench = Bench::people(3).await;
+    let held = bench.checkpoint(bench.folder.path());
+    let error = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bench.checkpoint(bench.folder.path())
+    }));
+    assert!(error.is_err());
+    drop(held);
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let state = State::new(Vec::new());
+    checkpoint.keep(&state, 1.0).unwrap();
+    assert!(checkpoint.resume(100).is_some());
+    assert!(checkpoint.resume(-1).is_none(), "too old");
+    let file = bench.folder.path().join("people.verify");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert!(checkpoint.resume(100).is_none(), "damaged");
+}
