@@ -121,6 +121,7 @@ impl Disk {
 
     /// Makes a change that nobody waits for, within a moment. If it fails, the next [`Disk::write`]
     /// says so.
+    #[cfg(feature = "copy")]
     pub(crate) fn note(&self, change: impl FnOnce(&sled::Db) -> Result<()> + Send + 'static) {
         // A stopped owner has told its reason to those who wait; a note is a hint.
         let _ = self.commands.send(Command::Change(Box::new(change), None));
