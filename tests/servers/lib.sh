@@ -95,10 +95,17 @@ launch() {
   until alive "$home" || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
 }
 
+# A server of tests is gone before an optimising compiler has paid for itself: without one, starting and
+# serving take half the processor's time. Benches want servers as they are in earnest.
+compilers() {
+  [[ ${CROSSFADE_SERVERS_FOR:-tests} == benches ]] || echo "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+}
+
 launch_cassandra() {
   local home="$1" jars="$2/cassandra"
   shift 2
-  launch "$home" "@$SERVERS_HOME/cassandra/java.options" "$@" \
+  # shellcheck disable=SC2046
+  launch "$home" "@$SERVERS_HOME/cassandra/java.options" $(compilers) "$@" \
     "-javaagent:$(echo "$jars"/jamm-*.jar)" \
     "-Dcassandra.config=file://$home/cassandra.yaml" \
     "-Dcassandra.storagedir=$home/data" \
@@ -109,7 +116,8 @@ launch_cassandra() {
 
 launch_dynamodb() {
   local home="$1" jars="$2/dynamodb"
-  launch "$home" -Xms256m -Xmx1g -XX:-UsePerfData "-Djava.library.path=$jars" \
+  # shellcheck disable=SC2046
+  launch "$home" $(compilers) -Xms256m -Xmx1g -XX:-UsePerfData "-Djava.library.path=$jars" \
     -cp "$jars/*" com.amazonaws.services.dynamodbv2.local.main.ServerRunner \
     -port "$(cat "$home/port")" -sharedDb -disableTelemetry -dbPath "$home/data"
 }
@@ -184,7 +192,7 @@ start_again() {
   jars="$(fetch)"
   case $2 in
     cassandra) launch_cassandra "$home" "$jars" -Xms512m -Xmx1g ;;
-    secure) launch_cassandra "$home" "$jars" -Xms256m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 ;;
+    secure) launch_cassandra "$home" "$jars" -Xms256m -Xmx512m ;;
     dynamodb) launch_dynamodb "$home" "$jars" ;;
   esac
 }
