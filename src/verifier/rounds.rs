@@ -186,14 +186,13 @@ impl Run<'_> {
                 let Some(item) = self.as_compared(item) else {
                     return;
                 };
-                if item.expires.is_some_and(|at| at <= cutoff) {
-                    left.remove(&digest);
-                    return;
-                }
                 let print = printer.print(&item);
                 match left.get(&digest) {
                     Some(old) if are_same(old, &print) => drop(left.remove(&digest)),
+                    // However soon the item expires: the old row doesn't.
                     Some(_) => {}
+                    // The old row is left out too, or has expired.
+                    None if item.expires.is_some_and(|at| at <= cutoff) => {}
                     None => {
                         let source = self.verifier.transform.keeps_keys().then(|| key.clone());
                         self.suspect_compared(key, source, digest);

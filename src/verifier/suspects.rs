@@ -319,7 +319,8 @@ impl Run<'_> {
             Stance::Partial => return Verdict::Owned,
             Stance::Compared => {}
         }
-        if expires_soon(Some(item)) || expires_soon(old) {
+        // An item that expires before its old row hides that, so that it isn't left out.
+        if expires_soon(old) || (old.is_none() && expires_soon(Some(item))) {
             return Verdict::Expiring;
         }
         let item = self.as_compared(item.clone());
