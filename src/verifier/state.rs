@@ -5,7 +5,7 @@
 //! is written beside its old self and put in its place, and carries a version and a checksum. One that
 //! can't be read, or belongs to something else, is begun anew: it costs time only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -137,13 +137,15 @@ pub struct Belongs {
     pub begun: String,
     /// How the old store is read.
     pub reading: String,
+    /// What each copier and fold had told of itself when it began, as digests. Once one has worked since, what
+    /// was read before counts for nothing in front of `new`, so that it isn't gone on with.
+    pub copiers: BTreeMap<String, String>,
 }
 
 /// What is in the file beside sums and digests.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     belongs: Belongs,
-    copiers: std::collections::BTreeMap<String, String>,
     seed: u64,
     begun_at: i64,
     cutoff: i64,
@@ -180,9 +182,7 @@ struct SavedSuspect {
 /// The file that a verification goes on from. One process holds it.
 pub struct Checkpoint {
     path: PathBuf,
-    belongs: Belongs,
-    /// What all copiers told of themselves when it began.
-    pub copiers: std::collections::BTreeMap<String, String>,
+    pub(super) belongs: Belongs,
     /// Both tables, old and new: keys are kept as their bytes.
     tables: (Table, Table),
     /// Seconds that earlier runs took.
@@ -191,8 +191,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Takes hold of a table's file in a folder, which is made if need be. `copiers` is what they tell now;
-    /// if it goes on with an earlier run, it becomes what they told at its beginning.
+    /// Takes hold of a table's file in a folder, which is made if need be.
     ///
     /// # Errors
     /// [`Kind::Config`] if another process holds it, or the folder can't be written.
@@ -200,7 +199,6 @@ impl Checkpoint {
         folder: &Path,
         table: &str,
         belongs: Belongs,
-        copiers: std::collections::BTreeMap<String, String>,
         tables: (Table, Table),
     ) -> Result<Self> {
         let failed = |error: std::io::Error| cannot("make", folder, &error);
@@ -223,7 +221,6 @@ impl Checkpoint {
         Ok(Checkpoint {
             path: folder.join(format!("{table}.verify")),
             belongs,
-            copiers,
             tables,
             seconds: 0.0,
             _lock: lock,
@@ -237,7 +234,6 @@ impl Checkpoint {
         if saved.belongs != self.belongs || now() - saved.begun_at > most {
             return None;
         }
-        self.copiers = saved.copiers;
         self.seconds = saved.seconds;
         tracing::info!(
             "{}: going on where an earlier verification was stopped",
@@ -295,7 +291,6 @@ impl Checkpoint {
         };
         let saved = Saved {
             belongs: self.belongs.clone(),
-            copiers: self.copiers.clone(),
             seed: state.seed,
             begun_at: state.begun_at,
             cutoff: state.cutoff,

@@ -182,12 +182,13 @@ impl Bench {
             freeze: 1,
             begun: "once".into(),
             reading: "one".into(),
+            copiers: BTreeMap::new(),
         };
         let tables = (
             self.transform.source().clone(),
             self.transform.target().clone(),
         );
-        Checkpoint::open(folder, "people", belongs, BTreeMap::new(), tables).unwrap()
+        Checkpoint::open(folder, "people", belongs, tables).unwrap()
     }
 
     async fn run(&self, old: Arc<dyn Store>, repair: Option<bool>) -> Result<Outcome> {

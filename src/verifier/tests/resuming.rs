@@ -57,6 +57,9 @@ async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
     checkpoint.keep(&state, 1.0).unwrap();
     assert!(checkpoint.resume(100).is_some());
     assert!(checkpoint.resume(-1).is_none(), "too old");
+    checkpoint.belongs.copiers = [("one".to_owned(), "has worked".to_owned())].into();
+    assert!(checkpoint.resume(100).is_none(), "copied since");
+    checkpoint.belongs.copiers.clear();
     let file = bench.folder.path().join("people.verify");
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[20] ^= 1;
