@@ -25,8 +25,9 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use found::{Example, Found, Values};
@@ -156,6 +157,7 @@ struct Run<'a> {
     state: Mutex<State>,
     seed: u64,
     cutoff: i64,
+    begun: Instant,
     /// The old store's clock when this run began, microseconds since 1970.
     old_now: i64,
     /// Held by whoever looks at suspects in the midst of a scan.
@@ -202,7 +204,8 @@ impl Verifier {
             seed: state.seed,
             cutoff: state.cutoff,
             state: Mutex::new(state),
-            old_now: old_now.unwrap_or(i64::MAX - FUTURE),
+            begun,
+            old_now: old_now.unwrap_or(i64::MAX),
             settling: tokio::sync::Mutex::new(()),
         };
         let earlier = checkpoint.seconds;

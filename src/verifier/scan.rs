@@ -348,7 +348,7 @@ impl Run<'_> {
     }
 
     /// Looks at what has come together, before it takes too much room.
-    async fn settle_many(&self) -> Result<()> {
+    pub(super) async fn settle_many(&self) -> Result<()> {
         if self.state().suspects.len() < MANY_SUSPECTS {
             return Ok(());
         }
@@ -369,7 +369,9 @@ impl Run<'_> {
     }
 
     fn is_future(&self, row: &Row) -> bool {
-        written(row).is_some_and(|at| at > self.old_now + FUTURE)
+        let since = self.begun.elapsed().as_micros() as i64;
+        let now = self.old_now.saturating_add(since);
+        written(row).is_some_and(|at| at > now.saturating_add(FUTURE))
     }
 }
 

@@ -471,6 +471,8 @@ struct Timed {
     /// Rows that were read by their keys.
     alone: AtomicU64,
     times: BTreeMap<String, Vec<CellTimes>>,
+    /// How long a page takes.
+    page: Duration,
 }
 
 impl Timed {
@@ -482,6 +484,7 @@ impl Timed {
             inner,
             alone: AtomicU64::new(0),
             times: times.collect(),
+            page: Duration::from_micros(100),
         }
     }
 
@@ -589,6 +592,27 @@ async fn late_writes_are_told_from_others() {
     assert_eq!((mended.copied, mended.rewritten, mended.left), (1, 1, 1));
     let found = bench.run(timed, None).await.unwrap().found;
     assert_eq!(named(&found), ["late_writes id=p3, at=0"]);
+}
+
+/// What is written while a long verification runs comes late too, and isn't from the future.
+#[tokio::test(start_paused = true)]
+async fn the_old_stores_clock_goes_on_while_it_is_read() {
+    let mut bench = Bench::people(3).await;
+    bench.frozen_at = Some(1_000_000);
+    let mut row = person(1, 0, "another value");
+    row.times = vec![CellTimes::default(); 3];
+    row.times[1].written = vec![Some(timed::NOW + 300 * 1_000_000)];
+    bench.put_old(std::slice::from_ref(&row)).await;
+    let mut slow = Timed::of(bench.old.clone(), &[row]);
+    slow.page = Duration::from_secs(600);
+    let mut verifier = bench.verifier(Arc::new(slow));
+    verifier.options.keep_every = Duration::from_secs(3_600);
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    let found = outcome.unwrap().found;
+    assert_eq!(named(&found), ["late_writes id=p1, at=0"]);
+    assert_eq!(found.future, 0);
 }
 
 #[tokio::test]

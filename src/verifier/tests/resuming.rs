@@ -24,7 +24,9 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
     let whole = bench.verify().await;
     assert_eq!(whole.differences(), 2);
     // Each page takes a while, so that there is a midst.
-    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &[]));
+    let mut timed = Timed::of(bench.old.clone(), &[]);
+    timed.page = Duration::from_millis(5);
+    let timed: Arc<dyn Store> = Arc::new(timed);
     let mut kills = 0;
     let found = loop {
         let verifier = bench.verifier(timed.clone());

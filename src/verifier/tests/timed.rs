@@ -10,6 +10,9 @@ use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
 };
 
+/// What the store's clock says at first, microseconds since 1970.
+pub(super) const NOW: i64 = 1_700_000_000_000_000;
+
 #[async_trait]
 impl Store for Timed {
     fn name(&self) -> &str {
@@ -85,7 +88,7 @@ impl Store for Timed {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+        tokio::time::sleep(self.page).await;
         let mut page = self.inner.scan(table, range, after, limit).await?;
         page.rows.iter_mut().for_each(|row| self.tell(row));
         Ok(page)
@@ -96,6 +99,6 @@ impl Store for Timed {
     }
 
     async fn now(&self) -> Result<Option<i64>> {
-        Ok(Some(1_700_000_000_000_000))
+        Ok(Some(NOW))
     }
 }
