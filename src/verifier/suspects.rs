@@ -45,13 +45,6 @@ impl Why {
             Why::Late | Why::Unfit | Why::Foreign | Why::Totals => true,
         }
     }
-
-    fn needs_old(self) -> bool {
-        match self {
-            Why::Compared | Why::Late | Why::Unfit => true,
-            Why::Foreign | Why::Totals => false,
-        }
-    }
 }
 
 /// A row to look at.
@@ -176,7 +169,6 @@ impl Run<'_> {
         let first = self.read_new(&keys).await?;
         let sources: Vec<Key> = suspects
             .iter()
-            .filter(|suspect| suspect.why.needs_old())
             .filter_map(|suspect| suspect.source.clone())
             .collect();
         let olds = self.get(&*self.verifier.old.0, transform.source(), &sources);
@@ -185,8 +177,7 @@ impl Run<'_> {
         let pairs = suspects.iter().zip(first.into_iter().zip(second));
         let mut looks = Vec::with_capacity(suspects.len());
         for (suspect, (first, second)) in pairs {
-            let asked = suspect.why.needs_old() && suspect.source.is_some();
-            let old = if asked { olds.next().flatten() } else { None };
+            let old = suspect.source.as_ref().and_then(|_| olds.next().flatten());
             let is_late = old.as_ref().is_some_and(|old| self.is_late(old));
             looks.push(Look {
                 is_steady: matches!((&first, &second), (Ok(one), Ok(two)) if one == two)

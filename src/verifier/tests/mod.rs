@@ -292,6 +292,12 @@ async fn each_planted_difference_is_found_and_named_and_nothing_else() {
         new: Some("somebody".into()),
     };
     assert_eq!(example.unwrap().columns, [values]);
+    let shown = found.examples.iter().find(|one| one.key == "id=p9, at=0");
+    let name = &shown.unwrap().columns[0];
+    assert_eq!(
+        (name.old.as_deref(), name.new.as_deref()),
+        (Some("someone"), Some("a stranger"))
+    );
 
     let mended = bench.repair(false).await;
     let expected = Mended {
@@ -434,6 +440,12 @@ async fn counters_are_compared_by_their_watermarks() {
             "foreign id=v301",
             "missing id=v4",
         ]
+    );
+    let off = found.examples.iter().find(|one| one.key == "id=v2");
+    let up = &off.unwrap().columns[1];
+    assert_eq!(
+        (up.old.as_deref(), up.new.as_deref()),
+        (Some("7"), Some("8 (of it from the old store: 7)"))
     );
     // What is folded isn't all: a total that is off has to be looked at by somebody.
     let mended = bench.repair(false).await;
