@@ -311,7 +311,11 @@ impl Run<'_> {
             Stance::Compared => {}
         }
         // An item that expires before its old row hides that, so that it isn't left out.
-        if expires_soon(old) || (old.is_none() && expires_soon(Some(item))) {
+        let is_left_out = match old {
+            None => expires_soon(Some(item)),
+            Some(old) => expires_soon(Some(old)) || self.went_with_a_cell(item, old),
+        };
+        if is_left_out {
             return Verdict::Expiring;
         }
         let item = self.as_compared(item.clone());
@@ -322,6 +326,15 @@ impl Run<'_> {
             (None | Some(_), Some(_)) if self.verifier.counters.is_some() => Verdict::Counter,
             (None | Some(_), Some(_)) => Verdict::Different,
         }
+    }
+
+    /// Whether an item has expired because the plan lets a row go with the first of its cells: then the old
+    /// row goes on without that one.
+    fn went_with_a_cell(&self, item: &Row, old: &Row) -> bool {
+        let transform = &self.verifier.transform;
+        transform.expires_with_the_first_cell()
+            && item.expires.is_some_and(|at| at <= now())
+            && !differing(transform.target(), item, old).is_empty()
     }
 
     pub(super) fn are_same(&self, item: &Row, old: &Row) -> bool {
