@@ -64,6 +64,9 @@ pub struct Options {
     pub delay: Duration,
     /// Rows of one round.
     pub round_rows: u64,
+    /// Keys of the application's that are remembered at once, by 8 bytes each. Of more, each so many cost one
+    /// more scan of both tables.
+    pub most_owned: usize,
     /// Rows that one run may mend.
     pub most_mended: usize,
     /// Which part of the old table is looked at, 0 to 1. Less than all of it: in whole token ranges, and nobody
@@ -83,6 +86,7 @@ impl Default for Options {
             page_bytes: 384 << 10,
             delay: Duration::from_secs(2),
             round_rows: 100_000,
+            most_owned: 4_000_000,
             most_mended: 100_000,
             sample: 1.0,
             keep_every: Duration::from_millis(250),

@@ -298,11 +298,15 @@ impl Run<'_> {
         if item.mark != Some(Mark::Tombstone) {
             state.found.new_rows += 1;
         }
+        let most = self.verifier.options.most_owned;
         match self.stance(&item) {
-            Stance::Owned => state.owned.add(item.key.clone(), printer.key(&item.key).1),
+            Stance::Owned => {
+                let digest = printer.key(&item.key).1;
+                state.owned.add(item.key, digest, most);
+            }
             Stance::Foreign => {
                 let digest = printer.key(&item.key).1;
-                state.owned.add(item.key.clone(), digest);
+                state.owned.add(item.key.clone(), digest, most);
                 state.suspect(self.suspect_item(Why::Foreign, item.key), digest);
             }
             Stance::Partial => {}

@@ -28,8 +28,6 @@ const VERSION: u8 = 1;
 
 /// Keys of items that the application owns which are remembered whole.
 pub(super) const FEW_OWNED: usize = 10_000;
-/// And by 8 bytes each. The buckets of any more stay open, and are looked at like all open ones.
-const MOST_OWNED: usize = 4_000_000;
 
 /// A part of the new table, and how far it has been read.
 #[derive(Clone, Debug)]
@@ -44,13 +42,17 @@ pub(super) struct Part {
 pub(super) struct Owned {
     /// All of them while they are few; then none.
     pub keys: Vec<Key>,
-    /// The beginning of each key's digest.
+    /// The beginning of each key's digest, of as many as are remembered.
     pub prints: Vec<u64>,
+    /// How many there are.
+    pub count: u64,
 }
 
 impl Owned {
-    pub fn add(&mut self, key: Key, digest: u128) {
-        if self.prints.len() >= MOST_OWNED {
+    /// Adds one; only counts it if `most` are remembered already.
+    pub fn add(&mut self, key: Key, digest: u128, most: usize) {
+        self.count += 1;
+        if self.prints.len() >= most {
             return;
         }
         self.prints.push(short(digest));
@@ -156,6 +158,7 @@ struct Saved {
     suspects: Vec<SavedSuspect>,
     mend: Vec<SavedSuspect>,
     owned: Vec<StoredKey>,
+    owned_count: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -300,6 +303,7 @@ impl Checkpoint {
             found: state.found.clone(),
             suspects: state.suspects.iter().map(suspect).collect(),
             mend: state.mend.iter().map(suspect).collect(),
+            owned_count: state.owned.count,
             owned: state
                 .owned
                 .keys
@@ -405,6 +409,7 @@ impl Checkpoint {
             owned: Owned {
                 keys: owned.collect::<Option<_>>()?,
                 prints,
+                count: saved.owned_count,
             },
             mend: suspects(&saved.mend)?,
         };

@@ -330,6 +330,38 @@ async fn each_planted_difference_is_found_and_named_and_nothing_else() {
     assert_eq!(mine[0].as_ref().unwrap().mark, Some(Mark::Application));
 }
 
+/// Keys of the application's that don't fit into memory are left out part by part, and not in rounds, each of
+/// which would read the whole new table.
+#[tokio::test]
+async fn however_many_keys_the_application_owns_few_scans_leave_them_out() {
+    let bench = Bench::people(100).await;
+    for id in 0..90 {
+        let mut own = marked(person(id, 1, "mine"), Mark::Application);
+        if id % 3 == 0 {
+            own.mark = Some(Mark::Tombstone);
+            own.cells = vec![None; 3];
+        }
+        bench.put_new(&[own]).await;
+    }
+    let [old, new] =
+        [bench.old.clone(), bench.new.clone()].map(|store| Arc::new(Timed::of(store, &[])));
+    let mut verifier = Verifier {
+        new: New(new.clone()),
+        ..bench.verifier(old.clone())
+    };
+    verifier.options.most_owned = 40;
+    let parts = new.splits(bench.transform.target(), verifier.options.readers);
+    let parts = parts.await.unwrap().len() as u64;
+    let ranges = verifier.options.old_ranges as u64;
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    assert!(outcome.unwrap().found.is_clean());
+    // The comparison itself, and three parts.
+    let scans = |store: &Timed| store.scans.load(Ordering::Relaxed);
+    assert_eq!((scans(&old) / ranges, scans(&new)), (4, 4 * parts));
+}
+
 #[tokio::test]
 async fn every_row_may_differ_and_each_is_counted_once() {
     let bench = Bench::of(people(), &BTreeMap::new(), None).await;

@@ -22,6 +22,8 @@ pub(super) struct Timed {
     inner: Arc<Memory>,
     /// Rows that were read by their keys.
     pub alone: AtomicU64,
+    /// Ranges that were begun to be scanned.
+    pub scans: AtomicU64,
     times: BTreeMap<String, Vec<CellTimes>>,
     /// How long a page takes.
     pub page: Duration,
@@ -35,6 +37,7 @@ impl Timed {
         Timed {
             inner,
             alone: AtomicU64::new(0),
+            scans: AtomicU64::new(0),
             times: times.collect(),
             page: Duration::from_micros(100),
         }
@@ -122,6 +125,9 @@ impl Store for Timed {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
+        if after.is_none() {
+            self.scans.fetch_add(1, Ordering::Relaxed);
+        }
         tokio::time::sleep(self.page).await;
         let mut page = self.inner.scan(table, range, after, limit).await?;
         page.rows.iter_mut().for_each(|row| self.tell(row));
