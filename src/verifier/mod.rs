@@ -197,6 +197,7 @@ impl Verifier {
                 State::new(parts.await?)
             }
         };
+        live.set(&state);
         let old_now = match self.frozen_at {
             Some(_) => self.old.0.now().await?,
             None => None,
