@@ -207,9 +207,10 @@ fn checkpoint(folder: &std::path::Path, transform: &Transform, turn: usize) -> C
         freeze: 0,
         begun: String::new(),
         reading: String::new(),
+        copiers: BTreeMap::new(),
     };
     let tables = (transform.source().clone(), transform.target().clone());
-    Checkpoint::open(folder, "bench", belongs, BTreeMap::new(), tables).unwrap()
+    Checkpoint::open(folder, "bench", belongs, tables).unwrap()
 }
 
 /// Memory of this process now, MB.

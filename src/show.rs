@@ -1,6 +1,7 @@
 //! Keys, values and ranges as people read them. Never parsed again.
 
 use crate::control::hex;
+use crate::mapping::number;
 use crate::model::{Key, Value};
 use crate::schema::{Column, Table};
 use crate::store::Range;
@@ -99,6 +100,14 @@ pub fn range(table: &Table, range: &Range) -> String {
     }
 }
 
+fn integer(bytes: &[u8]) -> String {
+    match bytes.len() <= LONGEST {
+        true => number::integer_text(bytes),
+        // Turning it into digits takes time that grows with the square of its length.
+        false => format!("0x{}", hex(bytes)),
+    }
+}
+
 /// A value, cut if it is long.
 pub fn value(value: &Value) -> String {
     let text = whole(value);
@@ -123,8 +132,10 @@ fn whole(value: &Value) -> String {
         Value::SmallInt(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::BigInt(value) => value.to_string(),
-        Value::Varint(bytes) => format!("0x{}", hex(bytes)),
-        Value::Decimal { unscaled, scale } => format!("0x{}E-{scale}", hex(unscaled)),
+        Value::Varint(bytes) => integer(bytes),
+        Value::Decimal { unscaled, scale } => {
+            format!("{}E{}", integer(unscaled), -i64::from(*scale))
+        }
         Value::Float(value) => format!("{value:?}"),
         Value::Double(value) => format!("{value:?}"),
         Value::Uuid(bytes) => {
@@ -191,6 +202,18 @@ fn timestamp(millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_any_length_read_as_digits() {
+        let decimal = |unscaled: &[u8], scale| {
+            let unscaled = unscaled.into();
+            value(&Value::Decimal { unscaled, scale })
+        };
+        assert_eq!(decimal(&[0x6e], 2), "110E-2");
+        assert_eq!(decimal(&[0xff], -5), "-1E5");
+        assert_eq!(value(&Value::Varint(vec![1, 0])), "256");
+        assert!(value(&Value::Varint(vec![1; 5_000])).starts_with("0x0101"));
+    }
 
     #[test]
     fn days_and_instants_read_as_people_write_them() {

@@ -19,6 +19,7 @@ use crate::protocol::Step;
 use crate::protocol::phase::Way;
 use crate::protocol::row::{Call, Purge, Purged, Reply};
 use crate::schema::Table;
+use crate::show;
 use crate::store::{Changed, Cursor, Old, Range, Reading, Store};
 
 /// Parts of the target that are gone over at once.
@@ -43,6 +44,8 @@ pub struct Finished {
     pub marked: u64,
     /// Write units that taking them off costs.
     pub units: u64,
+    /// Items with a mark that can't be read or changed. They are left as they are, each with a warning.
+    pub left: u64,
 }
 
 impl Finished {
@@ -53,6 +56,7 @@ impl Finished {
             stripped: self.stripped + other.stripped,
             marked: self.marked + other.marked,
             units: self.units + other.units,
+            left: self.left + other.left,
         }
     }
 }
@@ -213,7 +217,15 @@ impl Purging {
             let page = self
                 .new
                 .scan(&self.target, range, cursor.as_ref(), SCAN_ROWS);
-            let page = page.await?.readable()?;
+            let page = page.await?;
+            for item in page.unreadable {
+                finished.items += 1;
+                // Without a mark it is nothing of the migration's.
+                if item.is_marked {
+                    finished.left += 1;
+                    warn_of(&item.key, &item.error);
+                }
+            }
             let items = page.rows.into_iter().map(|item| self.item(item));
             finished = stream::iter(items.collect::<Vec<_>>())
                 .buffer_unordered(AT_ONCE)
@@ -227,6 +239,21 @@ impl Purging {
     }
 
     async fn item(&self, item: Row) -> Result<Finished> {
+        let key = item.key.clone();
+        match self.purged(item).await {
+            Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Invalid) => {
+                warn_of(&show::key(&self.target, &key), &error);
+                Ok(Finished {
+                    items: 1,
+                    left: 1,
+                    ..Finished::default()
+                })
+            }
+            purged => purged,
+        }
+    }
+
+    async fn purged(&self, item: Row) -> Result<Finished> {
         let mut finished = Finished {
             items: 1,
             ..Finished::default()
@@ -275,6 +302,10 @@ impl Purging {
             | Call::DeleteOld(_) => Ok(Reply::Unknown),
         }
     }
+}
+
+fn warn_of(key: &str, error: &Error) {
+    tracing::warn!("an item is left as it is ({key}): {error}");
 }
 
 /// Seconds since 1970.

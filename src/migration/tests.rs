@@ -350,7 +350,12 @@ async fn new_takes_a_clean_verification_of_this_freeze_that_nothing_has_followed
     };
     control.note_verified("target", &aged).await.unwrap();
     refused("ended 61 minutes ago").await;
-    control.note_verified("target", &verified).await.unwrap();
+    // Noted by a machine whose clock is ahead.
+    let ahead = Verified {
+        ended_at: verified.ended_at + 60,
+        ..verified
+    };
+    control.note_verified("target", &ahead).await.unwrap();
     bench.ahead(Phase::New).await.unwrap();
 
     bench.back(Phase::Switch).await.unwrap();

@@ -25,8 +25,9 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use found::{Example, Found, Values};
@@ -63,6 +64,9 @@ pub struct Options {
     pub delay: Duration,
     /// Rows of one round.
     pub round_rows: u64,
+    /// Keys of the application's that are remembered at once, by 8 bytes each. Of more, each so many cost one
+    /// more scan of both tables.
+    pub most_owned: usize,
     /// Rows that one run may mend.
     pub most_mended: usize,
     /// Which part of the old table is looked at, 0 to 1. Less than all of it: in whole token ranges, and nobody
@@ -82,6 +86,7 @@ impl Default for Options {
             page_bytes: 384 << 10,
             delay: Duration::from_secs(2),
             round_rows: 100_000,
+            most_owned: 4_000_000,
             most_mended: 100_000,
             sample: 1.0,
             keep_every: Duration::from_millis(250),
@@ -156,6 +161,7 @@ struct Run<'a> {
     state: Mutex<State>,
     seed: u64,
     cutoff: i64,
+    begun: Instant,
     /// The old store's clock when this run began, microseconds since 1970.
     old_now: i64,
     /// Held by whoever looks at suspects in the midst of a scan.
@@ -191,6 +197,7 @@ impl Verifier {
                 State::new(parts.await?)
             }
         };
+        live.set(&state);
         let old_now = match self.frozen_at {
             Some(_) => self.old.0.now().await?,
             None => None,
@@ -202,7 +209,8 @@ impl Verifier {
             seed: state.seed,
             cutoff: state.cutoff,
             state: Mutex::new(state),
-            old_now: old_now.unwrap_or(i64::MAX - FUTURE),
+            begun,
+            old_now: old_now.unwrap_or(i64::MAX),
             settling: tokio::sync::Mutex::new(()),
         };
         let earlier = checkpoint.seconds;

@@ -1,7 +1,7 @@
 //! From buckets that don't close to single rows.
 //!
 //! What the application owns is taken out of the old store's sums first: by reading those rows while they
-//! are few, else in one more scan of the old table. Then the buckets that are still open are read again
+//! are few, else in one more scan of the old table, or several if there are more than can be remembered. Then the buckets that are still open are read again
 //! from both stores, in rounds of as many rows as fit into memory: the old rows' digests, then the items,
 //! which strike out what they equal. What is left on either side is suspected.
 
@@ -102,7 +102,8 @@ impl Run<'_> {
     async fn take_out_owned(&self, sums: &mut Buckets) -> Result<()> {
         let owned = std::mem::take(&mut self.state().owned);
         let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
-        if owned.prints.len() <= FEW_OWNED && self.verifier.transform.keeps_keys() {
+        let most = self.verifier.options.most_owned;
+        if owned.count <= most.min(FEW_OWNED) as u64 && self.verifier.transform.keeps_keys() {
             let source = self.verifier.transform.source();
             for keys in owned.keys.chunks(READ_KEYS) {
                 let rows = self.get(&*self.verifier.old.0, source, keys).await?;
@@ -114,8 +115,54 @@ impl Run<'_> {
             }
             return Ok(());
         }
+        let passes = owned.count.div_ceil(most.max(1) as u64);
         let mut prints = owned.prints;
-        prints.sort_unstable();
+        for pass in 0..passes {
+            if passes > 1 {
+                tracing::info!(
+                    "the application owns {} items: leaving out their old rows, pass {} of {passes}",
+                    owned.count,
+                    pass + 1
+                );
+                prints = self.owned_prints(prints, pass, passes).await?;
+            }
+            prints.sort_unstable();
+            self.take_out(sums, &prints).await?;
+        }
+        Ok(())
+    }
+
+    /// Key prints of one part of what the application owns, in the room of others.
+    async fn owned_prints(&self, mut prints: Vec<u64>, part: u64, of: u64) -> Result<Vec<u64>> {
+        prints.clear();
+        let prints = Mutex::new(prints);
+        let target = self.verifier.transform.target();
+        let parts = self
+            .verifier
+            .new
+            .0
+            .splits(target, self.verifier.options.readers);
+        let parts = self.unless_stopped(parts).await?;
+        self.at_once(parts, |range| async {
+            self.new_items(range, |item, printer| match self.stance(&item) {
+                Stance::Owned | Stance::Foreign => {
+                    let print = short(printer.key(&item.key).1);
+                    if print % of == part {
+                        let mut prints = prints.lock().unwrap_or_else(PoisonError::into_inner);
+                        prints.push(print);
+                    }
+                }
+                Stance::Compared | Stance::Partial => {}
+            })
+            .await
+        })
+        .await?;
+        Ok(prints.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the old rows with these key prints, which are sorted, out of the sums.
+    async fn take_out(&self, sums: &mut Buckets, prints: &[u64]) -> Result<()> {
+        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
         let all = Tokens::ALL.split(self.verifier.options.old_ranges);
         self.old_rows(all, |row| {
             let print = self.old_print(row, &mut printer, self.cutoff);
@@ -140,8 +187,13 @@ impl Run<'_> {
         .await?;
         let left = Mutex::new(left);
         let ranges = self.new_ranges(round).await?;
-        self.at_once(ranges, |range| self.items_of(range, round, &left, cutoff))
-            .await?;
+        self.at_once(ranges, |range| {
+            self.new_items(range, |item, printer| {
+                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                self.strike_out(item, round, &mut left, printer, cutoff);
+            })
+        })
+        .await?;
         let left = left.into_inner().unwrap_or_else(PoisonError::into_inner);
         if left.is_empty() {
             return Ok(());
@@ -186,14 +238,13 @@ impl Run<'_> {
                 let Some(item) = self.as_compared(item) else {
                     return;
                 };
-                if item.expires.is_some_and(|at| at <= cutoff) {
-                    left.remove(&digest);
-                    return;
-                }
                 let print = printer.print(&item);
                 match left.get(&digest) {
                     Some(old) if are_same(old, &print) => drop(left.remove(&digest)),
+                    // However soon the item expires: the old row doesn't.
                     Some(_) => {}
+                    // The old row is left out too, or has expired.
+                    None if item.expires.is_some_and(|at| at <= cutoff) => {}
                     None => {
                         let source = self.verifier.transform.keeps_keys().then(|| key.clone());
                         self.suspect_compared(key, source, digest);
@@ -284,21 +335,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reads the items of a range, striking out old rows.
-    async fn items_of(
+    /// Reads the items of a range.
+    async fn new_items(
         &self,
         range: Range,
-        round: &Round,
-        left: &Mutex<HashMap<u128, Print>>,
-        cutoff: i64,
+        mut each: impl FnMut(Row, &mut Printer<'_>),
     ) -> Result<()> {
         let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
         let mut pages = Pages::default();
         while let Some(page) = pages.next(self, Side::New, &range).await {
-            let page = page?;
-            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-            for item in page.rows {
-                self.strike_out(item, round, &mut left, &mut printer, cutoff);
+            for item in page?.rows {
+                each(item, &mut printer);
             }
         }
         Ok(())

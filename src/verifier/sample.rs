@@ -36,6 +36,7 @@ impl Run<'_> {
                     Ok(page) => {
                         for rows in page.rows.chunks(READ_KEYS) {
                             self.sample_rows(rows).await?;
+                            self.settle_many().await?;
                         }
                     }
                     Err(error) if error.kind() == Kind::RangeTooCostly => {

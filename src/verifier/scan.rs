@@ -298,11 +298,15 @@ impl Run<'_> {
         if item.mark != Some(Mark::Tombstone) {
             state.found.new_rows += 1;
         }
+        let most = self.verifier.options.most_owned;
         match self.stance(&item) {
-            Stance::Owned => state.owned.add(item.key.clone(), printer.key(&item.key).1),
+            Stance::Owned => {
+                let digest = printer.key(&item.key).1;
+                state.owned.add(item.key, digest, most);
+            }
             Stance::Foreign => {
                 let digest = printer.key(&item.key).1;
-                state.owned.add(item.key.clone(), digest);
+                state.owned.add(item.key.clone(), digest, most);
                 state.suspect(self.suspect_item(Why::Foreign, item.key), digest);
             }
             Stance::Partial => {}
@@ -348,7 +352,7 @@ impl Run<'_> {
     }
 
     /// Looks at what has come together, before it takes too much room.
-    async fn settle_many(&self) -> Result<()> {
+    pub(super) async fn settle_many(&self) -> Result<()> {
         if self.state().suspects.len() < MANY_SUSPECTS {
             return Ok(());
         }
@@ -369,7 +373,9 @@ impl Run<'_> {
     }
 
     fn is_future(&self, row: &Row) -> bool {
-        written(row).is_some_and(|at| at > self.old_now + FUTURE)
+        let since = self.begun.elapsed().as_micros() as i64;
+        let now = self.old_now.saturating_add(since);
+        written(row).is_some_and(|at| at > now.saturating_add(FUTURE))
     }
 }
 

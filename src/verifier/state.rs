@@ -5,7 +5,7 @@
 //! is written beside its old self and put in its place, and carries a version and a checksum. One that
 //! can't be read, or belongs to something else, is begun anew: it costs time only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,6 @@ const VERSION: u8 = 1;
 
 /// Keys of items that the application owns which are remembered whole.
 pub(super) const FEW_OWNED: usize = 10_000;
-/// And by 8 bytes each. The buckets of any more stay open, and are looked at like all open ones.
-const MOST_OWNED: usize = 4_000_000;
 
 /// A part of the new table, and how far it has been read.
 #[derive(Clone, Debug)]
@@ -44,13 +42,17 @@ pub(super) struct Part {
 pub(super) struct Owned {
     /// All of them while they are few; then none.
     pub keys: Vec<Key>,
-    /// The beginning of each key's digest.
+    /// The beginning of each key's digest, of as many as are remembered.
     pub prints: Vec<u64>,
+    /// How many there are.
+    pub count: u64,
 }
 
 impl Owned {
-    pub fn add(&mut self, key: Key, digest: u128) {
-        if self.prints.len() >= MOST_OWNED {
+    /// Adds one; only counts it if `most` are remembered already.
+    pub fn add(&mut self, key: Key, digest: u128, most: usize) {
+        self.count += 1;
+        if self.prints.len() >= most {
             return;
         }
         self.prints.push(short(digest));
@@ -137,13 +139,15 @@ pub struct Belongs {
     pub begun: String,
     /// How the old store is read.
     pub reading: String,
+    /// What each copier and fold had told of itself when it began, as digests. Once one has worked since, what
+    /// was read before counts for nothing in front of `new`, so that it isn't gone on with.
+    pub copiers: BTreeMap<String, String>,
 }
 
 /// What is in the file beside sums and digests.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     belongs: Belongs,
-    copiers: std::collections::BTreeMap<String, String>,
     seed: u64,
     begun_at: i64,
     cutoff: i64,
@@ -154,6 +158,7 @@ struct Saved {
     suspects: Vec<SavedSuspect>,
     mend: Vec<SavedSuspect>,
     owned: Vec<StoredKey>,
+    owned_count: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -180,9 +185,7 @@ struct SavedSuspect {
 /// The file that a verification goes on from. One process holds it.
 pub struct Checkpoint {
     path: PathBuf,
-    belongs: Belongs,
-    /// What all copiers told of themselves when it began.
-    pub copiers: std::collections::BTreeMap<String, String>,
+    pub(super) belongs: Belongs,
     /// Both tables, old and new: keys are kept as their bytes.
     tables: (Table, Table),
     /// Seconds that earlier runs took.
@@ -191,8 +194,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Takes hold of a table's file in a folder, which is made if need be. `copiers` is what they tell now;
-    /// if it goes on with an earlier run, it becomes what they told at its beginning.
+    /// Takes hold of a table's file in a folder, which is made if need be.
     ///
     /// # Errors
     /// [`Kind::Config`] if another process holds it, or the folder can't be written.
@@ -200,7 +202,6 @@ impl Checkpoint {
         folder: &Path,
         table: &str,
         belongs: Belongs,
-        copiers: std::collections::BTreeMap<String, String>,
         tables: (Table, Table),
     ) -> Result<Self> {
         let failed = |error: std::io::Error| cannot("make", folder, &error);
@@ -223,7 +224,6 @@ impl Checkpoint {
         Ok(Checkpoint {
             path: folder.join(format!("{table}.verify")),
             belongs,
-            copiers,
             tables,
             seconds: 0.0,
             _lock: lock,
@@ -237,7 +237,6 @@ impl Checkpoint {
         if saved.belongs != self.belongs || now() - saved.begun_at > most {
             return None;
         }
-        self.copiers = saved.copiers;
         self.seconds = saved.seconds;
         tracing::info!(
             "{}: going on where an earlier verification was stopped",
@@ -295,7 +294,6 @@ impl Checkpoint {
         };
         let saved = Saved {
             belongs: self.belongs.clone(),
-            copiers: self.copiers.clone(),
             seed: state.seed,
             begun_at: state.begun_at,
             cutoff: state.cutoff,
@@ -305,6 +303,7 @@ impl Checkpoint {
             found: state.found.clone(),
             suspects: state.suspects.iter().map(suspect).collect(),
             mend: state.mend.iter().map(suspect).collect(),
+            owned_count: state.owned.count,
             owned: state
                 .owned
                 .keys
@@ -410,6 +409,7 @@ impl Checkpoint {
             owned: Owned {
                 keys: owned.collect::<Option<_>>()?,
                 prints,
+                count: saved.owned_count,
             },
             mend: suspects(&saved.mend)?,
         };

@@ -45,13 +45,6 @@ impl Why {
             Why::Late | Why::Unfit | Why::Foreign | Why::Totals => true,
         }
     }
-
-    fn needs_old(self) -> bool {
-        match self {
-            Why::Compared | Why::Late | Why::Unfit => true,
-            Why::Foreign | Why::Totals => false,
-        }
-    }
 }
 
 /// A row to look at.
@@ -176,7 +169,6 @@ impl Run<'_> {
         let first = self.read_new(&keys).await?;
         let sources: Vec<Key> = suspects
             .iter()
-            .filter(|suspect| suspect.why.needs_old())
             .filter_map(|suspect| suspect.source.clone())
             .collect();
         let olds = self.get(&*self.verifier.old.0, transform.source(), &sources);
@@ -185,8 +177,7 @@ impl Run<'_> {
         let pairs = suspects.iter().zip(first.into_iter().zip(second));
         let mut looks = Vec::with_capacity(suspects.len());
         for (suspect, (first, second)) in pairs {
-            let asked = suspect.why.needs_old() && suspect.source.is_some();
-            let old = if asked { olds.next().flatten() } else { None };
+            let old = suspect.source.as_ref().and_then(|_| olds.next().flatten());
             let is_late = old.as_ref().is_some_and(|old| self.is_late(old));
             looks.push(Look {
                 is_steady: matches!((&first, &second), (Ok(one), Ok(two)) if one == two)
@@ -319,7 +310,12 @@ impl Run<'_> {
             Stance::Partial => return Verdict::Owned,
             Stance::Compared => {}
         }
-        if expires_soon(Some(item)) || expires_soon(old) {
+        // An item that expires before its old row hides that, so that it isn't left out.
+        let is_left_out = match old {
+            None => expires_soon(Some(item)),
+            Some(old) => expires_soon(Some(old)) || self.went_with_a_cell(item, old),
+        };
+        if is_left_out {
             return Verdict::Expiring;
         }
         let item = self.as_compared(item.clone());
@@ -330,6 +326,15 @@ impl Run<'_> {
             (None | Some(_), Some(_)) if self.verifier.counters.is_some() => Verdict::Counter,
             (None | Some(_), Some(_)) => Verdict::Different,
         }
+    }
+
+    /// Whether an item has expired because the plan lets a row go with the first of its cells: then the old
+    /// row goes on without that one.
+    fn went_with_a_cell(&self, item: &Row, old: &Row) -> bool {
+        let transform = &self.verifier.transform;
+        transform.expires_with_the_first_cell()
+            && item.expires.is_some_and(|at| at <= now())
+            && !differing(transform.target(), item, old).is_empty()
     }
 
     pub(super) fn are_same(&self, item: &Row, old: &Row) -> bool {

@@ -74,7 +74,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spec", &["control", "mapping"]),
-    ("show", &["control", "store"]),
+    ("show", &["control", "mapping", "store"]),
     ("store", &["disk", "mapping", "secret"]),
     ("stops", &[]),
     (

@@ -21,7 +21,11 @@ const MILLION_UNITS: f64 = 0.625;
 pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.plan).await?;
     let stop = copy::stop_on_signal(screen);
+    let mut exit = Exit::Done;
     for migration in stores.migrations(Some(&args.table))? {
+        if let Some(typed) = &args.yes_drop {
+            same_name(&migration.spec.name, typed)?;
+        }
         let options = MoveOptions {
             expect: None,
             gone: Gone::default(),
@@ -35,6 +39,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit, Error> {
         let purge = async |strip| migration.purge(strip, &copier_name(), lease, &stop).await;
         let found = purge(false).await?;
         said(screen, &migration, &found);
+        let mut left = found.left;
         if args.strip && found.marked > 0 && may_strip(args, screen, &found)? {
             let stripped = purge(true).await?;
             screen.say(&format!(
@@ -42,6 +47,17 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit, Error> {
                 migration.spec.name,
                 words::count(stripped.stripped)
             ));
+            left = stripped.left + stripped.marked;
+        }
+        if left > 0 {
+            screen.say(&format!(
+                "{}: {} items couldn't be read or changed. The shim has to stay: mend or delete them, then run \
+                 the same command again",
+                migration.spec.name,
+                words::count(left)
+            ));
+            exit = Exit::Differences;
+            continue;
         }
         expire(screen, &migration).await?;
         screen.say(&format!(
@@ -52,7 +68,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit, Error> {
         words::print(&format!("{}: finished", migration.spec.name));
     }
     stores.close().await;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn said(screen: &Screen, migration: &Migration, found: &Finished) {
@@ -109,19 +125,21 @@ async fn drop_old(
             ask(screen, &question, "--yes-drop NAME")?
         }
     };
-    if typed != name {
-        return Err(Error::new(
-            Kind::Config,
-            format!("`{typed}` isn't the table's name, so nothing was dropped"),
-        )
-        .at("table", name));
-    }
+    same_name(name, &typed)?;
     let old = connect::old(&stores.plan).await?;
     let dropped = migration.drop_old(&old).await;
     old.0.close().await;
     dropped?;
     screen.say(&format!("{name}: the old table is dropped"));
     Ok(())
+}
+
+fn same_name(name: &str, typed: &str) -> Result<()> {
+    if typed == name {
+        return Ok(());
+    }
+    let message = format!("`{typed}` isn't the table's name, so nothing was dropped");
+    Err(Error::new(Kind::Config, message).at("table", name))
 }
 
 /// A line of the one who sits at the terminal.

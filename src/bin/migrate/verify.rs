@@ -79,7 +79,12 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
     if let Some(file) = &args.json {
         write_json(file, &verified)?;
     }
-    show(&verified, sample);
+    // Data go to stdout, and so do words where there is no other data.
+    let is_data = args.json.as_deref() == Some(Path::new("-"));
+    show(&verified, sample, |text| match is_data {
+        true => screen.say(text),
+        false => words::print(text),
+    });
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
     }
@@ -163,7 +168,7 @@ fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
     }
 }
 
-fn show(verified: &[(String, Outcome)], sample: Option<f64>) {
+fn show(verified: &[(String, Outcome)], sample: Option<f64>, print: impl Fn(&str)) {
     if verified.is_empty() {
         return;
     }
@@ -200,29 +205,29 @@ fn show(verified: &[(String, Outcome)], sample: Option<f64>) {
             words::time(outcome.seconds),
         ]
     });
-    words::print(&words::table(&header, rows.collect()));
+    print(&words::table(&header, rows.collect()));
     for (table, outcome) in verified {
         for text in notes(&outcome.found) {
-            words::print(&format!("{table}: {text}"));
+            print(&format!("{table}: {text}"));
         }
         if let Some(mended) = &outcome.mended {
-            words::print(&format!("{table}: {}", mended_text(mended)));
+            print(&format!("{table}: {}", mended_text(mended)));
         }
         let examples = &outcome.found.examples;
         examples
             .iter()
             .take(SHOWN)
-            .for_each(|example| words::print(&example_text(table, example)));
+            .for_each(|example| print(&example_text(table, example)));
         if examples.len() > SHOWN {
             let more = outcome.found.differences() - SHOWN as u64;
-            words::print(&format!(
+            print(&format!(
                 "{table}: and {} more; see --json",
                 words::count(more)
             ));
         }
     }
     if let Some(share) = sample {
-        words::print(&format!(
+        print(&format!(
             "only {} % of the old rows were looked at, and nobody looked for items that the old store lacks",
             share * 100.0
         ));
@@ -239,9 +244,13 @@ fn notes(found: &Found) -> Vec<String> {
     };
     note(
         found.partial,
-        "items have some columns of their rows only: run `migrate copy`, which completes them",
+        "items have some columns of their rows only: --repair completes them",
     );
-    note(found.unreadable, "items or ranges can't be read");
+    note(
+        found.unreadable,
+        "items or ranges can't be read: --repair leaves those. If such an item was copied (`_m` is `c` or `r`), \
+         delete it, and --repair copies it again",
+    );
     note(
         found.expiring,
         "rows expired, or were about to, and weren't compared",

@@ -178,6 +178,11 @@ impl Transform {
         self.key.iter().any(Option::is_some) || self.cells.iter().any(|step| step.mask.is_some())
     }
 
+    /// Whether an item is gone once the first of its row's cells is.
+    pub fn expires_with_the_first_cell(&self) -> bool {
+        self.expiry == Some(ExpiryFrom::Min)
+    }
+
     /// Which of the old table's cells a cell of the new one is.
     pub fn source_cell(&self, cell: usize) -> Option<usize> {
         self.cells.get(cell).map(|step| step.from)

@@ -11,6 +11,12 @@ use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
 use crate::store::{Guard, Put, Store};
 
+mod resuming;
+mod timed;
+mod times;
+
+use timed::Timed;
+
 struct Bench {
     old: Arc<Memory>,
     new: Arc<Memory>,
@@ -182,12 +188,13 @@ impl Bench {
             freeze: 1,
             begun: "once".into(),
             reading: "one".into(),
+            copiers: BTreeMap::new(),
         };
         let tables = (
             self.transform.source().clone(),
             self.transform.target().clone(),
         );
-        Checkpoint::open(folder, "people", belongs, BTreeMap::new(), tables).unwrap()
+        Checkpoint::open(folder, "people", belongs, tables).unwrap()
     }
 
     async fn run(&self, old: Arc<dyn Store>, repair: Option<bool>) -> Result<Outcome> {
@@ -291,6 +298,12 @@ async fn each_planted_difference_is_found_and_named_and_nothing_else() {
         new: Some("somebody".into()),
     };
     assert_eq!(example.unwrap().columns, [values]);
+    let shown = found.examples.iter().find(|one| one.key == "id=p9, at=0");
+    let name = &shown.unwrap().columns[0];
+    assert_eq!(
+        (name.old.as_deref(), name.new.as_deref()),
+        (Some("someone"), Some("a stranger"))
+    );
 
     let mended = bench.repair(false).await;
     let expected = Mended {
@@ -315,6 +328,38 @@ async fn each_planted_difference_is_found_and_named_and_nothing_else() {
         .await
         .unwrap();
     assert_eq!(mine[0].as_ref().unwrap().mark, Some(Mark::Application));
+}
+
+/// Keys of the application's that don't fit into memory are left out part by part, and not in rounds, each of
+/// which would read the whole new table.
+#[tokio::test]
+async fn however_many_keys_the_application_owns_few_scans_leave_them_out() {
+    let bench = Bench::people(100).await;
+    for id in 0..90 {
+        let mut own = marked(person(id, 1, "mine"), Mark::Application);
+        if id % 3 == 0 {
+            own.mark = Some(Mark::Tombstone);
+            own.cells = vec![None; 3];
+        }
+        bench.put_new(&[own]).await;
+    }
+    let [old, new] =
+        [bench.old.clone(), bench.new.clone()].map(|store| Arc::new(Timed::of(store, &[])));
+    let mut verifier = Verifier {
+        new: New(new.clone()),
+        ..bench.verifier(old.clone())
+    };
+    verifier.options.most_owned = 40;
+    let parts = new.splits(bench.transform.target(), verifier.options.readers);
+    let parts = parts.await.unwrap().len() as u64;
+    let ranges = verifier.options.old_ranges as u64;
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    assert!(outcome.unwrap().found.is_clean());
+    // The comparison itself, and three parts.
+    let scans = |store: &Timed| store.scans.load(Ordering::Relaxed);
+    assert_eq!((scans(&old) / ranges, scans(&new)), (4, 4 * parts));
 }
 
 #[tokio::test]
@@ -434,6 +479,12 @@ async fn counters_are_compared_by_their_watermarks() {
             "missing id=v4",
         ]
     );
+    let off = found.examples.iter().find(|one| one.key == "id=v2");
+    let up = &off.unwrap().columns[1];
+    assert_eq!(
+        (up.old.as_deref(), up.new.as_deref()),
+        (Some("7"), Some("8 (of it from the old store: 7)"))
+    );
     // What is folded isn't all: a total that is off has to be looked at by somebody.
     let mended = bench.repair(false).await;
     assert_eq!((mended.folded, mended.left), (2, 1));
@@ -453,135 +504,6 @@ async fn counters_are_compared_by_their_watermarks() {
         cells,
         "the application's 9 are there"
     );
-}
-
-fn expiring(mut row: Row, at: i64, cells: &[usize]) -> Row {
-    row.times = vec![CellTimes::default(); 3];
-    for cell in cells {
-        row.times[*cell].expires = vec![Some(at)];
-    }
-    row
-}
-
-/// A store in memory whose rows tell times, which the memory itself doesn't keep, and whose scans take
-/// their time.
-struct Timed {
-    inner: Arc<Memory>,
-    /// Rows that were read by their keys.
-    alone: AtomicU64,
-    times: BTreeMap<String, Vec<CellTimes>>,
-}
-
-impl Timed {
-    fn of(inner: Arc<Memory>, rows: &[Row]) -> Self {
-        let times = rows
-            .iter()
-            .map(|row| (format!("{:?}", row.key), row.times.clone()));
-        Timed {
-            inner,
-            alone: AtomicU64::new(0),
-            times: times.collect(),
-        }
-    }
-
-    fn tell(&self, row: &mut Row) {
-        if let Some(times) = self.times.get(&format!("{:?}", row.key)) {
-            row.times = times.clone();
-        }
-    }
-}
-
-mod resuming;
-mod timed;
-
-#[tokio::test]
-async fn expiries_are_compared_within_the_clocks_bound() {
-    let rule = ExpiryRule {
-        attribute: "gone_at".into(),
-        from: ExpiryFrom::Max,
-    };
-    let bench = Bench::of(people(), &BTreeMap::new(), Some(&rule)).await;
-    let later = now() + 10_000;
-    let rows: Vec<Row> = (0..20)
-        .map(|id| expiring(person(id, 0, "x"), later, &[1, 2]))
-        .collect();
-    let soon = expiring(person(50, 0, "x"), now() + 20, &[1, 2]);
-    let mut all = rows.clone();
-    all.push(soon.clone());
-    bench.both(&all).await;
-    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &all));
-    let found = bench.run(timed.clone(), None).await.unwrap().found;
-    assert!(found.is_clean(), "{found:?}");
-    assert_eq!(found.expiring, 1);
-
-    // Two seconds off, a minute off, and none at all.
-    for (id, at) in [(1, Some(later + 2)), (2, Some(later + 600)), (3, None)] {
-        let mut item = marked(person(id, 0, "x"), Mark::Copied);
-        item.expires = at;
-        bench.put_new(&[item]).await;
-    }
-    // A row that is gone from the old store because it has expired.
-    let mut gone = marked(person(60, 0, "x"), Mark::Copied);
-    gone.expires = Some(now() - 5);
-    bench.put_new(&[gone]).await;
-    let found = bench.run(timed.clone(), None).await.unwrap().found;
-    assert_eq!(
-        named(&found),
-        ["different id=p2, at=0", "different id=p3, at=0"]
-    );
-    let mended = bench
-        .run(timed.clone(), Some(false))
-        .await
-        .unwrap()
-        .mended
-        .unwrap();
-    assert_eq!(mended.rewritten, 2);
-    assert!(bench.run(timed, None).await.unwrap().found.is_clean());
-}
-
-#[tokio::test]
-async fn late_writes_are_told_from_others() {
-    const FROZEN: i64 = 1_000_000;
-    let mut bench = Bench::people(30).await;
-    bench.frozen_at = Some(FROZEN);
-    let late = |id: usize, name: &str, at: i64| {
-        let mut row = person(id, 0, name);
-        row.times = vec![CellTimes::default(); 3];
-        row.times[1].written = vec![Some(at)];
-        row
-    };
-    let rows = [
-        late(100, "a new row", FROZEN + 5),
-        late(1, "another value", FROZEN + 5),
-        late(2, "someone", FROZEN + 5),
-        late(3, "mine is younger", FROZEN + 5),
-        late(4, "someone", FROZEN - 1),
-        late(5, "someone", i64::MAX / 2),
-    ];
-    bench.put_old(&rows).await;
-    bench
-        .put_new(&[marked(person(3, 0, "mine"), Mark::Application)])
-        .await;
-    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &rows));
-    let found = bench.run(timed.clone(), None).await.unwrap().found;
-    assert_eq!(
-        named(&found),
-        [
-            "late_writes id=p1, at=0",
-            "late_writes id=p100, at=0",
-            "late_writes id=p3, at=0",
-        ]
-    );
-    assert_eq!((found.late_but_same, found.future), (1, 1));
-    let mended = bench
-        .run(timed.clone(), Some(false))
-        .await
-        .unwrap()
-        .mended
-        .unwrap();
-    assert_eq!((mended.copied, mended.rewritten, mended.left), (1, 1, 1));
-    let found = bench.run(timed, None).await.unwrap().found;
-    assert_eq!(named(&found), ["late_writes id=p3, at=0"]);
 }
 
 #[tokio::test]

@@ -24,7 +24,9 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
     let whole = bench.verify().await;
     assert_eq!(whole.differences(), 2);
     // Each page takes a while, so that there is a midst.
-    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &[]));
+    let mut timed = Timed::of(bench.old.clone(), &[]);
+    timed.page = Duration::from_millis(5);
+    let timed: Arc<dyn Store> = Arc::new(timed);
     let mut kills = 0;
     let found = loop {
         let verifier = bench.verifier(timed.clone());
@@ -43,6 +45,33 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
     assert_eq!(found, whole);
 }
 
+/// Also where nothing but suspects is left to be looked at.
+#[tokio::test]
+async fn what_goes_on_shows_what_was_done_before() {
+    let bench = Bench::people(20).await;
+    bench.put_new(&[person(501, 0, "a stranger")]).await;
+    let mut verifier = bench.verifier(bench.old.clone());
+    verifier.options.delay = Duration::from_secs(3_600);
+    let stop = CancellationToken::new();
+    for turn in 0..2 {
+        let mut checkpoint = bench.checkpoint(bench.folder.path());
+        let live = Live::default();
+        let scanned = async {
+            while live.share() < 1.0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            stop.cancel();
+        };
+        let work = verifier.run(&mut checkpoint, None, &live, &stop);
+        let error = match turn {
+            0 => tokio::join!(work, scanned).0.unwrap_err(),
+            _ => work.await.unwrap_err(),
+        };
+        assert_eq!(error.kind(), Kind::Stopped);
+        assert_eq!((live.rows(), live.share()), ((80, 81), 1.0));
+    }
+}
+
 #[tokio::test]
 async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
     let bench = Bench::people(3).await;
@@ -57,6 +86,9 @@ async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
     checkpoint.keep(&state, 1.0).unwrap();
     assert!(checkpoint.resume(100).is_some());
     assert!(checkpoint.resume(-1).is_none(), "too old");
+    checkpoint.belongs.copiers = [("one".to_owned(), "has worked".to_owned())].into();
+    assert!(checkpoint.resume(100).is_none(), "copied since");
+    checkpoint.belongs.copiers.clear();
     let file = bench.folder.path().join("people.verify");
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[20] ^= 1;

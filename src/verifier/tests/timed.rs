@@ -1,14 +1,54 @@
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Timed;
 use crate::error::Result;
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, CellTimes, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
+use crate::store::memory::Memory;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
 };
+
+/// What the store's clock says at first, microseconds since 1970.
+pub(super) const NOW: i64 = 1_700_000_000_000_000;
+
+/// A store in memory whose rows tell times, which the memory itself doesn't keep, and whose scans take
+/// their time.
+pub(super) struct Timed {
+    inner: Arc<Memory>,
+    /// Rows that were read by their keys.
+    pub alone: AtomicU64,
+    /// Ranges that were begun to be scanned.
+    pub scans: AtomicU64,
+    times: BTreeMap<String, Vec<CellTimes>>,
+    /// How long a page takes.
+    pub page: Duration,
+}
+
+impl Timed {
+    pub fn of(inner: Arc<Memory>, rows: &[Row]) -> Self {
+        let times = rows
+            .iter()
+            .map(|row| (format!("{:?}", row.key), row.times.clone()));
+        Timed {
+            inner,
+            alone: AtomicU64::new(0),
+            scans: AtomicU64::new(0),
+            times: times.collect(),
+            page: Duration::from_micros(100),
+        }
+    }
+
+    fn tell(&self, row: &mut Row) {
+        if let Some(times) = self.times.get(&format!("{:?}", row.key)) {
+            row.times = times.clone();
+        }
+    }
+}
 
 #[async_trait]
 impl Store for Timed {
@@ -85,7 +125,10 @@ impl Store for Timed {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+        if after.is_none() {
+            self.scans.fetch_add(1, Ordering::Relaxed);
+        }
+        tokio::time::sleep(self.page).await;
         let mut page = self.inner.scan(table, range, after, limit).await?;
         page.rows.iter_mut().for_each(|row| self.tell(row));
         Ok(page)
@@ -96,6 +139,6 @@ impl Store for Timed {
     }
 
     async fn now(&self) -> Result<Option<i64>> {
-        Ok(Some(1_700_000_000_000_000))
+        Ok(Some(NOW))
     }
 }

@@ -4,6 +4,7 @@
 mod advancing;
 mod copying;
 mod fencing;
+mod finishing;
 pub(crate) mod items;
 mod journals;
 mod killing;

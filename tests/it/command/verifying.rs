@@ -264,5 +264,10 @@ async fn what_is_planted_is_found_and_mended_and_nothing_else_is() {
     stranger.send().await.expect("deleted");
     let clean = verify(&bench, &[], 0);
     assert_eq!(clean[1]["late_but_same"], 1, "{}", clean[1]);
+    let piped = bench.migrate(&["verify", "--sample", "5%", "--json", "-"]);
+    let piped = piped.run().expect_code(0);
+    let array: Vec<Json> = serde_json::from_str(&piped.stdout).expect("data alone");
+    assert_eq!(array.len(), 2);
+    says(&piped, &["only 5 % of the old rows"]);
     bench.done().await;
 }

@@ -1,0 +1,149 @@
+//! Rows that expire, and rows that came late.
+
+use super::*;
+
+fn expiring(mut row: Row, at: i64, cells: &[usize]) -> Row {
+    row.times = vec![CellTimes::default(); 3];
+    for cell in cells {
+        row.times[*cell].expires = vec![Some(at)];
+    }
+    row
+}
+
+#[tokio::test]
+async fn expiries_are_compared_within_the_clocks_bound() {
+    let rule = ExpiryRule {
+        attribute: "gone_at".into(),
+        from: ExpiryFrom::Max,
+    };
+    let bench = Bench::of(people(), &BTreeMap::new(), Some(&rule)).await;
+    let later = now() + 10_000;
+    let rows: Vec<Row> = (0..20)
+        .map(|id| expiring(person(id, 0, "x"), later, &[1, 2]))
+        .collect();
+    let soon = expiring(person(50, 0, "x"), now() + 20, &[1, 2]);
+    let mut all = rows.clone();
+    all.push(soon.clone());
+    bench.both(&all).await;
+    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &all));
+    let found = bench.run(timed.clone(), None).await.unwrap().found;
+    assert!(found.is_clean(), "{found:?}");
+    assert_eq!(found.expiring, 1);
+
+    // Two seconds off, a minute off, and none at all.
+    for (id, at) in [(1, Some(later + 2)), (2, Some(later + 600)), (3, None)] {
+        let mut item = marked(person(id, 0, "x"), Mark::Copied);
+        item.expires = at;
+        bench.put_new(&[item]).await;
+    }
+    // One that has expired too early hides a row that the old store still shows.
+    for (id, at) in [(4, now() - 5), (5, now() + 100)] {
+        let mut item = marked(person(id, 0, "x"), Mark::Copied);
+        item.expires = Some(at);
+        bench.put_new(&[item]).await;
+    }
+    // A row that is gone from the old store because it has expired.
+    let mut gone = marked(person(60, 0, "x"), Mark::Copied);
+    gone.expires = Some(now() - 5);
+    bench.put_new(&[gone]).await;
+    let found = bench.run(timed.clone(), None).await.unwrap().found;
+    assert_eq!(
+        named(&found),
+        [2, 3, 4, 5].map(|id| format!("different id=p{id}, at=0"))
+    );
+    let mended = bench
+        .run(timed.clone(), Some(false))
+        .await
+        .unwrap()
+        .mended
+        .unwrap();
+    assert_eq!(mended.rewritten, 4);
+    assert!(bench.run(timed, None).await.unwrap().found.is_clean());
+}
+
+#[tokio::test]
+async fn an_item_may_go_with_the_first_cell_of_its_row_where_the_plan_says_so() {
+    let rule = ExpiryRule {
+        attribute: "gone_at".into(),
+        from: ExpiryFrom::Min,
+    };
+    let bench = Bench::of(people(), &BTreeMap::new(), Some(&rule)).await;
+    // The name of the first has expired; of the second nothing has.
+    let mut rows = [1, 2].map(|id| expiring(person(id, 0, "x"), now() + 10_000, &[2]));
+    rows[0].cells[1] = None;
+    bench.put_old(&rows).await;
+    for id in [1, 2] {
+        let mut item = marked(person(id, 0, "x"), Mark::Copied);
+        item.expires = Some(now() - 5);
+        bench.put_new(&[item]).await;
+    }
+    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &rows));
+    let found = bench.run(timed, None).await.unwrap().found;
+    assert_eq!(named(&found), ["different id=p2, at=0"]);
+}
+
+#[tokio::test]
+async fn late_writes_are_told_from_others() {
+    const FROZEN: i64 = 1_000_000;
+    let mut bench = Bench::people(30).await;
+    bench.frozen_at = Some(FROZEN);
+    let late = |id: usize, name: &str, at: i64| {
+        let mut row = person(id, 0, name);
+        row.times = vec![CellTimes::default(); 3];
+        row.times[1].written = vec![Some(at)];
+        row
+    };
+    let rows = [
+        late(100, "a new row", FROZEN + 5),
+        late(1, "another value", FROZEN + 5),
+        late(2, "someone", FROZEN + 5),
+        late(3, "mine is younger", FROZEN + 5),
+        late(4, "someone", FROZEN - 1),
+        late(5, "someone", i64::MAX / 2),
+    ];
+    bench.put_old(&rows).await;
+    bench
+        .put_new(&[marked(person(3, 0, "mine"), Mark::Application)])
+        .await;
+    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &rows));
+    let found = bench.run(timed.clone(), None).await.unwrap().found;
+    assert_eq!(
+        named(&found),
+        [
+            "late_writes id=p1, at=0",
+            "late_writes id=p100, at=0",
+            "late_writes id=p3, at=0",
+        ]
+    );
+    assert_eq!((found.late_but_same, found.future), (1, 1));
+    let mended = bench
+        .run(timed.clone(), Some(false))
+        .await
+        .unwrap()
+        .mended
+        .unwrap();
+    assert_eq!((mended.copied, mended.rewritten, mended.left), (1, 1, 1));
+    let found = bench.run(timed, None).await.unwrap().found;
+    assert_eq!(named(&found), ["late_writes id=p3, at=0"]);
+}
+
+/// What is written while a long verification runs comes late too, and isn't from the future.
+#[tokio::test(start_paused = true)]
+async fn the_old_stores_clock_goes_on_while_it_is_read() {
+    let mut bench = Bench::people(3).await;
+    bench.frozen_at = Some(1_000_000);
+    let mut row = person(1, 0, "another value");
+    row.times = vec![CellTimes::default(); 3];
+    row.times[1].written = vec![Some(timed::NOW + 300 * 1_000_000)];
+    bench.put_old(std::slice::from_ref(&row)).await;
+    let mut slow = Timed::of(bench.old.clone(), &[row]);
+    slow.page = Duration::from_secs(600);
+    let mut verifier = bench.verifier(Arc::new(slow));
+    verifier.options.keep_every = Duration::from_secs(3_600);
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    let found = outcome.unwrap().found;
+    assert_eq!(named(&found), ["late_writes id=p1, at=0"]);
+    assert_eq!(found.future, 0);
+}
