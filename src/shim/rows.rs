@@ -9,7 +9,7 @@ use super::table::{Inner, Page, Written, now};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::keys;
 use crate::mapping::transform::Transform;
-use crate::model::{Edit, Key, List, Mutation, Row, Span, State, Update};
+use crate::model::{Key, List, Mark, Mutation, Row, Span, State, Update};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Queried, Query, Reply, Write,
 };
@@ -348,11 +348,15 @@ fn page(listed: Listed) -> Reply {
 
 /// An application's write in the old table's columns.
 fn old_mutation(transform: &Transform, mutation: Mutation) -> Mutation {
-    let keeps_all = transform.target().cells().len() == transform.source().cells().len();
+    let moved = 0..transform.target().cells().len();
     match mutation {
         // Columns that aren't moved aren't the application's any more, and stay as they are.
-        Mutation::Put(row) if !keeps_all => {
-            Mutation::Update(old_update(transform, whole(transform, row)))
+        Mutation::Put(row) if moved.len() < transform.source().cells().len() => {
+            Mutation::Put(Row {
+                mark: Some(Mark::Partial),
+                decided: moved.filter_map(|at| transform.source_cell(at)).collect(),
+                ..old_row(transform, row)
+            })
         }
         Mutation::Put(row) => Mutation::Put(old_row(transform, row)),
         Mutation::Insert(row) => Mutation::Insert(old_row(transform, row)),
@@ -365,20 +369,6 @@ fn old_mutation(transform: &Transform, mutation: Mutation) -> Mutation {
                 expected: expected.into_iter().filter_map(place).collect(),
             }
         }
-    }
-}
-
-/// A put as an update of every column that such a row has.
-fn whole(transform: &Transform, row: Row) -> Update {
-    let columns = transform.target().cells().iter();
-    let cells = columns.zip(row.cells).map(|(column, value)| {
-        let is_its = (column.role == Role::Static) == row.key.is_static();
-        is_its.then(|| value.map_or(Edit::Clear, Edit::Set))
-    });
-    Update {
-        cells: cells.collect(),
-        expires: row.expires,
-        key: row.key,
     }
 }
 

@@ -9,7 +9,7 @@ use super::scan::seconds_now;
 use super::statement::{Bound, equal, fits, key_columns, of, quoted_always, role_of};
 use super::{Cassandra, Replicas};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Edit, If, Key, Mutation, Row, Update, Value};
+use crate::model::{Add, Edit, If, Key, Mark, Mutation, Row, Update, Value};
 use crate::schema::{Column, Role, Table, Type};
 use crate::store::{Changed, unsupported};
 
@@ -163,8 +163,11 @@ impl Cassandra {
         values.push_key(table, &row.key);
         own_cells(table, &row.key, &row.cells)?;
         let role = role_of(&row.key);
-        let cells = table.cells().iter().zip(&row.cells);
-        for (column, value) in cells.filter(|(column, _)| column.role == role) {
+        let is_whole = row.mark != Some(Mark::Partial);
+        let cells = table.cells().iter().zip(&row.cells).enumerate();
+        let given = cells.filter(|(at, _)| is_whole || row.decided.contains(at));
+        let given = given.map(|(_, cell)| cell);
+        for (column, value) in given.filter(|(column, _)| column.role == role) {
             if let Some(value) = value {
                 fits([value], [column])?;
             }
