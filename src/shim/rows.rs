@@ -306,16 +306,23 @@ impl Inner {
     ) -> Result<Written> {
         let deadline = self.deadline();
         let mut pauses = self.pauses();
+        let mut later = None;
         loop {
             let mut operation = Operation::begin(self, joined, deadline)?;
             let mut write = Write::new(operation.phase(), mutation.clone(), now());
-            let outcome = operation.drive(&mut write, Reading::Strong).await?;
+            let outcome = match operation.drive(&mut write, Reading::Strong).await {
+                Ok(outcome) => outcome,
+                // What was waited for says more than that the time is over.
+                Err(error) if error.kind() == Kind::Timeout => return Err(later.unwrap_or(error)),
+                Err(error) => return Err(error),
+            };
             let is_later = outcome == Outcome::Later;
             let written = operation.written(outcome);
             drop(operation);
             if !is_later || !pauses.wait(deadline).await {
                 return written;
             }
+            later = written.err();
         }
     }
 }
