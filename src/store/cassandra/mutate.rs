@@ -11,7 +11,7 @@ use super::{Cassandra, Replicas};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Add, Edit, If, Key, Mark, Mutation, Row, Update, Value};
 use crate::schema::{Column, Role, Table, Type};
-use crate::store::{Changed, unsupported};
+use crate::store::{Changed, unsupported, without_tokens};
 
 /// The cells that an update of a row has to find; `None` is null.
 type Expected = [(usize, Option<Value>)];
@@ -46,10 +46,7 @@ impl Cassandra {
     /// Adds to counters, once: a counter's server can't tell an add that it has had already.
     pub(super) async fn add_once(&self, table: &Table, add: &Add) -> Result<()> {
         if add.token.is_some() {
-            return Err(
-                unsupported("a token for an add: it can't tell one that was sent before")
-                    .help("leave `exactly_once` out until counters are added to in the new store"),
-            );
+            return Err(without_tokens());
         }
         let mut values = Bound::default();
         let mut sets = Vec::new();
