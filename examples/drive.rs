@@ -104,10 +104,11 @@ async fn run(args: Args) -> Result<()> {
 
     let (answers, printed) = mpsc::unbounded_channel();
     let printer = tokio::task::spawn_blocking(move || print(printed));
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    // As bytes: a line that isn't UTF-8 is a wrong command like any other, not the end.
+    let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
     let mut commands = JoinSet::new();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if line.trim().is_empty() {
+    while let Ok(Some(line)) = lines.next_segment().await {
+        if line.trim_ascii().is_empty() {
             continue;
         }
         let (shim, answers) = (shim.clone(), answers.clone());
@@ -150,10 +151,10 @@ fn print(mut answers: mpsc::UnboundedReceiver<Value>) {
     }
 }
 
-async fn answer(shim: &Shim, line: &str) -> Value {
+async fn answer(shim: &Shim, line: &[u8]) -> Value {
     let invalid =
         |error: serde_json::Error| Error::new(Kind::Invalid, format!("not a command: {error}"));
-    let line: Result<Value> = serde_json::from_str(line).map_err(invalid);
+    let line: Result<Value> = serde_json::from_slice(line).map_err(invalid);
     let id = line.as_ref().map_or(Value::Null, |line| line["id"].clone());
     let command = line.and_then(|line| Command::deserialize(line).map_err(invalid));
     let done = match command {

@@ -2,7 +2,7 @@
 
 use super::get;
 use crate::error::Kind;
-use crate::model::{Add, Edit, Key, Mutation, Row, Update, Value};
+use crate::model::{Add, Edit, Key, Mark, Mutation, Row, Update, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
@@ -18,6 +18,7 @@ pub(super) async fn run(store: &dyn Store, prefix: &str) {
     store.create(&table).await.expect("a table can be created");
     let of = Notes { store, table };
     whole_rows(&of).await;
+    partial_rows(&of).await;
     updates(&of).await;
     elements(&of).await;
     inserts(&of).await;
@@ -166,6 +167,27 @@ async fn whole_rows(of: &Notes<'_>) {
     assert_eq!(of.read(&bare.key).await, None, "a deleted row is gone");
     of.written(Mutation::Delete(bare.key)).await;
     of.assert(&neighbour, "its neighbour stays").await;
+}
+
+/// As an `INSERT` that names some columns only: the row is there afterwards, whatever they are.
+async fn partial_rows(of: &Notes<'_>) {
+    let partial = |body: Option<&str>| {
+        let mut row = note("p", 1, body);
+        row.mark = Some(Mark::Partial);
+        row.decided = [BODY, COUNTS].into();
+        row
+    };
+    of.written(Mutation::Put(partial(None))).await;
+    of.assert(&note("p", 1, None), "a row of nothing but its key")
+        .await;
+    let mut whole = note("p", 1, Some("x"));
+    whole.cells[COUNTS] = Some(Value::Map(entries(&[("a", 1)])));
+    whole.cells[N] = Some(Value::BigInt(7));
+    of.written(Mutation::Put(whole.clone())).await;
+    of.written(Mutation::Put(partial(Some("y")))).await;
+    whole.cells[BODY] = Some(Value::text("y"));
+    whole.cells[COUNTS] = None;
+    of.assert(&whole, "what isn't decided stays").await;
 }
 
 async fn updates(of: &Notes<'_>) {

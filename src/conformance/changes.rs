@@ -318,7 +318,13 @@ fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> If {
                 0 => row.mark = Some(Mark::Resaved),
                 1 => row.expires = Some(NOW + 2),
                 2 => row.decided.extend([0]),
-                _ => row.cells[table.cell("n").unwrap_or(0)] = wrong,
+                _ => {
+                    let at = table.cell("n").unwrap_or(0);
+                    row.cells[at] = wrong;
+                    // A partial item has nothing that it doesn't decide.
+                    row.decided
+                        .extend((row.mark == Some(Mark::Partial)).then_some(at));
+                }
             }
             If::Same(row.into())
         }

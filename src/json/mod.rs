@@ -251,7 +251,10 @@ pub fn value(json: &Json, ty: &Type) -> Option<Value> {
         Type::Varint => Value::Varint(number::integer_bytes(&digits(json)?)?),
         Type::Decimal => decimal(&digits(json)?)?,
         Type::Float => {
-            let value = double(json)? as f32;
+            let given = double(json)?;
+            let value = given as f32;
+            // What is too large for it is no infinity.
+            (value.is_infinite() == given.is_infinite()).then_some(())?;
             Value::Float(F32::from_bits(value.to_bits()))
         }
         Type::Double => Value::Double(F64::from_bits(double(json)?.to_bits())),

@@ -74,6 +74,7 @@ fn what_is_not_of_the_type_is_refused() {
         (Type::Decimal, json!("1.2.3")),
         (Type::Date, json!("2026-02-30")),
         (Type::Boolean, json!("true")),
+        (Type::Float, json!(1e39)),
         (Type::Set(Box::new(Type::Int)), json!(["a"])),
     ];
     for (ty, json) in wrong {

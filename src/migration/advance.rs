@@ -131,6 +131,13 @@ impl Migration {
         let control = self.patient_control();
         let mut watch = Watch::new(options.clock.clone());
         let mut ahead = self.path(&self.movable(&control).await?.record, way, to)?;
+        // What can't be taken in `switch` had better be known before applications are moved there.
+        if ahead.windows(2).any(|step| is_freezing(step[0], step[1])) {
+            let refusals = self.may_close(options.open_old).await?;
+            if !refusals.is_empty() {
+                return Err(self.refused(Phase::Copy, &refusals));
+            }
+        }
         loop {
             let there = self.movable(&control).await?;
             let now = there.record.phase;

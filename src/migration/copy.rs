@@ -215,7 +215,7 @@ impl Migration {
         let survey = self.survey().await?;
         self.refuse_incapable(&survey)?;
         let (counters, record) = self.begin_copy(&survey, &options).await?;
-        let phase = record.phase;
+        let (phase, begun) = (record.phase, record.clone());
         let shard = options.shard;
         let name = shard.map_or_else(String::new, |(i, n)| format!("{i}/{n}"));
         let binding = Binding {
@@ -281,9 +281,34 @@ impl Migration {
             copied = work => copied,
             error = member.keep() => Err(error),
         };
+        let copied = match copied {
+            Err(error) if error.kind() == Kind::Mismatch => Err(self.moved_on(&begun, error).await),
+            copied => copied,
+        };
         // One that can't say goodbye is taken for dead after its lease.
         let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
         copied
+    }
+
+    /// What a copy ends with whose record isn't the one any more that it began under. Where no more than
+    /// the phase was moved, it has only been stopped.
+    async fn moved_on(&self, begun: &Record, error: Error) -> Error {
+        let Ok(now) = self.control.require(&self.spec.to).await else {
+            return error;
+        };
+        let now = now.record;
+        let goes_on = now.begun == begun.begun && now.mapping == begun.mapping && !now.emptying;
+        if !goes_on || (now.phase, now.freeze) == (begun.phase, begun.freeze) {
+            return error;
+        }
+        let message = format!(
+            "the table was moved from `{}` to `{}` while it was copied",
+            begun.phase, now.phase
+        );
+        Error::new(Kind::Stopped, message)
+            .at("table", self.spec.name.as_str())
+            .help("the same command goes on there, if anything is left to be done")
+            .source_of(error)
     }
 
     /// Waits until the work may begin: rows are copied, and counters settled, when nothing of an earlier

@@ -140,7 +140,8 @@ impl Update {
 /// A write of an application to one row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Mutation {
-    /// Puts the whole row. Every column is as given, be it null.
+    /// Puts the whole row. Every column is as given, be it null; of a partial row ([`Mark::Partial`]) those that
+    /// it decides, and the others stay as they are.
     Put(Row),
     /// Changes some columns.
     Update(Update),

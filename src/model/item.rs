@@ -69,7 +69,8 @@ pub enum If {
     Decides(BTreeSet<usize>),
     /// An item with this mark.
     Marked(Mark),
-    /// This very item: its mark, expiry, cells and decided cells are the same.
+    /// This very item: its mark, expiry, cells and decided cells are the same. Of a partial item, which has
+    /// no others, the decided cells alone may be compared.
     Same(Box<Row>),
 }
 

@@ -50,6 +50,10 @@ pub(super) struct Operation {
     deadline: Instant,
     /// A write is out, and nobody knows what has become of it.
     in_doubt: bool,
+    /// It only shows what the old store has, so that it takes rows too that can't be kept in the new one.
+    pub shows: bool,
+    /// Why a row that it has read can't be kept there.
+    pub not_kept: Option<Error>,
 }
 
 /// What became of a write.
@@ -118,6 +122,8 @@ impl Operation {
             pin: Some(pin),
             deadline,
             in_doubt: false,
+            shows: false,
+            not_kept: None,
         })
     }
 

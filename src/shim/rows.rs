@@ -9,7 +9,7 @@ use super::table::{Inner, Page, Written, now};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::keys;
 use crate::mapping::transform::Transform;
-use crate::model::{Edit, Key, List, Mutation, Row, Span, State, Update};
+use crate::model::{Key, List, Mark, Mutation, Row, Span, State, Update};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Queried, Query, Reply, Write,
 };
@@ -51,6 +51,7 @@ machine!(
 
 impl Operation {
     pub async fn get(mut self, key: Key) -> Result<Option<Row>> {
+        self.shows = true;
         let mut get = Get::new(self.phase(), key, now(), self.joined.rows_expire());
         let reading = self.table.settings.reads;
         let got = self.drive(&mut get, reading).await?;
@@ -58,9 +59,10 @@ impl Operation {
         match got {
             Got::Row(row) => Ok(row),
             Got::Save(row, resave) => {
-                match self.table.settings.resave {
-                    Resave::Inline => self.resave(*resave).await,
-                    Resave::Background => self.resave_behind(*resave),
+                match (&self.not_kept, self.table.settings.resave) {
+                    (Some(error), _) => self.not_resaved(error),
+                    (None, Resave::Inline) => self.resave(*resave).await,
+                    (None, Resave::Background) => self.resave_behind(*resave),
                 }
                 Ok(Some(row))
             }
@@ -82,12 +84,14 @@ impl Operation {
     async fn resave(mut self, mut resave: row::Resave) {
         let outcome = match self.drive_resave(&mut resave).await {
             Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::debug!("{}: a row wasn't re-saved: {error}", self.table.name);
-                "failed"
-            }
+            Err(error) => return self.not_resaved(&error),
         };
         count_resave(&self.table, outcome);
+    }
+
+    fn not_resaved(&self, error: &Error) {
+        tracing::debug!("{}: a row wasn't re-saved: {error}", self.table.name);
+        count_resave(&self.table, "failed");
     }
 
     async fn drive_resave(&mut self, resave: &mut row::Resave) -> Result<&'static str> {
@@ -107,6 +111,7 @@ impl Operation {
     }
 
     pub async fn query(mut self, list: List) -> Result<Page> {
+        self.shows = true;
         let order = TableOrder(self.joined.transform.clone());
         let expire = self.joined.rows_expire();
         let mut query = Query::new(self.phase(), list, order, now(), expire);
@@ -119,6 +124,8 @@ impl Operation {
     }
 
     pub async fn delete_range(mut self, span: Span) -> Result<()> {
+        // It takes their keys alone.
+        self.shows = true;
         let order = TableOrder(self.joined.transform.clone());
         let mut delete = DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, now());
         let left = |error: Error| error.effect(Effect::Unknown);
@@ -188,7 +195,11 @@ impl Operation {
                     .write(Place::Old, &Request::Mutation(&mutation))
                     .await?;
                 match reply(sent) {
-                    Reply::Refused(Some(row)) => Ok(Reply::Refused(Some(self.moved(row)?))),
+                    Reply::Refused(Some(row)) => {
+                        // Where the old store is still written to, it is only shown.
+                        self.shows = true;
+                        Ok(Reply::Refused(Some(self.moved(row)?)))
+                    }
                     reply => Ok(reply),
                 }
             }
@@ -206,14 +217,18 @@ impl Operation {
         }
     }
 
-    async fn read_old(&self, key: &Key) -> Result<Option<Row>> {
+    async fn read_old(&mut self, key: &Key) -> Result<Option<Row>> {
         let row = self.read(Place::Old, key, Reading::Strong).await?;
         row.map(|row| self.moved(row)).transpose()
     }
 
     /// A row of the old store as the new one would have it.
-    fn moved(&self, row: Row) -> Result<Row> {
-        let mut row = self.joined.transform.apply(row)?;
+    fn moved(&mut self, row: Row) -> Result<Row> {
+        let (mut row, kept) = self.joined.transform.look(row)?;
+        match kept {
+            Err(error) if self.shows => self.not_kept = Some(error),
+            kept => kept?,
+        }
         row.times = Vec::new();
         Ok(row)
     }
@@ -238,7 +253,7 @@ impl Operation {
         Ok(item)
     }
 
-    pub async fn count(self, key: Key) -> Result<Vec<Option<i64>>> {
+    pub async fn count(mut self, key: Key) -> Result<Vec<Option<i64>>> {
         let mut count = counter::Count::new(self.phase());
         let mut step = count.begin();
         let counted = loop {
@@ -262,7 +277,7 @@ impl Operation {
         }
     }
 
-    async fn read_counter(&self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
+    async fn read_counter(&mut self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
         match call {
             counter::Call::ReadNew => {
                 let item = self.read_new(key, Reading::Strong).await?;
@@ -291,16 +306,23 @@ impl Inner {
     ) -> Result<Written> {
         let deadline = self.deadline();
         let mut pauses = self.pauses();
+        let mut later = None;
         loop {
             let mut operation = Operation::begin(self, joined, deadline)?;
             let mut write = Write::new(operation.phase(), mutation.clone(), now());
-            let outcome = operation.drive(&mut write, Reading::Strong).await?;
+            let outcome = match operation.drive(&mut write, Reading::Strong).await {
+                Ok(outcome) => outcome,
+                // What was waited for says more than that the time is over.
+                Err(error) if error.kind() == Kind::Timeout => return Err(later.unwrap_or(error)),
+                Err(error) => return Err(error),
+            };
             let is_later = outcome == Outcome::Later;
             let written = operation.written(outcome);
             drop(operation);
             if !is_later || !pauses.wait(deadline).await {
                 return written;
             }
+            later = written.err();
         }
     }
 }
@@ -333,11 +355,15 @@ fn page(listed: Listed) -> Reply {
 
 /// An application's write in the old table's columns.
 fn old_mutation(transform: &Transform, mutation: Mutation) -> Mutation {
-    let keeps_all = transform.target().cells().len() == transform.source().cells().len();
+    let moved = 0..transform.target().cells().len();
     match mutation {
         // Columns that aren't moved aren't the application's any more, and stay as they are.
-        Mutation::Put(row) if !keeps_all => {
-            Mutation::Update(old_update(transform, whole(transform, row)))
+        Mutation::Put(row) if moved.len() < transform.source().cells().len() => {
+            Mutation::Put(Row {
+                mark: Some(Mark::Partial),
+                decided: moved.filter_map(|at| transform.source_cell(at)).collect(),
+                ..old_row(transform, row)
+            })
         }
         Mutation::Put(row) => Mutation::Put(old_row(transform, row)),
         Mutation::Insert(row) => Mutation::Insert(old_row(transform, row)),
@@ -350,20 +376,6 @@ fn old_mutation(transform: &Transform, mutation: Mutation) -> Mutation {
                 expected: expected.into_iter().filter_map(place).collect(),
             }
         }
-    }
-}
-
-/// A put as an update of every column that such a row has.
-fn whole(transform: &Transform, row: Row) -> Update {
-    let columns = transform.target().cells().iter();
-    let cells = columns.zip(row.cells).map(|(column, value)| {
-        let is_its = (column.role == Role::Static) == row.key.is_static();
-        is_its.then(|| value.map_or(Edit::Clear, Edit::Set))
-    });
-    Update {
-        cells: cells.collect(),
-        expires: row.expires,
-        key: row.key,
     }
 }
 

@@ -459,6 +459,12 @@ impl Inner {
                 self.new.0.name()
             )));
         }
+        if self.moving.exactly_once && !self.new.0.capabilities().tokens {
+            let what = format!("{} can't count adds exactly once", self.new.0.name());
+            return Err(self
+                .wrong(what)
+                .help("leave `exactly_once` out of the plan"));
+        }
         let role = MemberRole {
             id: self.settings.id.clone(),
             kind: ParticipantKind::Shim,

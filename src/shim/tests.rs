@@ -333,6 +333,10 @@ async fn a_lost_reply_is_unknown_and_with_a_token_it_is_not() {
         assert_eq!(error.known_effect(), crate::error::Effect::Unknown);
         let calls = losing.calls() - before;
         assert_eq!(calls > 1, exactly_once, "{calls} calls");
+        let transform = spec("votes").transform(&schema("votes")).unwrap();
+        let there = bench.new.read(transform.target(), &act, Reading::Strong);
+        let total = there.await.unwrap().unwrap().cells;
+        assert_eq!(total, [Some(Value::BigInt(1))], "counted once");
         let users = shim.table("users").unwrap();
         let error = users.put_as(&json!({"id": "u1"})).await.unwrap_err();
         assert_eq!(error.known_effect(), crate::error::Effect::Unknown);

@@ -209,6 +209,7 @@ impl Store for Embedded {
             fold: true,
             change: true,
             write: true,
+            tokens: false,
             put_rows: 500,
         }
     }
@@ -315,6 +316,9 @@ impl Store for Embedded {
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        if add.token.is_some() {
+            return Err(super::without_tokens());
+        }
         let added = self.write_one(table, Write::Add(add.clone())).await;
         added.map(drop)
     }

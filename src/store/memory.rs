@@ -1,6 +1,6 @@
 //! A store in the memory of this process: for tests of applications, and for the model tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,8 @@ struct Held {
 #[derive(Default)]
 pub struct Memory {
     tables: Mutex<BTreeMap<String, Held>>,
+    /// Of adds that were done.
+    tokens: Mutex<BTreeSet<String>>,
 }
 
 impl Memory {
@@ -129,6 +131,7 @@ impl Store for Memory {
             fold: true,
             change: true,
             write: true,
+            tokens: true,
             put_rows: 100,
         }
     }
@@ -195,7 +198,18 @@ impl Store for Memory {
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        self.write_one(table, Write::Add(add.clone())).map(drop)
+        // Held over the write, so that the same one doesn't come in between.
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if add
+            .token
+            .as_ref()
+            .is_some_and(|token| tokens.contains(token))
+        {
+            return Ok(());
+        }
+        self.write_one(table, Write::Add(add.clone()))?;
+        tokens.extend(add.token.clone());
+        Ok(())
     }
 
     async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {

@@ -42,6 +42,8 @@ pub struct Capabilities {
     pub change: bool,
     /// Can carry out what applications do: needed of an old store while they run.
     pub write: bool,
+    /// Does an add with a token once, however often it is sent: needed of a new store for `exactly_once`.
+    pub tokens: bool,
     /// The most rows of one put that cost one round trip; more are allowed.
     pub put_rows: usize,
 }
@@ -549,6 +551,16 @@ pub fn failed_rows(count: usize, error: &Error) -> Puts {
         rows: (0..count).map(|_| Err(error.clone())).collect(),
         ..Puts::default()
     }
+}
+
+/// Refuses an add with a token, which would count again if it were sent again.
+#[cfg(any(feature = "cassandra", feature = "embedded"))]
+fn without_tokens() -> Error {
+    Error::new(
+        Kind::Unsupported,
+        "this store can't tell an add that was sent before by its token",
+    )
+    .help("leave `exactly_once` out of the plan")
 }
 
 /// An error for what a store can't do.

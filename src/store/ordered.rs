@@ -355,7 +355,7 @@ fn mutated(there: Option<&Row>, table: &Table, mutation: Mutation) -> Result<Opt
         edit.of(&update.key, width, there.cloned())
     };
     Ok(match mutation {
-        Mutation::Put(row) => Some(Some(row)),
+        Mutation::Put(row) => Some(Some(put_over(there, row))),
         Mutation::Delete(_) => Some(None),
         Mutation::Update(change) => Some(update(change)?),
         Mutation::Insert(row) => there.is_none().then_some(Some(row)),
@@ -367,6 +367,25 @@ fn mutated(there: Option<&Row>, table: &Table, mutation: Mutation) -> Result<Opt
             false => None,
         },
     })
+}
+
+/// The row that a put makes: all of it is new, but for what a partial one doesn't decide.
+fn put_over(there: Option<&Row>, row: Row) -> Row {
+    if row.mark != Some(Mark::Partial) {
+        return row;
+    }
+    let kept = |at: usize| there.and_then(|there| there.cells.get(at)?.clone());
+    let cells = row.cells.into_iter().enumerate();
+    let cells = cells.map(|(at, cell)| match row.decided.contains(&at) {
+        true => cell,
+        false => kept(at),
+    });
+    Row {
+        cells: cells.collect(),
+        mark: None,
+        decided: Default::default(),
+        ..row
+    }
 }
 
 /// What a write wants of one place.

@@ -52,6 +52,10 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
                     break;
                 }
             }
+            Err(error) if error.kind() == Kind::Stopped && !stop.is_cancelled() => {
+                screen.error(&error);
+                exit = exit.max(Exit::Stopped);
+            }
             // The other tables may well be ready.
             Err(error) if concerns_one_table(&error) => {
                 screen.error(&error);

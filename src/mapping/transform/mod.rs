@@ -200,7 +200,17 @@ impl Transform {
     /// # Errors
     /// [`Kind::Invalid`] if it has cells that expire and there is no rule for that, or the rule is
     /// [`ExpiryFrom::Reject`] and its cells differ; if a value to be masked isn't text or a blob.
-    pub fn apply(&self, mut row: Row) -> Result<Row> {
+    pub fn apply(&self, row: Row) -> Result<Row> {
+        let (row, kept) = self.look(row)?;
+        kept.map(|()| row)
+    }
+
+    /// The same for whoever only shows it. Beside the row stands why it can't be kept in the new store, if
+    /// it can't: nobody can say when it has to expire there. In the old store that doesn't matter.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if a value to be masked isn't text or a blob.
+    pub fn look(&self, mut row: Row) -> Result<(Row, Result<()>)> {
         if !self.moves_nothing {
             let key = row.key.partition.iter_mut();
             let key = key.chain(row.key.clustering.iter_mut().flatten());
@@ -222,10 +232,11 @@ impl Transform {
             row.cells = cells;
             row.times = times;
         }
-        if !row.times.is_empty() {
-            row.expires = self.expires(&row)?;
+        if row.times.is_empty() {
+            return Ok((row, Ok(())));
         }
-        Ok(row)
+        let kept = self.expires(&row).map(|expires| row.expires = expires);
+        Ok((row, kept))
     }
 
     fn expires(&self, row: &Row) -> Result<Option<i64>> {

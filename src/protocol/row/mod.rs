@@ -76,7 +76,7 @@
 //! |---|---|---|
 //! | [`CopyRow`] | `copy`, `offline` | 1 read O: none: done. 2 put it IF absent. 3 refused by `k`: complete it, and again if refused by another `k`. Refused by anything else: done |
 //! | [`Repair`] | `copy`, `offline` | 1 read N: absent: copy. Written by an application or by somebody unknown: done. 2 read O. 3 if it differs: put it IF the item has the mark that was seen. If O has none: delete it on that condition, if told so |
-//! | [`Purge`] | `done` | 1 read N. 2 `t`: delete IF `t`. Expired: delete IF it is as it was seen. Marked, if told so: take the marks off IF it has the mark that was seen (`k`: IF it is as it was seen) |
+//! | [`Purge`] | `done` | 1 read N. 2 `t`: delete IF `t`. Expired: delete IF it still is expired. Marked, if told so: take the marks off IF it has the mark that was seen (`k`: IF it is as it was seen) |
 //!
 //! *Complete*: SET the columns that `k` doesn't decide as O has them, mark as the application's, forget what
 //! was decided, IF it is `k` and decides what it did. A `k` whose key O lacks is a whole row. Where the old

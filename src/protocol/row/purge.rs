@@ -91,7 +91,10 @@ impl Purge {
         let is_empty = item.cells.iter().all(Option::is_none);
         match (State::of(Some(&item), self.now), item.mark) {
             (State::Absent, _) => None,
-            (State::Expired, _) => Some((Change::Remove, If::Same(item.into()), Purged::Deleted)),
+            (State::Expired, _) => {
+                let on = self.is_still(State::Expired);
+                Some((Change::Remove, on, Purged::Deleted))
+            }
             (State::Tombstone, _) => {
                 let on = If::Marked(Mark::Tombstone);
                 Some((Change::Remove, on, Purged::Deleted))
@@ -106,12 +109,16 @@ impl Purge {
             (State::Row, None) if item.watermarks.is_empty() => None,
             // A counter that was added to since takes its mark off, and keeps its watermarks.
             (State::Row, None) => {
-                let on = If::In {
-                    states: vec![State::Row],
-                    now: self.now,
-                };
+                let on = self.is_still(State::Row);
                 Some((Change::Strip, on, Purged::Stripped))
             }
+        }
+    }
+
+    fn is_still(&self, state: State) -> If {
+        If::In {
+            states: vec![state],
+            now: self.now,
         }
     }
 }

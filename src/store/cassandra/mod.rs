@@ -259,6 +259,7 @@ impl Store for Cassandra {
             fold: false,
             change: false,
             write: true,
+            tokens: false,
             put_rows: 1,
         }
     }

@@ -9,9 +9,9 @@ use super::scan::seconds_now;
 use super::statement::{Bound, equal, fits, key_columns, of, quoted_always, role_of};
 use super::{Cassandra, Replicas};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Edit, If, Key, Mutation, Row, Update, Value};
+use crate::model::{Add, Edit, If, Key, Mark, Mutation, Row, Update, Value};
 use crate::schema::{Column, Role, Table, Type};
-use crate::store::{Changed, unsupported};
+use crate::store::{Changed, unsupported, without_tokens};
 
 /// The cells that an update of a row has to find; `None` is null.
 type Expected = [(usize, Option<Value>)];
@@ -46,10 +46,7 @@ impl Cassandra {
     /// Adds to counters, once: a counter's server can't tell an add that it has had already.
     pub(super) async fn add_once(&self, table: &Table, add: &Add) -> Result<()> {
         if add.token.is_some() {
-            return Err(
-                unsupported("a token for an add: it can't tell one that was sent before")
-                    .help("leave `exactly_once` out until counters are added to in the new store"),
-            );
+            return Err(without_tokens());
         }
         let mut values = Bound::default();
         let mut sets = Vec::new();
@@ -163,8 +160,11 @@ impl Cassandra {
         values.push_key(table, &row.key);
         own_cells(table, &row.key, &row.cells)?;
         let role = role_of(&row.key);
-        let cells = table.cells().iter().zip(&row.cells);
-        for (column, value) in cells.filter(|(column, _)| column.role == role) {
+        let is_whole = row.mark != Some(Mark::Partial);
+        let cells = table.cells().iter().zip(&row.cells).enumerate();
+        let given = cells.filter(|(at, _)| is_whole || row.decided.contains(at));
+        let given = given.map(|(_, cell)| cell);
+        for (column, value) in given.filter(|(column, _)| column.role == role) {
             if let Some(value) = value {
                 fits([value], [column])?;
             }

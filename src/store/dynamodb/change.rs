@@ -81,7 +81,7 @@ impl DynamoDb {
             PutItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
             _ => None,
         };
-        self.changed(&call, mapping, &row.key, on, answer, met)
+        self.changed(&call, mapping, &row.key, on.holds(None), answer, met)
     }
 
     async fn delete_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Result<Changed> {
@@ -102,7 +102,7 @@ impl DynamoDb {
             DeleteItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
             _ => None,
         };
-        self.changed(&call, mapping, key, on, answer, met)
+        self.changed(&call, mapping, key, on.holds(None), answer, met)
     }
 
     /// Edits an item. Where collections are edited, a refusal may mean that these have changed since they
@@ -147,7 +147,9 @@ impl DynamoDb {
         on: &If,
     ) -> Result<Changed> {
         let update = edits.update(mapping, key, item, on)?;
-        self.update_item(mapping, key, update, on).await
+        let seen = collections(&edits.elements(), item);
+        let takes_none = on.holds(None) && seen.iter().all(Option::is_none);
+        self.update_item(mapping, key, update, takes_none).await
     }
 
     /// Takes marks, decided cells and watermarks off.
@@ -158,7 +160,7 @@ impl DynamoDb {
         for attribute in mapping.reserved() {
             update.set(attribute, None);
         }
-        self.update_item(mapping, key, update, on).await
+        self.update_item(mapping, key, update, on.holds(None)).await
     }
 
     async fn update_item(
@@ -166,7 +168,7 @@ impl DynamoDb {
         mapping: &Mapping,
         key: &Key,
         update: Update,
-        on: &If,
+        takes_none: bool,
     ) -> Result<Changed> {
         let request = self
             .client
@@ -184,16 +186,17 @@ impl DynamoDb {
             UpdateItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
             _ => None,
         };
-        self.changed(&call, mapping, key, on, answer, met)
+        self.changed(&call, mapping, key, takes_none, answer, met)
     }
 
-    /// What became of a change; `met` finds the item in the answer that the condition didn't hold.
+    /// What became of a change; `met` finds the item in the answer that the condition didn't hold, and
+    /// `takes_none` tells whether it holds where there is no item.
     fn changed<E>(
         &self,
         call: &Call<'_>,
         mapping: &Mapping,
         key: &Key,
-        on: &If,
+        takes_none: bool,
         answer: std::result::Result<(), SdkError<E, HttpResponse>>,
         met: impl Fn(&E) -> Option<Option<Item>>,
     ) -> Result<Changed>
@@ -205,7 +208,7 @@ impl DynamoDb {
         };
         match error.as_service_error().and_then(met) {
             Some(Some(item)) => Ok(Changed::Refused(Some(row_of(mapping, item)?))),
-            Some(None) if on.holds(None) => {
+            Some(None) if takes_none => {
                 let message = "a refused write doesn't tell which item was in the way";
                 let error = call.error(Kind::Unsupported, Effect::None, message);
                 let error = error.at("key", key_text(mapping, key));

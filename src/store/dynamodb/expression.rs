@@ -222,7 +222,11 @@ fn is_same(mapping: &Mapping, seen: &Row, terms: &mut Terms) -> Result<String> {
     }
     all.push(terms.is(mapping.mark(), seen.mark.map(letter)));
     all.push(decides(mapping, &seen.decided, terms)?);
-    for (cell, value) in seen.cells.iter().enumerate() {
+    // A partial item has nothing outside the cells that it decides; an expression couldn't hold more of a
+    // wide table.
+    let is_partial = seen.mark == Some(Mark::Partial);
+    let cells = seen.cells.iter().enumerate();
+    for (cell, value) in cells.filter(|(cell, _)| !is_partial || seen.decided.contains(cell)) {
         all.push(is_cell(mapping, cell, value.as_ref(), terms)?);
     }
     Ok(all.join(" AND "))

@@ -151,6 +151,7 @@ impl Store for DynamoDb {
             fold: true,
             change: true,
             write: false,
+            tokens: true,
             put_rows: BATCH,
         }
     }

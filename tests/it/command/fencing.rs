@@ -212,14 +212,18 @@ async fn a_permission_that_reaches_further_than_the_table_is_named_and_left() {
         format!("GRANT AUTHORIZE ON TABLE \"{keyspace}\".\"t\" TO {tool}"),
         format!("GRANT SELECT ON TABLE system_views.settings TO {tool}"),
     ];
-    let dry = fenced.moves("advance", "copy", &["--dry-run"]).run();
-    let dry = dry.expect_code(0).stdout;
-    let refused = fenced.run("advance", "copy").expect_code(2);
-    for named in &named {
-        assert!(dry.contains(named), "no `{named}`: {dry}");
-        says(&refused, &[named]);
+    // Known before the first step is made, as well as before the one that takes it.
+    for phase in ["old", "switch"] {
+        let dry = fenced.moves("advance", "copy", &["--dry-run"]).run();
+        let dry = dry.expect_code(0).stdout;
+        let refused = fenced.run("advance", "copy").expect_code(2);
+        for named in &named {
+            assert!(dry.contains(named), "no `{named}`: {dry}");
+            says(&refused, &[named]);
+        }
+        assert_eq!(fenced.stands(), (phase.into(), 0));
+        fenced.run("advance", "switch").expect_code(0);
     }
-    assert_eq!(fenced.stands(), ("switch".into(), 0));
     fenced.bench.cql(&format!("DROP ROLE {parent}")).await;
     fenced.write().await.expect("nothing was taken");
 
@@ -271,6 +275,6 @@ async fn a_cluster_without_permissions_has_no_fence() {
             "authorizer: CassandraAuthorizer",
         ],
     );
-    assert_eq!(bench.status()[0]["phase"], "switch");
+    assert_eq!(bench.status()[0]["phase"], "old");
     bench.done().await;
 }

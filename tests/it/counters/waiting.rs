@@ -43,7 +43,7 @@ async fn a_final_pass_waits_until_a_killed_copier_is_surely_dead() {
     bench.done().await;
 }
 
-/// A pass that began in `old` is told that the table is offline now.
+/// A pass that began in `old` has been stopped where the table is offline now: the same command goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copier_of_an_earlier_phase_ends() {
     let bench = Bench::new("earlier").await;
@@ -61,10 +61,10 @@ async fn a_copier_of_an_earlier_phase_ends() {
     // Longer than a lease and its renewals.
     std::thread::sleep(std::time::Duration::from_secs(4));
     early.signal("CONT");
-    let ended = early.wait().expect_code(2);
+    let ended = early.wait().expect_code(3);
     says(
         &ended,
-        &["the control record was changed while this command ran"],
+        &["the table was moved from `old` to `offline` while it was copied"],
     );
     VOTES.assert_equal(&bench).await;
     bench.done().await;

@@ -224,6 +224,32 @@ fn with_list(numbers: &[i32]) -> Json {
     json!({"id": {"S": "a"}, "list": {"L": numbers}, "_m": {"S": "a"}})
 }
 
+#[tokio::test]
+async fn a_partial_item_of_a_wide_table_is_told_by_what_it_decides() {
+    let width = 200;
+    let mut columns = vec![column("id", Type::Text, Role::Partition)];
+    columns.extend((0..width).map(|at| column(&format!("c{at:03}"), Type::Int, Role::Regular)));
+    let table = Table::new(&unique("wide"), columns);
+    let store = connect(&dynamodb_url()).await;
+    store.create(&table).await.unwrap();
+    let partial = |value| {
+        let mut row = Row::new(id("a"), vec![None; width]);
+        row.cells[0] = Some(Value::Int(value));
+        row.decided = [0, 1].into();
+        row.mark = Some(Mark::Partial);
+        row
+    };
+    let put = Change::Put(partial(1));
+    let change = async |what: &Change, on: &If| store.change(&table, &id("a"), what, on).await;
+    assert_eq!(change(&put, &If::Always).await.unwrap(), Changed::Written);
+    let other = If::Same(partial(2).into());
+    let met = change(&Change::Bury, &other).await.unwrap();
+    assert_eq!(met, Changed::Refused(Some(partial(1))));
+    let same = If::Same(partial(1).into());
+    let buried = change(&Change::Bury, &same).await.unwrap();
+    assert_eq!(buried, Changed::Written);
+}
+
 /// An endpoint whose item always has one number more when it is written to, until it has `last` of them.
 fn crowded(last: i32) -> Scripted {
     let mut there = vec![1];
@@ -261,6 +287,19 @@ async fn an_edited_collection_is_edited_again_when_another_was_quicker() {
     let answer = append_9(&store, &If::Always).await;
     assert_eq!(seen(&answer.unwrap_err()), (Kind::Transient, Effect::None));
     assert_eq!(endpoint.count("UpdateItem"), 8);
+
+    // Deleted meanwhile: then there is nothing to append to.
+    let mut is_there = true;
+    let endpoint = Scripted::start(move |request| match request.call.as_str() {
+        "GetItem" => Reply::Json(200, json!({"Item": with_list(&[1])})),
+        _ if std::mem::take(&mut is_there) => refused(None),
+        _ => Reply::Json(200, json!({})),
+    });
+    let store = connect(&endpoint.url).await;
+    let answer = append_9(&store, &If::Always).await;
+    assert_eq!(answer.unwrap(), Changed::Written);
+    let last = endpoint.seen().pop().unwrap().body["ExpressionAttributeValues"].to_string();
+    assert!(last.contains(r#"{"L":[{"N":"9"}]}"#), "{last}");
 
     // The same collection, so it was the condition that didn't hold.
     let endpoint = Scripted::start(|request| match request.call.as_str() {

@@ -98,7 +98,7 @@ impl Counters {
             return;
         };
         let reply = self.variant.call(&mut world.stores, &counting.call, phase);
-        match counting.count.step(reply) {
+        match counting.count.step(self.variant.shown(reply)) {
             Step::Call(call) => {
                 counting.call = call;
                 world.applications[at].counting = Some(counting);

@@ -5,7 +5,7 @@ use crossfade::protocol::Phase::{self, Bridge, Copy, New, Switch};
 
 use super::variants::{
     AddAgain, EarlierFreeze, EarlyNew, EarlySettling, FinalMark, JournalSettles, JournalTrusted,
-    LooseCopier, NoCondition, PutIfAbsent, ShowsNewAlone, TwoWrites, Variant,
+    LateAdds, LooseCopier, NoCondition, PutIfAbsent, ShowsBoth, ShowsNewAlone, TwoWrites, Variant,
 };
 use super::world::Counters;
 use super::{BACK_AND_FORTH, down, size};
@@ -126,6 +126,26 @@ fn a_settling_pass_that_does_not_wait_for_everybody() {
     };
     holds("near a mutant: early settling, growing", growing.clone());
     breaks("mutant: early settling", "new_is_settled", down(growing));
+}
+
+/// It lands in the old store when its total has been settled.
+#[test]
+fn an_add_that_is_not_waited_for() {
+    let model = Counters {
+        losses: 1,
+        ..forth(&LateAdds)
+    };
+    breaks("mutant: late add, total", "conservation", model.clone());
+    breaks("mutant: late add, settled", "new_is_settled", model);
+}
+
+#[test]
+fn a_count_of_both_stores_as_they_are() {
+    let model = Counters {
+        counts: vec![1, 0],
+        ..forth(&ShowsBoth)
+    };
+    breaks("mutant: shows o + c", "count_within", model);
 }
 
 #[test]

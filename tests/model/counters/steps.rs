@@ -13,7 +13,9 @@ impl Counters {
         let copiers_are = || world.copiers.iter().all(|copier| copier.phase == phase);
         world.applications.iter().all(|app| app.phase == phase)
             && (!self.variant.waits_for_copiers() || copiers_are())
-            && world.stores.late.iter().all(|late| late.phase == phase)
+            && world.stores.late.iter().all(|late| {
+                late.phase == phase || (late.add.is_some() && !self.variant.waits_for_adds())
+            })
     }
 
     fn next_phase(&self, world: &World) -> Option<Phase> {

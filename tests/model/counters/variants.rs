@@ -49,8 +49,18 @@ pub trait Variant: Send + Sync {
         pass.may_begin(phase, everybody_is_here)
     }
 
+    /// What a count takes a reply for.
+    fn shown(&self, reply: Reply) -> Reply {
+        reply
+    }
+
     /// Whether the phase waits for copiers as for everybody else.
     fn waits_for_copiers(&self) -> bool {
+        true
+    }
+
+    /// Whether the phase waits until no add of an earlier one can land any more.
+    fn waits_for_adds(&self) -> bool {
         true
     }
 }
@@ -239,5 +249,27 @@ pub struct ShowsNewAlone;
 impl Variant for ShowsNewAlone {
     fn count(&self, _: Phase) -> Count {
         Count::new(Phase::New)
+    }
+}
+
+/// The old total and the new value are shown together, as if nothing of the one were inside the other.
+pub struct ShowsBoth;
+impl Variant for ShowsBoth {
+    fn shown(&self, reply: Reply) -> Reply {
+        match reply {
+            Reply::New(Some(item)) => Reply::New(Some(Item {
+                watermarks: vec![],
+                ..item
+            })),
+            reply => reply,
+        }
+    }
+}
+
+/// The phase moves on while an add of one before may still land.
+pub struct LateAdds;
+impl Variant for LateAdds {
+    fn waits_for_adds(&self) -> bool {
+        false
     }
 }

@@ -90,7 +90,7 @@ fn purge() {
         (1, "N?, N remove IF marked t", "N?, N remove IF marked t"),
         (2, "N?", "N?, N strip IF same"),
         (3, "N?", "N?"),
-        (4, "N?, N remove IF same", "N?, N remove IF same"),
+        (4, "N?, N remove IF e", "N?, N remove IF e"),
     ];
     for (at, calls, strip_calls) in cases {
         for (strip, calls) in [(false, calls), (true, strip_calls)] {

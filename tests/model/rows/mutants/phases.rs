@@ -192,3 +192,24 @@ fn late_calls_not_drained() {
         I2,
     );
 }
+
+/// What an application puts in `bridge` while others are in `copy` already: a copier that read O before hides it.
+const LATE_PUT: [(Kind, usize); 3] = [(Kind::Put, 0), (Kind::Copy, 1), (Kind::Get, 1)];
+const TO_COPY: [Phase; 3] = [Bridge, Switch, Copy];
+
+/// It read the phase, and registers when the others have left it.
+#[test]
+fn registering_after_reading_the_phase() {
+    fn begins(begun: Begun) -> Option<Machine> {
+        (begun.who.kind == Kind::Put).then(|| begun.in_phase(Bridge))
+    }
+    let name = "rows phase read before registering";
+    walk(name, &TO_COPY, &LATE_PUT, &Begins(begins), I1);
+}
+
+/// Its lease is over, the others have gone on without it, and it goes on and answers.
+#[test]
+fn answering_after_the_lease() {
+    let put = &Unpinned(|who| who.kind == Kind::Put);
+    walk("rows answer after the lease", &TO_COPY, &LATE_PUT, put, I1);
+}
