@@ -20,22 +20,44 @@
 //! | `count` | `key` | the totals by column |
 //!
 //! An error is `{"id":1,"error":{"kind":"…","effect":"none"|"unknown","message":"…"}}`. Values are those of
-//! `crossfade::json`. Commands sent before it has joined wait.
+//! `crossfade::json`. Commands sent before it has joined wait; once the input is over, half a minute at most.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use crossfade::connect;
 use crossfade::error::{Effect, Error, Kind, Result};
 use crossfade::plan::Plan;
 use crossfade::shim::Shim;
+use futures::FutureExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long what was sent before it has joined still waits once the input is over.
+const LAST_WAIT: Duration = Duration::from_secs(30);
+
+/// What commands are made of.
+const FIELDS: [&str; 12] = [
+    "id",
+    "op",
+    "table",
+    "key",
+    "row",
+    "set",
+    "remove",
+    "partition",
+    "limit",
+    "reverse",
+    "column",
+    "by",
+];
 
 #[derive(Parser)]
 struct Args {
@@ -100,8 +122,9 @@ async fn run(args: Args) -> Result<()> {
     let plan = Plan::load(&args.plan)?;
     let name = format!("drive, process {}", std::process::id());
     let shim = Arc::new(connect::shim(&plan, name).await?);
-    join(&shim).await;
-
+    let of = shim.clone();
+    let joined = async move { join(&of).await }.boxed().shared();
+    let ended = CancellationToken::new();
     let (answers, printed) = mpsc::unbounded_channel();
     let printer = tokio::task::spawn_blocking(move || print(printed));
     // As bytes: a line that isn't UTF-8 is a wrong command like any other, not the end.
@@ -112,14 +135,21 @@ async fn run(args: Args) -> Result<()> {
             continue;
         }
         let (shim, answers) = (shim.clone(), answers.clone());
+        let (joined, ended) = (joined.clone(), ended.clone());
         commands.spawn(async move {
+            tokio::select! {
+                () = joined => {}
+                // Whatever stands in the way is the answer then.
+                () = ended.cancelled().then(|()| tokio::time::sleep(LAST_WAIT)) => {}
+            }
             // Nobody reads any more: then nobody waits either.
             let _ = answers.send(answer(&shim, &line).await);
         });
         while commands.try_join_next().is_some() {}
     }
+    ended.cancel();
     while commands.join_next().await.is_some() {}
-    drop(answers);
+    drop((answers, joined));
     let _ = printer.await;
     match Arc::into_inner(shim) {
         Some(shim) => shim.leave().await,
@@ -156,7 +186,10 @@ async fn answer(shim: &Shim, line: &[u8]) -> Value {
         |error: serde_json::Error| Error::new(Kind::Invalid, format!("not a command: {error}"));
     let line: Result<Value> = serde_json::from_slice(line).map_err(invalid);
     let id = line.as_ref().map_or(Value::Null, |line| line["id"].clone());
-    let command = line.and_then(|line| Command::deserialize(line).map_err(invalid));
+    let command = line.and_then(|line| {
+        refuse_unknown(&line)?;
+        Command::deserialize(line).map_err(invalid)
+    });
     let done = match command {
         Ok(command) => run_command(shim, command).await,
         Err(error) => Err(error),
@@ -170,6 +203,19 @@ async fn answer(shim: &Shim, line: &[u8]) -> Value {
             };
             let kind = format!("{:?}", error.kind()).to_lowercase();
             json!({"id": id, "error": {"kind": kind, "effect": effect, "message": error.to_string()}})
+        }
+    }
+}
+
+/// What is misspelt would be left out, and the rest be done.
+fn refuse_unknown(line: &Value) -> Result<()> {
+    let mut fields = line.as_object().into_iter().flat_map(Map::keys);
+    match fields.find(|field| !FIELDS.contains(&field.as_str())) {
+        None => Ok(()),
+        Some(field) => {
+            let message = format!("not a command: unknown field `{field}`");
+            Err(Error::new(Kind::Invalid, message)
+                .help(format!("there are: {}", FIELDS.join(", "))))
         }
     }
 }

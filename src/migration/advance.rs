@@ -365,8 +365,11 @@ impl Migration {
         let what = match there.as_slice() {
             [] => format!("no application is registered, and {expected} are expected"),
             names => format!(
-                "{} applications are registered ({}), and {expected} are expected",
-                names.len(),
+                "{} registered ({}), and {expected} are expected",
+                match names.len() {
+                    1 => "1 application is".to_owned(),
+                    count => format!("{count} applications are"),
+                },
                 names.join(", ")
             ),
         };

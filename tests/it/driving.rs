@@ -215,6 +215,9 @@ async fn the_drive_example_serves_every_operation_in_every_phase() {
     let unknown = p.ask(json!({"op": "get", "table": "users", "key": {"idd": "x"}}));
     assert_eq!(unknown["error"]["kind"], json!("invalid"), "{unknown}");
     assert_eq!(unknown["error"]["effect"], json!("none"), "{unknown}");
+    let misspelt = json!({"op": "update", "table": "users", "key": key("hit"), "sett": {}});
+    let misspelt = p.ask(misspelt);
+    assert_eq!(misspelt["error"]["kind"], json!("invalid"), "{misspelt}");
     let odd = p.ask_raw(b"\xff{\n");
     assert_eq!(odd["error"]["kind"], json!("invalid"), "{odd}");
 

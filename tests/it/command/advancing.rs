@@ -159,7 +159,7 @@ async fn an_application_that_does_not_follow_is_waited_for_until_it_is_said_to_b
     let wrong = bench.moves("advance", "bridge", &["--expect", "2"]);
     says(
         &wrong.run().expect_code(2),
-        &["1 applications are registered (a ghost), and 2 are expected"],
+        &["1 application is registered (a ghost), and 2 are expected"],
     );
     let dry = bench.moves("advance", "new", &["--dry-run"]);
     let dry = dry.run().expect_code(0);

@@ -229,7 +229,7 @@ async fn a_partial_item_of_a_wide_table_is_told_by_what_it_decides() {
     let width = 200;
     let mut columns = vec![column("id", Type::Text, Role::Partition)];
     columns.extend((0..width).map(|at| column(&format!("c{at:03}"), Type::Int, Role::Regular)));
-    let table = Table::new(&unique("wide"), columns);
+    let table = Table::new(unique("wide"), columns);
     let store = connect(&dynamodb_url()).await;
     store.create(&table).await.unwrap();
     let partial = |value| {
