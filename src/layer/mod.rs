@@ -2,8 +2,10 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod faulty;
+pub mod pace;
 pub mod retry;
 #[cfg(feature = "conformance")]
 pub mod stopping;
 
+pub use pace::Pace;
 pub use retry::Retry;

@@ -1,7 +1,9 @@
 //! A store that waits when the store beneath it is unreachable, busy or asks for less.
 //!
 //! Only calls that may be sent twice go through it: reads, and writes whose guard makes a second
-//! one harmless. It tries again for as long as [`Patience`] says, with growing, jittered pauses.
+//! one harmless. It tries again for as long as [`Patience`] says, with growing, jittered pauses. Every
+//! call, also one that is made again, keeps within a [`Pace`] if there is one; that is waited for here, before
+//! the layers beneath look at their lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::Pace;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
@@ -58,6 +61,7 @@ pub struct Retry {
     inner: Arc<dyn Store>,
     patience: Patience,
     seen: Arc<Seen>,
+    pace: Arc<Pace>,
 }
 
 impl Retry {
@@ -67,7 +71,15 @@ impl Retry {
             inner,
             patience,
             seen: Arc::default(),
+            pace: Arc::default(),
         }
+    }
+
+    /// The same, within these ceilings.
+    #[must_use]
+    pub fn paced(mut self, pace: &Arc<Pace>) -> Self {
+        self.pace = pace.clone();
+        self
     }
 
     /// What it has seen so far.
@@ -191,7 +203,11 @@ impl Store for Retry {
     }
 
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
-        self.again(|| self.inner.get(table, keys)).await
+        let get = || {
+            let get = self.inner.get(table, keys);
+            self.pace.reading(get, |_| keys.len())
+        };
+        self.again(get).await
     }
 
     async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
@@ -207,13 +223,20 @@ impl Store for Retry {
     }
 
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
-        self.again(|| self.inner.read(table, key, reading)).await
+        let read = || {
+            let read = self.inner.read(table, key, reading);
+            self.pace.reading(read, |_| 1)
+        };
+        self.again(read).await
     }
 
     /// Tools change items only on conditions that make it harmless to send a change again.
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        self.again(|| self.inner.change(table, key, change, on))
-            .await
+        let change = || {
+            let change = self.inner.change(table, key, change, on);
+            self.pace.writing(1, change, |_| 0.0)
+        };
+        self.again(change).await
     }
 
     /// Sent once: what an application adds or writes may not be repeated behind its back.
@@ -230,7 +253,11 @@ impl Store for Retry {
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        self.again(|| self.inner.list(table, list)).await
+        let page = || {
+            let page = self.inner.list(table, list);
+            self.pace.reading(page, |page| page.rows.len())
+        };
+        self.again(page).await
     }
 
     async fn now(&self) -> Result<Option<i64>> {
@@ -248,8 +275,11 @@ impl Store for Retry {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        self.again(|| self.inner.scan(table, range, after, limit))
-            .await
+        let page = || {
+            let page = self.inner.scan(table, range, after, limit);
+            self.pace.reading(page, |page| page.rows.len())
+        };
+        self.again(page).await
     }
 
     fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
@@ -301,7 +331,9 @@ impl Retry {
         let mut places: Vec<usize> = (0..write.len()).collect();
         let mut pauses = Pauses::new(self.patience);
         loop {
-            let sent = self.send(table, &write, &places).await;
+            let sending = self.send(table, &write, &places);
+            let sent = self.pace.writing(places.len(), sending, |sent| sent.units);
+            let sent = sent.await;
             total.units += sent.units;
             total.bytes += sent.bytes;
             let mut again = Vec::new();

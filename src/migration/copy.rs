@@ -240,13 +240,14 @@ impl Migration {
             None | Some(Pass::CatchUp) => Retry::new(self.old.0.clone(), Patience::default()),
             Some(Pass::Settling) => Retry::new(self.settling.0.clone(), SETTLING),
         };
+        let old = old.paced(&self.pace.old);
         // Not the journal's id alone: what one that was killed has sent may still land, and a move waits for
         // that as long as its item is there.
         let id = format!("{}-{:08x}", opened.journal.id(), rand::random::<u32>());
         let (kind, name) = (ParticipantKind::Copier, options.copier.as_str());
         let member = self.join(&id, kind, name, options.lease, &record).await?;
         let leased = Leased::new(self.new.0.clone(), member.clone());
-        let new = Retry::new(Arc::new(leased), Patience::default());
+        let new = Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new);
         let live = Arc::new(Live::new(old.seen(), new.seen()));
         let mut copy = options.copy;
         if let Some((index, count)) = shard {

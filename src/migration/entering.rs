@@ -166,10 +166,14 @@ impl Migration {
             );
             return Ok(None);
         }
-        let patient = |store| Arc::new(Retry::new(store, Patience::default()));
-        let new = New(patient(self.new.0.clone()));
+        let patient = |store, pace| Arc::new(Retry::new(store, Patience::default()).paced(pace));
+        let new = New(patient(self.new.0.clone(), &self.pace.new));
         let old = tokio::sync::OnceCell::new();
-        let open = async || open_old().await.map(|old| Old(patient(old.0)));
+        let open = async || {
+            open_old()
+                .await
+                .map(|old| Old(patient(old.0, &self.pace.old)))
+        };
         let holds = async |keys: Vec<Key>| -> Result<Vec<Key>> {
             let mut held = Vec::new();
             for keys in keys.chunks(READ_KEYS) {

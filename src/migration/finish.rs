@@ -107,7 +107,7 @@ impl Migration {
         let leased = Leased::new(self.new.0.clone(), member.clone());
         let purging = Purging {
             mapping: Mapping::new(&target)?,
-            new: Retry::new(Arc::new(leased), Patience::default()),
+            new: Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new),
             target,
             strip,
         };

@@ -29,8 +29,8 @@ use crate::control::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
-use crate::layer::Retry;
 use crate::layer::retry::Patience;
+use crate::layer::{Pace, Retry};
 use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
@@ -46,6 +46,16 @@ pub struct Migration {
     settling: Old,
     new: New,
     control: Control,
+    pace: Paces,
+}
+
+/// The ceilings within which the tools work in either store.
+#[derive(Clone, Debug, Default)]
+pub struct Paces {
+    /// In the old one.
+    pub old: Arc<Pace>,
+    /// In the new one. The control table isn't slowed down.
+    pub new: Arc<Pace>,
 }
 
 /// The old table, and what becomes of it.
@@ -90,7 +100,15 @@ impl Migration {
             old,
             new,
             control,
+            pace: Paces::default(),
         }
+    }
+
+    /// The same, within these ceilings.
+    #[must_use]
+    pub fn paced(mut self, pace: Paces) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// The same, with the old store as a settling pass has to read it: every replica, or as many as

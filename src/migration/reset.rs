@@ -118,7 +118,7 @@ impl Migration {
 
     async fn empty(&self, record: &Record) -> Result<Reset> {
         let target = record.target.read()?;
-        let new = Retry::new(self.new.0.clone(), Patience::default());
+        let new = Retry::new(self.new.0.clone(), Patience::default()).paced(&self.pace.new);
         let ranges = new.splits(&target, EMPTIED_AT_ONCE).await?;
         let mut emptying: FuturesUnordered<_> = ranges
             .iter()

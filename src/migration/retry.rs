@@ -72,12 +72,10 @@ impl Migration {
         let kind = ParticipantKind::Retry;
         let member = self.join(&id, kind, name, lease, &record).await?;
         let leased = Arc::new(Leased::new(self.new.0.clone(), member.clone()));
+        let patient = |store, pace| Arc::new(Retry::new(store, Patience::default()).paced(pace));
         let again = Again {
-            old: Old(Arc::new(Retry::new(
-                self.old.0.clone(),
-                Patience::default(),
-            ))),
-            new: New(Arc::new(Retry::new(leased, Patience::default()))),
+            old: Old(patient(self.old.0.clone(), &self.pace.old)),
+            new: New(patient(leased, &self.pace.new)),
             transform: &survey.transform,
             counters: source.is_counter().then_some(Rules {
                 decrements: self.spec.decrements,

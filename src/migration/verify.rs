@@ -87,8 +87,12 @@ impl Migration {
         };
         let is_counter = survey.transform.source().is_counter();
         let verifier = Verifier {
-            old: Old(Arc::new(Retry::new(old.0, options.patience))),
-            new: New(Arc::new(Retry::new(new, Patience::default()))),
+            old: Old(Arc::new(
+                Retry::new(old.0, options.patience).paced(&self.pace.old),
+            )),
+            new: New(Arc::new(
+                Retry::new(new, Patience::default()).paced(&self.pace.new),
+            )),
             transform: survey.transform,
             counters: is_counter.then_some(Rules {
                 decrements: self.spec.decrements,

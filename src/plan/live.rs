@@ -5,7 +5,7 @@ use super::{Lease, Resave, Shim};
 use crate::store::Reading;
 
 /// Seconds that a lease, or an operation, may take.
-const SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
+const SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
 
 /// Reads `[lease]`; what isn't there has its default.
 pub(super) fn lease(top: &mut Section<'_>) -> Lease {

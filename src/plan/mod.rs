@@ -69,6 +69,8 @@ pub struct Plan {
     pub control_table: String,
     /// The journal's folder; `journal/<name>` unless the plan says otherwise.
     pub journal_dir: PathBuf,
+    /// What the tools may take of the stores (`[pace]`).
+    pub pace: Pace,
     /// How long whoever may write to the new store goes on by itself (`[lease]`).
     pub lease: Lease,
     /// How applications go about their work (`[shim]`).
@@ -138,6 +140,15 @@ pub struct DynamoDb {
     pub ca: Option<PathBuf>,
     /// Whether the server speaks PartiQL; left out = found out.
     pub partiql: Option<bool>,
+}
+
+/// What one process of the tools may take of the stores in a second; `None` is no ceiling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Write units of the new store.
+    pub write_units: Option<u32>,
+    /// Rows read, of either store.
+    pub read_rows: Option<u32>,
 }
 
 /// How applications go about their work.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::reader::{Section, Source, Text};
-use super::{Plan, PlanError, PlanErrors, check, live, stores, tables};
+use super::{Pace, Plan, PlanError, PlanErrors, check, live, stores, tables};
 
 impl Plan {
     /// Reads and checks the plan in a file, with the process's environment.
@@ -70,6 +70,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
 
     let lease = live::lease(&mut top);
     let shim = live::shim(&mut top, &lease);
+    let pace = top.section("pace").map(pace).unwrap_or_default();
     let journal_dir = top.section("journal").and_then(journal);
     let mask = top.section("mask").map(|mut mask| {
         mask.require("key", "write key = \"${MASK_KEY}\"");
@@ -97,6 +98,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         new: new.store?,
         control_table: new.control_table.value,
         journal_dir: journal_dir.map_or_else(|| Path::new("journal").join(&name), |dir| dir.path),
+        pace,
         lease,
         shim,
         mask_key: mask.flatten(),
@@ -118,6 +120,16 @@ impl From<Text> for Folder {
             path: text.value.into(),
             line: text.line,
         }
+    }
+}
+
+fn pace(mut pace: Section<'_>) -> Pace {
+    let write_units = pace.whole("write_units", 1..=u32::MAX, "units a second");
+    let read_rows = pace.whole("read_rows", 1..=u32::MAX, "rows a second");
+    pace.finish();
+    Pace {
+        write_units,
+        read_rows,
     }
 }
 

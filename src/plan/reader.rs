@@ -174,23 +174,34 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number of seconds within these bounds.
-    pub fn seconds(&mut self, key: &'static str, within: RangeInclusive<u64>) -> Option<Duration> {
+    pub fn seconds(&mut self, key: &'static str, within: RangeInclusive<u32>) -> Option<Duration> {
+        let seconds = self.whole(key, within, "seconds")?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    /// A whole number of something within these bounds.
+    pub fn whole(
+        &mut self,
+        key: &'static str,
+        within: RangeInclusive<u32>,
+        of: &str,
+    ) -> Option<u32> {
         let value = self.entry(key)?;
         let Some(number) = value.get_ref().as_integer() else {
-            self.mistyped(key, "a whole number of seconds", value);
+            self.mistyped(key, &format!("a whole number of {of}"), value);
             return None;
         };
         // What is too large for a number is outside of all bounds too.
-        let seconds = u64::from_str_radix(number.as_str(), number.radix()).ok();
-        let seconds = seconds.filter(|seconds| within.contains(seconds));
-        if seconds.is_none() {
+        let whole = u32::from_str_radix(number.as_str(), number.radix()).ok();
+        let whole = whole.filter(|whole| within.contains(whole));
+        if whole.is_none() {
             self.source.wrong(
                 self.source.line(&value.span()),
                 format!("`{key}` can't be {number}"),
-                format!("write {} to {} seconds", within.start(), within.end()),
+                format!("write {} to {} {of}", within.start(), within.end()),
             );
         }
-        seconds.map(Duration::from_secs)
+        whole
     }
 
     /// A string out of a few, in any case.

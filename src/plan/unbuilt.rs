@@ -23,9 +23,9 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "tables are moved to \"dynamodb\" or \"embedded\"",
     },
     Unbuilt {
-        key: "pace",
+        key: "pace.old_p99_ms",
         values: &[],
-        instead: "leave it out: the copy takes what both stores give",
+        instead: "leave it out, and keep `read_rows` low enough for the old store",
     },
     Unbuilt {
         key: "table.oversize",

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crossfade::connect;
 use crossfade::control::Control;
 use crossfade::error::{Error, Kind, Result};
-use crossfade::migration::{Migration, OldReading};
+use crossfade::layer::Pace;
+use crossfade::migration::{Migration, OldReading, Paces};
 use crossfade::plan::{FinalRead, OldStore, Plan, TablePlan};
 use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
@@ -23,6 +24,8 @@ pub struct Stores {
     /// Where the new store is, for people.
     pub new_name: String,
     control: Control,
+    /// One for all tables: the stores are the same.
+    pace: Paces,
 }
 
 impl Stores {
@@ -66,6 +69,10 @@ impl Stores {
             OldStore::Embedded { path } => format!("embedded {}", path.display()),
         };
         let new_name = new.0.name().to_owned();
+        let pace = Paces {
+            old: Arc::new(Pace::new(plan.pace.read_rows, None)),
+            new: Arc::new(Pace::new(plan.pace.read_rows, plan.pace.write_units)),
+        };
         Ok(Stores {
             plan,
             old,
@@ -74,6 +81,7 @@ impl Stores {
             old_name,
             new_name,
             control,
+            pace,
         })
     }
 
@@ -98,6 +106,7 @@ impl Stores {
             let spec = connect::spec(&self.plan, table);
             let (old, new) = (self.old.clone(), self.new.clone());
             let migration = Migration::new(spec, old, new, self.control.clone());
+            let migration = migration.paced(self.pace.clone());
             match &self.cassandra {
                 Some(cassandra) => {
                     let settling = cassandra.reading_at(match table.final_read {

@@ -94,6 +94,17 @@ fn every_key_arrives() {
 }
 
 #[test]
+fn ceilings() {
+    assert_eq!(parsed(SMALL).pace, Pace::default());
+    let plan = parsed(&format!("{SMALL}[pace]\nwrite_units = 5_000\n"));
+    let pace = Pace {
+        write_units: Some(5_000),
+        read_rows: None,
+    };
+    assert_eq!(plan.pace, pace);
+}
+
+#[test]
 fn what_a_plan_says_of_applications() {
     let plan = parsed(SMALL);
     assert_eq!((plan.lease, plan.shim), (Lease::default(), Shim::default()));

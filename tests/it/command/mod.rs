@@ -10,6 +10,7 @@ mod journals;
 mod killing;
 mod letters;
 mod outages;
+mod pacing;
 mod plans;
 mod refusals;
 mod resets;
