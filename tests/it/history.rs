@@ -3,7 +3,10 @@
 //!
 //! Rows are judged column by column, since that is what is promised: each column is a register. A value is
 //! written once in a history, so a read tells which write it saw. A counter's total lies between what had
-//! certainly been added when the read began, and what may have been by its end.
+//! certainly been added when the read began, and what may have been by its end; and one that only grows is
+//! never seen smaller than it was.
+
+mod planted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,8 +98,9 @@ impl History {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// 0 is before everything.
     fn now(&self) -> u64 {
-        self.moment.fetch_add(1, Ordering::SeqCst)
+        self.moment.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// How far it has got.
@@ -178,7 +182,7 @@ impl History {
         }
         let wrong = |(key, (writes, reads)): (&str, (Vec<&Write>, Vec<&Read>))| {
             let mut found = totals(&writes, &reads);
-            for column in 0..width(&writes) {
+            for column in 0..width(&writes, &reads) {
                 let register = Register::of(&writes, &reads, column);
                 let wrongs = register.wrongs().into_iter();
                 found.extend(wrongs.map(|wrong| format!("column {column}: {wrong}")));
@@ -190,12 +194,16 @@ impl History {
     }
 }
 
-fn width(writes: &[&Write]) -> usize {
-    let width = |write: &&Write| match &write.meant {
+fn width(writes: &[&Write], reads: &[&Read]) -> usize {
+    let written = writes.iter().map(|write| match &write.meant {
         Meant::Cells(cells) => cells.len(),
         Meant::Add(_) => 0,
-    };
-    writes.iter().map(width).max().unwrap_or(0)
+    });
+    let seen = reads.iter().map(|read| match &read.saw {
+        Saw::Cells(cells) => cells.len(),
+        Saw::Total(_) => 0,
+    });
+    written.chain(seen).max().unwrap_or(0)
 }
 
 /// What happened to a key, in order, behind what was wrong with it.
@@ -223,10 +231,23 @@ fn told(key: &str, found: &[String], writes: &[&Write], reads: &[&Read]) -> Stri
 /// Reads of a counter that saw too much or too little.
 fn totals(writes: &[&Write], reads: &[&Read]) -> Vec<String> {
     let mut wrong = Vec::new();
+    let grows = |write: &&Write| !matches!(write.meant, Meant::Add(by) if by < 0);
+    let only_grows = writes.iter().all(grows);
     for read in reads {
         let Saw::Total(total) = read.saw else {
             continue;
         };
+        let before = reads.iter().filter(|before| before.ended < read.begun);
+        let totals = before.filter_map(|before| match before.saw {
+            Saw::Total(total) => Some(total),
+            Saw::Cells(_) => None,
+        });
+        if let Some(seen) = totals.max().filter(|seen| only_grows && *seen > total) {
+            let ended = read.ended;
+            wrong.push(format!(
+                "the total seen at {ended} is {total}, and had been seen as {seen}"
+            ));
+        }
         let (mut least, mut most) = (0, 0);
         for write in writes {
             let Meant::Add(by) = write.meant else {
