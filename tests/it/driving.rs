@@ -60,7 +60,7 @@ fn advance(bench: &Bench, to: &str) {
 }
 
 /// The example, which `cargo test` builds beside the tests.
-fn drive() -> PathBuf {
+pub(crate) fn drive() -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_migrate")).parent();
     let path = folder.expect("a folder").join("examples/drive");
     assert!(

@@ -5,6 +5,7 @@ use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -42,7 +43,11 @@ pub struct Exchange {
 pub struct Forwarding {
     pub url: String,
     seen: Arc<Mutex<Vec<Exchange>>>,
+    held: Arc<Mutex<Option<Held>>>,
 }
+
+/// Whether the answer to a request is held back.
+type Held = Box<dyn Fn(&Request) -> bool + Send>;
 
 impl Forwarding {
     /// An endpoint in front of another, plain HTTP both. `script` is asked for each request in turn.
@@ -52,9 +57,12 @@ impl Forwarding {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (script, log) = (Arc::new(Mutex::new(script)), seen.clone());
+        let held = Arc::new(Mutex::new(None::<Held>));
+        let holds = held.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (to, script, log) = (to.clone(), script.clone(), log.clone());
+                let holds = holds.clone();
                 thread::spawn(move || {
                     let server = TcpStream::connect(to).expect("the server");
                     let mut server = BufReader::new(server);
@@ -64,10 +72,17 @@ impl Forwarding {
                         let (answered, reply) = carry_out(&mut server, &request, &fault);
                         // In the order in which the server has done them, as far as one can tell.
                         log.lock().expect("no panic").push(Exchange {
-                            request,
+                            request: request.clone(),
                             fault,
                             answer: answered,
                         });
+                        let is_held = || {
+                            let holds = holds.lock().expect("no panic");
+                            holds.as_ref().is_some_and(|holds| holds(&request))
+                        };
+                        while is_held() {
+                            thread::sleep(Duration::from_millis(10));
+                        }
                         if !answer(stream.get_mut(), reply) {
                             break;
                         }
@@ -76,7 +91,17 @@ impl Forwarding {
                 });
             }
         });
-        Forwarding { url, seen }
+        Forwarding { url, seen, held }
+    }
+
+    /// Holds back the answers to such requests from now on. What they ask for is done.
+    pub fn hold(&self, held: impl Fn(&Request) -> bool + Send + 'static) {
+        *self.held.lock().expect("no panic") = Some(Box::new(held));
+    }
+
+    /// Holds no answer back any more.
+    pub fn let_go(&self) {
+        *self.held.lock().expect("no panic") = None;
     }
 
     /// The requests that were answered, or not answered, since the last call of this.
@@ -103,7 +128,9 @@ fn carry_out(
             (Some((status, body.clone())), Reply::Json(status, body))
         }
         Fault::None | Fault::ReplyLost | Fault::ReplyWithheld | Fault::FailsBehind => {
-            let (status, body) = forward(server, &request.head, &request.body);
+            let Some((status, body)) = forward(server, &request.head, &request.body) else {
+                return (None, Reply::Cut);
+            };
             let reply = match fault {
                 Fault::ReplyLost => Reply::Cut,
                 Fault::ReplyWithheld => Reply::Silence,
@@ -115,7 +142,8 @@ fn carry_out(
     }
 }
 
-fn forward(server: &mut BufReader<TcpStream>, head: &str, body: &Value) -> (u16, Value) {
+/// What the server answers; nothing if it has closed the connection, as it does with one that is idle.
+fn forward(server: &mut BufReader<TcpStream>, head: &str, body: &Value) -> Option<(u16, Value)> {
     let body = serde_json::to_vec(body).expect("JSON");
     let head: String = head
         .split_inclusive("\r\n")
@@ -125,14 +153,12 @@ fn forward(server: &mut BufReader<TcpStream>, head: &str, body: &Value) -> (u16,
     let head = head.strip_suffix("\r\n").expect("a whole head");
     let head = format!("{head}content-length: {}\r\n\r\n", body.len());
     let stream = server.get_mut();
-    stream
-        .write_all(head.as_bytes())
-        .expect("the server listens");
-    stream.write_all(&body).expect("the server listens");
-    let (head, body) = read_message(server).expect("the server answers");
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(&body).ok()?;
+    let (head, body) = read_message(server)?;
     let status = head.split(' ').nth(1).expect("a status");
     let body = serde_json::from_slice(&body).expect("JSON");
-    (status.parse().expect("a number"), body)
+    Some((status.parse().expect("a number"), body))
 }
 
 /// A batch of which some statements are throttled, the others done.
@@ -152,7 +178,8 @@ fn without(server: &mut BufReader<TcpStream>, request: &Request, places: &[usize
     }
     let mut body = request.body.clone();
     body["Statements"] = json!(sent);
-    let (status, mut answer) = forward(server, &request.head, &body);
+    let answered = forward(server, &request.head, &body);
+    let (status, mut answer) = answered.expect("the server answers");
     assert_eq!(status, 200, "{answer}");
     let answers = answer["Responses"].as_array().expect("responses").clone();
     let mut answers = answers.into_iter();

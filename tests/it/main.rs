@@ -6,6 +6,7 @@ mod cassandra;
 mod command;
 mod conformance;
 mod counters;
+mod crowd;
 mod demo;
 mod driving;
 mod dynamodb;

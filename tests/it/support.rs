@@ -277,6 +277,16 @@ impl Migrate {
     }
 }
 
+/// `kill -STOP` and the like, by the signal's name.
+pub fn signal(process: u32, name: &str) {
+    let Output { status, stderr, .. } = Command::new("kill")
+        .args(["-s", name, &process.to_string()])
+        .output()
+        .expect("kill runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "kill -s {name}: {stderr}");
+}
+
 /// The lines of stderr so far.
 #[derive(Default)]
 struct Lines {
@@ -345,12 +355,7 @@ impl Running {
 
     /// `kill -STOP` and the like, by the signal's name.
     pub fn signal(&self, name: &str) {
-        let Output { status, stderr, .. } = Command::new("kill")
-            .args(["-s", name, &self.pid().to_string()])
-            .output()
-            .expect("kill runs");
-        let stderr = String::from_utf8_lossy(&stderr);
-        assert!(status.success(), "kill -s {name}: {stderr}");
+        signal(self.pid(), name);
     }
 
     /// `kill -9`, and what it had said by then.
