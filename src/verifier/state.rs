@@ -262,8 +262,8 @@ impl Checkpoint {
         written.map_err(|error| cannot("write", &self.path, &error))
     }
 
-    /// Forgets what was kept: the verification is over.
-    pub(super) fn remove(&self) {
+    /// Forgets what was kept: the verification is over, and what it found is noted.
+    pub fn remove(&self) {
         // One that stays is too old some day, and only costs a look.
         let _ = fs::remove_file(&self.path);
     }
