@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Refusal, Survey};
-use crate::control::{Leased, ParticipantKind, Record, Verified};
+use crate::control::{Control, Leased, ParticipantKind, Record, Verified};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -116,11 +116,42 @@ impl Migration {
             }
         };
         let outcome = outcome?;
-        self.is_still(&record).await?;
-        if verifier.options.sample >= 1.0 {
-            self.note_verified(&record, &outcome, copiers).await?;
+        let is_whole = verifier.options.sample >= 1.0;
+        // Hours of work: a new store that is away now is waited for too.
+        tokio::select! {
+            noted = self.note(&record, &outcome, is_whole.then_some(copiers)) => noted?,
+            () = stop.cancelled() => return Err(verifier::stopped()),
+        }
+        if is_whole {
+            checkpoint.remove();
         }
         Ok(outcome)
+    }
+
+    /// Makes sure that what was found is of any worth, and notes it if the tables were compared as a whole:
+    /// then with the copiers there were when that began.
+    async fn note(
+        &self,
+        record: &Record,
+        outcome: &Outcome,
+        copiers: Option<BTreeMap<String, String>>,
+    ) -> Result<()> {
+        let control = self.patient_control();
+        self.is_still(&control, record).await?;
+        let Some(copiers) = copiers else {
+            return Ok(());
+        };
+        let verified = Verified {
+            freeze: record.freeze,
+            begun: record.begun.clone(),
+            mapping: record.mapping.clone(),
+            clean: outcome.found.is_clean(),
+            differences: outcome.found.differences(),
+            old_rows: outcome.found.old_rows,
+            ended_at: now(),
+            copiers,
+        };
+        control.note_verified(&self.spec.to, &verified).await
     }
 
     fn may_verify(&self, record: &Record, repair: bool) -> Result<()> {
@@ -179,8 +210,8 @@ impl Migration {
         Ok(digests.collect())
     }
 
-    async fn is_still(&self, begun: &Record) -> Result<()> {
-        let now = self.control.require(&self.spec.to).await?.record;
+    async fn is_still(&self, control: &Control, begun: &Record) -> Result<()> {
+        let now = control.require(&self.spec.to).await?.record;
         let is_same = now.freeze == begun.freeze
             && now.begun == begun.begun
             && now.mapping == begun.mapping
@@ -195,25 +226,6 @@ impl Migration {
         .at("target", self.spec.to.as_str())
         .at("now in", now.phase.name())
         .help("see `migrate status`, then verify again"))
-    }
-
-    async fn note_verified(
-        &self,
-        record: &Record,
-        outcome: &Outcome,
-        copiers: BTreeMap<String, String>,
-    ) -> Result<()> {
-        let verified = Verified {
-            freeze: record.freeze,
-            begun: record.begun.clone(),
-            mapping: record.mapping.clone(),
-            clean: outcome.found.is_clean(),
-            differences: outcome.found.differences(),
-            old_rows: outcome.found.old_rows,
-            ended_at: now(),
-            copiers,
-        };
-        self.control.note_verified(&self.spec.to, &verified).await
     }
 
     /// What is wanting of a clean and fresh verification of this freeze, begun after the last copy and fold.

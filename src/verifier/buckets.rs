@@ -5,6 +5,8 @@
 //! there were. Sums don't care for the order in which rows come, so both stores are read in the order
 //! that suits them.
 
+use std::io::{self, Write};
+
 use crate::model::Tokens;
 
 /// Buckets are ranges of 2^44 tokens.
@@ -130,13 +132,14 @@ impl Buckets {
         &mut chunk[at % CHUNK]
     }
 
-    /// Takes a row of the old store out again.
+    /// Takes a row of the old store out again. It was read twice, so that a remaining time in whole seconds may
+    /// have come to another expiry: the bucket keeps what it allows for that.
     pub fn take_out(&mut self, bucket: u32, sum: &Sum) {
         let negative = Sum {
             digests: sum.digests.wrapping_neg(),
             expiries: sum.expiries.wrapping_neg(),
             rows: sum.rows.wrapping_neg(),
-            expiring: sum.expiring.wrapping_neg(),
+            expiring: 0,
         };
         self.add(Side::Old, bucket, &negative);
     }
@@ -155,21 +158,27 @@ impl Buckets {
         open.map(|(at, bucket)| (at, u64::from(bucket.old_rows.max(bucket.new_rows))))
     }
 
-    /// Those that aren't empty, as bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let filled = self
-            .all()
-            .filter(|(_, bucket)| **bucket != Bucket::default());
-        for (at, bucket) in filled {
-            out.extend_from_slice(&at.to_be_bytes());
-            out.extend_from_slice(&bucket.digests.to_be_bytes());
-            out.extend_from_slice(&bucket.expiries.to_be_bytes());
+    fn filled(&self) -> impl Iterator<Item = (u32, &Bucket)> + '_ {
+        self.all()
+            .filter(|(_, bucket)| **bucket != Bucket::default())
+    }
+
+    /// How many bytes [`Buckets::write`] writes.
+    pub fn size(&self) -> usize {
+        self.filled().count() * RECORD
+    }
+
+    /// Writes those that aren't empty.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        for (at, bucket) in self.filled() {
+            out.write_all(&at.to_be_bytes())?;
+            out.write_all(&bucket.digests.to_be_bytes())?;
+            out.write_all(&bucket.expiries.to_be_bytes())?;
             for count in [bucket.old_rows, bucket.new_rows, bucket.expiring] {
-                out.extend_from_slice(&count.to_be_bytes());
+                out.write_all(&count.to_be_bytes())?;
             }
         }
-        out
+        Ok(())
     }
 
     /// Buckets from bytes; `None` if they aren't any.
@@ -199,6 +208,7 @@ impl Buckets {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
@@ -216,6 +226,13 @@ mod tests {
                 assert_eq!(tokens.after, tokens_of(bucket - 1, bucket - 1).up_to);
             }
         }
+    }
+
+    fn written(buckets: &Buckets) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        buckets.write(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), buckets.size());
+        bytes
     }
 
     fn opened(buckets: &Buckets) -> Vec<u32> {
@@ -249,13 +266,15 @@ mod tests {
             }
             let differs = matches!(what, 1 | 2) || (what == 3 && expires);
             prop_assert_eq!(opened(&buckets), if differs { vec![rows[changed].0] } else { vec![] });
-            let back = Buckets::from_bytes(&buckets.to_bytes());
+            let back = Buckets::from_bytes(&written(&buckets));
             prop_assert!(back.is_some());
             let back = back.unwrap_or_default();
             prop_assert_eq!(opened(&back), opened(&buckets));
-            prop_assert_eq!(back.to_bytes(), buckets.to_bytes());
+            prop_assert_eq!(written(&back), written(&buckets));
             if what == 2 {
-                buckets.take_out(rows[changed].0, &sum(&rows[changed]));
+                let (bucket, row, expires) = rows[changed];
+                let again = expires.map(|at| at + CLOCK_BOUND);
+                buckets.take_out(bucket, &Sum::of(row, again));
                 prop_assert_eq!(opened(&buckets), Vec::<u32>::new());
             }
         }

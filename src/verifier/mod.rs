@@ -174,7 +174,8 @@ impl Verifier {
     ///
     /// # Errors
     /// The first error of a store that isn't about single rows; [`Kind::Stopped`] if `stop` was cancelled.
-    /// What had been read by then is kept, and starting again goes on from there.
+    /// What had been read by then is kept, and starting again goes on from there; also when it is over, until
+    /// the caller has noted what was found and removes the checkpoint.
     pub async fn run(
         &self,
         checkpoint: &mut Checkpoint,
@@ -235,9 +236,6 @@ impl Verifier {
             Some(delete_extra) => Some(run.mend(delete_extra).await?),
             None => None,
         };
-        if self.options.sample >= 1.0 {
-            checkpoint.remove();
-        }
         let found = std::mem::take(&mut run.state().found);
         Ok(Outcome {
             found,
@@ -297,7 +295,7 @@ impl Run<'_> {
     }
 }
 
-fn stopped() -> Error {
+pub(crate) fn stopped() -> Error {
     Error::new(Kind::Stopped, "stopped; start again to go on")
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -250,24 +250,23 @@ impl Checkpoint {
     /// # Errors
     /// [`Kind::Config`] if the file can't be written.
     pub(super) fn keep(&self, state: &State, seconds: f64) -> Result<()> {
-        let bytes = self.bytes(state, seconds)?;
+        let header = serde_json::to_vec(&self.saved(state, seconds)).map_err(|error| {
+            Error::new(Kind::Invalid, "the state of a verification").source_of(error)
+        })?;
         let beside = self.path.with_extension("verify.new");
         let written = File::create(&beside)
-            .and_then(|mut file| {
-                file.write_all(&bytes)?;
-                file.sync_data()
-            })
+            .and_then(|file| write(file, &header, state))
             .and_then(|()| fs::rename(&beside, &self.path));
         written.map_err(|error| cannot("write", &self.path, &error))
     }
 
-    /// Forgets what was kept: the verification is over.
-    pub(super) fn remove(&self) {
+    /// Forgets what was kept: the verification is over, and what it found is noted.
+    pub fn remove(&self) {
         // One that stays is too old some day, and only costs a look.
         let _ = fs::remove_file(&self.path);
     }
 
-    fn bytes(&self, state: &State, seconds: f64) -> Result<Vec<u8>> {
+    fn saved(&self, state: &State, seconds: f64) -> Saved {
         let (old, new) = &self.tables;
         let suspect = |suspect: &Suspect| SavedSuspect {
             why: suspect.why,
@@ -292,7 +291,7 @@ impl Checkpoint {
                 is_done: part.is_done,
             })
         };
-        let saved = Saved {
+        Saved {
             belongs: self.belongs.clone(),
             seed: state.seed,
             begun_at: state.begun_at,
@@ -310,30 +309,7 @@ impl Checkpoint {
                 .iter()
                 .map(|key| show::stored_key(new, key))
                 .collect(),
-        };
-        let header = serde_json::to_vec(&saved).map_err(|error| {
-            Error::new(Kind::Invalid, "the state of a verification").source_of(error)
-        })?;
-        let mut out = vec![VERSION];
-        let special: Vec<u64> = state.special.iter().copied().collect();
-        let numbers = |numbers: &[u64]| -> Vec<u8> {
-            numbers
-                .iter()
-                .flat_map(|number| number.to_be_bytes())
-                .collect()
-        };
-        for section in [
-            header,
-            state.sums.to_bytes(),
-            numbers(&state.owned.prints),
-            numbers(&special),
-        ] {
-            out.extend_from_slice(&(section.len() as u64).to_be_bytes());
-            out.extend_from_slice(&section);
         }
-        let sum = crc32c::crc32c(&out);
-        out.extend_from_slice(&sum.to_be_bytes());
-        Ok(out)
     }
 
     fn read(&self, bytes: &[u8]) -> Option<(Saved, State)> {
@@ -414,6 +390,47 @@ impl Checkpoint {
             mend: suspects(&saved.mend)?,
         };
         Some((saved, state))
+    }
+}
+
+/// Writes a state piece by piece: there may be as much of it as there is memory to spare.
+fn write(file: File, header: &[u8], state: &State) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(64 << 10, Summed { file, sum: 0 });
+    out.write_all(&[VERSION])?;
+    let size = |bytes: usize| (bytes as u64).to_be_bytes();
+    out.write_all(&size(header.len()))?;
+    out.write_all(header)?;
+    out.write_all(&size(state.sums.size()))?;
+    state.sums.write(&mut out)?;
+    out.write_all(&size(state.owned.prints.len() * 8))?;
+    for print in &state.owned.prints {
+        out.write_all(&print.to_be_bytes())?;
+    }
+    out.write_all(&size(state.special.len() * 8))?;
+    for print in &state.special {
+        out.write_all(&print.to_be_bytes())?;
+    }
+    out.flush()?;
+    let Summed { file, sum } = out.get_mut();
+    file.write_all(&sum.to_be_bytes())?;
+    file.sync_data()
+}
+
+/// A file, and the checksum of what was written to it.
+struct Summed {
+    file: File,
+    sum: u32,
+}
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.sum = crc32c::crc32c_append(self.sum, &bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

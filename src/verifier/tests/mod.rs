@@ -202,7 +202,9 @@ impl Bench {
         let mut checkpoint = self.checkpoint(self.folder.path());
         let stop = CancellationToken::new();
         let live = Live::default();
-        verifier.run(&mut checkpoint, repair, &live, &stop).await
+        let outcome = verifier.run(&mut checkpoint, repair, &live, &stop).await;
+        checkpoint.remove();
+        outcome
     }
 
     async fn verify(&self) -> Found {

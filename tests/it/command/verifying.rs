@@ -73,16 +73,25 @@ fn read(bench: &Bench) -> Vec<Json> {
     serde_json::from_str(&text).expect("an array")
 }
 
-/// Verifies equal tables through an endpoint that sees every request.
+/// Verifies equal tables through an endpoint that sees every request, and that fails when a scan is over and what
+/// it found is to be noted.
 fn without_reading_single_rows(bench: &Bench) -> Vec<Json> {
-    let endpoint = Forwarding::start(&bench.url, |_| Fault::None);
+    let control = format!("{}-control", bench.keyspace);
+    let (about, mut scanned) = (control.clone(), false);
+    let endpoint = Forwarding::start(&bench.url, move |request| {
+        let fails = scanned && request.body.to_string().contains(&about);
+        scanned = request.call == "Scan";
+        match fails {
+            true => Fault::FailsBefore,
+            false => Fault::None,
+        }
+    });
     let counted = bench.stores().replace(&bench.url, &endpoint.url);
     bench.write("counted.toml", &format!("{counted}{PLAN}"));
     let file = bench.folder.path().join("found.json");
     let file = file.to_str().expect("UTF-8");
     let verify = bench.migrate_by("counted.toml", &["verify", "--json", file]);
     verify.run().expect_code(0);
-    let control = format!("{}-control", bench.keyspace);
     let asked = endpoint.take().into_iter().map(|exchange| exchange.request);
     let calls: Vec<String> = asked
         .filter(|request| !request.body.to_string().contains(&control))
@@ -107,12 +116,12 @@ const COUNTS: [&str; 8] = [
 ];
 
 /// The counts that aren't 0.
-fn found(table: &Json) -> Vec<(&'static str, u64)> {
+pub(super) fn found(table: &Json) -> Vec<(&'static str, u64)> {
     let counts = COUNTS.map(|count| (count, number(table, count)));
     counts.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
-fn named(table: &Json, kind: &str) -> String {
+pub(super) fn named(table: &Json, kind: &str) -> String {
     let examples = table["examples"].as_array().expect("examples");
     let found = examples.iter().find(|example| example["kind"] == kind);
     let found = found.unwrap_or_else(|| panic!("no {kind} in {table}"));
