@@ -451,10 +451,14 @@ async fn what_needs_the_old_value_waits_until_it_can_be_had() {
     shim.leave().await.unwrap();
     bench.set(Phase::Switch).await;
 
-    let mut settings = Settings::new("test");
-    settings.deadline = Duration::from_millis(300);
-    settings.lease.lasts = Duration::from_millis(300);
-    let shim = bench.shim_of(settings, bench.old.clone(), bench.new.clone(), false);
+    let shim_within = |deadline| {
+        let mut settings = Settings::new("test");
+        settings.deadline = deadline;
+        settings.lease.lasts = Duration::from_millis(1_500);
+        settings.lease.operation = Duration::from_secs(20);
+        bench.shim_of(settings, bench.old.clone(), bench.new.clone(), false)
+    };
+    let shim = shim_within(Duration::from_millis(300));
     let users = shim.table("users").unwrap();
     let key = users.key_of(&json!({"id": "u1"})).await.unwrap();
     let mut cells = vec![None; 3];
@@ -468,6 +472,9 @@ async fn what_needs_the_old_value_waits_until_it_can_be_had() {
     assert_eq!(error.kind(), Kind::Transient);
     assert_eq!(error.known_effect(), crate::error::Effect::None);
 
+    let shim = shim_within(Duration::from_secs(20));
+    let users = shim.table("users").unwrap();
+    users.phase().await.unwrap();
     let moved = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         bench.set(Phase::Copy).await;

@@ -14,7 +14,8 @@ async fn ranges_that_are_too_costly_are_cut_and_counted_once() {
     assert_eq!((found.old_rows, found.new_rows), (1_200, 1_200));
 }
 
-#[tokio::test]
+// In a time of its own: on a busy machine it would be killed before it can keep anything.
+#[tokio::test(start_paused = true)]
 async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
     let bench = Bench::people(400).await;
     bench
@@ -34,7 +35,8 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
         let (stop, live) = (CancellationToken::new(), Live::default());
         // Dropped in the midst of it, like a process that is killed: what is kept was kept by itself.
         let work = verifier.run(&mut checkpoint, None, &live, &stop);
-        let moment = Duration::from_millis(rand::random_range(8..40));
+        // Longer and longer: what isn't kept has to be done in one go.
+        let moment = Duration::from_millis(rand::random_range(4..12) + kills);
         match tokio::time::timeout(moment, work).await {
             Ok(outcome) => break outcome.unwrap().found,
             Err(_) => kills += 1,
