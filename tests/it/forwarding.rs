@@ -64,11 +64,12 @@ impl Forwarding {
                 let (to, script, log) = (to.clone(), script.clone(), log.clone());
                 let holds = holds.clone();
                 thread::spawn(move || {
-                    let server = TcpStream::connect(to).expect("the server");
-                    let mut server = BufReader::new(server);
                     let mut stream = BufReader::new(client.try_clone().expect("a stream"));
                     while let Some(request) = read(&mut stream) {
                         let fault = (script.lock().expect("no panic"))(&request);
+                        // A server closes connections that it takes for idle.
+                        let server = TcpStream::connect(&to).expect("the server");
+                        let mut server = BufReader::new(server);
                         let (answered, reply) = carry_out(&mut server, &request, &fault);
                         // In the order in which the server has done them, as far as one can tell.
                         log.lock().expect("no panic").push(Exchange {

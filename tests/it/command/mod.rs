@@ -16,6 +16,7 @@ mod refusals;
 mod resets;
 mod secure;
 mod shards;
+mod traffic;
 mod verifying;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,12 +1,13 @@
 //! A process of the `drive` example, with many commands under way.
 
 use std::collections::HashMap;
+use std::fs::DirEntry;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
@@ -139,9 +140,14 @@ impl Process {
         self.rests.store(rests, Ordering::SeqCst);
     }
 
-    /// `kill -STOP`: in the middle of whatever it does.
+    /// `kill -STOP`: in the middle of whatever it does. Behind this it does nothing any more.
     pub fn stop(&self) {
         signal(self.child.id(), "STOP");
+        let begun = Instant::now();
+        while !stands_still(self.child.id()) {
+            assert!(begun.elapsed() < PATIENCE, "it goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// `kill -CONT`.
@@ -161,6 +167,29 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether every thread of a process has come to the signal that stops it: on a busy machine, one that has
+/// not yet works on for a while.
+fn stands_still(process: u32) -> bool {
+    let states = match std::fs::read_dir(format!("/proc/{process}/task")) {
+        Ok(threads) => {
+            let stat = |thread: std::io::Result<DirEntry>| {
+                let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+                // Behind the name, which is in parentheses.
+                Some(stat.rsplit(") ").next()?.to_owned())
+            };
+            threads.filter_map(stat).collect()
+        }
+        // Elsewhere than on Linux.
+        Err(_) => {
+            let ps = Command::new("ps")
+                .args(["-o", "state=", "-p", &process.to_string()])
+                .output();
+            vec![String::from_utf8_lossy(&ps.expect("ps runs").stdout).into_owned()]
+        }
+    };
+    states.iter().all(|state: &String| state.starts_with('T'))
 }
 
 /// The answer to a command that was sent.
