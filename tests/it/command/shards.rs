@@ -17,14 +17,15 @@ async fn shards_cover_everything_exactly_once() {
             .env("AWS_BATCH_JOB_ARRAY_INDEX", "2")
             .spawn(),
     ];
-    let (mut read, mut written) = (0, 0);
+    let (mut read, mut sent) = (0, 0);
     for shard in shards {
         let line = &shard.wait().expect_code(0).json()[0];
         assert!(number(line, "read") > 0, "{line}");
         read += number(line, "read");
-        written += number(line, "written");
+        // On a busy machine an answer may come too late: what is sent again counts as present.
+        sent += number(line, "written") + number(line, "present");
     }
-    assert_eq!((read, written), (ROWS as u64, ROWS as u64), "each row once");
+    assert_eq!((read, sent), (ROWS as u64, ROWS as u64), "each row once");
     assert_all_there(&bench, ROWS).await;
     let status = &bench.status()[0];
     assert_eq!(status["copied"], 1.0);
