@@ -39,6 +39,8 @@ pub struct Walk {
     gate: Forwarding,
     chance: SmallRng,
     hiccups: (Arc<AtomicBool>, JoinHandle<()>),
+    /// The tables have been copied once, so that a copier may find nothing to write.
+    copied: bool,
     begun: Instant,
 }
 
@@ -102,6 +104,7 @@ impl Walk {
             gate,
             chance,
             hiccups: (over, hiccups),
+            copied: false,
             begun: Instant::now(),
         }
     }
@@ -140,6 +143,7 @@ impl Walk {
             self.kill_a_copier("users").await;
         }
         self.run(&["copy", "--final"]);
+        self.copied = true;
         self.say("copied");
         self.run(&["verify"]);
         self.say("verified");
@@ -334,16 +338,14 @@ impl Walk {
         probes
     }
 
-    /// Begins a copy, and kills it at a random moment: the first time after it has begun to write. Later it
-    /// may find nothing that isn't there.
+    /// Begins a copy, and kills it at a random moment: the first time after it has begun to write.
     async fn kill_a_copier(&mut self, table: &str) {
-        let before = self.marked(table, "c").await;
         let arguments = ["copy", "--table", table];
         let mut copier = self.bench.migrate_by("slow.toml", &arguments).spawn();
-        while before == 0 && copier.runs() && self.marked(table, "c").await == 0 {
+        while !self.copied && copier.runs() && self.marked(table, "c").await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let longest = if before == 0 { 500 } else { 3_000 };
+        let longest = if self.copied { 3_000 } else { 500 };
         let moment = self.chance.random_range(0..longest);
         tokio::time::sleep(Duration::from_millis(moment)).await;
         let outcome = copier.kill();
@@ -352,10 +354,9 @@ impl Walk {
             "a copier of {table} was killed: {}; {copied} items are copied",
             outcome.code.is_none()
         ));
-        assert!(
-            before > 0 || outcome.code.is_none(),
-            "it was through: {outcome}"
-        );
+        // Counters are few: on a busy machine it may be through with them before anybody looks.
+        let was_killed = self.copied || table == "polls" || outcome.code.is_none();
+        assert!(was_killed, "it was through: {outcome}");
     }
 
     /// How many items have this mark.
