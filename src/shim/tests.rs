@@ -324,7 +324,7 @@ async fn a_lost_reply_is_unknown_and_with_a_token_it_is_not() {
         let bench = Bench::new(Phase::New).await;
         let losing = Arc::new(Faulty::new(bench.new.clone(), lost, 1));
         let mut settings = Settings::new("test");
-        settings.deadline = Duration::from_millis(100);
+        settings.deadline = Duration::from_secs(1);
         let shim = bench.shim_of(settings, bench.old.clone(), losing.clone(), exactly_once);
         let votes = shim.table("votes").unwrap();
         let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
@@ -352,7 +352,7 @@ async fn a_store_that_is_not_needed_may_be_gone() {
     let bench = Bench::new(Phase::Copy).await;
     let dead = Arc::new(Faulty::new(bench.old.clone(), gone, 1));
     let mut settings = Settings::new("test");
-    settings.deadline = Duration::from_millis(200);
+    settings.deadline = Duration::from_secs(2);
     let shim = bench.shim_of(settings, dead, bench.new.clone(), false);
     let users = shim.table("users").unwrap();
     users
@@ -370,7 +370,11 @@ async fn a_store_that_is_not_needed_may_be_gone() {
         .get_as::<Json>(&json!({"id": "u2"}))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Unreachable);
+    // Late, where the last try was cut off by the deadline.
+    assert!(
+        matches!(error.kind(), Kind::Unreachable | Kind::Timeout),
+        "{error}"
+    );
     assert_eq!(error.known_effect(), crate::error::Effect::None);
 }
 
