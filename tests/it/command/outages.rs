@@ -2,20 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use super::Bench;
+use serde_json::Value as Json;
+
 use super::killing::{PLAN, assert_all_there, fill_messages};
-use super::says;
+use super::{Bench, exists, number, says};
 use crate::support::OwnServers;
 
 const ROWS: usize = 12_000;
-/// How long a server is away.
-const OUTAGE: Duration = Duration::from_secs(20);
+/// How long the old store is stopped, and the new one: longer than a lease lasts.
+const OUTAGES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 /// How long stopping may take when the new store is silent.
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 
-/// One copy, and four outages on its way: each server stopped, and each one without an answer.
+/// One copy and one verification, and outages on their ways: each server stopped, and each one without an answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_waits_for_a_server_that_is_away() {
+async fn a_copy_and_a_verification_wait_for_a_server_that_is_away() {
     let servers = OwnServers::start(&["cassandra", "dynamodb"]);
     let bench = Bench::on(
         "outages",
@@ -66,7 +67,7 @@ async fn a_copy_waits_for_a_server_that_is_away() {
         servers.control(server, take);
         match at {
             0 => refuses_a_reset(&bench),
-            1 | 2 => tokio::time::sleep(OUTAGE).await,
+            1 | 2 => tokio::time::sleep(OUTAGES[at - 1]).await,
             // Long enough is when it is said, below.
             _ => {}
         }
@@ -87,6 +88,69 @@ async fn a_copy_waits_for_a_server_that_is_away() {
 
     bench.migrate(&["copy", "--offline"]).run().expect_code(0);
     assert_all_there(&bench, ROWS).await;
+    verifications_wait(&bench, &servers).await;
+}
+
+/// A verification finds the same when servers are away meanwhile as when none is, and mends it. Each outage begins
+/// before the one before has ended, so that all of them are in the midst of it.
+async fn verifications_wait(bench: &Bench, servers: &OwnServers) {
+    let stray = &bench.items("messages").await[ROWS / 2];
+    let delete = bench
+        .dynamo
+        .delete_item()
+        .table_name(bench.target("messages"));
+    let keys = ["pk", "sk"].map(|name| (name.to_owned(), stray[name].clone()));
+    delete
+        .set_key(Some(keys.into()))
+        .send()
+        .await
+        .expect("deleted");
+    let file = bench.folder.path().join("found.json");
+    let file = file.to_str().expect("UTF-8");
+    let found = || -> Json {
+        let text = std::fs::read_to_string(file).expect("a file");
+        let mut tables: Vec<Json> = serde_json::from_str(&text).expect("an array");
+        let table = tables[0].as_object_mut().expect("an object");
+        table.remove("seconds");
+        tables.remove(0)
+    };
+    let verify = bench.migrate(&["verify", "--json", file]);
+    verify.run().expect_code(1);
+    let mut undisturbed = found();
+    assert_eq!(number(&undisturbed, "missing"), 1, "{undisturbed}");
+
+    // CROSSFADE_LONG=1 is what a release is tried with.
+    let is_long = std::env::var_os("CROSSFADE_LONG").is_some();
+    let away = Duration::from_secs(if is_long { 15 } else { 3 });
+    let verify = bench.migrate(&["verify", "--repair", "--json", file]);
+    let mut running = verify.within(Duration::from_secs(400)).spawn();
+    while !exists(&bench.journal().join("messages.verify")) {
+        assert!(running.runs(), "it is disturbed in mid-work");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let take = async |server: &str, action: &str| {
+        servers.control(server, action);
+        tokio::time::sleep(away).await;
+    };
+    take("cassandra", "pause").await;
+    take("dynamodb", "stop").await;
+    servers.control("cassandra", "resume");
+    let waiting = "waiting for dynamodb";
+    running.wait_for(waiting, |line| line.contains(waiting));
+    if is_long {
+        take("cassandra", "stop").await;
+        servers.control("dynamodb", "start");
+        take("dynamodb", "pause").await;
+        servers.control("cassandra", "start");
+        servers.control("dynamodb", "resume");
+    } else {
+        servers.control("dynamodb", "start");
+    }
+    let disturbed = running.wait().expect_code(1);
+    let found = found();
+    assert_eq!(number(&found["repaired"], "copied"), 1, "{found}");
+    undisturbed["repaired"] = found["repaired"].clone();
+    assert_eq!(found, undisturbed, "{disturbed}");
 }
 
 /// While a copy runs, even one that waits, its table can't be emptied. This takes 25 seconds.
