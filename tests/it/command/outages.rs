@@ -9,8 +9,8 @@ use super::{Bench, exists, number, says};
 use crate::support::OwnServers;
 
 const ROWS: usize = 12_000;
-/// How long a server is away.
-const OUTAGE: Duration = Duration::from_secs(8);
+/// How long the old store is stopped, and the new one: longer than a lease lasts.
+const OUTAGES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 /// How long stopping may take when the new store is silent.
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -67,7 +67,7 @@ async fn a_copy_and_a_verification_wait_for_a_server_that_is_away() {
         servers.control(server, take);
         match at {
             0 => refuses_a_reset(&bench),
-            1 | 2 => tokio::time::sleep(OUTAGE).await,
+            1 | 2 => tokio::time::sleep(OUTAGES[at - 1]).await,
             // Long enough is when it is said, below.
             _ => {}
         }

@@ -176,7 +176,7 @@ async fn what_is_planted_is_found_and_mended_and_nothing_else_is() {
     // CROSSFADE_LONG=1 is the size that a release is tried with.
     let rows = match std::env::var_os("CROSSFADE_LONG") {
         Some(_) => 200_000,
-        None => 20_000,
+        None => 8_000,
     };
     let bench = Bench::new("verify").await;
     fill(&bench, rows).await;
@@ -236,21 +236,22 @@ async fn what_is_planted_is_found_and_mended_and_nothing_else_is() {
     );
 
     // Killed three times on the way to the same.
-    for _ in 0..3 {
+    let going_on = "users: going on where an earlier verification was stopped";
+    for kill in 0..3 {
         let mut running = bench.migrate(&["verify", "--table", "users"]).spawn();
+        if kill > 0 {
+            running.wait_for(going_on, |line| line.contains(going_on));
+        }
         while !super::exists(&bench.journal().join("users.verify")) {
             assert!(running.runs(), "it is killed in mid-work");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let moment = rand::random_range(0..400);
+        let moment = rand::random_range(0..rows as u64 / 20);
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        running.kill();
+        assert_eq!(running.kill().code, None, "it is killed in mid-work");
     }
     let again = outcome_of(&bench, &["--repair", "--delete-extra"], 1);
-    says(
-        &again,
-        &["users: going on where an earlier verification was stopped"],
-    );
+    says(&again, &[going_on]);
     let repaired = read(&bench);
     for (first, second) in tables.iter().zip(&repaired) {
         for count in COUNTS.iter().chain(&["old_rows", "new_rows"]) {
