@@ -222,11 +222,13 @@ fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
         };
         stop_point("before a flush of the journal");
         let mut waiting = Vec::new();
+        let mut is_changed = false;
         for command in commands {
             let Command::Change(work, tell) = command else {
                 running = false;
                 break;
             };
+            is_changed = true;
             let outcome = match &poison {
                 Some(error) => Err(error.clone()),
                 None => caught(folder, || work(db)),
@@ -238,6 +240,10 @@ fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
             {
                 poison = Some(error);
             }
+        }
+        if !is_changed {
+            // It is only to stop, and the folder may be gone by now.
+            return;
         }
         let flushed = match &poison {
             Some(error) => Err(error.clone()),
