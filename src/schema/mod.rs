@@ -281,6 +281,8 @@ impl fmt::Display for Type {
                 let fields: Vec<String> = fields.iter().map(inner).collect();
                 return write!(f, "tuple<{}>", fields.join(", "));
             }
+            // `system_schema` leaves out these quotes, so that a type `int` there may be either.
+            Type::Udt(udt) if is_built_in(&udt.name) => return write!(f, "\"{}\"", udt.name),
             Type::Udt(udt) => return f.write_str(&quoted(&udt.name)),
             Type::Vector(element, dimension) => {
                 return write!(f, "vector<{}, {dimension}>", inner(element));
@@ -336,6 +338,11 @@ impl Type {
         }
     }
 
+    /// Whether it is a custom type, or has one inside.
+    pub fn has_custom(&self) -> bool {
+        matches!(self, Type::Custom(_)) || self.inside().into_iter().any(Type::has_custom)
+    }
+
     /// Adds the user-defined types it is made of, each before those that use it.
     pub fn collect_udts(&self, found: &mut Vec<Arc<Udt>>) {
         for inside in self.inside() {
@@ -369,6 +376,44 @@ impl Type {
     }
 }
 
+/// The class of a type without values but the empty one.
+const EMPTY_TYPE: &str = "org.apache.cassandra.db.marshal.EmptyType";
+
+/// Built-in types that are followed by others in angle brackets.
+fn takes_types(name: &str) -> bool {
+    matches!(name, "frozen" | "list" | "set" | "map" | "tuple" | "vector")
+}
+
+/// Whether a name means a type of CQL's own, unless it is quoted.
+pub(crate) fn is_built_in(name: &str) -> bool {
+    takes_types(name)
+        || matches!(
+            name,
+            "ascii"
+                | "text"
+                | "varchar"
+                | "tinyint"
+                | "smallint"
+                | "int"
+                | "bigint"
+                | "counter"
+                | "varint"
+                | "decimal"
+                | "float"
+                | "double"
+                | "boolean"
+                | "blob"
+                | "uuid"
+                | "timeuuid"
+                | "timestamp"
+                | "date"
+                | "time"
+                | "inet"
+                | "duration"
+                | "empty"
+        )
+}
+
 struct TypeText<'a> {
     rest: &'a str,
     whole: &'a str,
@@ -390,7 +435,7 @@ impl TypeText<'_> {
             return Ok((Type::Custom(class.to_owned()), false));
         }
         let (name, is_quoted) = self.name()?;
-        if is_quoted {
+        if is_quoted || (takes_types(&name) && !self.rest.trim_start().starts_with('<')) {
             return Ok((self.udt(&name)?, false));
         }
         let ty = match name.as_str() {
@@ -414,10 +459,14 @@ impl TypeText<'_> {
             "time" => Type::Time,
             "inet" => Type::Inet,
             "duration" => Type::Duration,
+            // What a table has whose hidden column `DROP COMPACT STORAGE` brought to light.
+            "empty" => Type::Custom(EMPTY_TYPE.to_owned()),
             "frozen" => {
+                let text = self.rest;
                 let mut inside = self.arguments()?;
+                let text = text.strip_suffix(self.rest).unwrap_or(text);
                 return match (inside.pop(), inside.is_empty()) {
-                    (Some(Argument::Type(ty)), true) => Ok((ty, true)),
+                    (Some(Argument::Type(ty)), true) => Ok((self.frozen(ty, text), true)),
                     _ => Err(self.wrong("frozen takes one type")),
                 };
             }
@@ -460,6 +509,16 @@ impl TypeText<'_> {
             other => self.udt(other)?,
         };
         Ok((ty, false))
+    }
+
+    /// Only collections, tuples and user-defined types are ever frozen: what looks like another type is a
+    /// user-defined one of that name. `text` is the type in its brackets.
+    fn frozen(&self, ty: Type, text: &str) -> Type {
+        let name = text.trim().trim_matches(['<', '>']).trim();
+        match self.udt(name) {
+            Ok(udt) if is_built_in(name) => udt,
+            Ok(_) | Err(_) => ty,
+        }
     }
 
     fn udt(&self, name: &str) -> Result<Type, String> {
@@ -548,6 +607,26 @@ mod tests {
             name: "Home Address".into(),
             fields: vec![("street".into(), Type::Text), ("zip".into(), Type::Int)],
         });
+        let list = Arc::new(Udt {
+            name: "list".into(),
+            fields: Vec::new(),
+        });
+        let int = Arc::new(Udt {
+            name: "int".into(),
+            fields: Vec::new(),
+        });
+        for (text, written) in [
+            ("list", "\"list\""),
+            ("list<frozen<list>>", "list<frozen<\"list\">>"),
+            ("list<int>", "list<int>"),
+            ("list<frozen<int>>", "list<frozen<\"int\">>"),
+            ("map<int, frozen<\"int\">>", "map<int, frozen<\"int\">>"),
+        ] {
+            let udts = [list.clone(), int.clone()];
+            let (ty, _) = Type::parse(text, &udts).unwrap();
+            assert_eq!(ty.to_string(), written);
+            assert_eq!(Type::parse(written, &udts).unwrap().0, ty);
+        }
         for text in [
             "int",
             "list<int>",

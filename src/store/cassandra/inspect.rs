@@ -3,11 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use scylla::frame::response::result::ColumnType;
 use uuid::Uuid;
 
+use super::failure::Doing;
+use super::statement::{Selection, quoted_always};
 use super::{Cassandra, overlap};
 use crate::error::{Error, Kind, Result};
-use crate::schema::{Column, Order, Role, Table, Type, Udt};
+use crate::schema::{Column, Order, Role, Table, Type, Udt, is_built_in};
 use crate::store::{Finding, Inspection, Weight};
 
 /// A row of `system_schema.columns`: name, kind, position, clustering order, type.
@@ -46,6 +49,7 @@ impl Cassandra {
         findings.extend(self.index_findings(name).await?);
         if let Some(table) = &table {
             findings.extend(column_findings(table, self.reads_element_ttls));
+            findings.extend(self.custom_findings(table).await?);
         }
         let estimate = match &table {
             Some(table) => self.estimate(table).await?,
@@ -100,15 +104,75 @@ impl Cassandra {
             )
             .await?;
         described.sort_by_key(|(_, _, position, _, _)| *position);
-        let columns = described
-            .into_iter()
-            .map(|described| column(described, &udts))
-            .collect::<Result<_>>()?;
+        let mut columns = Vec::with_capacity(described.len());
+        for mut described in described {
+            let (column_name, .., ty) = &mut described;
+            let is_either = is_built_in(ty) && udts.ready.iter().any(|udt| udt.name == *ty);
+            if is_either && self.is_user_defined(name, column_name).await? {
+                *ty = format!("\"{ty}\"");
+            }
+            columns.push(column(described, &udts)?);
+        }
         Ok(Table::new(name, columns))
     }
 
+    /// Whether the server means a user-defined type where `system_schema`, which leaves quotes out, has the
+    /// name of both one of these and a type of CQL's own.
+    async fn is_user_defined(&self, table: &str, column: &str) -> Result<bool> {
+        let (keyspace, table) = (quoted_always(&self.keyspace), quoted_always(table));
+        let cql = format!("SELECT {} FROM {keyspace}.{table}", quoted_always(column));
+        let statement = self.prepare_anew(&cql, Doing::Read).await?;
+        let specs = statement.get_current_result_set_col_specs();
+        let spec = specs.get().get_by_index(0).map(|spec| spec.typ().clone());
+        Ok(matches!(spec, Some(ColumnType::UserDefinedType { .. })))
+    }
+
+    /// Whether columns of custom types can be read. The driver has no names for these, so that they are
+    /// asked for as blobs, and keys would have to be given as such.
+    async fn custom_findings(&self, table: &Table) -> Result<Option<Finding>> {
+        let named = |columns: &[Column]| -> String {
+            let custom = columns.iter().filter(|column| column.ty.has_custom());
+            let names: Vec<&str> = custom.map(|column| column.name.as_str()).collect();
+            names.join(", ")
+        };
+        let all = named(&table.columns);
+        if all.is_empty() {
+            return Ok(None);
+        }
+        let finding = |weight, message: String, advice: &str| {
+            Ok(Some(Finding {
+                code: "custom-type",
+                weight,
+                message,
+                advice: advice.into(),
+            }))
+        };
+        let advice =
+            "copy the rows into a table whose columns have types of CQL's own, and move that";
+        let keys = named(&[table.partition(), table.clustering()].concat());
+        if !keys.is_empty() {
+            let message = format!("rows can't be asked for by key columns of custom types: {keys}");
+            return finding(Weight::Refused, message, advice);
+        }
+        let select = Selection::rows(table, self.reads_element_ttls).text(&self.keyspace, table);
+        match self.prepare_anew(&select, Doing::Read).await {
+            Ok(_) => finding(
+                Weight::Note,
+                format!("custom types are moved as the bytes they are: {all}"),
+                "the application must know how to read those bytes; it can't insert or update on a condition \
+                 in this table until `switch`",
+            ),
+            Err(error) if error.kind().passes() => Err(error),
+            Err(error) => {
+                let message =
+                    format!("this server doesn't give custom types as blobs: {all} ({error})");
+                finding(Weight::Refused, message, advice)
+            }
+        }
+    }
+
     /// The keyspace's user-defined types, each before those that use it.
-    async fn udts(&self) -> Result<Vec<Arc<Udt>>> {
+    async fn udts(&self) -> Result<Udts> {
         let waiting = self
             .rows_of::<(String, Option<Vec<String>>, Option<Vec<String>>)>(
                 "SELECT type_name, field_names, field_types FROM system_schema.types \
@@ -122,7 +186,7 @@ impl Cassandra {
                 (name, fields.zip(types.unwrap_or_default()).collect())
             })
             .collect();
-        in_order_of_use(waiting)
+        Ok(in_order_of_use(waiting))
     }
 
     async fn index_findings(&self, name: &str) -> Result<Vec<Finding>> {
@@ -263,14 +327,6 @@ fn column_findings(table: &Table, element_ttls: bool) -> Vec<Finding> {
         message,
         advice: advice.into(),
     };
-    let custom = named(&|column| is_custom(&column.ty));
-    if !custom.is_empty() {
-        findings.push(note(
-            "custom-type",
-            format!("custom types are moved as the bytes they are: {custom}"),
-            "the application must know how to read those bytes",
-        ));
-    }
     let untold = named(&|column| column.is_multicell());
     if !element_ttls && !untold.is_empty() {
         findings.push(note(
@@ -282,13 +338,16 @@ fn column_findings(table: &Table, element_ttls: bool) -> Vec<Finding> {
     findings
 }
 
-fn is_custom(ty: &Type) -> bool {
-    matches!(ty, Type::Custom(_)) || ty.inside().into_iter().any(is_custom)
-}
-
-fn column((name, kind, _, order, text): Described, udts: &[Arc<Udt>]) -> Result<Column> {
+fn column((name, kind, _, order, text): Described, udts: &Udts) -> Result<Column> {
     let unknown = |what: String| Error::new(Kind::Unsupported, what).at("column", name.clone());
-    let (ty, frozen) = Type::parse(&text, udts).map_err(&unknown)?;
+    let (ty, frozen) = Type::parse(&text, &udts.ready).map_err(|error| {
+        let mut causes = udts.unknown.iter();
+        let cause = causes.find(|(udt, _)| text.contains(udt.as_str()));
+        unknown(error).at(
+            "type",
+            cause.map_or(text.clone(), |(_, cause)| cause.clone()),
+        )
+    })?;
     let role = match (kind.as_str(), order.as_str()) {
         ("partition_key", _) => Role::Partition,
         ("clustering", "desc") => Role::Clustering(Order::Desc),
@@ -305,12 +364,20 @@ fn column((name, kind, _, order, text): Described, udts: &[Arc<Udt>]) -> Result<
     })
 }
 
+/// The user-defined types of a keyspace.
+struct Udts {
+    /// Each before those that use it.
+    ready: Vec<Arc<Udt>>,
+    /// Those that can't be read, with the reason. They concern the tables that use them alone.
+    unknown: Vec<(String, String)>,
+}
+
 /// Types with their fields' texts, brought into an order where each stands before its users.
-fn in_order_of_use(mut waiting: Vec<(String, Vec<(String, String)>)>) -> Result<Vec<Arc<Udt>>> {
+fn in_order_of_use(mut waiting: Vec<(String, Vec<(String, String)>)>) -> Udts {
     let mut ready: Vec<Arc<Udt>> = Vec::new();
-    while !waiting.is_empty() {
+    loop {
         let before = waiting.len();
-        let mut wrong = String::new();
+        let mut unknown = Vec::new();
         waiting.retain(|(name, texts)| {
             let fields: Result<Vec<_>, String> = texts
                 .iter()
@@ -325,17 +392,15 @@ fn in_order_of_use(mut waiting: Vec<(String, Vec<(String, String)>)>) -> Result<
                     false
                 }
                 Err(error) => {
-                    wrong = error;
+                    unknown.push((name.clone(), error));
                     true
                 }
             }
         });
         if waiting.len() == before {
-            return Err(Error::new(Kind::Unsupported, wrong)
-                .at("type", waiting.first().map_or("", |(name, _)| name)));
+            return Udts { ready, unknown };
         }
     }
-    Ok(ready)
 }
 
 #[cfg(test)]
@@ -388,12 +453,19 @@ mod tests {
             ("a".to_owned(), vec![text("x", "frozen<list<frozen<b>>>")]),
             ("b".to_owned(), vec![text("y", "frozen<c>")]),
             ("c".to_owned(), vec![text("z", "int")]),
+            ("odd".to_owned(), vec![text("x", "nowhere")]),
         ];
-        let sorted = in_order_of_use(given).unwrap();
-        let names: Vec<&str> = sorted.iter().map(|udt| udt.name.as_str()).collect();
+        let sorted = in_order_of_use(given);
+        let names: Vec<&str> = sorted.ready.iter().map(|udt| udt.name.as_str()).collect();
         assert_eq!(names, ["c", "b", "a"]);
-        let error =
-            in_order_of_use(vec![("a".to_owned(), vec![text("x", "nowhere")])]).unwrap_err();
+        let described = |ty: &str| {
+            let words = ["v", "regular", "none", ty].map(str::to_owned);
+            let [name, kind, order, ty] = words;
+            column((name, kind, -1, order, ty), &sorted)
+        };
+        // A type that can't be read is no matter of a table that doesn't use it.
+        described("list<frozen<a>>").unwrap();
+        let error = described("frozen<odd>").unwrap_err();
         assert!(error.to_string().contains("nowhere"), "{error}");
     }
 }

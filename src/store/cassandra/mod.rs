@@ -144,6 +144,16 @@ impl Cassandra {
         if let Some(statement) = self.known(cql) {
             return Ok(statement);
         }
+        let statement = self.prepare_anew(cql, doing).await?;
+        self.prepared
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(cql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// The prepared form of a statement that isn't kept.
+    async fn prepare_anew(&self, cql: &str, doing: Doing) -> Result<PreparedStatement> {
         let mut statement = match self.session.prepare(cql).await {
             Ok(statement) => statement,
             Err(error) => return Err(self.refused(error, doing).await),
@@ -155,10 +165,6 @@ impl Cassandra {
             statement.set_consistency(connect::driver_consistency(consistency));
         }
         statement.set_serial_consistency(Some(connect::serial_consistency(self.writes)));
-        self.prepared
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(cql.to_owned(), statement.clone());
         Ok(statement)
     }
 

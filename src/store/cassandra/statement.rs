@@ -7,29 +7,62 @@ use scylla::serialize::writers::RowWriter;
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};
-use crate::schema::{Column, Role, Table, quoted};
+use crate::schema::{Column, Role, Table, Type, quoted};
 
 /// Values of a statement's markers in order, as CQL bytes; `None` is null. Bound without the
 /// driver's types, so that any bytes the server once gave can be given back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bound(Vec<Option<Vec<u8>>>);
+pub(super) struct Bound {
+    values: Vec<Option<Vec<u8>>>,
+    /// Whether some stand in the statement's text, which is then one of its own for each row.
+    pub is_spelled: bool,
+}
 
 impl Bound {
     pub fn push(&mut self, value: &Value, column: &Column) {
-        self.0.push(Some(cql::to_bytes(value, &column.ty)));
+        self.values.push(Some(cql::to_bytes(value, &column.ty)));
     }
 
     pub fn push_cell(&mut self, value: Option<&Value>, column: &Column) {
-        self.0
+        self.values
             .push(value.map(|value| cql::to_bytes(value, &column.ty)));
     }
 
+    /// Gives what stands for a cell in a statement: a marker, or the value itself where the driver has no
+    /// name for its type, since it refuses statements with such markers.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if the value isn't of the column's type, [`Kind::Unsupported`] if it can be neither
+    /// bound nor spelled.
+    pub fn cell(&mut self, value: Option<&Value>, column: &Column) -> Result<String> {
+        fits(value, [column])?;
+        match (column.ty.has_custom(), &column.ty, value) {
+            (false, ..) => self.push_cell(value, column),
+            (true, _, None) => return Ok("null".to_owned()),
+            (true, Type::Custom(_), Some(Value::Blob(bytes))) if !bytes.is_empty() => {
+                self.is_spelled = true;
+                let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+                return Ok(format!("0x{}", digits.collect::<String>()));
+            }
+            (true, _, Some(_)) => {
+                let message = format!(
+                    "the driver can't write values of the type {}",
+                    column.cql_type()
+                );
+                return Err(
+                    Error::new(Kind::Unsupported, message).at("column", column.name.as_str())
+                );
+            }
+        }
+        Ok("?".to_owned())
+    }
+
     pub fn push_int(&mut self, int: i32) {
-        self.0.push(Some(int.to_be_bytes().to_vec()));
+        self.values.push(Some(int.to_be_bytes().to_vec()));
     }
 
     pub fn push_token(&mut self, token: i64) {
-        self.0.push(Some(token.to_be_bytes().to_vec()));
+        self.values.push(Some(token.to_be_bytes().to_vec()));
     }
 
     pub fn push_all<'a>(
@@ -43,7 +76,7 @@ impl Bound {
     }
 
     pub fn push_bytes<'a>(&mut self, values: impl IntoIterator<Item = &'a Vec<u8>>) {
-        self.0.extend(values.into_iter().cloned().map(Some));
+        self.values.extend(values.into_iter().cloned().map(Some));
     }
 
     /// The values of a key: those of the partition, then those of the clustering columns.
@@ -59,7 +92,7 @@ impl SerializeRow for Bound {
         _: &RowSerializationContext<'_>,
         writer: &mut RowWriter,
     ) -> std::result::Result<(), SerializationError> {
-        for value in &self.0 {
+        for value in &self.values {
             let cell = writer.make_cell_writer();
             match value {
                 Some(bytes) => {
@@ -74,7 +107,7 @@ impl SerializeRow for Bound {
     }
 
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 }
 
@@ -119,8 +152,7 @@ impl Selection {
             .copied()
             .filter(|&at| {
                 let column = &table.cells()[at];
-                column.ty != crate::schema::Type::Counter
-                    && (element_ttls || !column.is_multicell())
+                column.ty != Type::Counter && (element_ttls || !column.is_multicell())
             })
             .collect();
         Selection {
@@ -168,7 +200,7 @@ impl Selection {
         };
         let columns: Vec<String> = keys
             .chain(self.cells.iter().map(|&at| &cells[at]))
-            .map(|column| quoted_always(&column.name))
+            .map(selected)
             .chain(
                 self.ttls
                     .iter()
@@ -177,6 +209,16 @@ impl Selection {
             .chain(self.writes.iter().map(|&at| written(&cells[at])))
             .collect();
         format!("SELECT {} FROM {}", columns.join(", "), of(keyspace, table))
+    }
+}
+
+/// A column in a `SELECT`. The driver refuses answers with types that it has no name for; as a blob it
+/// takes their bytes, which are the same.
+fn selected(column: &Column) -> String {
+    let name = quoted_always(&column.name);
+    match column.ty.has_custom() {
+        true => format!("(blob){name}"),
+        false => name,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod applications;
 mod inspecting;
+mod odd_types;
 mod refusals;
 mod scans;
 pub(crate) mod types;
