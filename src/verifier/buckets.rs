@@ -1,22 +1,21 @@
 //! Both stores' rows summed up, so that a table of any size is compared in the same memory.
 //!
 //! A bucket is a range of the partition key's tokens. For each bucket there is, of all its rows, what
-//! the old store's digests come to less the new store's, the same of their expiries, and how many
-//! there were. Sums don't care for the order in which rows come, so both stores are read in the order
+//! the old store's digests come to less the new store's, the same of their [`expiries`](super::expiries), and
+//! how many there were. Sums don't care for the order in which rows come, so both stores are read in the order
 //! that suits them.
 
 use std::io::{self, Write};
 
+use super::canonical::Print;
+use super::expiries::{self, Cells, Edge, Edges, LEVELS, TooMany};
+use super::state::short;
 use crate::model::Tokens;
 
 /// Buckets are ranges of 2^44 tokens.
 const BITS: u32 = 20;
 /// How many there are.
 pub(super) const BUCKETS: u32 = 1 << BITS;
-
-/// How far apart the two stores' expiries of one row may be, seconds: each is a clock's reading and a
-/// remaining time in whole seconds.
-pub(super) const CLOCK_BOUND: i64 = 5;
 
 /// The bucket of a token.
 pub(super) fn bucket_of(token: i64) -> u32 {
@@ -46,28 +45,68 @@ pub(super) enum Side {
 /// Some rows of one store and one bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    pub digests: u128,
-    pub expiries: i64,
-    pub rows: u32,
-    pub expiring: u32,
+    digests: u128,
+    cells: Cells,
+    rows: u32,
 }
 
 impl Sum {
     /// One row.
-    pub fn of(row: u128, expires: Option<i64>) -> Self {
+    pub fn of(print: &Print) -> Self {
         Sum {
-            digests: row,
-            expiries: expires.unwrap_or(0),
+            digests: print.row,
+            cells: match print.expires {
+                Some(expires) => expiries::cells_of(short(print.key), expires),
+                None => Cells::default(),
+            },
             rows: 1,
-            expiring: u32::from(expires.is_some()),
         }
     }
 
     pub fn add(&mut self, other: &Sum) {
         self.digests = self.digests.wrapping_add(other.digests);
-        self.expiries = self.expiries.wrapping_add(other.expiries);
+        expiries::add(&mut self.cells, &other.cells);
         self.rows = self.rows.wrapping_add(other.rows);
-        self.expiring = self.expiring.wrapping_add(other.expiring);
+    }
+
+    fn negative(&self) -> Self {
+        Sum {
+            digests: self.digests.wrapping_neg(),
+            cells: expiries::negative(&self.cells),
+            rows: self.rows.wrapping_neg(),
+        }
+    }
+}
+
+/// Rows of one store that are added at once.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// By bucket; one bucket's may come in several pieces.
+    sums: Vec<(u32, Sum)>,
+    edges: Vec<Edge>,
+    expires: bool,
+}
+
+impl Batch {
+    pub fn add(&mut self, print: &Print) {
+        self.expires |= print.expires.is_some();
+        self.edges.extend(Edge::of(print));
+        self.add_sum(print.bucket, Sum::of(print));
+    }
+
+    fn add_sum(&mut self, bucket: u32, sum: Sum) {
+        match self.sums.last_mut() {
+            Some((last, sums)) if *last == bucket => sums.add(&sum),
+            Some(_) | None => self.sums.push((bucket, sum)),
+        }
+    }
+
+    pub fn absorb(&mut self, other: Batch) {
+        for (bucket, sum) in other.sums {
+            self.add_sum(bucket, sum);
+        }
+        self.edges.extend(other.edges);
+        self.expires |= other.expires;
     }
 }
 
@@ -75,20 +114,18 @@ impl Sum {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Bucket {
     digests: u128,
-    expiries: i64,
+    cells: Cells,
     old_rows: u32,
     new_rows: u32,
-    /// Of both stores.
-    expiring: u32,
 }
 
 impl Bucket {
-    fn is_open(&self) -> bool {
-        // Half of them are the old store's.
-        let apart = i64::from(self.expiring.div_ceil(2)) * CLOCK_BOUND;
+    /// Whether the stores differ here, by what counts of the cells.
+    fn is_open(&self, counting: &[bool; LEVELS]) -> bool {
+        let mut cells = self.cells.iter().zip(counting);
         self.digests != 0
             || self.old_rows != self.new_rows
-            || self.expiries.unsigned_abs() > apart.unsigned_abs()
+            || cells.any(|(sum, counts)| *counts && *sum != 0)
     }
 }
 
@@ -97,55 +134,99 @@ const CHUNK: usize = 64;
 
 /// All buckets: 48 bytes each, of those that have ever had a row and of their neighbours.
 #[derive(Clone, Debug)]
-pub(super) struct Buckets(Vec<Option<Box<[Bucket; CHUNK]>>>);
+pub(super) struct Buckets {
+    chunks: Vec<Option<Box<[Bucket; CHUNK]>>>,
+    edges: Edges,
+}
 
 impl Default for Buckets {
     fn default() -> Self {
-        Buckets(vec![None; BUCKETS as usize / CHUNK])
+        Buckets {
+            chunks: vec![None; BUCKETS as usize / CHUNK],
+            edges: Edges::default(),
+        }
     }
 }
 
 /// Bytes of a bucket on disk.
-const RECORD: usize = 40;
+const RECORD: usize = 52;
 
 impl Buckets {
     /// Adds some rows of one store.
-    pub fn add(&mut self, side: Side, bucket: u32, sum: &Sum) {
+    pub fn add(&mut self, side: Side, batch: &Batch) {
+        for (bucket, sum) in &batch.sums {
+            self.add_sum(side, *bucket, sum);
+        }
+        for edge in &batch.edges {
+            self.edges.add(side, *edge);
+        }
+        if batch.expires {
+            self.edges.expires();
+        }
+    }
+
+    /// Adds one row.
+    pub fn add_one(&mut self, side: Side, print: &Print) {
+        let mut batch = Batch::default();
+        batch.add(print);
+        self.add(side, &batch);
+    }
+
+    fn add_sum(&mut self, side: Side, bucket: u32, sum: &Sum) {
         let bucket = self.bucket(bucket as usize);
-        let (digests, expiries, rows) = match side {
-            Side::Old => (sum.digests, sum.expiries, &mut bucket.old_rows),
-            Side::New => (
-                sum.digests.wrapping_neg(),
-                sum.expiries.wrapping_neg(),
-                &mut bucket.new_rows,
-            ),
+        let rows = match side {
+            Side::Old => &mut bucket.old_rows,
+            Side::New => &mut bucket.new_rows,
         };
         *rows = rows.wrapping_add(sum.rows);
-        bucket.digests = bucket.digests.wrapping_add(digests);
-        bucket.expiries = bucket.expiries.wrapping_add(expiries);
-        bucket.expiring = bucket.expiring.wrapping_add(sum.expiring);
+        let sum = match side {
+            Side::Old => *sum,
+            Side::New => sum.negative(),
+        };
+        bucket.digests = bucket.digests.wrapping_add(sum.digests);
+        expiries::add(&mut bucket.cells, &sum.cells);
     }
 
     fn bucket(&mut self, at: usize) -> &mut Bucket {
         let at = at % BUCKETS as usize;
-        let chunk = self.0[at / CHUNK].get_or_insert_with(|| Box::new([Bucket::default(); CHUNK]));
+        let chunk =
+            self.chunks[at / CHUNK].get_or_insert_with(|| Box::new([Bucket::default(); CHUNK]));
         &mut chunk[at % CHUNK]
     }
 
-    /// Takes a row of the old store out again. It was read twice, so that a remaining time in whole seconds may
-    /// have come to another expiry: the bucket keeps what it allows for that.
-    pub fn take_out(&mut self, bucket: u32, sum: &Sum) {
-        let negative = Sum {
-            digests: sum.digests.wrapping_neg(),
-            expiries: sum.expiries.wrapping_neg(),
-            rows: sum.rows.wrapping_neg(),
-            expiring: 0,
+    /// All rows of both stores are in; from here on rows are only taken out, and the buckets looked at.
+    pub fn is_full(&mut self) {
+        self.edges.sort();
+    }
+
+    /// Takes a row of the old store out again, which is read for the second time now.
+    pub fn take_out(&mut self, print: &Print) {
+        let sum = Sum {
+            cells: self.edges.cells_again(print),
+            ..Sum::of(print)
         };
-        self.add(Side::Old, bucket, &negative);
+        self.add_sum(Side::Old, print.bucket, &sum.negative());
+    }
+
+    /// Closes the buckets that are open for no other reason than what clocks may be apart.
+    pub fn forgive(&mut self) {
+        let edges = std::mem::take(&mut self.edges);
+        for (bucket, cells) in edges.honest() {
+            expiries::add(
+                &mut self.bucket(bucket as usize).cells,
+                &expiries::negative(&cells),
+            );
+        }
+        self.edges = edges;
+    }
+
+    /// See [`Edges::bound`].
+    pub fn bound(&self) -> Result<Option<u64>, TooMany> {
+        self.edges.bound()
     }
 
     fn all(&self) -> impl Iterator<Item = (u32, &Bucket)> + '_ {
-        let chunks = self.0.iter().enumerate();
+        let chunks = self.chunks.iter().enumerate();
         chunks.flat_map(|(at, chunk)| {
             let buckets = chunk.iter().flat_map(|chunk| chunk.iter()).enumerate();
             buckets.map(move |(within, bucket)| ((at * CHUNK + within) as u32, bucket))
@@ -154,7 +235,10 @@ impl Buckets {
 
     /// The buckets in which the stores differ, and how many rows the fuller side has there.
     pub fn open(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let open = self.all().filter(|(_, bucket)| bucket.is_open());
+        let counting = self.edges.counting();
+        let open = self
+            .all()
+            .filter(move |(_, bucket)| bucket.is_open(&counting));
         open.map(|(at, bucket)| (at, u64::from(bucket.old_rows.max(bucket.new_rows))))
     }
 
@@ -165,16 +249,20 @@ impl Buckets {
 
     /// How many bytes [`Buckets::write`] writes.
     pub fn size(&self) -> usize {
-        self.filled().count() * RECORD
+        8 + self.edges.size() + self.filled().count() * RECORD
     }
 
     /// Writes those that aren't empty.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&(self.edges.size() as u64).to_be_bytes())?;
+        self.edges.write(out)?;
         for (at, bucket) in self.filled() {
             out.write_all(&at.to_be_bytes())?;
             out.write_all(&bucket.digests.to_be_bytes())?;
-            out.write_all(&bucket.expiries.to_be_bytes())?;
-            for count in [bucket.old_rows, bucket.new_rows, bucket.expiring] {
+            for cell in bucket.cells {
+                out.write_all(&cell.to_be_bytes())?;
+            }
+            for count in [bucket.old_rows, bucket.new_rows] {
                 out.write_all(&count.to_be_bytes())?;
             }
         }
@@ -183,23 +271,32 @@ impl Buckets {
 
     /// Buckets from bytes; `None` if they aren't any.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut buckets = Buckets::default();
-        let records = bytes.chunks_exact(RECORD);
+        let (size, rest) = bytes.split_first_chunk::<8>()?;
+        let size = usize::try_from(u64::from_be_bytes(*size)).ok()?;
+        let (edges, records) = rest.split_at_checked(size)?;
+        let mut buckets = Buckets {
+            edges: Edges::from_bytes(edges)?,
+            ..Buckets::default()
+        };
+        let records = records.chunks_exact(RECORD);
         if !records.remainder().is_empty() {
             return None;
         }
         for record in records {
             let (at, rest) = record.split_first_chunk::<4>()?;
-            let (digests, rest) = rest.split_first_chunk::<16>()?;
-            let (expiries, rest) = rest.split_first_chunk::<8>()?;
-            let (old_rows, rest) = rest.split_first_chunk::<4>()?;
-            let (new_rows, rest) = rest.split_first_chunk::<4>()?;
+            let (digests, mut rest) = rest.split_first_chunk::<16>()?;
+            let mut cells = Cells::default();
+            for cell in &mut cells {
+                let (sum, after) = rest.split_first_chunk::<8>()?;
+                *cell = u64::from_be_bytes(*sum);
+                rest = after;
+            }
+            let (old_rows, new_rows) = rest.split_first_chunk::<4>()?;
             *buckets.bucket(u32::from_be_bytes(*at) as usize) = Bucket {
                 digests: u128::from_be_bytes(*digests),
-                expiries: i64::from_be_bytes(*expiries),
+                cells,
                 old_rows: u32::from_be_bytes(*old_rows),
-                new_rows: u32::from_be_bytes(*new_rows),
-                expiring: u32::from_be_bytes(rest.try_into().ok()?),
+                new_rows: u32::from_be_bytes(new_rows.try_into().ok()?),
             };
         }
         Some(buckets)
@@ -211,6 +308,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
+    use super::super::expiries::CLOCK_BOUND;
     use super::*;
 
     #[test]
@@ -242,41 +340,49 @@ mod tests {
     proptest! {
         #[test]
         fn the_same_rows_in_any_order_close_every_bucket_and_one_change_opens_its_own(
-            rows in prop::collection::vec((0_u32..64, any::<u128>(), prop::option::of(0_i64..1 << 40)), 1..60),
+            rows in prop::collection::vec((0_u32..64, any::<(u128, u128)>(), prop::option::of(0_i64..1 << 40)), 1..60),
             turned: bool, changed: prop::sample::Index, what in 0..5,
         ) {
             let mut buckets = Buckets::default();
             let changed = changed.index(rows.len());
-            let sum = |(_, row, expires): &(u32, u128, Option<i64>)| Sum::of(*row, *expires);
-            rows.iter().for_each(|row| buckets.add(Side::Old, row.0, &sum(row)));
-            let mut theirs: Vec<_> = rows.iter().cloned().enumerate().collect();
+            let prints = rows.iter().map(|&(bucket, (key, row), expires)| Print { bucket, key, row, expires });
+            let prints: Vec<Print> = prints.collect();
+            prints.iter().for_each(|row| buckets.add_one(Side::Old, row));
+            let mut theirs: Vec<_> = prints.iter().copied().enumerate().collect();
             if turned {
                 theirs.reverse();
             }
-            let expires = rows[changed].2.is_some();
+            let expires = prints[changed].expires.is_some();
             for (at, mut row) in theirs {
                 match what {
-                    1 if at == changed => row.1 ^= 1,
+                    1 if at == changed => row.row ^= 1,
                     2 if at == changed => continue,
-                    3 if at == changed => row.2 = row.2.map(|at| at + 60 * (CLOCK_BOUND + 1)),
-                    4 => row.2 = row.2.map(|at| at + CLOCK_BOUND),
+                    3 if at == changed => row.expires = row.expires.map(|at| at + 64),
+                    4 => row.expires = row.expires.map(|at| at + CLOCK_BOUND),
                     _ => {}
                 }
-                buckets.add(Side::New, row.0, &sum(&row));
+                buckets.add_one(Side::New, &row);
             }
-            let differs = matches!(what, 1 | 2) || (what == 3 && expires);
-            prop_assert_eq!(opened(&buckets), if differs { vec![rows[changed].0] } else { vec![] });
             let back = Buckets::from_bytes(&written(&buckets));
             prop_assert!(back.is_some());
-            let back = back.unwrap_or_default();
-            prop_assert_eq!(opened(&back), opened(&buckets));
+            let mut back = back.unwrap_or_default();
             prop_assert_eq!(written(&back), written(&buckets));
             if what == 2 {
-                let (bucket, row, expires) = rows[changed];
-                let again = expires.map(|at| at + CLOCK_BOUND);
-                buckets.take_out(bucket, &Sum::of(row, again));
-                prop_assert_eq!(opened(&buckets), Vec::<u32>::new());
+                let mut again = back.clone();
+                again.is_full();
+                let mut row = prints[changed];
+                row.expires = row.expires.map(|at| at + CLOCK_BOUND);
+                again.take_out(&row);
+                again.forgive();
+                prop_assert_eq!(opened(&again), Vec::<u32>::new());
             }
+            for buckets in [&mut buckets, &mut back] {
+                buckets.is_full();
+                buckets.forgive();
+            }
+            let differs = matches!(what, 1 | 2) || (what == 3 && expires);
+            prop_assert_eq!(opened(&buckets), if differs { vec![prints[changed].bucket] } else { vec![] });
+            prop_assert_eq!(opened(&back), opened(&buckets));
         }
     }
 }

@@ -47,6 +47,10 @@ pub struct Found {
     pub old_total: i128,
     /// Of counters, the sum of the new store's totals.
     pub new_total: i128,
+    /// From how many seconds on an expiry that is wrong was sure to show; None where no row expires. Of smaller
+    /// errors only some did. Where single rows are looked at, 5 seconds are the bound.
+    #[serde(default)]
+    pub expiry_bound: Option<u64>,
     /// The first of what was found.
     pub examples: Vec<Example>,
 }

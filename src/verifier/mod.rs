@@ -13,6 +13,7 @@
 
 mod buckets;
 mod canonical;
+mod expiries;
 mod found;
 mod mend;
 mod rounds;

@@ -10,12 +10,13 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
 use super::Run;
-use super::buckets::{Buckets, CLOCK_BOUND, Side, Sum, tokens_of};
+use super::buckets::{Buckets, Side, tokens_of};
 use super::canonical::{Print, Printer};
+use super::expiries;
 use super::scan::{Pages, Stance};
 use super::state::{FEW_OWNED, short};
 use super::suspects::{READ_KEYS, Suspect, Why};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens};
 use crate::store::Range;
 
@@ -82,7 +83,10 @@ fn whole(buckets: BTreeSet<u32>) -> Round {
 impl Run<'_> {
     /// Suspects all rows in which the stores seem to differ.
     pub(super) async fn find(&self, mut sums: Buckets) -> Result<()> {
+        sums.is_full();
         self.take_out_owned(&mut sums).await?;
+        sums.forgive();
+        self.state().found.expiry_bound = sums.bound().map_err(|_| too_many())?;
         let rounds = rounds(sums.open(), self.verifier.options.round_rows);
         drop(sums);
         if rounds.len() > 1 {
@@ -109,7 +113,7 @@ impl Run<'_> {
                 let rows = self.get(&*self.verifier.old.0, source, keys).await?;
                 for row in rows.into_iter().flatten() {
                     if let Some(print) = self.old_print(row, &mut printer, self.cutoff) {
-                        sums.take_out(print.bucket, &Sum::of(print.row, print.expires));
+                        sums.take_out(&print);
                     }
                 }
             }
@@ -167,7 +171,7 @@ impl Run<'_> {
         self.old_rows(all, |row| {
             let print = self.old_print(row, &mut printer, self.cutoff);
             if let Some(print) = print.filter(|p| prints.binary_search(&short(p.key)).is_ok()) {
-                sums.take_out(print.bucket, &Sum::of(print.row, print.expires));
+                sums.take_out(&print);
             }
         })
         .await
@@ -352,12 +356,21 @@ impl Run<'_> {
     }
 }
 
+fn too_many() -> Error {
+    Error::new(
+        Kind::Unsupported,
+        "more rows expire than can be compared in the memory there is",
+    )
+    .help("compare parts of it with --sample")
+}
+
 fn are_same(old: &Print, new: &Print) -> bool {
-    let apart = match (old.expires, new.expires) {
-        (Some(old), Some(new)) => (old - new).abs(),
-        (None, None) | (Some(_), None) | (None, Some(_)) => 0,
+    let expire = match (old.expires, new.expires) {
+        (Some(old), Some(new)) => expiries::are_same(old, new),
+        // Whether a row expires is in its digest.
+        (None, None) | (Some(_), None) | (None, Some(_)) => true,
     };
-    old.row == new.row && apart <= CLOCK_BOUND
+    old.row == new.row && expire
 }
 
 #[cfg(test)]

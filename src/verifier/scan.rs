@@ -7,7 +7,7 @@
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::buckets::{Side, Sum};
+use super::buckets::{self, Side};
 use super::canonical::Printer;
 use super::state::State;
 use super::suspects::{Suspect, Why, is_off};
@@ -29,7 +29,7 @@ const LARGEST_PAGE: usize = 2_500;
 /// What some rows of the old table come to.
 #[derive(Default)]
 struct Batch {
-    sums: Vec<(u32, Sum)>,
+    sums: buckets::Batch,
     rows: u64,
     expiring: u64,
     future: u64,
@@ -38,18 +38,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, bucket: u32, sum: Sum) {
-        match self.sums.last_mut() {
-            Some((last, sums)) if *last == bucket => sums.add(&sum),
-            Some(_) | None => self.sums.push((bucket, sum)),
-        }
-    }
-
     fn absorb(&mut self, other: Batch) {
-        other
-            .sums
-            .into_iter()
-            .for_each(|(bucket, sum)| self.add(bucket, sum));
+        self.sums.absorb(other.sums);
         self.rows += other.rows;
         self.expiring += other.expiring;
         self.future += other.future;
@@ -58,9 +48,7 @@ impl Batch {
     }
 
     fn commit(self, state: &mut State) {
-        for (bucket, sum) in &self.sums {
-            state.sums.add(Side::Old, *bucket, sum);
-        }
+        state.sums.add(Side::Old, &self.sums);
         state.found.old_rows += self.rows;
         state.found.expiring += self.expiring;
         state.found.future += self.future;
@@ -264,7 +252,7 @@ impl Run<'_> {
             batch.expiring += 1;
             return;
         }
-        batch.add(print.bucket, Sum::of(print.row, print.expires));
+        batch.sums.add(&print);
     }
 
     async fn new_part(&self, place: usize) -> Result<()> {
@@ -324,8 +312,7 @@ impl Run<'_> {
                 let print = printer.print(&item);
                 // The old row is left out too.
                 if print.expires.is_none_or(|at| at > self.cutoff) {
-                    let sum = Sum::of(print.row, print.expires);
-                    state.sums.add(Side::New, print.bucket, &sum);
+                    state.sums.add_one(Side::New, &print);
                 }
             }
         }

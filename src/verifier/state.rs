@@ -24,7 +24,7 @@ use crate::schema::Table;
 use crate::show;
 use crate::store::{Cursor, Range};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Keys of items that the application owns which are remembered whole.
 pub(super) const FEW_OWNED: usize = 10_000;

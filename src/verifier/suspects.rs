@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::buckets::CLOCK_BOUND;
 use super::canonical::differing;
+use super::expiries;
 use super::scan::Stance;
 use super::state::State;
 use super::{MARGIN, Run, now};
@@ -338,12 +338,12 @@ impl Run<'_> {
     }
 
     pub(super) fn are_same(&self, item: &Row, old: &Row) -> bool {
-        let apart = match (item.expires, old.expires) {
-            (Some(new), Some(old)) => (new - old).abs(),
-            (None, None) => 0,
-            (Some(_), None) | (None, Some(_)) => return false,
+        let expire = match (item.expires, old.expires) {
+            (Some(new), Some(old)) => expiries::are_same(new, old),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
         };
-        apart <= CLOCK_BOUND && differing(self.verifier.transform.target(), item, old).is_empty()
+        expire && differing(self.verifier.transform.target(), item, old).is_empty()
     }
 }
 

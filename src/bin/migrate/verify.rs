@@ -126,6 +126,7 @@ struct Line<'a> {
     expiring: u64,
     future: u64,
     late_but_same: u64,
+    expiry_bound: Option<u64>,
     repaired: Option<Mended>,
     examples: &'a [Example],
 }
@@ -163,6 +164,7 @@ fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
         expiring: found.expiring,
         future: found.future,
         late_but_same: found.late_but_same,
+        expiry_bound: found.expiry_bound,
         repaired: outcome.mended,
         examples: &found.examples,
     }
@@ -263,6 +265,12 @@ fn notes(found: &Found) -> Vec<String> {
         found.late_but_same,
         "old rows were written after the freeze, and the new store has them: who writes there?",
     );
+    if let Some(bound) = found.expiry_bound {
+        notes.push(format!(
+            "an expiry that is wrong by {} or more would have been found",
+            words::time(bound as f64)
+        ));
+    }
     if found.old_total != 0 || found.new_total != 0 {
         notes.push(format!(
             "the sum of all counters is {} in the old store, {} in the new one",

@@ -147,3 +147,56 @@ async fn the_old_stores_clock_goes_on_while_it_is_read() {
     assert_eq!(named(&found), ["late_writes id=p1, at=0"]);
     assert_eq!(found.future, 0);
 }
+
+/// The rows of one partition that all expire at the same moment, and their items, some of which say something else.
+async fn a_wide_partition(off: impl Fn(i32) -> i64) -> Found {
+    let rule = ExpiryRule {
+        attribute: "gone_at".into(),
+        from: ExpiryFrom::Max,
+    };
+    let bench = Bench::of(people(), &BTreeMap::new(), Some(&rule)).await;
+    let later = now() + 1_000_000;
+    let rows: Vec<Row> = (0..20_000)
+        .map(|at| expiring(person(1, at, "x"), later, &[1, 2]))
+        .collect();
+    bench.put_old(&rows).await;
+    let items: Vec<Row> = (0..20_000)
+        .map(|at| {
+            let mut item = marked(person(1, at, "x"), Mark::Copied);
+            item.expires = Some(later + off(at));
+            item
+        })
+        .collect();
+    bench.put_new(&items).await;
+    let mut verifier = bench.verifier(Arc::new(Timed::of(bench.old.clone(), &rows)));
+    verifier.options.page_bytes = 1 << 20;
+    verifier.options.round_rows = 50_000;
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    outcome.unwrap().found
+}
+
+/// What both stores may be apart, another way for each row.
+fn honest(at: i32) -> i64 {
+    i64::from(at.wrapping_mul(7) % 11) - 5
+}
+
+#[tokio::test]
+async fn an_expiry_that_is_wrong_is_found_among_any_number_of_others() {
+    let clean = a_wide_partition(honest).await;
+    assert!(clean.is_clean(), "{clean:?}");
+    for wrong in [-43_200, 64] {
+        let found = a_wide_partition(|at| if at == 777 { wrong } else { honest(at) }).await;
+        assert_eq!(named(&found), ["different id=p1, at=777"], "{wrong}");
+    }
+    let found = a_wide_partition(|at| match at {
+        5 => -860_000,
+        19_000 => 860_000,
+        _ => honest(at),
+    });
+    assert_eq!(
+        named(&found.await),
+        ["different id=p1, at=19000", "different id=p1, at=5"]
+    );
+}
