@@ -21,6 +21,9 @@
 //!
 //! An error is `{"id":1,"error":{"kind":"…","effect":"none"|"unknown","message":"…"}}`. Values are those of
 //! `crossfade::json`. Commands sent before it has joined wait; once the input is over, half a minute at most.
+//!
+//! It ends when the input is over, or on SIGTERM or Ctrl-C: it reads no more, answers what it has begun, and leaves, so
+//! that no move waits for it. As any application should.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -112,10 +115,30 @@ enum Op {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    if let Err(error) = run(args).await {
-        eprintln!("drive: {error}");
-        std::process::exit(2);
+    let code = match run(args).await {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("drive: {error}");
+            2
+        }
+    };
+    // A thread that waits for a line that doesn't come must not keep it.
+    std::process::exit(code);
+}
+
+/// Waits for Ctrl-C or, where there is such a thing, SIGTERM: what Kubernetes sends to a pod that has to go.
+async fn stop_signal() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        return;
     }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 async fn run(args: Args) -> Result<()> {
@@ -130,17 +153,28 @@ async fn run(args: Args) -> Result<()> {
     // As bytes: a line that isn't UTF-8 is a wrong command like any other, not the end.
     let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
     let mut commands = JoinSet::new();
-    while let Ok(Some(line)) = lines.next_segment().await {
+    let stopped = CancellationToken::new();
+    let mut stop = std::pin::pin!(stop_signal());
+    loop {
+        let line = tokio::select! {
+            line = lines.next_segment() => line,
+            () = &mut stop => {
+                stopped.cancel();
+                break;
+            }
+        };
+        let Ok(Some(line)) = line else { break };
         if line.trim_ascii().is_empty() {
             continue;
         }
         let (shim, answers) = (shim.clone(), answers.clone());
-        let (joined, ended) = (joined.clone(), ended.clone());
+        let (joined, ended, stopped) = (joined.clone(), ended.clone(), stopped.clone());
         commands.spawn(async move {
             tokio::select! {
                 () = joined => {}
                 // Whatever stands in the way is the answer then.
                 () = ended.cancelled().then(|()| tokio::time::sleep(LAST_WAIT)) => {}
+                () = stopped.cancelled() => {}
             }
             // Nobody reads any more: then nobody waits either.
             let _ = answers.send(answer(&shim, &line).await);

@@ -65,10 +65,25 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(&args.listen).await?;
     eprintln!("listening on {}", listener.local_addr()?);
     axum::serve(listener, routes(app))
-        .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
+        .with_graceful_shutdown(stop_signal())
         .await?;
     leave(shim).await?;
     Ok(())
+}
+
+/// Waits for Ctrl-C or, where there is such a thing, SIGTERM: what Kubernetes sends to a pod that has to go.
+async fn stop_signal() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        return;
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Without this, moving a table would wait for this process until it is thought dead.

@@ -18,7 +18,7 @@ use crate::protocol::Phase;
 pub struct Gone {
     /// These.
     pub ids: Vec<String>,
-    /// Whoever has been silent for so long.
+    /// Whoever has been silent for so long, and longer than one that lives may be.
     pub silent: Option<Duration>,
 }
 
@@ -113,11 +113,12 @@ impl Watch {
 
 fn is_gone(id: &String, participant: &Participant, silent: Duration, gone: &Gone) -> bool {
     let operation = Duration::from_secs(participant.operation_seconds);
-    let lease = Duration::from_secs(participant.lease_seconds);
+    let longest = participant.longest_silence();
     if participant.is_leased() {
-        return silent >= lease + operation;
+        return silent >= longest;
     }
     // Also of one that is vouched for, no call may land late.
-    let vouched = gone.ids.contains(id) || gone.silent.is_some_and(|after| silent >= after);
+    let silent_for = gone.silent.map(|after| after.max(longest));
+    let vouched = gone.ids.contains(id) || silent_for.is_some_and(|after| silent >= after);
     vouched && silent >= operation
 }

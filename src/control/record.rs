@@ -1,6 +1,7 @@
 //! What the items of the control table hold.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -311,6 +312,11 @@ pub struct Participant {
 }
 
 impl Participant {
+    /// How long it may be silent though it lives and works: its lease and its longest operation.
+    pub fn longest_silence(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds.saturating_add(self.operation_seconds))
+    }
+
     /// Whether it stops by itself when it can't renew. An application in a phase in which the old
     /// store decides goes on: a hiccup of the new store must not stop it. A tool always stops, so that a
     /// killed one delays a move by its lease and its longest operation at most.

@@ -130,7 +130,17 @@ impl Migration {
     ) -> Result<()> {
         let control = self.patient_control();
         let mut watch = Watch::new(options.clock.clone());
-        let mut ahead = self.path(&self.movable(&control).await?.record, way, to)?;
+        let there = self.movable(&control).await?.record;
+        let mut ahead = self.path(&there, way, to)?;
+        self.vouched(&control, there.phase, to, &options.gone)
+            .await?;
+        // What stands against the last step had better be known before applications are moved towards it.
+        if to == Phase::Old && ahead.len() > 1 {
+            let refusals = self.may_return(&there).await?;
+            if !refusals.is_empty() {
+                return Err(self.refused(to, &refusals));
+            }
+        }
         // What can't be taken in `switch` had better be known before applications are moved there.
         if ahead.windows(2).any(|step| is_freezing(step[0], step[1])) {
             let refusals = self.may_close(options.open_old).await?;
@@ -174,7 +184,7 @@ impl Migration {
         tell: Tell<'_>,
     ) -> Result<()> {
         let from = there.record.phase;
-        let applications = self.applications(control, options).await?;
+        let applications = self.applications(control, from, next, options).await?;
         if from == Phase::Old {
             tell(Told::Applications(&applications));
         }
@@ -231,6 +241,8 @@ impl Migration {
     ) -> Result<Vec<Forecast>> {
         let there = self.movable(&self.control).await?;
         let path = self.path(&there.record, way, to)?;
+        self.vouched(&self.control, there.record.phase, to, &options.gone)
+            .await?;
         let registered = self.control.participants(&self.spec.to).await?;
         let registered = registered.into_iter().map(|(id, one, _)| (id, one));
         let registered: Vec<(String, Participant)> = registered.collect();
@@ -238,7 +250,8 @@ impl Migration {
         let mut record = there.record;
         for next in path.into_iter().skip(1) {
             let mut refusals = self.may_enter(&record, next, options).await?;
-            refusals.extend(self.unexpected(registered.iter(), options));
+            let count = self.unexpected(registered.iter(), record.phase, next, options);
+            refusals.extend(count);
             let takes = self.spec.fence.clone();
             let gives = match (record.phase, next) {
                 (Phase::Copy, Phase::Switch) | (Phase::Switch, Phase::Bridge) => {
@@ -321,9 +334,6 @@ impl Migration {
             (_, Phase::Offline) => {
                 "`migrate copy --offline` sets a table `offline`, from `old` only"
             }
-            (_, Phase::Old) => {
-                "rows that were written to the new store aren't carried back; `bridge` is as far back as it goes"
-            }
             (_, _) if from.path(to, Way::Back).is_some() => "that way leads `migrate back`",
             (_, _) => "that way leads `migrate advance`",
         };
@@ -335,16 +345,55 @@ impl Migration {
         .help(help))
     }
 
+    /// Refuses to take somebody for gone whom nobody knows, or sooner than a living one may be silent. Where
+    /// everybody is in the phase already, nobody is waited for.
+    async fn vouched(&self, control: &Control, now: Phase, to: Phase, gone: &Gone) -> Result<()> {
+        let registered = control.participants(&self.spec.to).await?;
+        if let Some(silent) = gone.silent {
+            let shims = registered.iter().map(|(_, one, _)| one);
+            let shims = shims.filter(|one| one.kind == ParticipantKind::Shim);
+            let floor = shims.map(Participant::longest_silence).max();
+            if let Some(floor) = floor.filter(|floor| silent < *floor) {
+                return Err(too_soon(silent, floor).at("table", self.spec.name.as_str()));
+            }
+        }
+        let is_known = |id: &&String| registered.iter().any(|(there, ..)| there == *id);
+        let unknown: Vec<&String> = gone.ids.iter().filter(|id| !is_known(id)).collect();
+        let all_there = registered.iter().all(|(_, one, _)| one.phase == Some(to));
+        if unknown.is_empty() || now == to && all_there {
+            return Ok(());
+        }
+        let named = |(id, one, _): &(String, Participant, i64)| format!("{id} ({})", one.name);
+        let registered: Vec<String> = registered.iter().map(named).collect();
+        let help = match registered.as_slice() {
+            [] => "nobody is registered, so leave `--gone` out".to_owned(),
+            names => format!(
+                "registered are: {}. One that an earlier run has taken away needs no `--gone` any more",
+                names.join(", ")
+            ),
+        };
+        let unknown: Vec<String> = unknown.iter().map(|id| format!("`{id}`")).collect();
+        let message = format!(
+            "--gone: {} isn't registered for this table",
+            unknown.join(", ")
+        );
+        Err(Error::new(Kind::Config, message)
+            .at("table", self.spec.name.as_str())
+            .help(help))
+    }
+
     /// Who is registered as an application, if there are as many as the operator expects.
     async fn applications(
         &self,
         control: &Control,
+        from: Phase,
+        to: Phase,
         options: &MoveOptions<'_>,
     ) -> Result<Vec<(String, Participant)>> {
         let registered = control.participants(&self.spec.to).await?;
         let registered = registered.into_iter().map(|(id, one, _)| (id, one));
         let applications: Vec<_> = registered.filter(is_application).collect();
-        match self.unexpected(applications.iter(), options) {
+        match self.unexpected(applications.iter(), from, to, options) {
             None => Ok(applications),
             Some(refusal) => Err(Error::new(Kind::Mismatch, refusal.what)
                 .at("table", self.spec.name.as_str())
@@ -355,12 +404,22 @@ impl Migration {
     fn unexpected<'r>(
         &self,
         registered: impl Iterator<Item = &'r (String, Participant)>,
+        from: Phase,
+        to: Phase,
         options: &MoveOptions<'_>,
     ) -> Option<Refusal> {
         let there: Vec<&str> = registered
             .filter(|one| is_application(one))
             .map(|(_, one)| one.name.as_str())
             .collect();
+        if there.is_empty() && options.expect.is_none() && leaves_writers(from, to) {
+            return Some(Refusal {
+                what: "no application is registered for this table".into(),
+                help: "start those that use it, with the shim: one that isn't registered goes on writing to the \
+                       old store alone, and loses what it writes. If there is none, say so with `--expect 0`"
+                    .into(),
+            });
+        }
         let expected = options.expect.filter(|expected| *expected != there.len())?;
         let what = match there.as_slice() {
             [] => format!("no application is registered, and {expected} are expected"),
@@ -394,8 +453,31 @@ impl Migration {
     }
 }
 
+/// Whether an application that doesn't follow a step, since it isn't registered, would go on writing where the
+/// others don't look any more; or where a copier has read already.
+fn leaves_writers(from: Phase, to: Phase) -> bool {
+    matches!(
+        (from, to),
+        (Phase::Old, Phase::Bridge) | (Phase::Bridge, Phase::Switch) | (Phase::Switch, Phase::Copy)
+    )
+}
+
 fn is_application(one: &(String, Participant)) -> bool {
     one.1.kind == ParticipantKind::Shim
+}
+
+/// That somebody would be taken for gone who may be well.
+pub fn too_soon(silent: Duration, floor: Duration) -> Error {
+    Error::new(
+        Kind::Config,
+        format!(
+            "--gone-silent: {} s are too short: one that lives may be silent for {} s, its lease and its longest \
+             operation",
+            silent.as_secs(),
+            floor.as_secs()
+        ),
+    )
+    .help("take a time that is much longer, such as 15m; or name those that are gone with `--gone ID`")
 }
 
 /// Whether the old table is frozen by a step. Coming back from `new` it isn't: nobody has written to it

@@ -10,12 +10,12 @@ use crate::control::Record;
 use crate::error::Result;
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
-use crate::model::{Key, Mark, Tokens};
+use crate::model::{Key, Mark, Row, Tokens};
 use crate::protocol::Phase;
-use crate::protocol::counter;
+use crate::protocol::{counter, row};
 use crate::schema::Table;
 use crate::show;
-use crate::store::{Cursor, New, Old, Range};
+use crate::store::{Cursor, New, Old, Range, Store};
 
 /// Parts of the target that are looked through at once.
 const SCANS: usize = 8;
@@ -53,6 +53,7 @@ impl Migration {
             }
             (Phase::Switch, Phase::Copy) => self.may_close(options.open_old).await,
             (Phase::Copy, Phase::Switch) => self.may_open(record, options.open_old).await,
+            (Phase::Bridge, Phase::Old) => self.may_return(record).await,
             // The barrier is all it takes.
             (
                 Phase::Old
@@ -87,6 +88,41 @@ impl Migration {
                 "who wrote them? Delete them, or accept them with `migrate init --adopt {}`",
                 self.spec.to
             ),
+        }])
+    }
+
+    /// In `old` nobody looks at the new store. Holds once everybody is in `bridge`: then nobody makes an item
+    /// of a row there, or adds to a counter.
+    pub(super) async fn may_return(&self, record: &Record) -> Result<Vec<Refusal>> {
+        let target = record.target.read()?;
+        let new = Retry::new(self.new.0.clone(), Patience::default()).paced(&self.pace.new);
+        let ranges = new.splits(&target, SCANS).await?;
+        let mut scans: FuturesUnordered<_> = ranges
+            .iter()
+            .map(|range| hidden_in_old(&new, &target, range))
+            .collect();
+        let mut held = Vec::new();
+        while let Some(found) = scans.next().await {
+            held.extend(found?);
+            if held.len() >= MOST_NAMES {
+                break;
+            }
+        }
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let what = match target.is_counter() {
+            true => "the new store has counters that were added to there",
+            false => "the new store has rows",
+        };
+        held.truncate(MOST_NAMES);
+        Ok(vec![Refusal {
+            what: format!(
+                "{what}, and nobody looks there in `old`: such as {}",
+                held.join("; ")
+            ),
+            help: "`bridge` is as far back as this table goes; it loses nothing by waiting there"
+                .into(),
         }])
     }
 
@@ -211,6 +247,29 @@ impl Migration {
                    copy`, `migrate copy`"
                 .into(),
         }))
+    }
+}
+
+/// The first keys of a range whose items show what the old table doesn't.
+async fn hidden_in_old(new: &Retry, target: &Table, range: &Range) -> Result<Vec<String>> {
+    let may_return = |item: &Row| match target.is_counter() {
+        true => match counter::Item::of(item.clone()) {
+            Ok(item) => counter::may_return_to_old(Some(&item)),
+            Err(_) => false,
+        },
+        false => row::may_return_to_old(Some(item)),
+    };
+    let mut held = Vec::new();
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = new.scan(target, range, cursor.as_ref(), ITEMS).await?;
+        held.extend(page.unreadable.into_iter().map(|item| item.key));
+        let hidden = page.rows.iter().filter(|item| !may_return(item));
+        held.extend(hidden.map(|item| show::key(target, &item.key)));
+        cursor = page.next;
+        if cursor.is_none() || held.len() >= MOST_NAMES {
+            return Ok(held);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Migration, Survey};
 use crate::control::{Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
+use crate::protocol::phase::Way;
 
 /// What `init` found and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +114,10 @@ impl Migration {
             )
             .at("target", self.spec.to.as_str())
             .help(match there.record.phase.way_to(Phase::Old) {
-                Some(_) => "run `migrate reset` with the plan it belongs to first",
-                None => "an application is being moved to it, or has been",
+                Some(Way::Reset) => "run `migrate reset` with the plan it belongs to first",
+                Some(Way::Forward | Way::Back | Way::Offline) | None => {
+                    "an application is being moved to it, or has been"
+                }
             }));
         }
         let adopted = self.holds_items(survey.transform.target()).await?;

@@ -15,7 +15,7 @@ mod retry;
 mod verify;
 
 pub use crate::spec::TableSpec;
-pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told};
+pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told, too_soon};
 pub use copy::{CopyOptions, Started, shard_tokens};
 pub use entering::Refusal;
 pub use finish::Finished;

@@ -202,6 +202,13 @@ pub fn may_enter_new(settled: Option<u64>, freeze: u64) -> bool {
     settled == Some(freeze)
 }
 
+/// Whether a counter row lets its table go back from `bridge` to `old`, where the old total alone is shown.
+/// Asked of every row once everybody is in `bridge`, and so nobody adds to the new store: `c - w`, which no
+/// fold changes, has to be 0. What was folded may stay; it shows nothing, and the next fold goes on from it.
+pub fn may_return_to_old(item: Option<&Item>) -> bool {
+    item.is_none_or(|item| same(&item.totals, &item.watermarks))
+}
+
 /// Moves what a row's old totals have grown by into the new store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fold {

@@ -8,7 +8,7 @@
 //! | phase | row read | row write | counter added to | counter shown | the tool may | on | back |
 //! |---|---|---|---|---|---|---|---|
 //! | `old` | old | old | old | old | fold | `bridge`, `offline` | |
-//! | `bridge` | new, else old | new if the key is there, else old | old | old + (c - w) | fold | `switch` | |
+//! | `bridge` | new, else old | new if the key is there, else old | old | old + (c - w) | fold | `switch` | `old`, while the target holds nothing |
 //! | `switch` | new, else old | new, over what the old one has | new | old + (c - w) | fold | `copy` | `bridge` |
 //! | `copy` | new, else old, saved in the new one | new, over what the old one has | new | old + (c - w) | copy, repair, verify, fold, settle | `new` | `switch` |
 //! | `new` | new | new; a delete leaves a tombstone | new | c | verify | `done` | `copy` |
@@ -20,6 +20,12 @@
 //!
 //! - `bridge` is what makes the first write to the new store safe: from then on everybody looks there
 //!   first. Nothing but applications and folds writes there before `copy`.
+//! - From `bridge` back to `old` it takes a target without any row, whoever wrote it, and no counter with
+//!   `c` apart from `w` ([`crate::protocol::row::may_return_to_old`],
+//!   [`crate::protocol::counter::may_return_to_old`]), looked for once everybody is in `bridge`. Then nobody
+//!   writes a row there: `bridge` writes to the new store only where it has the key already. A copied row that is
+//!   the old one's twin won't do: while some are in `bridge` and some in `old`, a write of `bridge` goes to the
+//!   twin, and `old` doesn't see it.
 //! - In `copy` nobody writes to the old store any more, so what is read there can't be overtaken.
 //! - From `new` on nobody reads the old store, so it takes that every row and every counter has arrived.
 //! - From `done` there is no way back: deleted rows leave no trace that would hide the old ones.
@@ -182,7 +188,7 @@ const TABLE: [Line; 7] = [
         counter_add: CounterAdd::Old,
         counter_shown: CounterShown::OldAndNew,
         work: &[Work::Fold],
-        moves: &[(Phase::Switch, Way::Forward)],
+        moves: &[(Phase::Switch, Way::Forward), (Phase::Old, Way::Back)],
     },
     Line {
         phase: Phase::Switch,
@@ -345,12 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn a_step_forward_has_a_step_back_but_at_both_ends() {
+    fn a_step_forward_has_a_step_back_but_at_the_end() {
         for pair in Phase::ALL[..6].windows(2) {
             let (from, to) = (pair[0], pair[1]);
             assert_eq!(from.way_to(to), Some(Way::Forward), "{from} -> {to}");
             let back = match from {
-                Phase::Old | Phase::New => None,
+                Phase::New => None,
                 _ => Some(Way::Back),
             };
             assert_eq!(to.way_to(from), back, "{to} -> {from}");
@@ -383,10 +389,12 @@ mod tests {
         assert_eq!(path(Old, Done, Way::Forward), forward);
         assert_eq!(path(Bridge, Copy, Way::Forward), [Bridge, Switch, Copy]);
         assert_eq!(path(New, Bridge, Way::Back), [New, Copy, Switch, Bridge]);
+        assert_eq!(path(Bridge, Old, Way::Back), [Bridge, Old]);
+        assert_eq!(path(Copy, Old, Way::Back), [Copy, Switch, Bridge, Old]);
         assert_eq!(path(Copy, Copy, Way::Back), [Copy]);
         assert_eq!(path(Offline, Done, Way::Forward), [Offline, Done]);
         let none: [(Phase, Phase, Way); 5] = [
-            (Bridge, Old, Way::Back),
+            (Offline, Old, Way::Back),
             (Done, New, Way::Back),
             (Copy, Switch, Way::Forward),
             (Switch, Copy, Way::Back),

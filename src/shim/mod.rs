@@ -22,7 +22,8 @@
 //! columns has no way back to the old store, so the shim refuses it.
 //!
 //! - **It is a participant.** It registers for each table, follows its phase and holds a lease. From `switch`
-//!   on it fails closed once its lease has run out, and joins again by itself.
+//!   on it fails closed once its lease has run out, and joins again by itself. An application that ends, be it by
+//!   SIGTERM, calls [`Shim::leave`], so that no move waits for it.
 //! - **Deadlines.** Every operation ends within [`Settings::deadline`]. Reads, and writes that certainly
 //!   haven't happened, are tried again until then. A write whose reply was lost is not: its error says
 //!   [`crate::error::Effect::Unknown`], and the caller decides.

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::command::{Bench, Item, credentials};
 use crate::forwarding::{Fault, Forwarding};
 use crate::scripted::Request;
+use crate::support::signal;
 
 /// The leases are short, so that no move waits long.
 const PLAN: &str = "[lease]\nseconds = 2\noperation_seconds = 2\n[shim]\nresave = \"inline\"\ndeadline_seconds = 2\n\
@@ -48,13 +49,14 @@ async fn bench(name: &str) -> Bench {
     bench
 }
 
-fn advance(bench: &Bench, to: &str) {
+fn advance(bench: &Bench, to: &str, applications: &str) {
     for table in TABLES {
         if to == "new" {
             let verify = bench.migrate(&["verify", "--table", table]);
             verify.run().expect_code(0);
         }
-        let advance = bench.migrate(&["advance", "--table", table, "--to", to]);
+        let advance = ["advance", "--table", table, "--to", to];
+        let advance = bench.migrate(&[&advance[..], &["--expect", applications]].concat());
         advance.run().expect_code(0);
     }
 }
@@ -149,7 +151,7 @@ async fn the_drive_example_serves_every_operation_in_every_phase() {
         .into_iter()
         .enumerate()
     {
-        advance(&bench, phase);
+        advance(&bench, phase, "1");
         if phase == "copy" {
             bench.migrate(&["copy", "--final"]).run().expect_code(0);
             bench.migrate(&["verify"]).run().expect_code(0);
@@ -289,7 +291,7 @@ async fn requests(
 #[tokio::test]
 async fn a_hit_in_the_new_store_is_one_request() {
     let bench = bench("cost").await;
-    advance(&bench, "copy");
+    advance(&bench, "copy", "0");
     let forwarding = Forwarding::start(&bench.url, |_| Fault::None);
     let text = bench.stores().replace(&bench.url, &forwarding.url);
     let target = bench.named("@-users");
@@ -366,4 +368,56 @@ async fn rows_that_expire_are_shown_though_the_plan_has_no_rule_for_them() {
     let gone = sessions.get_as::<Json>(&json!({"p": "q", "c": 1})).await;
     assert_eq!(gone.expect("read"), None);
     shim.leave().await.expect("left");
+}
+
+/// Kubernetes sends SIGTERM: an application that leaves then keeps no move waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_leave_when_they_are_terminated() {
+    let bench = bench("terminated").await;
+    let mut p = Driven::start(&bench);
+    let (hit, event) = (json!({"id": "hit"}), json!({"p": "p", "at": 1}));
+    for (op, table, key) in [
+        ("get", "users", hit),
+        ("get", "events", event),
+        ("count", "votes", json!({"act": "a"})),
+    ] {
+        let found = p.ask(json!({"op": op, "table": table, "key": key}));
+        assert!(found["ok"].is_object(), "{found}");
+    }
+    let registered = |bench: &Bench| -> usize {
+        let status = bench.status();
+        let each = status
+            .iter()
+            .map(|table| table["instances"].as_array().map_or(0, Vec::len));
+        each.sum()
+    };
+    assert_eq!(registered(&bench), TABLES.len());
+    signal(p.child.id(), "TERM");
+    // Its input is still open.
+    assert!(p.child.wait().expect("its end").success());
+    assert_eq!(registered(&bench), 0);
+
+    let votes = bench.write(
+        "votes.toml",
+        &format!(
+            "{}[[table]]\nname = \"votes\"\nto = \"@-votes\"\n[[table]]\nname = \"users\"\nto = \"@-users\"\n\
+             expiry = {{ attribute = \"expires_at\", from = \"max\" }}\n\
+             [table.columns]\nnick = {{ rename = \"nickname\" }}\nx = {{ drop = true }}\n",
+            bench.stores()
+        ),
+    );
+    let mut child = Command::new(drive().with_file_name("votes"))
+        .arg("--plan")
+        .arg(votes)
+        .args(["--listen", "127.0.0.1:0"])
+        .envs(credentials())
+        .spawn()
+        .expect("votes");
+    while registered(&bench) < 2 {
+        assert!(child.try_wait().expect("its state").is_none(), "it runs");
+    }
+    signal(child.id(), "TERM");
+    assert!(child.wait().expect("its end").success());
+    assert_eq!(registered(&bench), 0);
+    bench.done().await;
 }

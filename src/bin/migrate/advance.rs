@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossfade::connect;
 use crossfade::control::{Clock, Gone, Participant, Waiting};
 use crossfade::error::Error;
-use crossfade::migration::{Forecast, Migration, MoveOptions, Told};
+use crossfade::migration::{Forecast, Migration, MoveOptions, Told, too_soon};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Way;
 
@@ -32,6 +32,12 @@ pub async fn moved(
     screen: &Screen,
 ) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.plan).await?;
+    let lease = stores.plan.lease;
+    if let Some(silent) = args.gone_silent
+        && silent < lease.lasts + lease.operation
+    {
+        return Err(too_soon(silent, lease.lasts + lease.operation));
+    }
     let stop = copy::stop_on_signal(screen);
     for migration in stores.migrations(Some(&args.table))? {
         let options = MoveOptions {
@@ -136,7 +142,7 @@ impl<'a> Teller<'a> {
 
 fn registered(applications: &[(String, Participant)]) -> String {
     let mut text = match applications.len() {
-        0 => "warning: no application is registered for this table".to_owned(),
+        0 => "no application is registered for this table, as expected".to_owned(),
         1 => "1 application is registered:".to_owned(),
         count => format!("{count} applications are registered:"),
     };

@@ -31,7 +31,7 @@ pub enum Command {
     Status(Status),
     /// Move a table on, phase by phase, with every application that uses it; waits until all follow
     Advance(Advance),
-    /// Move a table back, phase by phase: as far as `bridge`
+    /// Move a table back, phase by phase: to `bridge`, and to `old` while the new table holds nothing
     Back(Back),
     /// Copy rows and fold counters; start it again whenever it stopped, and it goes on where it was
     Copy(Copy),
@@ -116,7 +116,7 @@ pub struct Finish {
 pub struct Advance {
     #[command(flatten)]
     pub moving: Moving,
-    /// Refuse unless so many applications are registered
+    /// Refuse unless so many applications are registered; 0 says that none uses the table
     #[arg(long, value_name = "N")]
     pub expect: Option<usize>,
 }
@@ -142,7 +142,7 @@ pub struct Moving {
     /// This one is gone for good, so don't wait for it; an id as `migrate status` shows it. May be repeated
     #[arg(long, value_name = "ID")]
     pub gone: Vec<String>,
-    /// Whoever is silent for so long is gone for good: 15m, 90s
+    /// Whoever is silent for so long is gone for good: 15m, 90s; at least a lease and the longest operation
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub gone_silent: Option<Duration>,
     /// Show the steps, whom each would wait for and what stands against it; change nothing

@@ -127,6 +127,13 @@ pub use write::{Outcome, Write};
 use super::phase::RowRead;
 use crate::model::{Change, Edit, If, Key, List, Mark, Mutation, Row, Span, State};
 
+/// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
+/// every key once everybody is in `bridge`. An item of any kind forbids it, a copy that is the old row's twin
+/// included: a participant that is still in `bridge` writes to the item, and one in `old` doesn't see that.
+pub fn may_return_to_old(item: Option<&Row>) -> bool {
+    item.is_none()
+}
+
 /// What a machine wants next, about one row or a range of rows.
 pub type Step<A> = super::Step<Call, A>;
 

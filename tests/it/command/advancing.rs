@@ -6,6 +6,8 @@ use super::killing::{PLAN, assert_all_there, fill_messages};
 use super::{Bench, number, says};
 
 const ROWS: usize = 200;
+/// These tables have no application.
+const NONE: [&str; 2] = ["--expect", "0"];
 
 impl Bench {
     fn moves(&self, command: &str, to: &str, more: &[&str]) -> crate::support::Migrate {
@@ -44,11 +46,18 @@ async fn rows_go_the_whole_way_and_back() {
     let early = bench.migrate(&["copy"]).run().expect_code(2);
     says(&early, &["migrate advance --to copy", "phase old"]);
 
-    let moved = bench.moves("advance", "copy", &[]).run().expect_code(0);
+    let dry = bench.moves("advance", "copy", &["--dry-run"]);
+    let dry = dry.run().expect_code(0).stdout;
+    let refusal = "refused as it is: no application is registered for this table";
+    assert_eq!(dry.matches(refusal).count(), 3, "{dry}");
+    let unasked = bench.moves("advance", "copy", &[]).run().expect_code(2);
+    says(&unasked, &["no application is registered", "`--expect 0`"]);
+    assert_eq!(bench.stands(), ("old".into(), 0));
+    let moved = bench.moves("advance", "copy", &NONE).run().expect_code(0);
     says(
         &moved,
         &[
-            "no application is registered",
+            "no application is registered for this table, as expected",
             "old -> bridge",
             "bridge -> switch",
             "switch -> copy",
@@ -75,7 +84,7 @@ async fn rows_go_the_whole_way_and_back() {
     );
 
     bench.moves("back", "bridge", &[]).run().expect_code(0);
-    bench.moves("advance", "copy", &[]).run().expect_code(0);
+    bench.moves("advance", "copy", &NONE).run().expect_code(0);
     assert_eq!(bench.stands(), ("copy".into(), 2));
     says(
         &bench.moves("advance", "new", &[]).run().expect_code(2),
@@ -107,7 +116,7 @@ async fn a_copy_completes_the_partial_items_of_applications() {
         )
         .await;
     bench.plan(PLAN).init();
-    bench.moves("advance", "copy", &[]).run().expect_code(0);
+    bench.moves("advance", "copy", &NONE).run().expect_code(0);
     let text = |text: &str| A::S(text.into());
     let decided = || ("_d", A::Ss(vec!["a".into()]));
     for p in ["3", "4", "77"] {
@@ -191,8 +200,14 @@ async fn an_application_that_does_not_follow_is_waited_for_until_it_is_said_to_b
 
     let told = bench.migrate(&["status"]).run().expect_code(0);
     assert!(told.stdout.contains("ghost"), "{told}");
-    let moved = bench.moves("advance", "switch", &["--gone", "ghost"]);
-    moved.run().expect_code(0);
+    let misspelt = bench.moves("advance", "switch", &["--gone", "gost"]);
+    let misspelt = misspelt.run().expect_code(2);
+    says(&misspelt, &["`gost` isn't registered", "ghost (a ghost)"]);
+    let hasty = bench.moves("advance", "switch", &["--gone-silent", "14s"]);
+    let hasty = hasty.run().expect_code(2);
+    says(&hasty, &["14 s are too short", "for 15 s"]);
+    let more = [&NONE[..], &["--gone", "ghost"]].concat();
+    bench.moves("advance", "switch", &more).run().expect_code(0);
     assert_eq!(bench.stands(), ("switch".into(), 0));
     assert_eq!(bench.status()[0]["instances"], serde_json::json!([]));
     bench.done().await;
@@ -203,7 +218,7 @@ async fn a_copy_begins_when_everybody_has_left_the_old_table() {
     let bench = Bench::new("lag").await;
     fill_messages(&bench, ROWS).await;
     bench.plan(PLAN).init();
-    bench.moves("advance", "copy", &[]).run().expect_code(0);
+    bench.moves("advance", "copy", &NONE).run().expect_code(0);
     bench.register("shim", "switch").await;
     let begun = std::time::Instant::now();
     let copied = bench.migrate(&["copy", "--json"]).run().expect_code(0);
@@ -214,5 +229,31 @@ async fn a_copy_begins_when_everybody_has_left_the_old_table() {
     // Its lease and its longest operation.
     assert!(begun.elapsed().as_secs() >= 3, "{copied}");
     assert_all_there(&bench, ROWS).await;
+    bench.done().await;
+}
+
+/// The way back to `old` is open until a row is written to the new store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_goes_back_to_old_while_the_new_one_holds_nothing() {
+    let bench = Bench::new("return").await;
+    bench
+        .cql("CREATE TABLE messages (p int PRIMARY KEY, a text)")
+        .await;
+    bench.plan(PLAN).init();
+    bench.moves("advance", "switch", &NONE).run().expect_code(0);
+    bench.moves("back", "old", &[]).run().expect_code(0);
+    assert_eq!(bench.stands(), ("old".into(), 0));
+    bench.moves("advance", "bridge", &NONE).run().expect_code(0);
+    let deleted = [("p", A::N("7".into())), ("_m", A::S("t".into()))];
+    bench.put("messages", &deleted).await;
+    let dry = bench.moves("back", "old", &["--dry-run"]).run();
+    let dry = dry.expect_code(0).stdout;
+    assert!(
+        dry.contains("refused as it is: the new store has rows"),
+        "{dry}"
+    );
+    let refused = bench.moves("back", "old", &[]).run().expect_code(2);
+    says(&refused, &["the new store has rows", "p=7", "as far back"]);
+    assert_eq!(bench.stands(), ("bridge".into(), 0));
     bench.done().await;
 }

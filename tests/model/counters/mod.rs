@@ -36,6 +36,9 @@ const BACK_AND_FORTH: [Phase; 10] = [
     Bridge, Switch, Copy, New, Copy, Switch, Bridge, Switch, Copy, New,
 ];
 
+/// As far back as nothing was added to the new store, and there again.
+const BACK_TO_OLD: [Phase; 6] = [Bridge, Switch, Bridge, Old, Bridge, Switch];
+
 /// A counter that stands at 2, and two applications that add 1 to it, each.
 fn size(walk: &[Phase]) -> Counters {
     let add: Totals = vec![Some(1)];
@@ -138,6 +141,12 @@ fn back_and_forth() {
     let walk = BACK_AND_FORTH;
     holds("counters, killed, back and forth", killed_far(&walk));
     holds("counters, counted, back and forth", counted_far(&walk));
+}
+
+#[test]
+fn back_to_old() {
+    holds("counters, killed, back to old", killed_far(&BACK_TO_OLD));
+    holds("counters, counted, back to old", counted_far(&BACK_TO_OLD));
 }
 
 #[test]

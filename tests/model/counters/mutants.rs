@@ -4,11 +4,12 @@
 use crossfade::protocol::Phase::{self, Bridge, Copy, New, Switch};
 
 use super::variants::{
-    AddAgain, EarlierFreeze, EarlyNew, EarlySettling, FinalMark, JournalSettles, JournalTrusted,
-    LateAdds, LooseCopier, NoCondition, PutIfAbsent, ShowsBoth, ShowsNewAlone, TwoWrites, Variant,
+    AddAgain, EarlierFreeze, EarlyNew, EarlyOld, EarlySettling, FinalMark, JournalSettles,
+    JournalTrusted, LateAdds, LooseCopier, NoCondition, PutIfAbsent, ShowsBoth, ShowsNewAlone,
+    TwoWrites, Variant,
 };
 use super::world::Counters;
-use super::{BACK_AND_FORTH, down, size};
+use super::{BACK_AND_FORTH, BACK_TO_OLD, down, size};
 use crate::checking::{breaks, holds};
 
 const FORTH: [Phase; 4] = [Bridge, Switch, Copy, New];
@@ -84,6 +85,15 @@ fn new_before_everything_is_inside() {
     let name = "mutant: new too early";
     breaks(name, "new_is_settled", forth(&EarlyNew));
     breaks(name, "conservation", forth(&EarlyNew));
+}
+
+#[test]
+fn old_with_adds_in_the_new_store() {
+    let model = Counters {
+        variant: &EarlyOld,
+        ..size(&BACK_TO_OLD)
+    };
+    breaks("mutant: old too early", "conservation", model);
 }
 
 #[test]

@@ -23,7 +23,8 @@ impl Counters {
         let control = &world.control;
         let may_enter = match next {
             Phase::New | Phase::Done => self.variant.may_enter_new(control.settled, control.freeze),
-            Phase::Old | Phase::Bridge | Phase::Switch | Phase::Copy | Phase::Offline => true,
+            Phase::Old => self.variant.may_return_to_old(world.stores.new.as_ref()),
+            Phase::Bridge | Phase::Switch | Phase::Copy | Phase::Offline => true,
         };
         (may_enter && self.everybody_is_here(world)).then_some(next)
     }

@@ -3,6 +3,7 @@
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{
     Add, Added, Call, Count, Fold, Folded, Item, Pass, Reply, Rules, Step, may_enter_new,
+    may_return_to_old,
 };
 
 use super::stores::{Late, Stores, Write};
@@ -43,6 +44,10 @@ pub trait Variant: Send + Sync {
 
     fn may_enter_new(&self, settled: Option<u64>, freeze: u64) -> bool {
         may_enter_new(settled, freeze)
+    }
+
+    fn may_return_to_old(&self, item: Option<&Item>) -> bool {
+        may_return_to_old(item)
     }
 
     fn may_begin(&self, pass: Pass, phase: Phase, everybody_is_here: bool) -> bool {
@@ -202,6 +207,14 @@ impl Variant for AddAgain {
 pub struct EarlyNew;
 impl Variant for EarlyNew {
     fn may_enter_new(&self, _: Option<u64>, _: u64) -> bool {
+        true
+    }
+}
+
+/// `bridge` is left for `old` without asking what was added to the new store.
+pub struct EarlyOld;
+impl Variant for EarlyOld {
+    fn may_return_to_old(&self, _: Option<&Item>) -> bool {
         true
     }
 }

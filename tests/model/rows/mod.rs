@@ -241,6 +241,18 @@ fn back_and_forth() {
     holds("rows, back and forth", walk(&phases, writers));
 }
 
+/// From `switch` as far back as nothing was written to the new store, and there again.
+#[test]
+fn back_to_old() {
+    let writers: &[Kind] = if long() {
+        &[Put, SetFirst, Delete]
+    } else {
+        &[Put, SetFirst]
+    };
+    let phases = [Switch, Bridge, Old, Bridge, Switch, Copy];
+    holds("rows, back to old", walk(&phases, writers));
+}
+
 /// What isn't promised: a put or delete in `bridge` that found nothing in the new store and was overtaken
 /// by the key's first update in `switch` is seen in the other columns only, and later than the update.
 #[test]

@@ -1,8 +1,8 @@
 //! The rules as they are, and mutants: each changes one of them, and nothing else.
 
-use crossfade::model::{Change, Edit, Mutation, Row, State, Value};
+use crossfade::model::{Change, Edit, Mark, Mutation, Row, State, Value};
 use crossfade::protocol::Phase;
-use crossfade::protocol::row::{Call, Outcome, Reply, Step};
+use crossfade::protocol::row::{Call, Outcome, Reply, Step, may_return_to_old};
 
 use super::machines::{Answer, Kind, Machine};
 use super::stores::Stores;
@@ -43,6 +43,11 @@ pub trait Variant: Send + Sync {
             State::Row | State::Tombstone | State::Expired => true,
             State::Absent | State::Partial => stores.old.is_none(),
         }
+    }
+
+    /// Whether `bridge` may be left for `old`.
+    fn may_return_to_old(&self, stores: &Stores) -> bool {
+        may_return_to_old(stores.new.as_ref())
     }
 
     /// Whether the new store takes expired items away by itself, while these are the participants' phases.
@@ -145,6 +150,25 @@ pub struct EarlyNew;
 impl Variant for EarlyNew {
     fn is_ready_for_new(&self, _: &Stores) -> bool {
         true
+    }
+}
+
+/// Nobody asks what the new store holds before `bridge` is left for `old`.
+pub struct EarlyOld;
+
+impl Variant for EarlyOld {
+    fn may_return_to_old(&self, _: &Stores) -> bool {
+        true
+    }
+}
+
+/// What was copied is taken for no row when `bridge` is left for `old`.
+pub struct CopiesStay;
+
+impl Variant for CopiesStay {
+    fn may_return_to_old(&self, stores: &Stores) -> bool {
+        let item = stores.new.as_ref();
+        item.is_none_or(|item| matches!(item.mark, Some(Mark::Copied | Mark::Resaved)))
     }
 }
 

@@ -283,6 +283,7 @@ impl Rows {
         );
         let is_ready = match next {
             Phase::New if *phase == Phase::Copy => self.variant.is_ready_for_new(&world.stores),
+            Phase::Old => self.variant.may_return_to_old(&world.stores),
             _ => true,
         };
         let mut participants = world.participants.iter();

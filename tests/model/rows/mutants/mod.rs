@@ -14,8 +14,8 @@ use super::machines::{Kind, Machine};
 use super::scenarios::{self, Cast, pair, repairs, stores, world};
 use super::stores::{Stores, key, span};
 use super::variants::{
-    AsDesigned, Begins, Begun, Beneath, Calls, EarlyNew, LaidOver, NativeExpiry, OldFirst, Reads,
-    Script, TrustsOld, Undrained, Unpinned, Variant, Who,
+    AsDesigned, Begins, Begun, Beneath, Calls, CopiesStay, EarlyNew, EarlyOld, LaidOver,
+    NativeExpiry, OldFirst, Reads, Script, TrustsOld, Undrained, Unpinned, Variant, Who,
 };
 use super::world::{I1, I2, OWNED, Rows, TOLD, Together, World};
 use crate::checking::breaks;

@@ -112,6 +112,32 @@ fn new_with_rows_missing() {
     }
 }
 
+/// A put in `switch`, acknowledged, isn't seen in `old`.
+#[test]
+fn old_with_an_application_s_row() {
+    let operations = [(Kind::Put, 0), (Kind::Get, 1)];
+    walk(
+        "rows `old` too early",
+        &[Switch, Bridge, Old],
+        &operations,
+        &EarlyOld,
+        I1,
+    );
+}
+
+/// A put in `bridge` goes to the copy, and who is in `old` already reads the old row.
+#[test]
+fn old_with_copied_rows() {
+    let operations = [(Kind::Put, 0), (Kind::Get, 1)];
+    walk(
+        "rows `old` with copies",
+        &[Bridge, Old],
+        &operations,
+        &CopiesStay,
+        I1,
+    );
+}
+
 /// The old row is saved after it was deleted and purged; or after `bridge` wrote another to O.
 #[test]
 fn resave_not_pinned() {
