@@ -116,7 +116,6 @@ pub async fn shim(plan: &Plan, name: impl Into<String>) -> Result<Shim> {
 /// What a plan says of one of its tables.
 pub fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
     let ignore = table.ignore.iter().map(|word| word.name().to_owned());
-    let mask_key = plan.mask_key.as_ref();
     TableSpec {
         plan: plan.name.clone(),
         name: table.name.clone(),
@@ -125,7 +124,7 @@ pub fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
         layout: table.layout(),
         columns: table.columns.clone(),
         expiry: table.expiry.clone(),
-        mask_key: mask_key.map(|key| key.expose().as_bytes().to_vec()),
+        mask_key: plan.mask_key.clone(),
         decrements: table.decrements,
         fence: table.fence.clone(),
     }

@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -353,12 +353,30 @@ fn is_outside(error: &std::io::Error) -> bool {
 }
 
 fn make_folder(folder: &Path) -> Result<()> {
+    private_folder(folder).map_err(|error| io_error("make", folder, error))
+}
+
+/// Makes a folder that only its owner can look into, from its first moment on (mode 0700).
+pub(crate) fn private_folder(folder: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
         .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o700)))
-        .map_err(|error| io_error("make", folder, error))
+}
+
+/// Makes a file that only its owner can read, from its first moment on (mode 0600), or empties the one that
+/// is there.
+#[cfg(feature = "copy")]
+pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 fn lock(folder: &Path) -> Result<File, Refusal> {
@@ -368,6 +386,7 @@ fn lock(folder: &Path) -> Result<File, Refusal> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(folder.join("lock"))
         .map_err(unusable)?;
     match file.try_lock() {

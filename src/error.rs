@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::visible::visible;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -72,7 +74,8 @@ pub enum Effect {
 
 /// An error: what happened, where, what to do next.
 ///
-/// `Display` is one line for people; the source chain is kept for logs. It never holds a secret.
+/// `Display` is one line for people, or one for each of [`Error::line`]; what others wrote is escaped in it.
+/// The source chain is kept for logs. It never holds a secret.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -81,6 +84,7 @@ struct Inner {
     kind: Kind,
     effect: Effect,
     message: String,
+    lines: Vec<String>,
     context: Vec<(&'static str, String)>,
     help: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -93,6 +97,7 @@ impl Error {
             kind,
             effect: Effect::None,
             message: message.into(),
+            lines: Vec::new(),
             context: Vec::new(),
             help: None,
             source: None,
@@ -110,6 +115,13 @@ impl Error {
     #[must_use]
     pub fn at(mut self, what: &'static str, which: impl Into<String>) -> Self {
         self.0.context.push((what, which.into()));
+        self
+    }
+
+    /// The same error, with one more line for people.
+    #[must_use]
+    pub fn line(mut self, line: impl Into<String>) -> Self {
+        self.0.lines.push(line.into());
         self
     }
 
@@ -150,18 +162,21 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
+        f.write_str(&visible(&self.0.message))?;
+        for line in &self.0.lines {
+            write!(f, "\n{}", visible(line))?;
+        }
         if !self.0.context.is_empty() {
             let places: Vec<String> = self
                 .0
                 .context
                 .iter()
-                .map(|(what, which)| format!("{what} {which}"))
+                .map(|(what, which)| format!("{what} {}", visible(which)))
                 .collect();
             write!(f, " ({})", places.join(", "))?;
         }
         if let Some(help) = &self.0.help {
-            write!(f, "; {help}")?;
+            write!(f, "; {}", visible(help))?;
         }
         Ok(())
     }
@@ -172,7 +187,7 @@ impl fmt::Debug for Error {
         write!(f, "{:?}, effect {:?}: {self}", self.0.kind, self.0.effect)?;
         let mut source = self.source();
         while let Some(error) = source {
-            write!(f, "\n  because: {error}")?;
+            write!(f, "\n  because: {}", visible(&error.to_string()))?;
             source = error.source();
         }
         Ok(())

@@ -23,6 +23,7 @@ pub mod mapping;
 pub mod model;
 pub mod protocol;
 pub mod schema;
+pub mod visible;
 
 #[cfg(feature = "_store")]
 pub mod connect;

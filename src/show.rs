@@ -1,10 +1,12 @@
-//! Keys, values and ranges as people read them. Never parsed again.
+//! Keys, values and ranges as people read them, on one line and with nothing in it that acts on a terminal
+//! ([`crate::visible`]). Never parsed again.
 
 use crate::control::hex;
 use crate::mapping::number;
 use crate::model::{Key, Value};
 use crate::schema::{Column, Table};
 use crate::store::Range;
+use crate::visible::visible;
 #[cfg(feature = "copy")]
 use crate::{control::StoredKey, cql};
 
@@ -25,7 +27,7 @@ fn columns(columns: &[Column], values: &[Value]) -> Vec<String> {
     columns
         .iter()
         .zip(values)
-        .map(|(c, v)| format!("{}={}", c.name, value(v)))
+        .map(|(c, v)| format!("{}={}", visible(&c.name), value(v)))
         .collect()
 }
 
@@ -83,7 +85,7 @@ pub fn range(table: &Table, range: &Range) -> String {
         Range::Slice(slice) => {
             let mut parts = columns(table.clustering(), &slice.prefix);
             let next = table.clustering().get(slice.prefix.len());
-            let name = next.map_or("?", |column| column.name.as_str());
+            let name = next.map_or("?".into(), |column| visible(&column.name));
             if let Some(from) = &slice.from {
                 parts.push(format!("{name} from {}", value(from)));
             }
@@ -125,7 +127,7 @@ fn whole(value: &Value) -> String {
     };
     match value {
         Value::Empty => "(empty)".into(),
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => visible(text).into_owned(),
         Value::Blob(bytes) | Value::Raw(bytes) => format!("0x{}", hex(bytes)),
         Value::Boolean(value) => value.to_string(),
         Value::TinyInt(value) => value.to_string(),

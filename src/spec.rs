@@ -6,6 +6,7 @@ use crate::control::Record;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::transform::{ColumnRule, ExpiryRule, Transform};
 use crate::schema::{Layout, StoredTable, Table};
+use crate::secret::Secret;
 
 /// What a plan says of one table.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +26,7 @@ pub struct TableSpec {
     /// What a row's expiry becomes.
     pub expiry: Option<ExpiryRule>,
     /// The key of `mask = "hmac"`.
-    pub mask_key: Option<Vec<u8>>,
+    pub mask_key: Option<Secret>,
     /// Counters may go down.
     pub decrements: bool,
     /// The role whose permission to write to the old table is taken when the table enters `copy`.
@@ -42,7 +43,7 @@ impl TableSpec {
             source,
             &self.columns,
             self.expiry.as_ref(),
-            self.mask_key.as_deref(),
+            self.mask_key.as_ref(),
             &self.to,
             self.layout.clone(),
         )
@@ -122,5 +123,30 @@ fn columns(table: &StoredTable) -> String {
                 .join(", ")
         }
         Err(_) => "unreadable".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_key_is_not_shown() {
+        let spec = TableSpec {
+            mask_key: Some(Secret::new("hunter2")),
+            ..TableSpec::default()
+        };
+        let moving = crate::shim::Moving {
+            spec: spec.clone(),
+            exactly_once: false,
+        };
+        for shown in [format!("{spec:?}"), format!("{moving:#?}")] {
+            assert!(
+                shown.contains("redacted") && !shown.contains("hunter2"),
+                "{shown}"
+            );
+            // As a list of bytes.
+            assert!(!shown.contains("104"), "{shown}");
+        }
     }
 }

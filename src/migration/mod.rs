@@ -217,11 +217,11 @@ impl Migration {
         if refusals.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = refusals
-            .iter()
-            .map(|f| format!("{}: {}; {}", f.code, f.message, f.advice))
-            .collect();
-        Err(Error::new(Kind::Unsupported, lines.join("\n  "))
+        let text = |f: &&Finding| format!("{}: {}; {}", f.code, f.message, f.advice);
+        let mut lines = refusals.iter().map(text);
+        let first = Error::new(Kind::Unsupported, lines.next().unwrap_or_default());
+        Err(lines
+            .fold(first, |error, line| error.line(format!("  {line}")))
             .at("table", self.spec.name.as_str())
             .help("`migrate check` shows all there is to know"))
     }

@@ -55,6 +55,8 @@ impl std::error::Error for PlanErrors {}
 impl From<PlanErrors> for Error {
     /// One error whose message keeps all the lines.
     fn from(errors: PlanErrors) -> Self {
-        Error::new(Kind::Config, errors.to_string())
+        let mut lines = errors.0.iter().map(PlanError::to_string);
+        let first = Error::new(Kind::Config, lines.next().unwrap_or_default());
+        lines.fold(first, Error::line)
     }
 }

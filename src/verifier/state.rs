@@ -17,6 +17,7 @@ use super::found::Found;
 use super::suspects::{Suspect, Why};
 use super::{MARGIN, now};
 use crate::control::StoredKey;
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::model::{Key, Tokens};
@@ -205,9 +206,9 @@ impl Checkpoint {
         tables: (Table, Table),
     ) -> Result<Self> {
         let failed = |error: std::io::Error| cannot("make", folder, &error);
-        fs::create_dir_all(folder).map_err(failed)?;
+        disk::private_folder(folder).map_err(failed)?;
         let lock = folder.join(format!("{table}.verify.lock"));
-        let lock = File::create(lock).map_err(failed)?;
+        let lock = disk::private_file(&lock).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
@@ -254,7 +255,7 @@ impl Checkpoint {
             Error::new(Kind::Invalid, "the state of a verification").source_of(error)
         })?;
         let beside = self.path.with_extension("verify.new");
-        let written = File::create(&beside)
+        let written = disk::private_file(&beside)
             .and_then(|file| write(file, &header, state))
             .and_then(|()| fs::rename(&beside, &self.path));
         written.map_err(|error| cannot("write", &self.path, &error))

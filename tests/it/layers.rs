@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MOST_LINES: usize = 650;
 
 /// What everything may use: the model.
-const MODEL: &[&str] = &["cql", "error", "intervals", "model", "schema"];
+const MODEL: &[&str] = &["cql", "error", "intervals", "model", "schema", "visible"];
 
 /// Beside the trait and the stores: what two stores share, and may not know either.
 const SHARED_BY_STORES: &[&str] = &["store::ordered"];
@@ -73,21 +73,22 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "control", "json", "layer", "mapping", "protocol", "spec", "store",
         ],
     ),
-    ("spec", &["control", "mapping"]),
+    ("spec", &["control", "mapping", "secret"]),
     ("show", &["control", "mapping", "store"]),
     ("store", &["disk", "mapping", "secret"]),
     ("stops", &[]),
     (
         "verifier",
         &[
-            "control", "journal", "layer", "mapping", "protocol", "report", "show", "store",
+            "control", "disk", "journal", "layer", "mapping", "protocol", "report", "show", "store",
         ],
     ),
 ];
 
 /// What the parts of the model may use. They come before everything else, in this order.
 const WITHIN_MODEL: &[(&str, &[&str])] = &[
-    ("error", &[]),
+    ("visible", &[]),
+    ("error", &["visible"]),
     ("model", &["error"]),
     ("schema", &["error", "model"]),
     ("intervals", &["error", "model"]),
@@ -116,6 +117,7 @@ const PURE: &[&str] = &[
     "model",
     "protocol",
     "schema",
+    "visible",
 ];
 
 struct Source {

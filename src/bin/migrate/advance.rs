@@ -9,6 +9,7 @@ use crossfade::error::Error;
 use crossfade::migration::{Forecast, Migration, MoveOptions, Told, too_soon};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Way;
+use crossfade::visible::visible;
 
 use crate::Exit;
 use crate::args;
@@ -147,7 +148,7 @@ fn registered(applications: &[(String, Participant)]) -> String {
         count => format!("{count} applications are registered:"),
     };
     for (id, one) in applications {
-        text.push_str(&format!("\n  {id} {}", one.name));
+        text.push_str(&format!("\n  {} {}", visible(id), visible(&one.name)));
     }
     text.push_str(
         "\n  Any that isn't, and uses the table without the shim, would go on writing to the old store \
@@ -166,7 +167,8 @@ fn silent(one: &Waiting) -> String {
 
 fn named(id: &str, one: &Participant) -> String {
     let phase = one.phase.map_or("joining", Phase::name);
-    format!("{} {id} ({}, {phase})", one.kind.name(), one.name)
+    let (id, name) = (visible(id), visible(&one.name));
+    format!("{} {id} ({name}, {phase})", one.kind.name())
 }
 
 fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {

@@ -10,6 +10,7 @@ use crossfade::model::{Mark, Row};
 use crossfade::plan::NewStore;
 use crossfade::show;
 use crossfade::store::{Finding, Weight};
+use crossfade::visible::visible;
 
 use crate::Exit;
 use crate::args;
@@ -101,7 +102,9 @@ fn tell(migration: &Migration, finding: &Finding) -> Exit {
     };
     words::print(&format!(
         "  {word}: {}: {}; {}",
-        finding.code, finding.message, finding.advice
+        finding.code,
+        visible(&finding.message),
+        visible(&finding.advice)
     ));
     if refused { Exit::Error } else { Exit::Done }
 }

@@ -1,6 +1,7 @@
 //! `migrate failures`
 
 use crossfade::error::Error;
+use crossfade::visible::visible;
 
 use crate::Exit;
 use crate::args;
@@ -49,7 +50,9 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
                 };
                 words::print(&words::json(&line));
             } else {
-                words::print(&format!("{table}: {}\n  {}", letter.what, letter.reason));
+                // Those that an earlier version noted aren't escaped.
+                let (what, reason) = (visible(&letter.what), visible(&letter.reason));
+                words::print(&format!("{table}: {what}\n  {reason}"));
             }
         }
     }

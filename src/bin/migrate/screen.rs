@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crossfade::copier::{Live, Reading};
 use crossfade::error::Error;
 use crossfade::verifier;
+use crossfade::visible::visible_lines;
 
 use crate::words;
 
@@ -53,7 +54,7 @@ impl Screen {
 
     /// Says something that isn't data.
     pub fn say(&self, text: &str) {
-        self.bars.suspend(|| eprintln!("{text}"));
+        self.bars.suspend(|| eprintln!("{}", visible_lines(text)));
     }
 
     /// Shows a verification until the answer is dropped.

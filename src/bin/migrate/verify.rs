@@ -11,6 +11,7 @@ use crossfade::error::{Error, Kind, Result};
 use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, VerifyOptions};
 use crossfade::verifier::{self, Example, Found, Mended, Outcome};
+use crossfade::visible::visible;
 
 use crate::Exit;
 use crate::args;
@@ -301,7 +302,7 @@ fn example_text(table: &str, example: &Example) -> String {
     for values in &example.columns {
         text.push_str(&format!(
             "\n  {}: old {}, new {}",
-            values.column,
+            visible(&values.column),
             shown(&values.old),
             shown(&values.new)
         ));

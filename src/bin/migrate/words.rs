@@ -1,5 +1,7 @@
 //! Numbers and sizes as people read them.
 
+use crossfade::visible::{visible, visible_json, visible_lines};
+
 /// `1234567` as `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -39,10 +41,10 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
-/// Writes lines to stdout. A reader that has gone away (`| head`) has seen enough.
+/// Writes lines to stdout, with nothing in them that acts on a terminal. A reader that has gone away (`| head`) has seen enough.
 pub fn print(text: &str) {
     use std::io::Write;
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+    if let Err(error) = writeln!(std::io::stdout(), "{}", visible_lines(text)) {
         if error.kind() != std::io::ErrorKind::BrokenPipe {
             eprintln!("error: can't write to stdout: {error}");
         }
@@ -53,7 +55,8 @@ pub fn print(text: &str) {
 /// A line of JSON, its fields in the order they are declared.
 pub fn json(line: &impl serde::Serialize) -> String {
     // Nothing that is shown has keys that aren't text, the one thing JSON can't have.
-    serde_json::to_string(line).unwrap_or_default()
+    let json = serde_json::to_string(line).unwrap_or_default();
+    visible_json(&json).into_owned()
 }
 
 /// A table without lines around it.
@@ -62,7 +65,7 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header.to_vec());
     rows.into_iter().for_each(|row| {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| visible(cell)));
     });
     table
         .to_string()

@@ -11,6 +11,7 @@ use super::text;
 use crate::error::{Error, Kind, Result};
 use crate::model::{CellTimes, Row, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
+use crate::secret::Secret;
 
 #[cfg(test)]
 mod tests;
@@ -111,7 +112,7 @@ impl Transform {
         old: &Table,
         rules: &BTreeMap<String, ColumnRule>,
         expiry: Option<&ExpiryRule>,
-        mask_key: Option<&[u8]>,
+        mask_key: Option<&Secret>,
         target_name: &str,
         layout: Layout,
     ) -> Result<Transform> {
@@ -298,16 +299,17 @@ fn digest(mac: &Hmac<Sha256>, bytes: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-fn masking(mask: Option<Mask>, key: Option<&[u8]>) -> Result<Option<Masking>> {
+fn masking(mask: Option<Mask>, key: Option<&Secret>) -> Result<Option<Masking>> {
     Ok(match mask {
         None => None,
         Some(Mask::Redact) => Some(Masking::Redact),
-        Some(Mask::Hmac) => Some(Masking::Hmac(Box::new(keyed(key.unwrap_or_default())?))),
+        Some(Mask::Hmac) => Some(Masking::Hmac(Box::new(keyed(key)?))),
     })
 }
 
-fn keyed(key: &[u8]) -> Result<Hmac<Sha256>> {
-    Hmac::new_from_slice(key)
+fn keyed(key: Option<&Secret>) -> Result<Hmac<Sha256>> {
+    let key = key.map_or("", Secret::expose);
+    Hmac::new_from_slice(key.as_bytes())
         .map_err(|error| Error::new(Kind::Config, "the mask key can't be used").source_of(error))
 }
 
@@ -315,7 +317,7 @@ fn wrong_with(
     old: &Table,
     rules: &BTreeMap<String, ColumnRule>,
     expiry: Option<&ExpiryRule>,
-    mask_key: Option<&[u8]>,
+    mask_key: Option<&Secret>,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, rule) in rules {
@@ -331,7 +333,7 @@ fn wrong_with(
         }
     }
     let hmac = rules.values().any(|rule| rule.mask == Some(Mask::Hmac));
-    if hmac && mask_key.is_none_or(<[u8]>::is_empty) {
+    if hmac && mask_key.is_none_or(|key| key.expose().is_empty()) {
         wrong.push("mask = \"hmac\" needs a key: add `[mask] key = \"${MASK_KEY}\"`".into());
     }
     if expiry.is_some_and(|rule| rule.attribute.is_empty()) {
@@ -392,7 +394,7 @@ fn fingerprint(
     old: &Table,
     rules: &BTreeMap<String, ColumnRule>,
     expiry: Option<&ExpiryRule>,
-    mask_key: Option<&[u8]>,
+    mask_key: Option<&Secret>,
     target: &Table,
 ) -> Result<[u8; 32]> {
     let mut print = Print(Sha256::new());
@@ -433,8 +435,10 @@ fn fingerprint(
         }));
     }
     let hmac = |(_, rule): (&String, &ColumnRule)| rule.mask == Some(Mask::Hmac);
-    if let (true, Some(key)) = (rules.clone().any(hmac), mask_key) {
-        print.0.update(digest(&keyed(key)?, b"crossfade mask key"));
+    if rules.clone().any(hmac) && mask_key.is_some() {
+        print
+            .0
+            .update(digest(&keyed(mask_key)?, b"crossfade mask key"));
     }
     Ok(print.0.finalize().into())
 }

@@ -75,7 +75,7 @@ fn transform(rules: &Rules, expiry: Option<ExpiryFrom>) -> Result<Transform> {
         &old(),
         rules,
         expiry.as_ref(),
-        Some(b"secret"),
+        Some(&Secret::new("secret")),
         "app-users",
         layout,
     )
@@ -175,7 +175,7 @@ fn rules_that_lose_keys_or_make_no_sense_are_refused_together() {
     let error = transform(&self::rules([("id", mask(Mask::Redact))]), None).unwrap_err();
     assert!(error.message().contains("can't be redacted"), "{error}");
     let hmac = self::rules([("email", mask(Mask::Hmac))]);
-    for key in [None, Some(&b""[..])] {
+    for key in [None, Some(&Secret::new(""))] {
         let error = Transform::new(&old(), &hmac, None, key, "t", Layout::default()).unwrap_err();
         assert!(error.message().contains("needs a key"), "{error}");
     }
@@ -276,7 +276,7 @@ fn the_fingerprint_tells_mappings_apart() {
     let redact = rules([("email", mask(Mask::Redact))]);
     let plain = Layout::default;
     let print = |old: &Table, rules: &Rules, expiry, key: &str, layout| {
-        let transform = Transform::new(old, rules, expiry, Some(key.as_bytes()), "t", layout);
+        let transform = Transform::new(old, rules, expiry, Some(&Secret::new(key)), "t", layout);
         transform.unwrap().fingerprint()
     };
     let mut prints = vec![

@@ -103,7 +103,7 @@ impl Bench {
             &source,
             rules,
             expiry,
-            Some(b"a key"),
+            Some(&crate::secret::Secret::new("a key")),
             "target",
             Layout::default(),
         );

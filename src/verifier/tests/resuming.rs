@@ -97,3 +97,20 @@ async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
     std::fs::write(&file, bytes).unwrap();
     assert!(checkpoint.resume(100).is_none(), "damaged");
 }
+
+#[tokio::test]
+async fn what_is_kept_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::people(0).await;
+    let folder = bench.folder.path().join("made/by it");
+    let checkpoint = bench.checkpoint(&folder);
+    checkpoint.keep(&State::new(Vec::new()), 1.0).unwrap();
+    let mode = |path: &std::path::Path| {
+        let permissions = std::fs::metadata(path).unwrap().permissions();
+        permissions.mode() & 0o777
+    };
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(folder.parent().unwrap()), 0o700);
+    assert_eq!(mode(&folder.join("people.verify")), 0o600);
+    assert_eq!(mode(&folder.join("people.verify.lock")), 0o600);
+}

@@ -174,3 +174,69 @@ async fn a_ttl_that_the_plan_says_nothing_about() {
     contains(&letters[0].1, &["expire", "expiry = {"]);
     bench.done().await;
 }
+
+/// Control characters and those that turn the order of what follows.
+fn acts(c: char) -> bool {
+    (c.is_control() && c != '\n') || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keys_and_values_say_is_shown_and_not_done() {
+    let bench = Bench::new("forged").await;
+    bench
+        .cql("CREATE TABLE t (p text, c text, name text, photo blob, PRIMARY KEY (p, c))")
+        .await;
+    let forged = "\u{1b}[2J\r\nno dead letters\u{9b}1m\u{202e}";
+    let key = |c: i32| (forged, format!("{c}{forged}"));
+    let rows = (0..4).map(|c| {
+        let (p, c_text) = key(c);
+        (
+            p,
+            c_text,
+            forged,
+            vec![7_u8; if c == 0 { 450_000 } else { 10 }],
+        )
+    });
+    bench
+        .fill(
+            "INSERT INTO t (p, c, name, photo) VALUES (?, ?, ?, ?)",
+            rows,
+        )
+        .await;
+    bench.plan("[[table]]\nname = \"t\"\nto = \"@-t\"\n");
+    let check = bench.migrate(&["check"]).run().expect_code(1);
+    bench.init();
+    let copy = bench.migrate(&["copy", "--offline"]).run().expect_code(1);
+    let listed = bench.migrate(&["failures"]).run().expect_code(1);
+    let json = bench.migrate(&["failures", "--json"]).run().expect_code(1);
+    let target = bench.target("t");
+    let item = bench.items("t").await.pop().expect("three were copied");
+    bench
+        .dynamo
+        .update_item()
+        .table_name(target)
+        .key("p", item["p"].clone())
+        .key("c", item["c"].clone())
+        .update_expression("SET #n = :n")
+        .expression_attribute_names("#n", "name")
+        .expression_attribute_values(
+            ":n",
+            aws_sdk_dynamodb::types::AttributeValue::S(format!("x{forged}")),
+        )
+        .send()
+        .await
+        .expect("changed");
+    let verify = bench.migrate(&["verify"]).run().expect_code(1);
+    contains(&verify.stdout, &["different", "name: old"]);
+    assert_eq!(json.json().len(), 1);
+    for outcome in [&check, &copy, &listed, &json, &verify] {
+        for text in [&outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains(acts), "{text:?}");
+            let forged = text.lines().any(|line| line.starts_with("no dead letters"));
+            assert!(!forged, "{text}");
+        }
+    }
+    for outcome in [&check, &listed, &verify] {
+        contains(&outcome.stdout, &["\\u{1b}[2J\\r\\nno dead letters"]);
+    }
+}
