@@ -233,6 +233,10 @@ pub struct Verified {
     pub old_rows: u64,
     /// When it ended by its own clock, seconds since 1970.
     pub ended_at: i64,
+    /// When the oldest part of the tables was read that it is about, by its own clock, seconds since 1970. None
+    /// of one that an earlier version has noted: then nobody knows.
+    #[serde(default)]
+    pub oldest_at: Option<i64>,
     /// What every copier and fold had told of itself when it began, as digests. Whatever has run since
     /// shows in another one, and then the stores may have changed.
     pub copiers: std::collections::BTreeMap<String, String>,

@@ -47,6 +47,8 @@ pub struct Migration {
     new: New,
     control: Control,
     pace: Paces,
+    /// How long ago the oldest part of a verification may have been read for its result to count.
+    fresh: Duration,
 }
 
 /// The ceilings within which the tools work in either store.
@@ -86,6 +88,8 @@ pub struct Status {
 }
 
 const SCAN_ROWS: usize = 500;
+/// See [`Migration::fresh`].
+const FRESH: Duration = Duration::from_secs(3_600);
 /// How often to look whether other participants are still there.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Names of tables that are listed where one is wrong.
@@ -101,7 +105,16 @@ impl Migration {
             new,
             control,
             pace: Paces::default(),
+            fresh: FRESH,
         }
+    }
+
+    /// The same, with another age up to which a verification counts, as its oldest part was read; an hour
+    /// unless this is called.
+    #[must_use]
+    pub fn fresh(mut self, fresh: Duration) -> Self {
+        self.fresh = fresh;
+        self
     }
 
     /// The same, within these ceilings.

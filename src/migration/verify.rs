@@ -18,8 +18,8 @@ use crate::protocol::phase::Work;
 use crate::store::{New, Old};
 use crate::verifier::{self, Belongs, Checkpoint, Live, Outcome, Verifier};
 
-/// How long what a verification found holds good: after that it is to be done again before `new`.
-const HOLDS_FOR: i64 = 3_600;
+/// How far another machine's clock may be ahead of this one, seconds.
+const CLOCKS: i64 = 60;
 
 /// How long a verification that is over tries to take its leave.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
@@ -98,7 +98,10 @@ impl Migration {
                 decrements: self.spec.decrements,
             }),
             frozen_at: record.frozen_at,
-            options: options.verify,
+            options: verifier::Options {
+                fresh: self.fresh,
+                ..options.verify
+            },
         };
         let live = Arc::new(Live::default());
         ready(live.clone());
@@ -149,9 +152,47 @@ impl Migration {
             differences: outcome.found.differences(),
             old_rows: outcome.found.old_rows,
             ended_at: now(),
+            oldest_at: Some(outcome.oldest_at),
             copiers,
         };
         control.note_verified(&self.spec.to, &verified).await
+    }
+
+    /// Why a verification whose oldest part was read then, by its own clock, is too old to count; none if it isn't.
+    pub fn is_stale(&self, oldest_at: Option<i64>) -> Option<Refusal> {
+        let again = format!("run `migrate verify --table {}`", self.spec.name);
+        let Some(oldest_at) = oldest_at else {
+            return Some(Refusal {
+                what: "the last verification was noted by an earlier version of this tool, which doesn't tell \
+                       when it read what"
+                    .into(),
+                help: again,
+            });
+        };
+        let age = now().saturating_sub(oldest_at);
+        if age < -CLOCKS {
+            return Some(Refusal {
+                what: format!(
+                    "by this machine's clock the last verification begins in {} s",
+                    age.unsigned_abs()
+                ),
+                help: format!(
+                    "compare the clocks of this machine and of the one that verified, then {again}"
+                ),
+            });
+        }
+        let fresh = self.fresh.as_secs();
+        (age.max(0).unsigned_abs() > fresh).then(|| Refusal {
+            what: format!(
+                "the oldest part of the last verification was read {} ago, and `[verify] fresh` is {}",
+                time(age.unsigned_abs()),
+                time(fresh)
+            ),
+            help: format!(
+                "{again}; if it takes longer than that, raise `fresh` in the plan's [verify], which is \
+                 enough if nothing can have changed since"
+            ),
+        })
     }
 
     fn may_verify(&self, record: &Record, repair: bool) -> Result<()> {
@@ -237,7 +278,6 @@ impl Migration {
         let copiers = self.copiers(record).await?;
         let what = match verified {
             Some(verified) if verified.is_of(record) => {
-                let age = now() - verified.ended_at;
                 if !verified.clean {
                     format!(
                         "the last verification found {} differences",
@@ -245,9 +285,8 @@ impl Migration {
                     )
                 } else if verified.copiers != copiers {
                     "a copy or fold has run since the last verification began".to_owned()
-                // The clock it was noted by may be another machine's, and ahead.
-                } else if age.abs() > HOLDS_FOR {
-                    format!("the last verification ended {} minutes ago", age / 60)
+                } else if let Some(stale) = self.is_stale(verified.oldest_at) {
+                    return Ok(Some(stale));
                 } else {
                     return Ok(None);
                 }
@@ -261,6 +300,15 @@ impl Migration {
             what,
             help: format!("run `migrate verify --table {}`", self.spec.name),
         }))
+    }
+}
+
+/// `90 s`, `61 minutes`, `30 hours`.
+fn time(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} minutes", seconds / 60),
+        _ => format!("{} hours", seconds / 3_600),
     }
 }
 

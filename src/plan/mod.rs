@@ -75,6 +75,8 @@ pub struct Plan {
     pub lease: Lease,
     /// How applications go about their work (`[shim]`).
     pub shim: Shim,
+    /// What a verification is good for (`[verify]`).
+    pub verify: Verify,
     /// The key of `mask = "hmac"`. There is one if any column asks for it.
     pub mask_key: Option<Secret>,
     /// The tables in the order they move. At least one; neither names nor targets repeat.
@@ -168,6 +170,21 @@ impl Default for Shim {
             reads: Reading::Strong,
             resave: Resave::Background,
             deadline: Lease::default().operation,
+        }
+    }
+}
+
+/// What a verification is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// How long ago the oldest part of a verification may have been read for its result to count.
+    pub fresh: Duration,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Verify {
+            fresh: Duration::from_secs(3_600),
         }
     }
 }

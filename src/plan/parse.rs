@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::reader::{Section, Source, Text};
-use super::{Pace, Plan, PlanError, PlanErrors, check, live, stores, tables};
+use super::{Pace, Plan, PlanError, PlanErrors, Verify, check, live, stores, tables};
 
 impl Plan {
     /// Reads and checks the plan in a file, with the process's environment.
@@ -71,6 +71,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     let lease = live::lease(&mut top);
     let shim = live::shim(&mut top, &lease);
     let pace = top.section("pace").map(pace).unwrap_or_default();
+    let verify = top.section("verify").map(verify).unwrap_or_default();
     let journal_dir = top.section("journal").and_then(journal);
     let mask = top.section("mask").map(|mut mask| {
         mask.require("key", "write key = \"${MASK_KEY}\"");
@@ -101,6 +102,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         pace,
         lease,
         shim,
+        verify,
         mask_key: mask.flatten(),
         tables: tables.into_iter().map(|table| table.plan).collect(),
         file: source.file.to_owned(),
@@ -130,6 +132,17 @@ fn pace(mut pace: Section<'_>) -> Pace {
     Pace {
         write_units,
         read_rows,
+    }
+}
+
+/// Seconds after which a verification may be too old at the earliest and at the latest.
+const FRESH: std::ops::RangeInclusive<u64> = 1..=30 * 86_400;
+
+fn verify(mut verify: Section<'_>) -> Verify {
+    let fresh = verify.time("fresh", FRESH);
+    verify.finish();
+    Verify {
+        fresh: fresh.unwrap_or(Verify::default().fresh),
     }
 }
 

@@ -179,6 +179,26 @@ impl<'a> Section<'a> {
         Some(Duration::from_secs(seconds.into()))
     }
 
+    /// A time with its unit, such as `"90s"` or `"1h"`, of so many seconds.
+    pub fn time(&mut self, key: &'static str, within: RangeInclusive<u64>) -> Option<Duration> {
+        let text = self.text(key)?;
+        let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
+        let seconds = units.iter().find_map(|(unit, seconds)| {
+            let number: u64 = text.value.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(*seconds)
+        });
+        let seconds = seconds.filter(|seconds| within.contains(seconds));
+        if seconds.is_none() {
+            let (least, most) = (within.start(), within.end() / 86_400);
+            self.source.wrong(
+                text.line,
+                format!("`{key}` can't be `{}`", text.shown),
+                format!("write a number and s, m, h or d, such as \"90m\": {least}s to {most}d"),
+            );
+        }
+        seconds.map(Duration::from_secs)
+    }
+
     /// A whole number of something within these bounds.
     pub fn whole(
         &mut self,

@@ -47,8 +47,9 @@ use crate::store::{New, Old};
 const MARGIN: i64 = 300;
 /// A write time further ahead than this is one that hasn't come yet: microseconds.
 const FUTURE: i64 = 60 * 1_000_000;
-/// How old an unfinished verification may be to be gone on with, seconds.
-const MOST_AGE: i64 = 24 * 3_600;
+
+/// How often to look whether what was read is too old.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How a verification goes about its work.
 #[derive(Clone, Debug)]
@@ -75,6 +76,8 @@ pub struct Options {
     pub sample: f64,
     /// How often the state is kept at most.
     pub keep_every: Duration,
+    /// How long what was read of the tables counts. What an earlier run has read is read again when it is older.
+    pub fresh: Duration,
 }
 
 impl Default for Options {
@@ -91,6 +94,7 @@ impl Default for Options {
             most_mended: 100_000,
             sample: 1.0,
             keep_every: Duration::from_millis(250),
+            fresh: Duration::from_secs(3_600),
         }
     }
 }
@@ -121,6 +125,9 @@ pub struct Outcome {
     pub mended: Option<Mended>,
     /// Seconds it took, over all its runs.
     pub seconds: f64,
+    /// When the oldest part of the tables was read that this is about, seconds since 1970. What changed there
+    /// since then isn't in it.
+    pub oldest_at: i64,
 }
 
 /// What a verification has done so far, for whoever shows it.
@@ -162,6 +169,10 @@ struct Run<'a> {
     state: Mutex<State>,
     seed: u64,
     cutoff: i64,
+    /// Whether an earlier run has begun it.
+    is_resumed: bool,
+    /// How old the oldest part was when this run began, seconds.
+    age: i64,
     begun: Instant,
     /// The old store's clock when this run began, microseconds since 1970.
     old_now: i64,
@@ -184,19 +195,39 @@ impl Verifier {
         live: &Live,
         stop: &CancellationToken,
     ) -> Result<Outcome> {
-        let begun = Instant::now();
-        let resumed = match self.options.sample < 1.0 {
-            true => None,
-            false => checkpoint.resume(MOST_AGE),
+        let is_whole = self.options.sample >= 1.0;
+        let resumed = match is_whole {
+            true => checkpoint.resume(self.options.fresh),
+            false => None,
         };
+        if let Some(state) = resumed {
+            let pass = self.pass(Some(state), checkpoint, repair, live, stop);
+            if let Some(outcome) = pass.await? {
+                return Ok(outcome);
+            }
+            checkpoint.seconds = 0.0;
+        }
+        let outcome = self.pass(None, checkpoint, repair, live, stop).await?;
+        // Only one that goes on with another's work is given up.
+        outcome.ok_or_else(stopped)
+    }
+
+    /// Goes on with a state, or begins anew. `None` if the state has become too old on the way.
+    async fn pass(
+        &self,
+        resumed: Option<State>,
+        checkpoint: &mut Checkpoint,
+        repair: Option<bool>,
+        live: &Live,
+        stop: &CancellationToken,
+    ) -> Result<Option<Outcome>> {
+        let begun = Instant::now();
+        let is_resumed = resumed.is_some();
         let state = match resumed {
             Some(state) => state,
             None => {
-                let parts = self
-                    .new
-                    .0
-                    .splits(self.transform.target(), self.options.new_parts);
-                State::new(parts.await?)
+                let (target, count) = (self.transform.target(), self.options.new_parts);
+                State::new(self.new.0.splits(target, count).await?)
             }
         };
         live.set(&state);
@@ -204,12 +235,15 @@ impl Verifier {
             Some(_) => self.old.0.now().await?,
             None => None,
         };
+        let oldest_at = state.begun_at;
         let run = Run {
             verifier: self,
             live,
             stop,
             seed: state.seed,
             cutoff: state.cutoff,
+            is_resumed,
+            age: now() - oldest_at,
             state: Mutex::new(state),
             begun,
             old_now: old_now.unwrap_or(i64::MAX),
@@ -224,6 +258,7 @@ impl Verifier {
             let scanned = tokio::select! {
                 scanned = run.scan() => scanned,
                 error = run.keep(checkpoint, &seconds) => Err(error),
+                () = run.grows_old(&seconds) => return Ok(None),
             };
             // Also of a run that failed or was stopped.
             checkpoint.keep(&run.state(), seconds())?;
@@ -238,11 +273,12 @@ impl Verifier {
             None => None,
         };
         let found = std::mem::take(&mut run.state().found);
-        Ok(Outcome {
+        Ok(Some(Outcome {
             found,
             mended,
             seconds: seconds(),
-        })
+            oldest_at,
+        }))
     }
 }
 
@@ -264,6 +300,39 @@ impl Run<'_> {
             }
             pause = self.verifier.options.keep_every.max(begun.elapsed() * 20);
         }
+    }
+
+    /// Ends once what an earlier run has read is too old to count, and reading all of it anew would have been done
+    /// in that time: what was read is summed up, so that no part of it can be read again by itself. Where it
+    /// would not, it is only said, once.
+    async fn grows_old(&self, worked: &impl Fn() -> f64) {
+        let fresh = self.verifier.options.fresh;
+        loop {
+            // A machine that sleeps stops the one clock, and somebody may set the other.
+            let by_wall = now() - self.state().begun_at;
+            let by_run = self
+                .age
+                .saturating_add(self.begun.elapsed().as_secs() as i64);
+            if by_wall.max(by_run).unsigned_abs() > fresh.as_secs() {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let table = &self.verifier.transform.source().name;
+        if self.is_resumed && worked() < fresh.as_secs_f64() {
+            tracing::info!(
+                "{table}: what was read first is older by now than `[verify] fresh` ({} s): reading everything \
+                 again",
+                fresh.as_secs()
+            );
+            return;
+        }
+        tracing::warn!(
+            "{table}: this verification takes longer than `[verify] fresh` ({} s), so that `advance --to new` won't \
+             take what it finds: raise `fresh` in the plan, which may be done at any time",
+            fresh.as_secs()
+        );
+        std::future::pending().await
     }
 
     /// An old row as the new store would have it, in the form in which rows are compared. None for a row

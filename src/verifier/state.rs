@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -231,11 +232,21 @@ impl Checkpoint {
         })
     }
 
-    /// What an earlier run has left, if it is fit to be gone on with and no older than `most` seconds.
-    pub(super) fn resume(&mut self, most: i64) -> Option<State> {
+    /// What an earlier run has left, if it is fit to be gone on with and its oldest part no older than this.
+    pub(super) fn resume(&mut self, fresh: Duration) -> Option<State> {
         let bytes = fs::read(&self.path).ok()?;
         let (saved, state) = self.read(&bytes)?;
-        if saved.belongs != self.belongs || now() - saved.begun_at > most {
+        if saved.belongs != self.belongs {
+            return None;
+        }
+        // One that seems to come is of a clock that was wrong, then or now.
+        if (now() - saved.begun_at).unsigned_abs() > fresh.as_secs() {
+            tracing::info!(
+                "{}: an earlier verification was stopped, and what it read first is older than `[verify] fresh` \
+                 ({} s): reading everything again",
+                self.belongs.old.0,
+                fresh.as_secs()
+            );
             return None;
         }
         self.seconds = saved.seconds;

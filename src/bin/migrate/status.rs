@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossfade::error::Error;
-use crossfade::migration::Status;
+use crossfade::migration::{Migration, Status};
 use crossfade::protocol::Phase;
 
 use crate::Exit;
@@ -22,7 +22,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         let spec = &migration.spec;
         let status = migration.status().await?;
         if args.json {
-            words::print(&json(&stores, &spec.name, &spec.to, &status));
+            words::print(&json(&stores, migration, &status));
             continue;
         }
         rows.push(vec![
@@ -32,7 +32,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             freeze(&status),
             share(&status),
             words::count(status.failures),
-            verified(&status),
+            verified(migration, &status),
         ]);
         for role in fenced(&status) {
             fences.push(vec![spec.name.clone(), role.to_owned()]);
@@ -125,15 +125,21 @@ fn share(status: &Status) -> String {
     }
 }
 
-fn verified(status: &Status) -> String {
+fn verified(migration: &Migration, status: &Status) -> String {
     let Some(verified) = &status.verified else {
         return "no".to_owned();
     };
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = since.map_or(0, |since| since.as_secs() as i64);
-    let ago = words::time((now - verified.ended_at).max(0) as f64);
+    let ago = |at: i64| words::time((now - at).max(0) as f64);
+    let read = verified.oldest_at.map(ago);
+    let ago = ago(verified.ended_at);
     match verified.clean {
-        true => format!("clean, {ago} ago"),
+        true if migration.is_stale(verified.oldest_at).is_some() => format!(
+            "clean, {ago} ago, but too old to count: read {} ago",
+            read.unwrap_or_else(|| "some time".into())
+        ),
+        true => format!("clean, {} ago", read.unwrap_or(ago)),
         false => format!(
             "{} differences, {ago} ago",
             words::count(verified.differences)
@@ -174,6 +180,10 @@ struct Verified {
     old_rows: u64,
     /// Seconds since 1970.
     ended_at: i64,
+    /// When the oldest part was read, seconds since 1970; null where an earlier version has noted it.
+    oldest_at: Option<i64>,
+    /// Whether that isn't longer ago than the plan's `[verify] fresh`.
+    fresh: bool,
 }
 
 #[derive(serde::Serialize)]
@@ -198,7 +208,8 @@ struct Instance<'a> {
     operation_seconds: u64,
 }
 
-fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
+fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
+    let (table, to) = (migration.spec.name.as_str(), migration.spec.to.as_str());
     let copiers = status.copiers.iter().map(|(id, progress)| Copier {
         id,
         copier: &progress.copier,
@@ -228,6 +239,8 @@ fn json(stores: &Stores, table: &str, to: &str, status: &Status) -> String {
             differences: verified.differences,
             old_rows: verified.old_rows,
             ended_at: verified.ended_at,
+            oldest_at: verified.oldest_at,
+            fresh: migration.is_stale(verified.oldest_at).is_none(),
         }),
         copiers: copiers.collect(),
         instances: instances.collect(),

@@ -107,6 +107,7 @@ impl Stores {
             let (old, new) = (self.old.clone(), self.new.clone());
             let migration = Migration::new(spec, old, new, self.control.clone());
             let migration = migration.paced(self.pace.clone());
+            let migration = migration.fresh(self.plan.verify.fresh);
             match &self.cassandra {
                 Some(cassandra) => {
                     let settling = cassandra.reading_at(match table.final_read {

@@ -60,8 +60,13 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
         };
         match one(migration, options, &stop, screen).await {
             Ok(outcome) => {
+                let stale = stale(migration, &outcome, sample);
                 if !outcome.found.is_clean() {
                     exit = exit.max(Exit::Differences);
+                } else if let Some(stale) = stale {
+                    // It has found nothing, and that is no news of the tables as they are.
+                    screen.error(&stale);
+                    exit = exit.max(Exit::Error);
                 }
                 verified.push((migration.spec.name.clone(), outcome));
             }
@@ -91,6 +96,20 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
     }
     stores.close().await;
     Ok(exit)
+}
+
+/// Why what was found doesn't count any more.
+fn stale(migration: &Migration, outcome: &Outcome, sample: Option<f64>) -> Option<Error> {
+    if sample.is_some() {
+        return None;
+    }
+    let refusal = migration.is_stale(Some(outcome.oldest_at))?;
+    let error = Error::new(Kind::Mismatch, refusal.what);
+    Some(
+        error
+            .at("table", migration.spec.name.as_str())
+            .help(refusal.help),
+    )
 }
 
 async fn one(
@@ -123,6 +142,8 @@ struct Line<'a> {
     partial: u64,
     unreadable: u64,
     clean: bool,
+    /// When the oldest part was read, seconds since 1970.
+    oldest_at: i64,
     seconds: f64,
     expiring: u64,
     future: u64,
@@ -161,6 +182,7 @@ fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
         partial: found.partial,
         unreadable: found.unreadable,
         clean: found.is_clean(),
+        oldest_at: outcome.oldest_at,
         seconds: (outcome.seconds * 1e3).round() / 1e3,
         expiring: found.expiring,
         future: found.future,

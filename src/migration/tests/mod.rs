@@ -365,17 +365,24 @@ async fn new_takes_a_clean_verification_of_this_freeze_that_nothing_has_followed
     assert!(bench.verify().await.found.is_clean());
     let control = &bench.migration.control;
     let verified = control.verified("target").await.unwrap().unwrap();
-    let aged = Verified {
-        ended_at: verified.ended_at - 3_700,
+    // It has ended just now, and what it read first is old.
+    let oldest_at = verified.oldest_at.unwrap();
+    assert!((0..600).contains(&(verified.ended_at - oldest_at)));
+    let read_at = |oldest_at| Verified {
+        oldest_at,
         ..verified.clone()
     };
+    let aged = read_at(Some(oldest_at - 3_700));
     control.note_verified("target", &aged).await.unwrap();
-    refused("ended 61 minutes ago").await;
-    // Noted by a machine whose clock is ahead.
-    let ahead = Verified {
-        ended_at: verified.ended_at + 60,
-        ..verified
-    };
+    refused("read 61 minutes ago, and `[verify] fresh` is 60 minutes").await;
+    let unknown = read_at(None);
+    control.note_verified("target", &unknown).await.unwrap();
+    refused("noted by an earlier version").await;
+    let odd = read_at(Some(oldest_at + 3_000));
+    control.note_verified("target", &odd).await.unwrap();
+    refused("compare the clocks").await;
+    // Noted by a machine whose clock is a little ahead.
+    let ahead = read_at(Some(oldest_at + 30));
     control.note_verified("target", &ahead).await.unwrap();
     bench.ahead(Phase::New).await.unwrap();
 

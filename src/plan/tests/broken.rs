@@ -167,7 +167,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"name = "bgt""#,
         "name = \"bgt\"\nold_store = 1",
-        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, journal, mask, table)",
+        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, verify, journal, mask, table)",
     ),
     (
         r#"name = "bgt""#,
@@ -186,6 +186,21 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "name = \"bgt\"\npace = { write_units = 0, read_rows = \"many\" }",
         "cf.toml:2: `write_units` can't be 0 (write 1 to 4294967295 units a second)\n\
          cf.toml:2: `read_rows` has the wrong type (expected a whole number of rows a second, found a string)",
+    ),
+    (
+        r#"name = "bgt""#,
+        "name = \"bgt\"\nverify = { fresh = \"1 hour\" }",
+        "cf.toml:2: `fresh` can't be `1 hour` (write a number and s, m, h or d, such as \"90m\": 1s to 30d)",
+    ),
+    (
+        r#"name = "bgt""#,
+        "name = \"bgt\"\nverify = { fresh = \"31d\" }",
+        "cf.toml:2: `fresh` can't be `31d` (write a number and s, m, h or d, such as \"90m\": 1s to 30d)",
+    ),
+    (
+        r#"name = "bgt""#,
+        "name = \"bgt\"\nverify = { fresh = 3600 }",
+        "cf.toml:2: `fresh` has the wrong type (expected a string, found an integer)",
     ),
     (
         r#"name = "bgt""#,

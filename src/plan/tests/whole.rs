@@ -105,6 +105,20 @@ fn ceilings() {
 }
 
 #[test]
+fn how_old_a_verification_may_be() {
+    assert_eq!(parsed(SMALL).verify, Verify::default());
+    for (fresh, seconds) in [
+        ("45s", 45),
+        ("90m", 5_400),
+        ("12h", 43_200),
+        ("2d", 172_800),
+    ] {
+        let plan = parsed(&format!("{SMALL}[verify]\nfresh = \"{fresh}\"\n"));
+        assert_eq!(plan.verify.fresh, Duration::from_secs(seconds));
+    }
+}
+
+#[test]
 fn what_a_plan_says_of_applications() {
     let plan = parsed(SMALL);
     assert_eq!((plan.lease, plan.shim), (Lease::default(), Shim::default()));

@@ -84,18 +84,65 @@ async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
     assert!(error.is_err());
     drop(held);
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let state = State::new(Vec::new());
+    let mut state = State::new(Vec::new());
+    state.begun_at -= 200;
     checkpoint.keep(&state, 1.0).unwrap();
-    assert!(checkpoint.resume(100).is_some());
-    assert!(checkpoint.resume(-1).is_none(), "too old");
+    let fresh = Duration::from_secs(1_000);
+    assert!(checkpoint.resume(fresh).is_some());
+    assert!(
+        checkpoint.resume(Duration::from_secs(100)).is_none(),
+        "too old"
+    );
     checkpoint.belongs.copiers = [("one".to_owned(), "has worked".to_owned())].into();
-    assert!(checkpoint.resume(100).is_none(), "copied since");
+    assert!(checkpoint.resume(fresh).is_none(), "copied since");
     checkpoint.belongs.copiers.clear();
     let file = bench.folder.path().join("people.verify");
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[20] ^= 1;
     std::fs::write(&file, bytes).unwrap();
-    assert!(checkpoint.resume(100).is_none(), "damaged");
+    assert!(checkpoint.resume(fresh).is_none(), "damaged");
+}
+
+/// Verifies 400 partitions, is killed on the way, and ages by `age` seconds. Then 60 rows are spoilt, and a later run goes on. It takes about two minutes.
+async fn spoilt_after(age: i64, fresh: u64) -> Outcome {
+    let bench = Bench::people(400).await;
+    let mut timed = Timed::of(bench.old.clone(), &[]);
+    timed.page = Duration::from_secs(10);
+    let timed: Arc<dyn Store> = Arc::new(timed);
+    let mut verifier = bench.verifier(timed);
+    verifier.options.keep_every = Duration::from_secs(2);
+    verifier.options.fresh = Duration::from_secs(fresh);
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    while live.share() < 0.6 {
+        let work = verifier.run(&mut checkpoint, None, &live, &stop);
+        let killed = tokio::time::timeout(Duration::from_secs(30), work).await;
+        assert!(killed.is_err(), "it is killed on the way");
+    }
+    let mut state = checkpoint.resume(Duration::from_secs(fresh)).unwrap();
+    state.begun_at -= age;
+    let seconds = checkpoint.seconds;
+    checkpoint.keep(&state, seconds).unwrap();
+    let items = (0..60).map(|id| marked(person(id, 1, "spoilt"), Mark::Copied));
+    bench.put_new(&items.collect::<Vec<_>>()).await;
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    outcome.unwrap()
+}
+
+// In a time of its own, see above.
+#[tokio::test(start_paused = true)]
+async fn what_was_read_too_long_ago_is_read_again() {
+    // Also of what becomes too old only while it is gone on with.
+    for age in [20 * 3_600, 3_570] {
+        let outcome = spoilt_after(age, 3_600).await;
+        assert_eq!(outcome.found.different, 60, "{age}");
+        assert_eq!(outcome.found.old_rows, 1_600, "each row is counted once");
+        assert!(now() - outcome.oldest_at < 600, "{age}");
+    }
+    // What is gone on with tells how old it is.
+    let outcome = spoilt_after(1_000, 3_600).await;
+    assert!(outcome.found.different < 60);
+    assert!((1_000..1_600).contains(&(now() - outcome.oldest_at)));
 }
 
 #[tokio::test]
