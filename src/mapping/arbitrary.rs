@@ -43,36 +43,44 @@ fn scalar() -> impl Strategy<Value = Type> {
 
 /// Any type, a few levels deep.
 pub(crate) fn ty() -> impl Strategy<Value = Type> {
-    scalar().prop_recursive(3, 12, 3, |inner| {
-        let udt = vec(inner.clone(), 1..4).prop_map(|types| {
-            let name = |at| format!("f{at}");
-            let fields = types.into_iter().enumerate();
-            Type::Udt(Arc::new(Udt {
-                name: "odd".into(),
-                fields: fields.map(|(at, ty)| (name(at), ty)).collect(),
-            }))
-        });
-        prop_oneof![
-            inner.clone().prop_map(|ty| Type::List(Box::new(ty))),
-            inner.clone().prop_map(|ty| Type::Set(Box::new(ty))),
-            (inner.clone(), inner.clone())
-                .prop_map(|(key, ty)| Type::Map(Box::new(key), Box::new(ty))),
-            vec(inner.clone(), 1..4).prop_map(Type::Tuple),
-            udt,
-            (inner, 1_u16..4).prop_map(|(ty, n)| Type::Vector(Box::new(ty), n)),
-            (1_u16..4).prop_map(|n| Type::Vector(Box::new(Type::Float), n)),
-        ]
-    })
+    let vectors = (1_u16..4).prop_map(|n| Type::Vector(Box::new(Type::Float), n));
+    scalar().prop_recursive(
+        3,
+        12,
+        3,
+        move |inner| prop_oneof![6 => of_others(inner), 1 => vectors.clone()],
+    )
 }
 
-/// A type that a key can have.
+/// A type that a key can have, often a scalar.
 pub(crate) fn key_ty() -> impl Strategy<Value = Type> {
+    prop_oneof![8 => select(KEY_SCALARS.to_vec()), 3 => key_ty_of_others()]
+}
+
+/// A type that a key can have and that holds others.
+pub(crate) fn key_ty_of_others() -> impl Strategy<Value = Type> {
     let scalars = select(KEY_SCALARS.to_vec());
+    let within = scalars.prop_recursive(1, 4, 2, of_others);
+    of_others(within.boxed())
+}
+
+fn of_others(inner: BoxedStrategy<Type>) -> BoxedStrategy<Type> {
+    let udt = vec(inner.clone(), 1..4).prop_map(|types| {
+        let fields = types.into_iter().enumerate();
+        Type::Udt(Arc::new(Udt {
+            name: "odd".into(),
+            fields: fields.map(|(at, ty)| (format!("f{at}"), ty)).collect(),
+        }))
+    });
     prop_oneof![
-        8 => scalars.clone(),
-        1 => scalars.clone().prop_map(|ty| Type::Set(Box::new(ty))),
-        1 => vec(scalars, 1..3).prop_map(Type::Tuple),
+        inner.clone().prop_map(|ty| Type::List(Box::new(ty))),
+        inner.clone().prop_map(|ty| Type::Set(Box::new(ty))),
+        (inner.clone(), inner.clone()).prop_map(|(key, ty)| Type::Map(Box::new(key), Box::new(ty))),
+        vec(inner.clone(), 1..4).prop_map(Type::Tuple),
+        udt,
+        (inner, 1_u16..4).prop_map(|(ty, n)| Type::Vector(Box::new(ty), n)),
     ]
+    .boxed()
 }
 
 /// Any value that the server can hold in a column of this type: empty ones and bytes that don't

@@ -13,6 +13,7 @@ use super::operation::{Joined, Operation, Place, Request, Sent};
 use super::rows::{offline, to_source, unknown};
 use super::table::Inner;
 use crate::error::{Error, Kind, Result};
+use crate::mapping::canonical;
 use crate::model::{Add, Key, Mark};
 use crate::protocol::{Step, counter};
 
@@ -101,6 +102,7 @@ impl Inner {
         key: Key,
         by: Vec<Option<i64>>,
     ) -> Result<()> {
+        let key = canonical::key(joined.transform.target(), key);
         let deadline = self.deadline();
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {

@@ -7,8 +7,8 @@ use super::Resave;
 use super::operation::{Joined, Operation, Place, Request, Sent};
 use super::table::{Inner, Page, Written, now};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::keys;
 use crate::mapping::transform::Transform;
+use crate::mapping::{canonical, keys};
 use crate::model::{Key, List, Mark, Mutation, Row, Span, State, Update};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Queried, Query, Reply, Write,
@@ -52,6 +52,7 @@ machine!(
 impl Operation {
     pub async fn get(mut self, key: Key) -> Result<Option<Row>> {
         self.shows = true;
+        let key = canonical::key(self.joined.transform.target(), key);
         let mut get = Get::new(self.phase(), key, now(), self.joined.rows_expire());
         let reading = self.table.settings.reads;
         let got = self.drive(&mut get, reading).await?;
@@ -112,6 +113,7 @@ impl Operation {
 
     pub async fn query(mut self, list: List) -> Result<Page> {
         self.shows = true;
+        let list = canonical::list(self.joined.transform.target(), list);
         let order = TableOrder(self.joined.transform.clone());
         let expire = self.joined.rows_expire();
         let mut query = Query::new(self.phase(), list, order, now(), expire);
@@ -126,6 +128,7 @@ impl Operation {
     pub async fn delete_range(mut self, span: Span) -> Result<()> {
         // It takes their keys alone.
         self.shows = true;
+        let span = canonical::span(self.joined.transform.target(), span);
         let order = TableOrder(self.joined.transform.clone());
         let mut delete = DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, now());
         let left = |error: Error| error.effect(Effect::Unknown);
@@ -254,6 +257,7 @@ impl Operation {
     }
 
     pub async fn count(mut self, key: Key) -> Result<Vec<Option<i64>>> {
+        let key = canonical::key(self.joined.transform.target(), key);
         let mut count = counter::Count::new(self.phase());
         let mut step = count.begin();
         let counted = loop {
@@ -304,6 +308,7 @@ impl Inner {
         joined: &Arc<Joined>,
         mutation: Mutation,
     ) -> Result<Written> {
+        let mutation = canonical::mutation(joined.transform.target(), mutation);
         let deadline = self.deadline();
         let mut pauses = self.pauses();
         let mut later = None;

@@ -9,9 +9,10 @@ use std::ops::Bound;
 
 use crate::cql;
 use crate::error::{Error, Kind, Result};
+use crate::mapping::canonical;
 use crate::mapping::keys::{behind, encode_component};
 use crate::model::{
-    Add, Change, Fold, If, Key, List, Mark, Mutation, Row, Span, Tokens, Update, Value,
+    Add, Change, Edit, Fold, If, Key, List, Mark, Mutation, Row, Span, Tokens, Update, Value,
 };
 use crate::schema::{Order, Role, Table, Type};
 
@@ -352,7 +353,7 @@ fn mutated(there: Option<&Row>, table: &Table, mutation: Mutation) -> Result<Opt
             mark: None,
             expires: update.expires,
         };
-        edit.of(&update.key, width, there.cloned())
+        resolved(table, edit, there)?.of(&update.key, width, there.cloned())
     };
     Ok(match mutation {
         Mutation::Put(row) => Some(Some(put_over(there, row))),
@@ -362,10 +363,37 @@ fn mutated(there: Option<&Row>, table: &Table, mutation: Mutation) -> Result<Opt
         Mutation::UpdateIf {
             update: change,
             expected,
-        } => match (If::Cells { expected, now: 0 }).holds(there) {
+        } => match canonical::holds(table, &If::Cells { expected, now: 0 }, there) {
             true => Some(update(change)?),
             false => None,
         },
+    })
+}
+
+/// A change with edits of elements made on what is there.
+///
+/// # Errors
+/// As of [`Edit::of`].
+fn resolved(table: &Table, change: Change, there: Option<&Row>) -> Result<Change> {
+    let Change::Edit {
+        mut cells,
+        mark,
+        expires,
+    } = change
+    else {
+        return Ok(change);
+    };
+    for (at, (column, edit)) in table.cells().iter().zip(&mut cells).enumerate() {
+        if let Some(of_elements) = edit.as_ref().filter(|edit| edit.needs_old()) {
+            let old = there.and_then(|row| row.cells.get(at)?.clone());
+            let value = canonical::edited(&column.ty, of_elements, old)?;
+            *edit = Some(value.map_or(Edit::Clear, Edit::Set));
+        }
+    }
+    Ok(Change::Edit {
+        cells,
+        mark,
+        expires,
     })
 }
 
@@ -427,7 +455,7 @@ impl Write {
         let after = |row: Option<Row>| row.as_ref().map_or(Place::Empty, holds);
         Ok(match self {
             Write::Put(_, guard) | Write::Purge(_, guard)
-                if !guard.condition().holds(there.as_ref()) =>
+                if !canonical::holds(table, &guard.condition(), there.as_ref()) =>
             {
                 Place::Stays(there)
             }
@@ -437,8 +465,13 @@ impl Write {
                 Some(row) => holds(&row),
                 None => Place::Stays(there),
             },
-            Write::Change(_, _, on) if !on.holds(there.as_ref()) => Place::Stays(there),
-            Write::Change(key, change, _) => after(change.of(&key, table.cells().len(), there)?),
+            Write::Change(_, _, on) if !canonical::holds(table, &on, there.as_ref()) => {
+                Place::Stays(there)
+            }
+            Write::Change(key, change, _) => {
+                let change = resolved(table, change, there.as_ref())?;
+                after(change.of(&key, table.cells().len(), there)?)
+            }
             Write::Add(add) => holds(&added(there, table, add)?),
             Write::Mutation(mutation) => match mutated(there.as_ref(), table, mutation)? {
                 Some(row) => after(row),

@@ -10,6 +10,7 @@ mod crowd;
 mod demo;
 mod driving;
 mod dynamodb;
+mod equal;
 mod features;
 mod forwarding;
 mod history;

@@ -1,12 +1,14 @@
 //! One clustering column inside a sort key.
 //!
-//! A component is a header byte and a body: `02` and the value, or `01` alone for CQL's empty value.
-//! It says itself where it ends, so components follow one another without a separator. Ascending
+//! A component is a header byte and a body: `02` and the value, or `01` alone for CQL's empty value. `03`
+//! comes before bytes that don't follow their type: they are equal to themselves alone, in no promised order.
+//! A component says itself where it ends, so components follow one another without a separator. Ascending
 //! bytes are ascending values; a descending component is the same with every bit turned round.
 
 use std::cmp::Ordering;
 
 use super::super::{number, text};
+use super::composite;
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{F32, F64, Value};
@@ -14,35 +16,55 @@ use crate::schema::{Order, Type};
 
 const EMPTY: u8 = 0x01;
 const VALUE: u8 = 0x02;
+const BYTES: u8 = 0x03;
 const NEGATIVE: u8 = 0x01;
 const ZERO: u8 = 0x02;
 const POSITIVE: u8 = 0x03;
 
 /// Appends a value's component.
 ///
-/// Byte order is Cassandra's order for every type but `custom`, vectors, collections, tuples and
-/// user-defined types: these are equal exactly if their bytes are, in no promised order.
+/// Byte order is Cassandra's order for every type but `custom`: these are equal exactly if their bytes are,
+/// in no promised order.
 ///
 /// # Errors
 /// [`Kind::Invalid`], with nothing appended, if the value isn't of this type or is a `varint` of more
 /// than 32,767 bytes.
 pub fn encode_component(ty: &Type, order: Order, value: &Value, out: &mut Vec<u8>) -> Result<()> {
     let start = out.len();
-    match value {
-        Value::Empty if has_length(ty) => out.push(EMPTY),
-        _ => {
-            out.push(VALUE);
-            if body(ty, value, out).is_none() {
-                out.truncate(start);
-                let message = format!("a value can't be part of a sort key as a {ty}");
-                return Err(Error::new(Kind::Invalid, message));
-            }
-        }
+    if put_component(ty, value, composite::holds_others(ty), out).is_none() {
+        out.truncate(start);
+        let message = format!("a value can't be part of a sort key as a {ty}");
+        return Err(Error::new(Kind::Invalid, message));
     }
     if order == Order::Desc {
         out[start..].iter_mut().for_each(|byte| *byte = !*byte);
     }
     Ok(())
+}
+
+/// Appends an ascending component; `None` if the value can't have one, when some of it may have been appended.
+/// Bytes that don't follow their type are taken only inside others, and where others would be inside.
+pub(super) fn put_component(
+    ty: &Type,
+    value: &Value,
+    takes_raw: bool,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    if is_empty(ty, value) {
+        out.push(EMPTY);
+        return Some(());
+    }
+    match value {
+        Value::Raw(bytes) if takes_raw && !(*ty == Type::Boolean && bytes.len() == 1) => {
+            out.push(BYTES);
+            put_escaped(bytes, out);
+            Some(())
+        }
+        _ => {
+            out.push(VALUE);
+            body(ty, value, out)
+        }
+    }
 }
 
 /// Reads a component, and gives what follows it; `None` if there is none. See
@@ -55,12 +77,24 @@ pub fn decode_component<'a>(ty: &Type, order: Order, bytes: &'a [u8]) -> Option<
             Order::Desc => 0xff,
         },
     };
-    let value = match input.byte()? {
-        EMPTY => Value::Empty,
-        VALUE => read_body(ty, &mut input)?,
-        _ => return None,
-    };
+    let value = read_component(ty, &mut input)?;
     Some((value, input.rest))
+}
+
+pub(super) fn read_component(ty: &Type, input: &mut Input<'_>) -> Option<Value> {
+    let header = input.byte()?;
+    read_value(ty, header, input)
+}
+
+/// Reads what follows a component's header.
+pub(super) fn read_value(ty: &Type, header: u8, input: &mut Input<'_>) -> Option<Value> {
+    match header {
+        EMPTY if composite::has_fields(ty) => Some(cql::decode(ty, &[])),
+        EMPTY => Some(Value::Empty),
+        VALUE => read_body(ty, input),
+        BYTES => Some(cql::decode(ty, &input.escaped()?)),
+        _ => None,
+    }
 }
 
 /// Compares two values of a type as Cassandra orders them in a clustering column, set or map.
@@ -84,9 +118,13 @@ pub fn compare(ty: &Type, a: &Value, b: &Value) -> Ordering {
     }
 }
 
-/// Whether a zero-length value of this type is CQL's "empty", not an ordinary value.
-fn has_length(ty: &Type) -> bool {
-    cql::decode(ty, &[]) == Value::Empty
+/// Whether a value has no bytes, where ordinary values of its type have some.
+fn is_empty(ty: &Type, value: &Value) -> bool {
+    match value {
+        Value::Empty => !matches!(ty, Type::Ascii | Type::Text | Type::Blob | Type::Custom(_)),
+        Value::Tuple(fields) | Value::Udt(fields) => fields.is_empty() && composite::has_fields(ty),
+        _ => false,
+    }
 }
 
 fn body(ty: &Type, value: &Value, out: &mut Vec<u8>) -> Option<()> {
@@ -178,19 +216,18 @@ fn body(ty: &Type, value: &Value, out: &mut Vec<u8>) -> Option<()> {
             }
             _ => return None,
         },
-        Type::Blob
-        | Type::List(_)
-        | Type::Set(_)
-        | Type::Map(..)
-        | Type::Tuple(_)
-        | Type::Udt(_)
-        | Type::Vector(..)
-        | Type::Custom(_) => {
+        Type::Blob | Type::Custom(_) => {
             if !cql::is_of(value, ty) {
                 return None;
             }
             put_escaped(&cql::to_bytes(value, ty), out);
         }
+        Type::List(_)
+        | Type::Set(_)
+        | Type::Map(..)
+        | Type::Tuple(_)
+        | Type::Udt(_)
+        | Type::Vector(..) => composite::put(ty, value, out)?,
     }
     Some(())
 }
@@ -236,18 +273,15 @@ fn read_body(ty: &Type, input: &mut Input<'_>) -> Option<Value> {
             bytes[8..].iter_mut().for_each(|byte| *byte ^= 0x80);
             Value::Uuid(from_time(&bytes))
         }
-        Type::Ascii
-        | Type::Text
-        | Type::Blob
-        | Type::Inet
-        | Type::Duration
-        | Type::List(_)
+        Type::Ascii | Type::Text | Type::Blob | Type::Inet | Type::Duration | Type::Custom(_) => {
+            cql::decode(ty, &input.escaped()?)
+        }
+        Type::List(_)
         | Type::Set(_)
         | Type::Map(..)
         | Type::Tuple(_)
         | Type::Udt(_)
-        | Type::Vector(..)
-        | Type::Custom(_) => cql::decode(ty, &input.escaped()?),
+        | Type::Vector(..) => composite::read(ty, input)?,
     })
 }
 
@@ -373,13 +407,13 @@ fn from_time(bytes: &[u8; 16]) -> [u8; 16] {
 }
 
 /// What is left to read, with its bits turned round where they were.
-struct Input<'a> {
+pub(super) struct Input<'a> {
     rest: &'a [u8],
     flip: u8,
 }
 
 impl Input<'_> {
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(byte ^ self.flip)

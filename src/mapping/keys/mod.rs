@@ -18,8 +18,10 @@ use crate::model::Value;
 use crate::schema::{Column, Order, Role, Type};
 
 mod component;
+mod composite;
 
 pub use component::{compare, decode_component, encode_component};
+pub(crate) use composite::holds_others;
 
 #[cfg(test)]
 mod tests;
@@ -173,9 +175,10 @@ pub(crate) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
 
 /// The values that a sort key was made of; `None` if it isn't one.
 ///
-/// What compares as equal in Cassandra has one sort key, so four types may come back as another value
+/// What compares as equal in Cassandra has one sort key, so some types may come back as another value
 /// that is equal there: `decimal` and `varint` in their shortest form, a `NaN` as the usual one, a
-/// `boolean` as 0 or 1. The item's attribute of the column's name has the very value.
+/// `boolean` as 0 or 1, and what holds any of these; a tuple or user-defined type without the nulls at its
+/// end. The item's attribute of the column's name has the very value (but for those nulls).
 pub fn sort_values(columns: &[Column], key: &[u8]) -> Option<Vec<Value>> {
     let mut rest = key;
     let mut values = Vec::with_capacity(columns.len());
@@ -227,7 +230,8 @@ fn not_of_type(column: &Column) -> Error {
     Error::new(Kind::Invalid, message)
 }
 
-/// Whether a sort key gives back the very value of a type, not only one that is equal to it.
+/// Whether a sort key gives back the very value of a type, not only one that is equal to it. (Nulls at the
+/// end of a tuple or user-defined type are no difference here.)
 pub(crate) fn is_exact(ty: &Type) -> bool {
     match ty {
         Type::Varint | Type::Decimal | Type::Float | Type::Double | Type::Boolean => false,
@@ -246,12 +250,12 @@ pub(crate) fn is_exact(ty: &Type) -> bool {
         | Type::Time
         | Type::Inet
         | Type::Duration
-        | Type::List(_)
+        | Type::Custom(_) => true,
+        Type::List(_)
         | Type::Set(_)
         | Type::Map(..)
         | Type::Tuple(_)
         | Type::Udt(_)
-        | Type::Vector(..)
-        | Type::Custom(_) => true,
+        | Type::Vector(..) => ty.inside().into_iter().all(is_exact),
     }
 }

@@ -2,15 +2,18 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mapping::{arbitrary, keys};
+use crate::mapping::{arbitrary, canonical, keys};
 
-/// What a value is when it is read back: short tuples and user-defined types have their missing
-/// nulls, sets and maps of cells their order.
+/// What a value is when it is read back: tuples and user-defined types have no nulls at their end, sets and
+/// maps of cells their order.
 fn settled(value: Value, ty: &Type, multicell: bool) -> Value {
     match (value, ty) {
-        (Value::Tuple(fields), Type::Tuple(types)) => Value::Tuple(padded(fields, types.iter())),
+        (Value::Tuple(fields), Type::Tuple(types)) => {
+            canonical::trimmed(ty, Value::Tuple(settle_fields(fields, types.iter())))
+        }
         (Value::Udt(fields), Type::Udt(udt)) => {
-            Value::Udt(padded(fields, udt.fields.iter().map(|(_, ty)| ty)))
+            let fields = settle_fields(fields, udt.fields.iter().map(|(_, ty)| ty));
+            canonical::trimmed(ty, Value::Udt(fields))
         }
         (Value::List(values), Type::List(ty)) => Value::List(settle_all(values, ty)),
         (Value::Vector(values), Type::Vector(ty, _)) => Value::Vector(settle_all(values, ty)),
@@ -45,12 +48,11 @@ fn settle_all(values: Vec<Value>, ty: &Type) -> Vec<Value> {
     values.map(|value| settled(value, ty, false)).collect()
 }
 
-fn padded<'a>(
+fn settle_fields<'a>(
     fields: Vec<Option<Value>>,
     types: impl Iterator<Item = &'a Type>,
 ) -> Vec<Option<Value>> {
-    let fields = fields.into_iter().chain(std::iter::repeat(None));
-    let fields = fields.zip(types);
+    let fields = fields.into_iter().zip(types);
     fields
         .map(|(field, ty)| field.map(|value| settled(value, ty, false)))
         .collect()
@@ -140,6 +142,8 @@ proptest! {
         let cells = vec![None; usize::from(has_statics)];
         match mapping.item(&Row::new(key.clone(), cells)) {
             Ok(item) => {
+                let row = Row::new(key.clone(), vec![None; usize::from(has_statics)]);
+                let key = canonical::stored(mapping.table(), row).key;
                 prop_assert_eq!(&mapping.row(item).unwrap().key, &key);
                 if has_statics {
                     let key = Key::statics(key.partition);

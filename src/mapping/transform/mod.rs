@@ -7,7 +7,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::text;
+use super::{canonical, keys, text};
 use crate::error::{Error, Kind, Result};
 use crate::model::{CellTimes, Row, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
@@ -70,6 +70,8 @@ pub struct Transform {
     key: Vec<KeyStep>,
     cells: Vec<CellStep>,
     moves_nothing: bool,
+    /// Whether a value may have nulls at its end.
+    may_be_trimmed: bool,
     expiry: Option<ExpiryFrom>,
     fingerprint: [u8; 32],
 }
@@ -145,6 +147,7 @@ impl Transform {
                 cells.push(CellStep { from, mask });
             }
         }
+        let may_be_trimmed = |column: &Column| canonical::may_be_trimmed(&column.ty);
         let in_place = |(at, step): (usize, &CellStep)| step.from == at && step.mask.is_none();
         Ok(Transform {
             fingerprint: fingerprint(old, rules, expiry, mask_key, &target)?,
@@ -152,6 +155,7 @@ impl Transform {
             moves_nothing: key.iter().all(Option::is_none)
                 && cells.len() == old.cells().len()
                 && cells.iter().enumerate().all(in_place),
+            may_be_trimmed: target.columns.iter().any(may_be_trimmed),
             target,
             key,
             cells,
@@ -196,7 +200,8 @@ impl Transform {
         self.fingerprint
     }
 
-    /// A row of the old table as a row of the new one.
+    /// A row of the old table as a row of the new one, its values in the form that they have in both
+    /// ([`canonical::stored`]).
     ///
     /// # Errors
     /// [`Kind::Invalid`] if it has cells that expire and there is no rule for that, or the rule is
@@ -232,6 +237,9 @@ impl Transform {
             }
             row.cells = cells;
             row.times = times;
+        }
+        if self.may_be_trimmed {
+            row = canonical::stored(&self.target, row);
         }
         if row.times.is_empty() {
             return Ok((row, Ok(())));
@@ -439,6 +447,14 @@ fn fingerprint(
         print
             .0
             .update(digest(&keyed(mask_key)?, b"crossfade mask key"));
+    }
+    // Once the sort keys of these were bytes in no order.
+    if target
+        .clustering()
+        .iter()
+        .any(|column| keys::holds_others(&column.ty))
+    {
+        print.text("sort keys in Cassandra's order");
     }
     Ok(print.0.finalize().into())
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::super::canonical::without_last_nulls;
 use super::{Attr, fallback, from_attr, keys, text, usual};
 use crate::cql;
 use crate::model::Value;
@@ -239,10 +240,14 @@ fn of_name(name: String, ty: &Type) -> Option<Value> {
     }
 }
 
-/// A tuple: all of its type's fields, so that a reader finds each at its place.
+/// A tuple: all of its type's fields, so that a reader finds each at its place. Only what has no bytes at
+/// all, which isn't a tuple of nulls to Cassandra, has none.
 pub(super) fn from_tuple(fields: Vec<Option<Value>>, types: &[Type]) -> Option<Attr> {
     if fields.len() > types.len() {
         return None;
+    }
+    if fields.is_empty() {
+        return Some(Attr::L(Vec::new()));
     }
     let fields = fields.into_iter().chain(std::iter::repeat(None));
     let attrs = fields.zip(types).map(|(field, ty)| match field {
@@ -257,17 +262,29 @@ pub(super) fn tuple(attr: Attr, types: &[Type]) -> Option<Value> {
     if attrs.len() > types.len() {
         return None;
     }
-    let attrs = attrs.into_iter().chain(std::iter::repeat(Attr::Null));
+    if attrs.is_empty() {
+        return Some(Value::Tuple(Vec::new()));
+    }
+    let attrs = attrs.into_iter();
     let fields = attrs.zip(types).map(|(attr, ty)| match attr {
         Attr::Null => Some(None),
         attr => from_attr(attr, ty).map(Some),
     });
-    fields.collect::<Option<_>>().map(Value::Tuple)
+    let fields = fields.collect::<Option<_>>()?;
+    Some(Value::Tuple(without_last_nulls(fields)))
 }
 
-pub(super) fn from_udt(fields: Vec<Option<Value>>, types: &[(String, Type)]) -> Option<Attr> {
+/// A user-defined type: the fields that aren't null. What has no bytes at all isn't one of nulls.
+pub(super) fn from_udt(
+    fields: Vec<Option<Value>>,
+    ty: &Type,
+    types: &[(String, Type)],
+) -> Option<Attr> {
     if fields.len() > types.len() {
         return None;
+    }
+    if fields.is_empty() {
+        return Some(fallback(Vec::new(), ty));
     }
     let attrs = fields
         .into_iter()
@@ -286,5 +303,5 @@ pub(super) fn udt_fields(attr: Attr, types: &[(String, Type)]) -> Option<Value> 
         let at = types.iter().position(|(known, _)| *known == name)?;
         fields[at] = Some(from_attr(attr, &types[at].1)?);
     }
-    Some(Value::Udt(fields))
+    Some(Value::Udt(without_last_nulls(fields)))
 }

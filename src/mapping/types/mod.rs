@@ -177,7 +177,7 @@ fn usual(value: Value, ty: &Type, multicell: bool) -> Option<Attr> {
             _ => None,
         },
         Type::Udt(udt) => match value {
-            Value::Udt(fields) => from_udt(fields, &udt.fields),
+            Value::Udt(fields) => from_udt(fields, ty, &udt.fields),
             _ => None,
         },
         Type::Vector(..) if holds_any_bytes(ty) => {

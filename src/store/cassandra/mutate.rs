@@ -9,6 +9,7 @@ use super::scan::seconds_now;
 use super::statement::{Bound, equal, key_columns, of, quoted_always, role_of};
 use super::{Cassandra, Replicas};
 use crate::error::{Effect, Error, Kind, Result};
+use crate::mapping::canonical;
 use crate::model::{Add, Edit, If, Key, Mark, Mutation, Row, Update, Value};
 use crate::schema::{Column, Role, Table, Type};
 use crate::store::{Changed, unsupported, without_tokens};
@@ -123,7 +124,7 @@ impl Cassandra {
     ) -> Result<Changed> {
         let Some((cql, values)) = self.update(table, update)? else {
             let there = self.get_one(table, &update.key, Replicas::Agreed).await?;
-            return Ok(match holds(expected, there.as_ref()) {
+            return Ok(match holds(table, expected, there.as_ref()) {
                 true => Changed::Written,
                 false => Changed::Refused(there),
             });
@@ -133,7 +134,7 @@ impl Cassandra {
         let had = match only_nulls && !expected.is_empty() {
             true => {
                 let there = self.get_one(table, &update.key, Replicas::Agreed).await?;
-                if !holds(expected, there.as_ref()) {
+                if !holds(table, expected, there.as_ref()) {
                     return Ok(Changed::Refused(there));
                 }
                 let cells = there.map(|row| row.cells).unwrap_or_default();
@@ -147,7 +148,7 @@ impl Cassandra {
         let cql = format!("{cql} IF {condition}");
         let changed = self.decide(table, &update.key, &cql, &values).await?;
         match &changed {
-            Changed::Refused(there) if had.is_some() && holds(expected, there.as_ref()) => {
+            Changed::Refused(there) if had.is_some() && holds(table, expected, there.as_ref()) => {
                 Err(Error::new(
                     Kind::Transient,
                     "the row was changed by somebody else at the same time",
@@ -304,9 +305,9 @@ fn condition(
     Ok((parts.join(" AND "), values))
 }
 
-fn holds(expected: &Expected, there: Option<&Row>) -> bool {
+fn holds(table: &Table, expected: &Expected, there: Option<&Row>) -> bool {
     let expected = expected.to_vec();
-    If::Cells { expected, now: 0 }.holds(there)
+    canonical::holds(table, &If::Cells { expected, now: 0 }, there)
 }
 
 /// Seconds to live, as `USING TTL` wants them: at least 1, or 0 for good.

@@ -285,35 +285,7 @@ fn order(column: &Column) -> Order {
 
 /// Whether [`compare`] orders values of a type as the server does.
 fn has_order(ty: &Type) -> bool {
-    match ty {
-        Type::List(_)
-        | Type::Set(_)
-        | Type::Map(..)
-        | Type::Tuple(_)
-        | Type::Udt(_)
-        | Type::Vector(..)
-        | Type::Custom(_) => false,
-        Type::Ascii
-        | Type::Text
-        | Type::TinyInt
-        | Type::SmallInt
-        | Type::Int
-        | Type::BigInt
-        | Type::Counter
-        | Type::Varint
-        | Type::Decimal
-        | Type::Float
-        | Type::Double
-        | Type::Boolean
-        | Type::Blob
-        | Type::Uuid
-        | Type::TimeUuid
-        | Type::Timestamp
-        | Type::Date
-        | Type::Time
-        | Type::Inet
-        | Type::Duration => true,
-    }
+    !matches!(ty, Type::Custom(_)) && ty.inside().into_iter().all(has_order)
 }
 
 fn prefix(bound: &Prefix) -> &[Value] {

@@ -21,7 +21,7 @@ use super::put::pairs_text;
 use super::read::{Item, row_of};
 use super::update::Update;
 use crate::error::{Effect, Kind, Result};
-use crate::mapping::{Attr, Mapping};
+use crate::mapping::{Attr, Mapping, canonical};
 use crate::model::{Change, Edit, If, Key, Mark, Row, Value};
 use crate::store::{Changed, Reading};
 
@@ -29,8 +29,35 @@ use crate::store::{Changed, Reading};
 const TRIES: usize = 8;
 
 impl DynamoDb {
-    /// What [`crate::store::Store::change`] does.
+    /// What [`crate::store::Store::change`] does. DynamoDB compares attributes; where the item has what is
+    /// expected in another spelling, this spelling is expected of it.
     pub(super) async fn change_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        change: &Change,
+        on: &If,
+    ) -> Result<Changed> {
+        let mut spelled = None;
+        for _ in 0..TRIES {
+            let on = spelled.as_ref().unwrap_or(on);
+            let changed = self.change_once(mapping, key, change, on).await?;
+            let Changed::Refused(item) = &changed else {
+                return Ok(changed);
+            };
+            match canonical::respelled(mapping.table(), on, item.as_ref()) {
+                Some(other) => spelled = Some(other),
+                None => return Ok(changed),
+            }
+        }
+        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
+        let message = format!("an expected value was spelled anew by others {TRIES} times");
+        Err(call
+            .error(Kind::Transient, Effect::None, message)
+            .at("key", key_text(mapping, key)))
+    }
+
+    async fn change_once(
         &self,
         mapping: &Mapping,
         key: &Key,
@@ -252,8 +279,7 @@ impl Edits<'_> {
                 let same = update.terms.is(name, seen);
                 update.demand(same);
             }
-            let new = edit
-                .of(old.cloned())
+            let new = canonical::edited(&mapping.column(cell)?.ty, edit, old.cloned())
                 .map_err(|error| error.at("column", name))?;
             update.set(name, mapping.cell(cell, new.as_ref())?);
         }

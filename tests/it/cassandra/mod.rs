@@ -1,6 +1,7 @@
 //! The Cassandra store on a real server.
 
 mod applications;
+mod equal;
 mod inspecting;
 mod odd_types;
 mod refusals;
