@@ -174,7 +174,6 @@ impl Cassandra {
         values.push_token(slice.token);
         let mut conditions = format!("{token} >= ? AND {token} <= ?");
         if slice::is_statics(table, slice) {
-            conditions.push_str(" PER PARTITION LIMIT 1");
             return Asked {
                 selection: Selection::statics(table, self.reads_element_ttls)
                     .telling_writes(self.writes_since),

@@ -190,7 +190,8 @@ impl Selection {
             + self.writes.len()
     }
 
-    /// `SELECT … FROM …`, up to where the conditions begin.
+    /// `SELECT … FROM …`, up to where the conditions begin. Static columns are told once for each partition
+    /// (`PER PARTITION LIMIT` says the same from Cassandra 3.6 on alone).
     pub fn text(&self, keyspace: &str, table: &Table) -> String {
         let cells = table.cells();
         let keys = if self.statics_only {
@@ -208,7 +209,15 @@ impl Selection {
             )
             .chain(self.writes.iter().map(|&at| written(&cells[at])))
             .collect();
-        format!("SELECT {} FROM {}", columns.join(", "), of(keyspace, table))
+        let select = match self.statics_only {
+            true => "SELECT DISTINCT",
+            false => "SELECT",
+        };
+        format!(
+            "{select} {} FROM {}",
+            columns.join(", "),
+            of(keyspace, table)
+        )
     }
 }
 
