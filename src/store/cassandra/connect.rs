@@ -85,6 +85,8 @@ async fn open(config: Config) -> Result<Cassandra> {
         reads: None,
         writes: config.write_consistency.unwrap_or(config.consistency),
         reads_element_ttls: false,
+        zero_ttl_is_default: false,
+        without_default_ttl: RwLock::default(),
         writes_since: None,
         partitioner: String::new(),
         prepared: RwLock::new(HashMap::new()),
@@ -94,7 +96,10 @@ async fn open(config: Config) -> Result<Cassandra> {
         .rows_of::<(String, String)>("SELECT release_version, partitioner FROM system.local", ())
         .await?;
     if let Some((release, partitioner)) = local.into_iter().next() {
-        store.reads_element_ttls = major(&release).is_some_and(|major| major >= 5);
+        let release = numbers(&release);
+        store.reads_element_ttls = release.is_some_and(|release| release >= (5, 0));
+        store.zero_ttl_is_default =
+            release.is_some_and(|release| release < (3, 6)) && !store.is_scylla().await?;
         store.partitioner = partitioner;
     }
     Ok(store)
@@ -227,6 +232,18 @@ impl Cassandra {
         .help(help))
     }
 
+    /// Whether it is ScyllaDB, which calls itself Cassandra 3.0.8 and can do what later ones can.
+    async fn is_scylla(&self) -> Result<bool> {
+        let own = self
+            .rows_of::<(String,)>(
+                "SELECT table_name FROM system_schema.tables \
+                 WHERE keyspace_name = 'system' AND table_name = 'scylla_local'",
+                (),
+            )
+            .await?;
+        Ok(!own.is_empty())
+    }
+
     /// The rows of a short answer, from a schema or system table.
     pub(super) async fn rows_of<R>(
         &self,
@@ -264,8 +281,10 @@ impl Cassandra {
     }
 }
 
-fn major(release: &str) -> Option<u32> {
-    release.split('.').next()?.parse().ok()
+/// The first two numbers of a release's name.
+fn numbers(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 #[cfg(test)]
@@ -286,10 +305,12 @@ mod tests {
     }
 
     #[test]
-    fn releases_are_compared_by_their_first_number() {
-        assert_eq!(major("5.0.5"), Some(5));
-        assert_eq!(major("4.1-beta1"), Some(4));
-        assert_eq!(major("10.0"), Some(10));
-        assert_eq!(major(""), None);
+    fn releases_are_compared_by_their_first_two_numbers() {
+        assert_eq!(numbers("5.0.5"), Some((5, 0)));
+        assert_eq!(numbers("4.1-beta1"), Some((4, 1)));
+        assert_eq!(numbers("3.11.19"), Some((3, 11)));
+        assert_eq!(numbers("10.0-SNAPSHOT"), Some((10, 0)));
+        assert_eq!(numbers("5"), None);
+        assert_eq!(numbers(""), None);
     }
 }

@@ -46,6 +46,9 @@ impl Cassandra {
             Err(error) => return Err(error),
         };
         findings.extend(self.overlap_finding().await?);
+        if self.zero_ttl_is_default && entry.default_ttl > 0 {
+            findings.push(default_ttl_finding());
+        }
         findings.extend(self.index_findings(name).await?);
         if let Some(table) = &table {
             findings.extend(column_findings(table, self.reads_element_ttls));
@@ -92,6 +95,11 @@ impl Cassandra {
             default_ttl: ttl.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(0),
             flags: flags.unwrap_or_default().into_iter().collect(),
         }))
+    }
+
+    /// The table's default time to live, in seconds; 0 for none.
+    pub(super) async fn default_ttl(&self, name: &str) -> Result<u32> {
+        Ok(self.entry(name).await?.map_or(0, |entry| entry.default_ttl))
     }
 
     async fn columns(&self, name: &str) -> Result<Table> {
@@ -236,6 +244,20 @@ impl Cassandra {
             advice: "move what it does into the application, or to a stream of the new table".into(),
         }));
         Ok(findings)
+    }
+}
+
+/// Of a server that applies the table's default to what shall stay for good.
+fn default_ttl_finding() -> Finding {
+    Finding {
+        code: "default-ttl-always",
+        weight: Weight::Note,
+        message: "this server (before Cassandra 3.6) can't write a row that never expires to a table with a default \
+                  time to live: in the phases `old` and `bridge` such writes of applications are refused"
+            .into(),
+        advice: "applications give each row a time to live, or take the default away: ALTER TABLE … WITH \
+                 default_time_to_live = 0"
+            .into(),
     }
 }
 

@@ -34,7 +34,7 @@ mod statement;
 mod tls;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -86,6 +86,10 @@ pub struct Cassandra {
     login: Option<String>,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
+    /// Whether `USING TTL 0` means the table's default, not for good (Cassandra before 3.6).
+    zero_ttl_is_default: bool,
+    /// Where that makes no difference: tables that had no default when they were first written to.
+    without_default_ttl: RwLock<HashSet<String>>,
     /// Rows tell when they were written, if that isn't before this: microseconds since 1970.
     writes_since: Option<i64>,
     partitioner: String,
@@ -121,6 +125,8 @@ impl Cassandra {
             reads: Some(consistency),
             writes: self.writes,
             reads_element_ttls: self.reads_element_ttls,
+            zero_ttl_is_default: self.zero_ttl_is_default,
+            without_default_ttl: RwLock::default(),
             writes_since: self.writes_since,
             partitioner: self.partitioner.clone(),
             prepared: RwLock::default(),

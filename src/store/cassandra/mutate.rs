@@ -3,6 +3,9 @@
 //! Every write says how long it lives (`USING TTL`), 0 being for good: a table's own default would
 //! otherwise apply behind the caller's back.
 
+use std::collections::HashSet;
+use std::sync::PoisonError;
+
 use super::decode::Decided;
 use super::failure::{self, Doing};
 use super::scan::seconds_now;
@@ -19,6 +22,16 @@ type Expected = [(usize, Option<Value>)];
 
 impl Cassandra {
     pub(super) async fn mutate(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        let stays = match mutation {
+            Mutation::Put(row) | Mutation::Insert(row) => row.expires.is_none(),
+            Mutation::Update(update) | Mutation::UpdateIf { update, .. } => {
+                update.expires.is_none()
+            }
+            Mutation::Delete(_) => false,
+        };
+        if stays && self.zero_ttl_is_default {
+            self.require_no_default_ttl(table).await?;
+        }
         let is_conditional = matches!(mutation, Mutation::Insert(_) | Mutation::UpdateIf { .. });
         if is_conditional && let Some(column) = table.cells().iter().find(|c| c.ty.has_custom()) {
             // A refusal comes with the whole row, and the driver couldn't read it.
@@ -48,6 +61,33 @@ impl Cassandra {
             }
         }
         Ok(Changed::Written)
+    }
+
+    /// Refuses what would expire though its writer says that it never does.
+    async fn require_no_default_ttl(&self, table: &Table) -> Result<()> {
+        let known = &self.without_default_ttl;
+        let is_known = |known: &HashSet<String>| known.contains(&table.name);
+        if is_known(&known.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(());
+        }
+        match self.default_ttl(&table.name).await? {
+            0 => {
+                let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+                known.insert(table.name.clone());
+                Ok(())
+            }
+            seconds => Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "the table's default time to live is {seconds} s, and a server before Cassandra 3.6 applies it \
+                     to every write that says it never expires"
+                ),
+            )
+            .help(
+                "give the write a time to live, or take the default away (it concerns later writes only): \
+                 ALTER TABLE … WITH default_time_to_live = 0",
+            )),
+        }
     }
 
     /// Adds to counters, once: a counter's server can't tell an add that it has had already.
