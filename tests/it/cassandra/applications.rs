@@ -53,6 +53,9 @@ async fn writes_live_as_long_as_they_say_whatever_the_tables_default() {
     let is_soon = |ttl: Option<i32>| ttl.is_some_and(|ttl| (598..=600).contains(&ttl));
 
     write(Mutation::Put(row(1, Some(1), Some(1), soon))).await;
+    if bench.release < (3, 6) {
+        return refuses_what_would_expire(bench, &table).await;
+    }
     write(Mutation::Put(row(2, Some(1), Some(1), None))).await;
     write(Mutation::Insert(row(3, Some(1), Some(1), soon))).await;
     write(Mutation::Insert(row(4, Some(1), Some(1), None))).await;
@@ -104,6 +107,48 @@ async fn writes_live_as_long_as_they_say_whatever_the_tables_default() {
         (Kind::Invalid, Effect::None),
         "{error}"
     );
+    bench.done().await;
+}
+
+/// Before Cassandra 3.6 `USING TTL 0` is the table's default: what shall stay is refused, not cut short.
+async fn refuses_what_would_expire(bench: Bench, table: &Table) {
+    let update = Update {
+        key: row(1, None, None, None).key,
+        cells: vec![Some(Edit::Set(Value::Int(2))), None],
+        expires: None,
+    };
+    for mutation in [
+        Mutation::Put(row(2, Some(1), Some(1), None)),
+        Mutation::Insert(row(2, Some(1), Some(1), None)),
+        Mutation::Update(update),
+    ] {
+        let error = bench
+            .store
+            .write(table, &mutation)
+            .await
+            .expect_err("refused");
+        let found = (error.kind(), error.known_effect());
+        assert_eq!(found, (Kind::Unsupported, Effect::None), "{error}");
+        assert!(error.to_string().contains("5000 s"), "{error}");
+    }
+    let found = bench
+        .store
+        .inspect("t")
+        .await
+        .expect("an answer")
+        .expect("it is there");
+    assert!(
+        found
+            .findings
+            .iter()
+            .any(|finding| finding.code == "default-ttl-always")
+    );
+    bench
+        .cql("ALTER TABLE t WITH default_time_to_live = 0")
+        .await;
+    let put = Mutation::Put(row(2, Some(1), Some(1), None));
+    bench.store.write(table, &put).await.expect("a write");
+    assert_eq!(bench.ttls(2).await, (None, None));
     bench.done().await;
 }
 

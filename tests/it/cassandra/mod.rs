@@ -12,17 +12,19 @@ mod writes;
 use crossfade::model::{Key, Row, Value};
 use crossfade::schema::Table;
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
-use crossfade::store::{Cursor, Range, Store};
+use crossfade::store::{Cursor, Range, Store, Weight};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 
-use crate::support::{cassandra_address, unique};
+use crate::support::{cassandra_address, release, unique};
 
 /// A keyspace of its own: the store under test, and a plain session to prepare it with.
 struct Bench {
     store: Cassandra,
     session: Session,
     keyspace: String,
+    /// Of the server: older ones can do less.
+    release: (u32, u32),
 }
 
 fn config(keyspace: &str) -> Config {
@@ -51,8 +53,17 @@ impl Bench {
             .expect("a store");
         Bench {
             store,
+            release: release(&session).await,
             session,
             keyspace,
+        }
+    }
+
+    /// What `check` says of columns of custom types: a server before 4.0 can't give them as blobs.
+    fn custom_types(&self) -> Weight {
+        match self.release >= (4, 0) {
+            true => Weight::Note,
+            false => Weight::Refused,
         }
     }
 

@@ -48,13 +48,18 @@ async fn rows_tell_when_they_were_written_if_that_is_asked_for() {
     let written: Vec<Option<i64>> = told.into_iter().map(|(_, written)| written).collect();
     // The static row, then the others; what is older than asked for isn't told.
     assert_eq!(written.len(), 4);
+    // Collections tell from 5.0 on.
+    let expected: &[i64] = match bench.release >= (5, 0) {
+        true => &[5000, 7000, 9000],
+        false => &[5000, 9000],
+    };
     assert_eq!(
         written
             .iter()
             .flatten()
             .copied()
             .collect::<std::collections::BTreeSet<_>>(),
-        [5000, 7000, 9000].into()
+        expected.iter().copied().collect()
     );
 
     let before = store.now().await.unwrap().expect("it has a clock");

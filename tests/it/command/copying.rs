@@ -15,6 +15,7 @@ use super::items::{Shape, assert_same};
 use super::killing::{MESSAGES, fill_messages};
 use super::{Bench, credentials, number};
 use crate::cassandra::types::every_type;
+use crate::support::release;
 
 fn now() -> i64 {
     SystemTime::now()
@@ -209,7 +210,7 @@ async fn partitions_with_static_columns() {
 }
 
 /// A table with a column of each type that a store can make.
-fn wide() -> Table {
+fn wide(release: (u32, u32)) -> Table {
     let column = |name: String, ty, frozen, role| Column {
         name,
         ty,
@@ -222,7 +223,7 @@ fn wide() -> Table {
         false,
         Role::Partition,
     )];
-    for (at, (text, ty, _)) in every_type().into_iter().enumerate() {
+    for (at, (text, ty, _)) in every_type(release).into_iter().enumerate() {
         columns.push(column(
             format!("v{at:02}"),
             ty,
@@ -236,12 +237,13 @@ fn wide() -> Table {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_arrives_as_it_was() {
     let bench = Bench::new("wide").await;
-    let table = wide();
+    let release = release(&bench.session).await;
+    let table = wide(release);
     let mut config = Config::new([bench.node.clone()], bench.keyspace.clone());
     config.consistency = Consistency::One;
     let old = Cassandra::connect(config).await.expect("a store");
     old.create(&table).await.expect("created");
-    let types = every_type();
+    let types = every_type(release);
     let most = types
         .iter()
         .map(|(_, _, values)| values.len())
