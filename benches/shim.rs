@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials as Keys, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
-use crossfade::control::{Control, Record};
+use crossfade::control::{Control, New, Record};
 use crossfade::error::Result;
 use crossfade::migration::{InitOptions, Migration, TableSpec};
 use crossfade::protocol::Phase;
@@ -23,7 +23,7 @@ use crossfade::schema::{Column, Role, Table, Type};
 use crossfade::shim::{Moving, OldStore, Settings, Shim};
 use crossfade::store::dynamodb::{Config, Credentials, DynamoDb};
 use crossfade::store::memory::Memory;
-use crossfade::store::{New, Old, Store};
+use crossfade::store::{Old, Store};
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
@@ -120,7 +120,7 @@ impl Bench {
         };
         let dynamodb: Arc<dyn Store> = Arc::new(DynamoDb::connect(config).await?);
         let old = Old(Arc::new(Memory::new()));
-        let control = Control::new(New(dynamodb.clone()), &format!("{name}-control"));
+        let control = Control::new(New::over(dynamodb.clone()), &format!("{name}-control"));
         let mut moving = Vec::new();
         for table in tables() {
             old.0.create(&table).await?;
@@ -130,15 +130,17 @@ impl Bench {
                 name: table.name,
                 ..TableSpec::default()
             };
-            let new = New(dynamodb.clone());
+            let new = New::over(dynamodb.clone());
             let migration = Migration::new(spec.clone(), old.clone(), new, control.clone());
             migration.init(InitOptions::default()).await?;
-            let there = control.require(&spec.to).await?;
-            let record = Record {
-                phase: Phase::Copy,
-                ..there.record.clone()
-            };
-            control.replace(&spec.to, &there, &record).await?;
+            for phase in [Phase::Bridge, Phase::Switch, Phase::Copy] {
+                let there = control.require(&spec.to).await?;
+                let record = Record {
+                    phase,
+                    ..there.record.clone()
+                };
+                control.replace(&spec.to, &there, &record).await?;
+            }
             moving.push(Moving {
                 spec,
                 exactly_once: false,
@@ -146,7 +148,7 @@ impl Bench {
         }
         let settings = Settings::new("bench");
         let old = OldStore::Open(old);
-        let shim = Shim::start(settings, old, New(dynamodb), control, moving)?;
+        let shim = Shim::start(settings, old, New::over(dynamodb), control, moving)?;
         Ok(Bench { name, shim })
     }
 

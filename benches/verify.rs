@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
+use crossfade::control::New;
 use crossfade::error::Result;
 use crossfade::mapping::transform::Transform;
 use crossfade::model::{Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
-use crossfade::store::{Cursor, Guard, New, Old, Range, Store};
+use crossfade::store::{Cursor, Guard, Old, Range, Reads, Store};
 use crossfade::verifier::{Belongs, Checkpoint, Live, Options, Verifier};
 
 const TURNS: usize = 3;
@@ -68,7 +69,7 @@ async fn main() {
         let both = timed(async { tokio::join!(scan_old(), scan_new()) }).await;
         let verifier = Verifier {
             old: Old(late.clone()),
-            new: New(new.clone()),
+            new: New::over(new.clone()),
             transform: transform.clone(),
             counters: None,
             frozen_at: Some(frozen_at),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::control::Control;
+use crate::control::{Control, New};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NewStore, OldStore, Plan, TablePlan};
 use crate::shim::{Moving, OldStore as Later, Settings, Shim};
@@ -13,7 +13,7 @@ use crate::store::cassandra::{self, Cassandra};
 use crate::store::dynamodb::{self, DynamoDb};
 #[cfg(feature = "embedded")]
 use crate::store::embedded::Embedded;
-use crate::store::{New, Old, Store};
+use crate::store::{Old, Store};
 
 /// Opens the store that is left.
 ///
@@ -56,7 +56,7 @@ pub async fn new(plan: &Plan) -> Result<New> {
         #[cfg(not(feature = "embedded"))]
         NewStore::Embedded { .. } => Err(left_out("embedded")),
     };
-    store.map(New)
+    store.map(New::over)
 }
 
 /// Connects to the cluster of a plan.

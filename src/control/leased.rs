@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Member, Pin};
+use super::{Member, New, Pin};
 use crate::error::{Effect, Error, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store, Writing, failed_rows,
 };
 
-/// The wrapper. Each write is an operation of its own: it is refused as unreachable past the lease,
-/// so that whoever waits for stores waits for the lease too.
+/// The wrapper. Each write is an operation of its own, and a permit is asked before each request that
+/// it takes: past the lease it is refused as unreachable, so that whoever waits for stores waits for the
+/// lease too.
 ///
 /// That what is written was read before a lapse does no harm: a participant only goes on under the
 /// same freeze, in which the old rows stand still, and a fold's condition holds whenever it is sent.
@@ -24,36 +25,40 @@ pub struct Leased {
 }
 
 impl Leased {
-    /// Wraps a store.
-    pub fn new(inner: Arc<dyn Store>, member: Arc<Member>) -> Self {
-        Leased { inner, member }
+    /// A target in the hands of a participant.
+    pub fn new(new: &New, member: Arc<Member>) -> Self {
+        Leased {
+            inner: new.store().clone(),
+            member,
+        }
     }
 
-    async fn rows(&self, count: usize, sending: impl Future<Output = Puts>) -> Puts {
-        let mut sent = match self.member.pin() {
-            Ok(pin) => Sent(Some(pin)),
-            Err(error) => return failed_rows(count, &error),
-        };
-        let puts = sending.await;
-        if puts.rows.iter().all(is_over) {
-            sent.0 = None;
-        }
-        puts
-    }
-
-    async fn one<T>(&self, sending: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut sent = Sent(Some(self.member.pin()?));
-        let answer = sending.await;
-        if is_over(&answer) {
-            sent.0 = None;
-        }
-        answer
+    fn begin(&self) -> Result<(Sent, Arc<dyn Store>)> {
+        let pin = self.member.pin()?;
+        let store = self.inner.clone().permitted(pin.permit());
+        Ok((Sent(Some(pin)), store))
     }
 }
 
 /// A write on its way. While nobody knows what has become of it, be it that nobody waits any more, it may
 /// land.
 struct Sent(Option<Pin>);
+
+impl Sent {
+    fn rows(mut self, puts: Puts) -> Puts {
+        if puts.rows.iter().all(is_over) {
+            self.0 = None;
+        }
+        puts
+    }
+
+    fn one<T>(mut self, answer: Result<T>) -> Result<T> {
+        if is_over(&answer) {
+            self.0 = None;
+        }
+        answer
+    }
+}
 
 impl Drop for Sent {
     fn drop(&mut self) {
@@ -69,7 +74,8 @@ fn is_over<T>(answer: &Result<T>) -> bool {
 }
 
 #[async_trait]
-impl Store for Leased {
+#[deny(clippy::missing_trait_methods)]
+impl Reads for Leased {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -86,46 +92,12 @@ impl Store for Leased {
         self.inner.tables().await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        self.inner.create(table).await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         self.inner.get(table, keys).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        self.rows(rows.len(), self.inner.put(table, rows, guard))
-            .await
-    }
-
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.rows(keys.len(), self.inner.purge(table, keys, guard))
-            .await
-    }
-
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        self.rows(folds.len(), self.inner.fold(table, folds)).await
-    }
-
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         self.inner.read(table, key, reading).await
-    }
-
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        self.one(self.inner.change(table, key, change, on)).await
-    }
-
-    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        self.one(self.inner.add(table, add)).await
-    }
-
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.one(self.inner.write(table, mutation)).await
-    }
-
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        self.one(self.inner.delete(table, span)).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -156,5 +128,81 @@ impl Store for Leased {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.inner.writing(table, role).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for Leased {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Leased {
+            inner: self.inner.clone().permitted(permit),
+            member: self.member.clone(),
+        })
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.inner.create(table).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        match self.begin() {
+            Ok((sent, store)) => sent.rows(store.put(table, rows, guard).await),
+            Err(error) => failed_rows(rows.len(), &error),
+        }
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        match self.begin() {
+            Ok((sent, store)) => sent.rows(store.purge(table, keys, guard).await),
+            Err(error) => failed_rows(keys.len(), &error),
+        }
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        match self.begin() {
+            Ok((sent, store)) => sent.rows(store.fold(table, folds).await),
+            Err(error) => failed_rows(folds.len(), &error),
+        }
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let (sent, store) = self.begin()?;
+        sent.one(store.change(table, key, change, on).await)
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        let (sent, store) = self.begin()?;
+        sent.one(store.add(table, add).await)
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        let (sent, store) = self.begin()?;
+        sent.one(store.write(table, mutation).await)
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let (sent, store) = self.begin()?;
+        sent.one(store.delete(table, span).await)
+    }
+
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.inner.expire(table).await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.inner.drop_table(table).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.inner.revoke(table, role).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.inner.grant(table, role).await
     }
 }

@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Control, INSTANCE, Participant, ParticipantKind, Record, VERSION};
+use super::{Control, INSTANCE, Leased, New, Participant, ParticipantKind, Record, VERSION};
 use crate::error::{Error, Kind, Result};
 use crate::model::Value;
 use crate::protocol::Phase;
-use crate::store::Guard;
+use crate::store::{Guard, Permit, Writer};
 
 /// How often registering is tried when the item is taken away in between.
 const JOINS: u32 = 3;
@@ -133,11 +133,25 @@ struct State {
     has_left: bool,
 }
 
-/// An operation's hold on the phase it began in.
+/// An operation's hold on the phase it began in, and with it the right to write: see [`Pin::permit`].
 pub struct Pin {
+    right: Right,
+}
+
+/// The right to work: in a phase, under a live lease, since one joining. A participant that goes on under
+/// another record joins anew, so that a joining belongs to one record, and in a phase to one freeze.
+#[derive(Clone)]
+struct Right {
     member: Arc<Member>,
     phase: Phase,
     joined: u64,
+}
+
+impl Right {
+    fn check(&self) -> Result<()> {
+        self.member
+            .may_work(&self.member.state(), self.phase, self.joined)
+    }
 }
 
 impl Member {
@@ -210,9 +224,11 @@ impl Member {
         let (phase, joined) = (state.phase, state.joined);
         *state.pins.entry(phase).or_default() += 1;
         Ok(Pin {
-            member: self.clone(),
-            phase,
-            joined,
+            right: Right {
+                member: self.clone(),
+                phase,
+                joined,
+            },
         })
     }
 
@@ -416,6 +432,11 @@ impl Member {
         .help("is the new store reachable? It goes on by itself as soon as it is"))
     }
 
+    /// The new store in the hands of this participant: what it sends is sent while its lease lasts.
+    pub fn writer(self: &Arc<Self>, new: &New) -> Leased {
+        Leased::new(new, self.clone())
+    }
+
     fn name(&self) -> String {
         format!("{INSTANCE}{}", self.id)
     }
@@ -428,15 +449,26 @@ impl Member {
 impl Pin {
     /// The phase it holds.
     pub fn phase(&self) -> Phase {
-        self.phase
+        self.right.phase
+    }
+
+    /// What a store asks before each request of this operation.
+    pub fn permit(&self) -> Permit {
+        let right = self.right.clone();
+        Permit::new(move || right.check())
+    }
+
+    /// The new store for this operation.
+    pub fn writer(&self, new: &New) -> Writer {
+        Writer(new.store().clone().permitted(self.permit()))
     }
 
     /// Gives the phase back, though something that was sent may land yet: it is held for as long as that
     /// takes.
     pub(super) fn release_late(self) {
-        let mut state = self.member.state();
-        let until = self.member.role.clock.now() + self.member.role.lease.operation;
-        state.landing.insert(self.phase, until);
+        let member = &self.right.member;
+        let until = member.role.clock.now() + member.role.lease.operation;
+        member.state().landing.insert(self.right.phase, until);
     }
 
     /// Whether the operation may go on: to be asked before each of its calls, and once more before
@@ -445,22 +477,26 @@ impl Pin {
     /// # Errors
     /// Those of [`Member::pin`].
     pub fn check(&self) -> Result<()> {
-        self.member
-            .may_work(&self.member.state(), self.phase, self.joined)
+        self.right.check()
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut state = self.member.state();
-        if state.joined != self.joined {
+        let Right {
+            member,
+            phase,
+            joined,
+        } = &self.right;
+        let mut state = member.state();
+        if state.joined != *joined {
             return;
         }
         let now = state.phase;
-        if let Some(count) = state.pins.get_mut(&self.phase) {
+        if let Some(count) = state.pins.get_mut(phase) {
             *count = count.saturating_sub(1);
-            if *count == 0 && self.phase != now {
-                self.member.drained.notify_one();
+            if *count == 0 && *phase != now {
+                member.drained.notify_one();
             }
         }
     }

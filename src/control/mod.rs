@@ -13,15 +13,19 @@
 mod barrier;
 mod leased;
 mod member;
+mod new;
 mod record;
 
 pub use barrier::{Gone, Waiting, Watch};
 pub use leased::Leased;
 pub use member::{Accept, Clock, Lease, Member, MemberRole, Pin};
+pub use new::New;
 pub use record::{
     Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey, Verified,
     Versioned,
 };
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,7 +33,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Key, List, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Guard, New, Put};
+use crate::store::{Guard, Put, Store};
 
 const RECORD: &str = "record";
 const PROGRESS: &str = "progress ";
@@ -44,7 +48,8 @@ const VERSION: usize = 1;
 /// The control table of a new store.
 #[derive(Clone)]
 pub struct Control {
-    store: New,
+    /// The leases live here, so no lease is asked for; see [`New`].
+    store: Arc<dyn Store>,
     table: Table,
 }
 
@@ -64,7 +69,7 @@ impl Control {
             column("v", Type::BigInt, Role::Regular),
         ];
         Control {
-            store,
+            store: store.store().clone(),
             table: Table::new(name, columns),
         }
     }
@@ -79,7 +84,7 @@ impl Control {
     /// # Errors
     /// The store's.
     pub async fn create(&self) -> Result<()> {
-        self.store.0.create(&self.table).await
+        self.store.create(&self.table).await
     }
 
     /// A target's record; `None` if it has none, or there is no control table.
@@ -97,7 +102,7 @@ impl Control {
         target: &str,
         item: &str,
     ) -> Result<Option<(T, i64)>> {
-        let rows = match self.store.0.get(&self.table, &[key(target, item)]).await {
+        let rows = match self.store.get(&self.table, &[key(target, item)]).await {
             Err(error) if error.kind() == Kind::Missing => return Ok(None),
             rows => rows?,
         };
@@ -141,14 +146,34 @@ impl Control {
         self.swap(target, RECORD, record, 1, &Guard::Absent).await
     }
 
-    /// Changes the record, if it is still the one that was read. `false` if it isn't.
+    /// Changes the record, if it is still the one that was read. `false` if it isn't. Its phase changes
+    /// along the phase table only, whatever the command wants.
     ///
     /// # Errors
-    /// The store's.
+    /// [`Kind::Mismatch`] for a move that isn't in the table, [`crate::protocol::Phase::way_to`]; the store's.
     pub async fn replace(&self, target: &str, seen: &Versioned, record: &Record) -> Result<bool> {
+        let (from, to) = (seen.record.phase, record.phase);
+        if from != to && from.way_to(to).is_none() {
+            let message = format!("no step leads from `{from}` to `{to}`");
+            return Err(Error::new(Kind::Mismatch, message).at("target", target));
+        }
         let guard = Guard::Equals(VERSION, Value::BigInt(seen.version));
         let next = seen.version + 1;
         self.swap(target, RECORD, record, next, &guard).await
+    }
+
+    /// Whatever phase a test begins in.
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    pub(crate) async fn set_phase(&self, target: &str, phase: crate::protocol::Phase) {
+        let seen = self.require(target).await.unwrap();
+        let next = Record {
+            phase,
+            ..seen.record.clone()
+        };
+        let guard = Guard::Equals(VERSION, Value::BigInt(seen.version));
+        let set = self.swap(target, RECORD, &next, seen.version + 1, &guard);
+        assert!(set.await.unwrap());
     }
 
     /// Writes an item on a condition. `false` if it didn't hold; after a lost reply the item itself
@@ -165,7 +190,7 @@ impl Control {
         T: Serialize + DeserializeOwned + PartialEq,
     {
         let row = self.row(target, item, doc, version)?;
-        let put = self.store.0.put(&self.table, &[row], guard).await;
+        let put = self.store.put(&self.table, &[row], guard).await;
         match put.rows.into_iter().next() {
             Some(Ok(Put::Written)) => Ok(true),
             // Ours after a lost reply, or another's.
@@ -281,7 +306,7 @@ impl Control {
     async fn remove(&self, target: &str, id: &str, version: i64) -> Result<bool> {
         let key = key(target, &format!("{INSTANCE}{id}"));
         let guard = Guard::Equals(VERSION, Value::BigInt(version));
-        let purged = self.store.0.purge(&self.table, vec![key], &guard).await;
+        let purged = self.store.purge(&self.table, vec![key], &guard).await;
         let answer = purged.rows.into_iter().next();
         let answer = answer.unwrap_or_else(|| {
             Err(Error::new(
@@ -333,13 +358,13 @@ impl Control {
     }
 
     async fn purge(&self, keys: Vec<Key>) -> Result<()> {
-        let purged = self.store.0.purge(&self.table, keys, &Guard::Always).await;
+        let purged = self.store.purge(&self.table, keys, &Guard::Always).await;
         let purged = purged.rows.into_iter().collect::<Result<Vec<Put>>>();
         purged.map(drop)
     }
 
     async fn write(&self, rows: Vec<Row>) -> Result<()> {
-        let puts = self.store.0.put(&self.table, &rows, &Guard::Always).await;
+        let puts = self.store.put(&self.table, &rows, &Guard::Always).await;
         puts.rows
             .into_iter()
             .collect::<Result<Vec<Put>>>()
@@ -367,7 +392,7 @@ impl Control {
             limit: 1_000,
         };
         loop {
-            let page = match self.store.0.list(&self.table, &list).await {
+            let page = match self.store.list(&self.table, &list).await {
                 Err(error) if error.kind() == Kind::Missing => return Ok(found),
                 page => page?,
             };

@@ -280,6 +280,8 @@ pub enum ParticipantKind {
     Retry,
     /// `migrate finish`.
     Purge,
+    /// `migrate reset`.
+    Reset,
 }
 
 impl ParticipantKind {
@@ -291,6 +293,7 @@ impl ParticipantKind {
             ParticipantKind::Repair => "repair",
             ParticipantKind::Retry => "retry",
             ParticipantKind::Purge => "purge",
+            ParticipantKind::Reset => "reset",
         }
     }
 }
@@ -336,7 +339,8 @@ impl Participant {
                 ParticipantKind::Copier
                 | ParticipantKind::Repair
                 | ParticipantKind::Retry
-                | ParticipantKind::Purge,
+                | ParticipantKind::Purge
+                | ParticipantKind::Reset,
                 _,
             ) => true,
         }

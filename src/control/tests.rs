@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::intervals::Intervals;
@@ -9,8 +10,8 @@ use crate::layer::faulty::{Faults, Faulty};
 use crate::model::Tokens;
 use crate::protocol::Phase;
 use crate::schema::StoredTable;
-use crate::store::Store;
 use crate::store::memory::Memory;
+use crate::store::{Permit, Store};
 
 fn record(plan: &str) -> Record {
     let id = Column {
@@ -40,7 +41,7 @@ fn record(plan: &str) -> Record {
 
 fn control(memory: &Arc<Memory>, faults: Faults) -> Control {
     let store = Faulty::new(memory.clone(), faults, 1);
-    Control::new(New(Arc::new(store)), "control")
+    Control::new(New::over(Arc::new(store)), "control")
 }
 
 #[tokio::test]
@@ -189,12 +190,7 @@ async fn prepared(phase: Phase) -> Control {
 }
 
 async fn set(control: &Control, phase: Phase) {
-    let seen = control.require("t").await.unwrap();
-    let next = Record {
-        phase,
-        ..seen.record.clone()
-    };
-    assert!(control.replace("t", &seen, &next).await.unwrap());
+    control.set_phase("t", phase).await;
 }
 
 async fn waiting(watch: &mut Watch, control: &Control, phase: Phase, gone: &Gone) -> usize {
@@ -348,7 +344,10 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
             reply_lost: 0.1,
             ..Faults::default()
         };
-        let shaky = Control::new(New(Arc::new(Faulty::new(memory, faults, seed))), "control");
+        let shaky = Control::new(
+            New::over(Arc::new(Faulty::new(memory, faults, seed))),
+            "control",
+        );
         let mut members = Vec::new();
         for kind in [
             ParticipantKind::Shim,
@@ -455,7 +454,7 @@ async fn a_tool_isnt_gone_while_its_last_write_may_land() {
         ..Faults::default()
     };
     let losing = Arc::new(Faulty::new(memory, losing, 1));
-    let leased = Leased::new(losing, copier.clone());
+    let leased = copier.writer(&New::over(losing));
     let row = Row::new(key("t", "row"), vec![None, None]);
     let puts = leased.put(&table, &[row], &Guard::Absent).await;
     assert!(puts.rows[0].is_err(), "its reply was lost");
@@ -465,4 +464,53 @@ async fn a_tool_isnt_gone_while_its_last_write_may_land() {
     pass(&clock, 5);
     leaving.await.unwrap().unwrap();
     assert!(control.participants("t").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_phase_of_a_record_changes_along_the_table_only() {
+    for from in Phase::ALL {
+        for to in Phase::ALL {
+            let control = prepared(from).await;
+            let seen = control.require("t").await.unwrap();
+            let next = Record {
+                phase: to,
+                ..seen.record.clone()
+            };
+            let moved = control.replace("t", &seen, &next).await;
+            if from == to || from.way_to(to).is_some() {
+                assert!(moved.unwrap(), "{from} -> {to}");
+                continue;
+            }
+            assert_eq!(moved.unwrap_err().kind(), Kind::Mismatch, "{from} -> {to}");
+            assert_eq!(control.require("t").await.unwrap(), seen, "{from} -> {to}");
+        }
+    }
+}
+
+/// A permit is asked by the store, and so before each request of a call.
+#[tokio::test]
+async fn a_put_stops_in_its_middle_once_the_lease_is_over() {
+    let memory = Arc::new(Memory::new());
+    let table = &Control::new(New::over(memory.clone()), "rows").table;
+    memory.create(table).await.unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let permit = Permit::new(move || match count.fetch_add(1, Ordering::SeqCst) {
+        0..3 => Ok(()),
+        _ => Err(Error::new(Kind::Unreachable, "the lease is over")),
+    });
+    let rows: Vec<Row> = (0..5)
+        .map(|n| Row::new(key("t", &n.to_string()), vec![None, None]))
+        .collect();
+    let store = memory.permitted(permit);
+    let puts = store.put(table, &rows, &Guard::Always).await.rows;
+    assert_eq!(puts.iter().filter(|put| put.is_ok()).count(), 3);
+    for refused in &puts[3..] {
+        let error = refused.as_ref().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.known_effect()),
+            (Kind::Unreachable, Effect::None)
+        );
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
 }

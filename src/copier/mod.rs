@@ -44,7 +44,7 @@ use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};
 use crate::protocol::counter::Pass;
 use crate::show;
-use crate::store::{New, Old};
+use crate::store::{Old, Writer};
 
 /// How a copy goes about its work.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ pub struct Copier {
     /// Where rows are read. Should wait by itself, see [`crate::layer::Retry`].
     pub old: Old,
     /// Where they are put. Should wait by itself too.
-    pub new: New,
+    pub new: Writer,
     /// From the old table to the new one.
     pub transform: Arc<Transform>,
     /// Where progress and dead letters are shared.

@@ -11,8 +11,8 @@ use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store, Writing, failed_rows,
 };
 
 /// How often what goes wrong, each from 0 (never) to 1 (always).
@@ -33,20 +33,20 @@ pub struct Faulty {
     inner: Arc<dyn Store>,
     faults: Faults,
     refused: Option<Key>,
-    chance: Mutex<SmallRng>,
-    calls: AtomicU64,
+    chance: Arc<Mutex<SmallRng>>,
+    calls: Arc<AtomicU64>,
 }
 
 impl Faulty {
     /// Wraps a store.
     pub fn new(inner: Arc<dyn Store>, faults: Faults, seed: u64) -> Self {
-        let chance = Mutex::new(SmallRng::seed_from_u64(seed));
+        let chance = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed)));
         Faulty {
             inner,
             faults,
             refused: None,
             chance,
-            calls: AtomicU64::new(0),
+            calls: Arc::default(),
         }
     }
 
@@ -123,7 +123,8 @@ fn lost() -> Error {
 }
 
 #[async_trait]
-impl Store for Faulty {
+#[deny(clippy::missing_trait_methods)]
+impl Reads for Faulty {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -142,73 +143,14 @@ impl Store for Faulty {
         self.inner.tables().await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        self.arrive().await?;
-        self.inner.create(table).await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         self.arrive().await?;
         self.inner.get(table, keys).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        let refused = rows
-            .iter()
-            .position(|row| self.refused.as_ref() == Some(&row.key));
-        let mut rows = rows.to_vec();
-        if let Some(at) = refused {
-            rows.remove(at);
-        }
-        let mut puts = self
-            .write_rows(rows, async |rows| self.inner.put(table, &rows, guard).await)
-            .await;
-        if let Some(at) = refused {
-            puts.rows
-                .insert(at, Err(Error::new(Kind::Invalid, "refused on purpose")));
-        }
-        puts
-    }
-
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.write_rows(keys, async |keys| {
-            self.inner.purge(table, keys, guard).await
-        })
-        .await
-    }
-
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        self.write_rows(folds, async |folds| self.inner.fold(table, folds).await)
-            .await
-    }
-
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         self.arrive().await?;
         self.inner.read(table, key, reading).await
-    }
-
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        self.arrive().await?;
-        let changed = self.inner.change(table, key, change, on).await;
-        self.reply(changed).await
-    }
-
-    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        self.arrive().await?;
-        let added = self.inner.add(table, add).await;
-        self.reply(added).await
-    }
-
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.arrive().await?;
-        let written = self.inner.write(table, mutation).await;
-        self.reply(written).await
-    }
-
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        self.arrive().await?;
-        let deleted = self.inner.delete(table, span).await;
-        self.reply(deleted).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -247,5 +189,107 @@ impl Store for Faulty {
 
     fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
         self.inner.halve(table, range)
+    }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.arrive().await?;
+        self.inner.writing(table, role).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for Faulty {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Faulty {
+            inner: self.inner.clone().permitted(permit),
+            faults: self.faults,
+            refused: self.refused.clone(),
+            chance: self.chance.clone(),
+            calls: self.calls.clone(),
+        })
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.arrive().await?;
+        self.inner.create(table).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        let refused = rows
+            .iter()
+            .position(|row| self.refused.as_ref() == Some(&row.key));
+        let mut rows = rows.to_vec();
+        if let Some(at) = refused {
+            rows.remove(at);
+        }
+        let mut puts = self
+            .write_rows(rows, async |rows| self.inner.put(table, &rows, guard).await)
+            .await;
+        if let Some(at) = refused {
+            puts.rows
+                .insert(at, Err(Error::new(Kind::Invalid, "refused on purpose")));
+        }
+        puts
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        self.write_rows(keys, async |keys| {
+            self.inner.purge(table, keys, guard).await
+        })
+        .await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        self.write_rows(folds, async |folds| self.inner.fold(table, folds).await)
+            .await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        self.arrive().await?;
+        let changed = self.inner.change(table, key, change, on).await;
+        self.reply(changed).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.arrive().await?;
+        let added = self.inner.add(table, add).await;
+        self.reply(added).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.arrive().await?;
+        let written = self.inner.write(table, mutation).await;
+        self.reply(written).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        self.arrive().await?;
+        let deleted = self.inner.delete(table, span).await;
+        self.reply(deleted).await
+    }
+
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.arrive().await?;
+        self.reply(self.inner.expire(table).await).await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.arrive().await?;
+        self.reply(self.inner.drop_table(table).await).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.arrive().await?;
+        self.reply(self.inner.revoke(table, role).await).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.arrive().await?;
+        self.reply(self.inner.grant(table, role).await).await
     }
 }

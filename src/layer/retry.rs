@@ -17,8 +17,8 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Put, Puts, Range, Reading,
-    Store,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Put, Puts, Range,
+    Reading, Reads, Store, Writing,
 };
 
 /// How long to wait for a store.
@@ -181,7 +181,8 @@ impl Pauses {
 }
 
 #[async_trait]
-impl Store for Retry {
+#[deny(clippy::missing_trait_methods)]
+impl Reads for Retry {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -198,10 +199,6 @@ impl Store for Retry {
         self.again(|| self.inner.tables()).await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        self.again(|| self.inner.create(table)).await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         let get = || {
             let get = self.inner.get(table, keys);
@@ -210,46 +207,12 @@ impl Store for Retry {
         self.again(get).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        self.again_each(table, Write::Put(rows, guard)).await
-    }
-
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.again_each(table, Write::Purge(&keys, guard)).await
-    }
-
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        self.again_each(table, Write::Fold(&folds)).await
-    }
-
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         let read = || {
             let read = self.inner.read(table, key, reading);
             self.pace.reading(read, |_| 1)
         };
         self.again(read).await
-    }
-
-    /// Tools change items only on conditions that make it harmless to send a change again.
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        let change = || {
-            let change = self.inner.change(table, key, change, on);
-            self.pace.writing(1, change, |_| 0.0)
-        };
-        self.again(change).await
-    }
-
-    /// Sent once: what an application adds or writes may not be repeated behind its back.
-    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        self.inner.add(table, add).await
-    }
-
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.inner.write(table, mutation).await
-    }
-
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        self.inner.delete(table, span).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -288,6 +251,77 @@ impl Store for Retry {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.again(|| self.inner.writing(table, role)).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for Retry {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Retry {
+            inner: self.inner.clone().permitted(permit),
+            patience: self.patience,
+            seen: self.seen.clone(),
+            pace: self.pace.clone(),
+        })
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.again(|| self.inner.create(table)).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        self.again_each(table, Write::Put(rows, guard)).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        self.again_each(table, Write::Purge(&keys, guard)).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        self.again_each(table, Write::Fold(&folds)).await
+    }
+
+    /// Tools change items only on conditions that make it harmless to send a change again.
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let change = || {
+            let change = self.inner.change(table, key, change, on);
+            self.pace.writing(1, change, |_| 0.0)
+        };
+        self.again(change).await
+    }
+
+    /// Sent once: what an application adds or writes may not be repeated behind its back.
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.inner.add(table, add).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.inner.write(table, mutation).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        self.inner.delete(table, span).await
+    }
+
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.again(|| self.inner.expire(table)).await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.again(|| self.inner.drop_table(table)).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.again(|| self.inner.revoke(table, role)).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.again(|| self.inner.grant(table, role)).await
     }
 }
 

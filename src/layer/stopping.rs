@@ -9,8 +9,8 @@ use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 use crate::stops;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    Writing,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store, Writing,
 };
 
 struct Stopping(Arc<dyn Store>);
@@ -32,7 +32,8 @@ fn behind(what: &str, table: &Table) {
 }
 
 #[async_trait]
-impl Store for Stopping {
+#[deny(clippy::missing_trait_methods)]
+impl Reads for Stopping {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -49,15 +50,63 @@ impl Store for Stopping {
         self.0.tables().await
     }
 
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        self.0.get(table, keys).await
+    }
+
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        self.0.read(table, key, reading).await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        self.0.list(table, list).await
+    }
+
+    async fn now(&self) -> Result<Option<i64>> {
+        self.0.now().await
+    }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.0.writing(table, role).await
+    }
+
+    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
+        self.0.splits(table, count).await
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.0.scan(table, range, after, limit).await
+    }
+
+    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
+        self.0.halve(table, range)
+    }
+
+    /// Says how many points there were, for who wants to stop at each.
+    async fn close(&self) {
+        eprintln!("stop points passed: {}", stops::passed());
+        self.0.close().await;
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for Stopping {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Stopping(self.0.clone().permitted(permit)))
+    }
+
     async fn create(&self, table: &Table) -> Result<()> {
         before("create", table);
         let created = self.0.create(table).await;
         behind("create", table);
         created
-    }
-
-    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
-        self.0.get(table, keys).await
     }
 
     async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
@@ -88,10 +137,6 @@ impl Store for Stopping {
         all
     }
 
-    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
-        self.0.read(table, key, reading).await
-    }
-
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
         before("change", table);
         let changed = self.0.change(table, key, change, on).await;
@@ -120,14 +165,6 @@ impl Store for Stopping {
         deleted
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        self.0.list(table, list).await
-    }
-
-    async fn now(&self) -> Result<Option<i64>> {
-        self.0.now().await
-    }
-
     async fn expire(&self, table: &Table) -> Result<()> {
         self.0.expire(table).await
     }
@@ -136,39 +173,11 @@ impl Store for Stopping {
         self.0.drop_table(table).await
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
-        self.0.writing(table, role).await
-    }
-
     async fn revoke(&self, table: &str, role: &str) -> Result<()> {
         self.0.revoke(table, role).await
     }
 
     async fn grant(&self, table: &str, role: &str) -> Result<()> {
         self.0.grant(table, role).await
-    }
-
-    async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
-        self.0.splits(table, count).await
-    }
-
-    async fn scan(
-        &self,
-        table: &Table,
-        range: &Range,
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.0.scan(table, range, after, limit).await
-    }
-
-    fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
-        self.0.halve(table, range)
-    }
-
-    /// Says how many points there were, for who wants to stop at each.
-    async fn close(&self) {
-        eprintln!("stop points passed: {}", stops::passed());
-        self.0.close().await;
     }
 }

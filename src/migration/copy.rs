@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Survey, Told};
 use crate::control::{
-    Accept, Clock, Gone, Lease, Leased, Member, MemberRole, ParticipantKind, Record, Watch,
+    Accept, Clock, Gone, Lease, Member, MemberRole, ParticipantKind, Record, Watch,
 };
 use crate::copier::{self, Copier, Counters, Live, Outcome};
 use crate::error::{Error, Kind, Result};
@@ -19,7 +19,7 @@ use crate::model::Tokens;
 use crate::protocol::Phase;
 use crate::protocol::counter::{Pass, Rules};
 use crate::protocol::phase::Work;
-use crate::store::{New, Old};
+use crate::store::{Old, Writer};
 
 /// How a copy is to be run.
 pub struct CopyOptions {
@@ -51,10 +51,10 @@ pub struct Started {
 }
 
 /// A copier's longest operation is one call of the new store, which gives up after this.
-const OPERATION: Duration = Duration::from_secs(10);
+pub(super) const OPERATION: Duration = Duration::from_secs(10);
 
 /// How long a copy that is over tries to say so.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a settling pass waits for replicas that are away: not long, since there may be one that
 /// never comes back, and the operator has to say so.
@@ -246,7 +246,7 @@ impl Migration {
         let id = format!("{}-{:08x}", opened.journal.id(), rand::random::<u32>());
         let (kind, name) = (ParticipantKind::Copier, options.copier.as_str());
         let member = self.join(&id, kind, name, options.lease, &record).await?;
-        let leased = Leased::new(self.new.0.clone(), member.clone());
+        let leased = member.writer(&self.new);
         let new = Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new);
         let live = Arc::new(Live::new(old.seen(), new.seen()));
         let mut copy = options.copy;
@@ -262,7 +262,7 @@ impl Migration {
         let copier = Copier {
             old: Old(Arc::new(old)),
             control: self.patient_control(),
-            new: New(Arc::new(new)),
+            new: Writer(Arc::new(new)),
             transform: survey.transform,
             counters,
             beside_applications: phase != Phase::Offline,
@@ -429,7 +429,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::control::Control;
+    use crate::control::{Control, New};
     use crate::migration::{InitOptions, TableSpec};
     use crate::schema::{Column, Role, Table, Type};
     use crate::store::Store;
@@ -450,7 +450,7 @@ mod tests {
             to: "target".into(),
             ..TableSpec::default()
         };
-        let new = New(Arc::new(Memory::new()));
+        let new = New::over(Arc::new(Memory::new()));
         let control = Control::new(new.clone(), "control");
         let migration = Migration::new(spec, Old(old), new, control);
         migration.init(InitOptions::default()).await.unwrap();
@@ -461,13 +461,8 @@ mod tests {
     async fn a_table_on_its_way_with_an_application_cannot_go_offline() {
         for phase in Phase::ALL {
             let migration = bench().await;
-            let there = migration.control.require("target").await.unwrap();
-            let record = Record {
-                phase,
-                ..there.record.clone()
-            };
-            let replaced = migration.control.replace("target", &there, &record).await;
-            assert!(replaced.unwrap());
+            migration.control.set_phase("target", phase).await;
+            let record = migration.control.require("target").await.unwrap().record;
             let survey = migration.survey().await.unwrap();
             let gone = migration.go_offline(&survey).await;
             if matches!(phase, Phase::Old | Phase::Offline) {

@@ -6,7 +6,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::advance::{MoveOptions, OpenOld};
 use super::{MOST_NAMES, Migration};
-use crate::control::Record;
+use crate::control::{New, Record};
 use crate::error::Result;
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -15,7 +15,7 @@ use crate::protocol::Phase;
 use crate::protocol::{counter, row};
 use crate::schema::Table;
 use crate::show;
-use crate::store::{Cursor, New, Old, Range, Store};
+use crate::store::{Cursor, Old, Range};
 
 /// Parts of the target that are looked through at once.
 const SCANS: usize = 8;
@@ -73,7 +73,7 @@ impl Migration {
         if record.source.read()?.is_counter() {
             return Ok(Vec::new());
         }
-        if !self.new.0.capabilities().change {
+        if !self.new.capabilities().change {
             return Ok(vec![Refusal {
                 what: "this new store can't change single items on a condition, as applications have to".into(),
                 help: "stop them and copy offline, or move to DynamoDB".into(),
@@ -95,7 +95,7 @@ impl Migration {
     /// of a row there, or adds to a counter.
     pub(super) async fn may_return(&self, record: &Record) -> Result<Vec<Refusal>> {
         let target = record.target.read()?;
-        let new = Retry::new(self.new.0.clone(), Patience::default()).paced(&self.pace.new);
+        let new = self.new.patient(Patience::default(), &self.pace.new);
         let ranges = new.splits(&target, SCANS).await?;
         let mut scans: FuturesUnordered<_> = ranges
             .iter()
@@ -203,7 +203,7 @@ impl Migration {
             return Ok(None);
         }
         let patient = |store, pace| Arc::new(Retry::new(store, Patience::default()).paced(pace));
-        let new = New(patient(self.new.0.clone(), &self.pace.new));
+        let new = self.new.patient(Patience::default(), &self.pace.new);
         let old = tokio::sync::OnceCell::new();
         let open = async || {
             open_old()
@@ -221,7 +221,7 @@ impl Migration {
             Ok(held)
         };
         let target = record.target.read()?;
-        let ranges = new.0.splits(&target, SCANS).await?;
+        let ranges = new.splits(&target, SCANS).await?;
         let mut scans: FuturesUnordered<_> = ranges
             .iter()
             .map(|range| partial_of(&new, &target, range, &holds))
@@ -251,7 +251,7 @@ impl Migration {
 }
 
 /// The first keys of a range whose items show what the old table doesn't.
-async fn hidden_in_old(new: &Retry, target: &Table, range: &Range) -> Result<Vec<String>> {
+async fn hidden_in_old(new: &New, target: &Table, range: &Range) -> Result<Vec<String>> {
     let may_return = |item: &Row| match target.is_counter() {
         true => match counter::Item::of(item.clone()) {
             Ok(item) => counter::may_return_to_old(Some(&item)),
@@ -283,7 +283,7 @@ async fn partial_of(
     let mut held = Vec::new();
     let mut cursor: Option<Cursor> = None;
     loop {
-        let page = new.0.scan(target, range, cursor.as_ref(), ITEMS).await?;
+        let page = new.scan(target, range, cursor.as_ref(), ITEMS).await?;
         let page = page.readable()?;
         let rows = page.rows.into_iter();
         let partial = rows.filter(|row| row.mark == Some(Mark::Partial));

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::advance::{MoveOptions, Tell};
 use super::{Migration, SCAN_ROWS};
-use crate::control::{Clock, Lease, Leased, Member, MemberRole, ParticipantKind, Record};
+use crate::control::{Clock, Lease, Member, MemberRole, ParticipantKind, Record};
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -20,7 +20,7 @@ use crate::protocol::phase::Way;
 use crate::protocol::row::{Call, Purge, Purged, Reply};
 use crate::schema::Table;
 use crate::show;
-use crate::store::{Changed, Cursor, Old, Range, Reading, Store};
+use crate::store::{Changed, Cursor, Old, Range, Reading, Reads, Store};
 
 /// Parts of the target that are gone over at once.
 const PARTS: usize = 8;
@@ -104,7 +104,7 @@ impl Migration {
         self.spec.same_plan(&record)?;
         let member = self.join_purge(copier, lease, &record).await?;
         let target = record.target.read()?;
-        let leased = Leased::new(self.new.0.clone(), member.clone());
+        let leased = member.writer(&self.new);
         let purging = Purging {
             mapping: Mapping::new(&target)?,
             new: Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new),
@@ -132,7 +132,7 @@ impl Migration {
         if target.layout.expiry_attribute.is_none() {
             return Ok(false);
         }
-        self.new.0.expire(&target).await?;
+        self.new.expire(&target).await?;
         Ok(true)
     }
 

@@ -37,7 +37,7 @@ impl Migration {
         self.refuse(&survey.old.findings)?;
         self.refuse_incapable(&survey)?;
         self.control.create().await?;
-        self.new.0.create(survey.transform.target()).await?;
+        self.new.create(survey.transform.target()).await?;
         let target = self.target().await?;
         self.refuse_target(&target, options.allow_stream)?;
         let record = self.record(&survey, &target);

@@ -25,17 +25,17 @@ pub use retry::Retried;
 pub use verify::{OldReading, VerifyOptions};
 
 use crate::control::{
-    Control, DeadLetter, Participant, Progress, Record, Verified, Versioned, hex,
+    Control, DeadLetter, New, Participant, Progress, Record, Verified, Versioned, hex,
 };
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
+use crate::layer::Pace;
 use crate::layer::retry::Patience;
-use crate::layer::{Pace, Retry};
 use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
 use crate::schema::{StoredTable, Table};
-use crate::store::{Cursor, Finding, Inspection, New, Old, Range, Weight};
+use crate::store::{Cursor, Finding, Inspection, Old, Range, Weight};
 
 /// A table's migration.
 pub struct Migration {
@@ -178,7 +178,7 @@ impl Migration {
     /// # Errors
     /// The new store's.
     pub async fn inspect_target(&self) -> Result<Option<Inspection>> {
-        self.new.0.inspect(&self.spec.to).await
+        self.new.inspect(&self.spec.to).await
     }
 
     /// Compares a target that is there, and its control record, with the plan. `None` if neither is
@@ -195,7 +195,7 @@ impl Migration {
             };
         };
         // Only compares keys, since the table is there.
-        self.new.0.create(survey.transform.target()).await?;
+        self.new.create(survey.transform.target()).await?;
         match there {
             Some(there) => self
                 .spec
@@ -269,7 +269,7 @@ impl Migration {
 
     /// Refuses a new store that can't do what the table needs.
     fn refuse_incapable(&self, survey: &Survey) -> Result<()> {
-        if !survey.transform.source().is_counter() || self.new.0.capabilities().fold {
+        if !survey.transform.source().is_counter() || self.new.capabilities().fold {
             return Ok(());
         }
         Err(Error::new(
@@ -278,7 +278,7 @@ impl Migration {
              sent twice would be counted twice",
         )
         .at("table", self.spec.name.as_str())
-        .at("store", self.new.0.name())
+        .at("store", self.new.name())
         .help("move counter tables to DynamoDB"))
     }
 
@@ -286,7 +286,7 @@ impl Migration {
         self.inspect_target().await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the target table is missing")
                 .at("target", self.spec.to.as_str())
-                .at("store", self.new.0.name())
+                .at("store", self.new.name())
                 .help(
                     "run `migrate init`; if it was deleted after that, run `migrate reset` and \
                      `migrate init --adopt` with its name",
@@ -295,10 +295,10 @@ impl Migration {
     }
 
     async fn holds_items(&self, target: &Table) -> Result<bool> {
-        for range in self.new.0.splits(target, 1).await? {
+        for range in self.new.splits(target, 1).await? {
             let mut cursor = None;
             loop {
-                match self.new.0.scan(target, &range, cursor.as_ref(), 1).await {
+                match self.new.scan(target, &range, cursor.as_ref(), 1).await {
                     Ok(page) if !page.rows.is_empty() || !page.unreadable.is_empty() => {
                         return Ok(true);
                     }
@@ -338,8 +338,8 @@ impl Migration {
 
     /// The control table, for those who wait until the new store answers.
     fn patient_control(&self) -> Control {
-        let patient = Retry::new(self.new.0.clone(), Patience::default());
-        Control::new(New(Arc::new(patient)), self.control.name())
+        let patient = self.new.patient(Patience::default(), &Arc::default());
+        Control::new(patient, self.control.name())
     }
 
     /// What every copier has done under this freeze and mapping.

@@ -1,18 +1,24 @@
 //! The way out of `offline`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use super::copy::{GOODBYE_WITHIN, OPERATION};
 use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
-use crate::control::{Clock, Record, Waiting, Watch};
+use crate::control::{
+    Clock, Lease, Member, MemberRole, ParticipantKind, Record, Versioned, Waiting, Watch,
+};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::model::{Mark, Row};
 use crate::protocol::Phase;
+use crate::protocol::phase::Way;
 use crate::schema::Table;
-use crate::store::{Cursor, Guard, Put, Range, Store};
+use crate::store::{Cursor, Guard, Put, Range, Reads, Store};
 
 /// Parts of the target that are emptied at once.
 const EMPTIED_AT_ONCE: usize = 8;
@@ -29,12 +35,15 @@ pub struct Reset {
 impl Migration {
     /// Empties what the copier wrote, and sets the record back to `old`. Safe to repeat, and to kill.
     ///
+    /// It is a participant: one that was suspended writes nothing more once another command has gone on, and
+    /// its last step replaces exactly the record that it began under.
+    ///
     /// # Errors
-    /// [`Kind::Mismatch`] if the table isn't offline, or a copy is running.
-    pub async fn reset(&self) -> Result<Reset> {
+    /// [`Kind::Mismatch`] if the table isn't offline, or a copy or another reset is running.
+    pub async fn reset(&self, name: &str, lease: Duration) -> Result<Reset> {
         let there = self.control.require(&self.spec.to).await?;
         self.spec.same_plan(&there.record)?;
-        if there.record.phase != Phase::Offline {
+        if there.record.phase.way_to(Phase::Old) != Some(Way::Reset) {
             return Err(Error::new(
                 Kind::Mismatch,
                 format!(
@@ -44,81 +53,158 @@ impl Migration {
             )
             .at("target", self.spec.to.as_str()));
         }
-        self.nobody_copies(true).await?;
+        self.alone(None).await?;
+        let begun = match there.record.emptying {
+            true => there,
+            false => self.mark_emptying(&there).await?,
+        };
+        let id = format!("reset-{:016x}", rand::random::<u64>());
+        let member = self.join_reset(&id, name, lease, &begun.record).await?;
+        let reset = tokio::select! {
+            reset = self.emptied(&begun, &member) => reset,
+            error = member.keep() => Err(error),
+        };
+        // One that can't say goodbye is taken for dead after its lease.
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
+        reset
+    }
+
+    /// Notes that the target is being emptied, so that nobody joins who copies.
+    async fn mark_emptying(&self, there: &Versioned) -> Result<Versioned> {
         let emptying = Record {
             emptying: true,
             ..there.record.clone()
         };
-        if !there.record.emptying
-            && !self
-                .control
-                .replace(&self.spec.to, &there, &emptying)
-                .await?
+        if !self
+            .control
+            .replace(&self.spec.to, there, &emptying)
+            .await?
         {
             return Err(self.overtaken());
         }
+        let now = self.control.require(&self.spec.to).await?;
+        match now.record == emptying {
+            true => Ok(now),
+            false => Err(self.overtaken()),
+        }
+    }
+
+    async fn emptied(&self, begun: &Versioned, member: &Arc<Member>) -> Result<Reset> {
         // One that joined a moment ago reads now that it may not work.
-        self.nobody_copies(false).await?;
+        self.alone(Some(member.id())).await?;
         let reset = match self.target_is_gone().await? {
             true => Reset::default(),
-            false => self.empty(&there.record).await?,
+            false => self.empty(&begun.record, member).await?,
         };
         self.control.clear(&self.spec.to).await?;
-        let now = self.control.require(&self.spec.to).await?;
         let back = Record {
             phase: Phase::Old,
             emptying: false,
             // Whatever a journal remembers of the emptied target is worth nothing from now on.
             begun: beginning(),
-            ..now.record.clone()
+            ..begun.record.clone()
         };
-        if !self.control.replace(&self.spec.to, &now, &back).await? {
-            return Err(self.overtaken());
+        match self.control.replace(&self.spec.to, begun, &back).await? {
+            true => Ok(reset),
+            false => Err(self.overtaken()),
         }
-        Ok(reset)
+    }
+
+    async fn join_reset(
+        &self,
+        id: &str,
+        name: &str,
+        lease: Duration,
+        begun: &Record,
+    ) -> Result<Arc<Member>> {
+        let role = MemberRole {
+            id: id.to_owned(),
+            kind: ParticipantKind::Reset,
+            name: name.to_owned(),
+            lease: Lease {
+                lasts: lease,
+                operation: OPERATION,
+            },
+            clock: Clock::Machine,
+        };
+        let (begun, target) = (begun.clone(), self.spec.to.clone());
+        let accept = move |now: &Record| {
+            match *now == begun {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Mismatch,
+                "the control record was changed while this reset ran: another one, or another command, has \
+                 gone on",
+            )
+            .at("target", target.as_str())
+            .at("now in", now.phase.name())
+            .help("see `migrate status`")),
+        }
+        };
+        Member::join(self.control.clone(), &self.spec.to, role, Box::new(accept)).await
     }
 
     async fn target_is_gone(&self) -> Result<bool> {
         Ok(self.inspect_target().await?.is_none())
     }
 
-    /// Waits until whoever ended without a word is surely dead. One that lives is refused, or waited
-    /// for.
-    async fn nobody_copies(&self, refuse: bool) -> Result<()> {
+    /// Waits until whoever ended without a word is surely dead. Whoever lives is refused, but for one that
+    /// has joined after this reset: it reads that it may not work, or that this reset comes first.
+    async fn alone(&self, own: Option<&str>) -> Result<()> {
         let mut watch = Watch::new(Clock::Machine);
-        let heartbeats = |left: &[Waiting]| -> BTreeMap<String, u64> {
-            let beat = |one: &Waiting| (one.id.clone(), one.participant.heartbeat);
-            left.iter().map(beat).collect()
-        };
-        let mut left = watch.anybody(&self.control, &self.spec.to).await?;
-        let first = heartbeats(&left);
-        if !left.is_empty() {
-            tracing::info!(
-                "a copy of {} ended without a word; watching whether it still runs",
-                self.spec.to
-            );
-        }
-        while !left.is_empty() {
+        let mut first: Option<BTreeMap<String, u64>> = None;
+        loop {
+            let mut left = watch.anybody(&self.control, &self.spec.to).await?;
+            left.retain(|one| Some(one.id.as_str()) != own);
+            if left.is_empty() {
+                return Ok(());
+            }
+            let beats = left
+                .iter()
+                .map(|one| (one.id.clone(), one.participant.heartbeat));
+            let seen = first.get_or_insert_with(|| {
+                tracing::info!(
+                    "a command for {} ended without a word; watching whether it still runs",
+                    self.spec.to
+                );
+                beats.collect()
+            });
             for one in &left {
-                if refuse && first.get(&one.id) != Some(&one.participant.heartbeat) {
-                    return Err(self.running(&one.participant.name));
+                let lives = seen.get(&one.id) != Some(&one.participant.heartbeat);
+                let goes_first = match own {
+                    None => true,
+                    // Of two resets that joined at once, one has to give way.
+                    Some(own) => {
+                        one.participant.kind == ParticipantKind::Reset && one.id.as_str() < own
+                    }
+                };
+                if lives && goes_first {
+                    return Err(self.running(one));
                 }
             }
             tokio::time::sleep(WATCH_EVERY).await;
-            left = watch.anybody(&self.control, &self.spec.to).await?;
         }
-        Ok(())
     }
 
-    fn running(&self, name: &str) -> Error {
-        Error::new(Kind::Mismatch, format!("a copy is running: {name}"))
+    fn running(&self, one: &Waiting) -> Error {
+        let what = match one.participant.kind {
+            ParticipantKind::Reset => "another reset",
+            ParticipantKind::Shim => "an application",
+            ParticipantKind::Copier => "a copy",
+            ParticipantKind::Repair | ParticipantKind::Retry | ParticipantKind::Purge => {
+                "another command"
+            }
+        };
+        let message = format!("{what} is running: {}", one.participant.name);
+        Error::new(Kind::Mismatch, message)
             .at("target", self.spec.to.as_str())
             .help("stop it first")
     }
 
-    async fn empty(&self, record: &Record) -> Result<Reset> {
+    async fn empty(&self, record: &Record, member: &Arc<Member>) -> Result<Reset> {
         let target = record.target.read()?;
-        let new = Retry::new(self.new.0.clone(), Patience::default()).paced(&self.pace.new);
+        let leased = Arc::new(member.writer(&self.new));
+        let new = Retry::new(leased, Patience::default()).paced(&self.pace.new);
         let ranges = new.splits(&target, EMPTIED_AT_ONCE).await?;
         let mut emptying: FuturesUnordered<_> = ranges
             .iter()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Migration;
-use crate::control::{Control, DeadLetter, Leased, ParticipantKind};
+use crate::control::{Control, DeadLetter, ParticipantKind};
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -16,7 +16,7 @@ use crate::model::{Key, Tokens};
 use crate::protocol::counter::{Folded, Rules};
 use crate::protocol::phase::Work;
 use crate::show;
-use crate::store::{Cursor, New, Old, Range};
+use crate::store::{Cursor, Old, Range, Store, Writer};
 use crate::verifier::Bench;
 
 /// Rows of one page of a range.
@@ -71,11 +71,13 @@ impl Migration {
         let id = format!("retry-{:016x}", rand::random::<u64>());
         let kind = ParticipantKind::Retry;
         let member = self.join(&id, kind, name, lease, &record).await?;
-        let leased = Arc::new(Leased::new(self.new.0.clone(), member.clone()));
-        let patient = |store, pace| Arc::new(Retry::new(store, Patience::default()).paced(pace));
+        let leased = Arc::new(member.writer(&self.new));
+        let patient = |store: Arc<dyn Store>, pace| {
+            Arc::new(Retry::new(store, Patience::default()).paced(pace))
+        };
         let again = Again {
             old: Old(patient(self.old.0.clone(), &self.pace.old)),
-            new: New(patient(leased, &self.pace.new)),
+            new: Writer(patient(leased, &self.pace.new)),
             transform: &survey.transform,
             counters: source.is_counter().then_some(Rules {
                 decrements: self.spec.decrements,
@@ -94,7 +96,7 @@ impl Migration {
 
 struct Again<'a> {
     old: Old,
-    new: New,
+    new: Writer,
     transform: &'a Transform,
     counters: Option<Rules>,
 }

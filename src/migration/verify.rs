@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Refusal, Survey};
-use crate::control::{Control, Leased, ParticipantKind, Record, Verified};
+use crate::control::{Control, ParticipantKind, Record, Verified};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::protocol::Phase;
 use crate::protocol::counter::Rules;
 use crate::protocol::phase::Work;
-use crate::store::{New, Old};
-use crate::verifier::{self, Belongs, Checkpoint, Live, Outcome, Verifier};
+use crate::store::{Old, Writer};
+use crate::verifier::{self, Belongs, Checkpoint, Live, Mending, Outcome, Verifier};
 
 /// How far another machine's clock may be ahead of this one, seconds.
 const CLOCKS: i64 = 60;
@@ -81,18 +81,23 @@ impl Migration {
                 Some(self.join(&id, kind, name, options.lease, &record).await?)
             }
         };
-        let new = match &member {
-            None => self.new.0.clone(),
-            Some(member) => Arc::new(Leased::new(self.new.0.clone(), member.clone())),
+        let repair = match (options.repair, &member) {
+            (Some(delete_extra), Some(member)) => {
+                let leased = Arc::new(member.writer(&self.new));
+                let patient = Retry::new(leased, Patience::default()).paced(&self.pace.new);
+                Some(Mending {
+                    new: Writer(Arc::new(patient)),
+                    delete_extra,
+                })
+            }
+            (_, _) => None,
         };
         let is_counter = survey.transform.source().is_counter();
         let verifier = Verifier {
             old: Old(Arc::new(
                 Retry::new(old.0, options.patience).paced(&self.pace.old),
             )),
-            new: New(Arc::new(
-                Retry::new(new, Patience::default()).paced(&self.pace.new),
-            )),
+            new: self.new.patient(Patience::default(), &self.pace.new),
             transform: survey.transform,
             counters: is_counter.then_some(Rules {
                 decrements: self.spec.decrements,
@@ -105,7 +110,7 @@ impl Migration {
         };
         let live = Arc::new(Live::default());
         ready(live.clone());
-        let work = verifier.run(&mut checkpoint, options.repair, &live, stop);
+        let work = verifier.run(&mut checkpoint, repair, &live, stop);
         let outcome = match &member {
             None => work.await,
             Some(member) => {

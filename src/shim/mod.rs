@@ -62,10 +62,10 @@ use std::time::Duration;
 
 pub use self::old::{Connect, OldStore};
 pub use self::table::{Page, Table, Written};
-use crate::control::{Clock, Control, Lease};
+use crate::control::{Clock, Control, Lease, New};
 use crate::error::{Error, Kind, Result};
 use crate::spec::TableSpec;
-use crate::store::{New, Reading};
+use crate::store::Reading;
 
 /// How an application takes part.
 #[derive(Clone, Debug)]

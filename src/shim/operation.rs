@@ -16,7 +16,7 @@ use crate::mapping::transform::Transform;
 use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span};
 use crate::protocol::Phase;
 use crate::schema::Table;
-use crate::store::{Changed, Listed, Reading, Store};
+use crate::store::{Changed, Listed, Reading, Reads, Store};
 
 /// The first pause before a call is made again.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -82,7 +82,7 @@ impl Question<'_> {
         }
     }
 
-    async fn put(&self, store: &dyn Store, table: &Table) -> Result<Answer> {
+    async fn put(&self, store: &dyn Reads, table: &Table) -> Result<Answer> {
         Ok(match self {
             Question::Row(key, reading) => Answer::Row(store.read(table, key, *reading).await?),
             Question::List(list) => Answer::Listed(store.list(table, list).await?),
@@ -198,8 +198,15 @@ impl Operation {
         loop {
             self.check()?;
             let sending = async {
-                let store = self.store(place).await?;
-                let answer = question.put(&*store, self.schema(place));
+                let old;
+                let store: &dyn Reads = match place {
+                    Place::Old => {
+                        old = self.old().await?;
+                        &*old
+                    }
+                    Place::New => &*self.table.new,
+                };
+                let answer = question.put(store, self.schema(place));
                 self.timed(place, question.name(), answer).await
             };
             let error = match tokio::time::timeout_at(self.deadline, sending).await {
@@ -256,10 +263,12 @@ impl Operation {
         pauses.wait(self.deadline).await
     }
 
+    /// A store to write to; the new one asks for this operation's permit before each request.
     async fn store(&self, place: Place) -> Result<Arc<dyn Store>> {
-        match place {
-            Place::Old => self.old().await,
-            Place::New => Ok(self.table.new.0.clone()),
+        match (place, &self.pin) {
+            (Place::Old, _) => self.old().await,
+            (Place::New, Some(pin)) => Ok(pin.writer(&self.table.new).0),
+            (Place::New, None) => Err(Error::new(Kind::Stopped, "this operation is over")),
         }
     }
 

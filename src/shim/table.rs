@@ -11,12 +11,12 @@ use super::adds::Adds;
 use super::old::OldStore;
 use super::operation::{Joined, Operation};
 use super::{Moving, Settings, Ttl};
-use crate::control::{Accept, Control, Member, MemberRole, ParticipantKind, Record, hex};
+use crate::control::{Accept, Control, Member, MemberRole, New, ParticipantKind, Record, hex};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, List, Mutation, Row, Span, Update};
 use crate::protocol::Phase;
 use crate::schema::{Column, Role, StoredTable};
-use crate::store::{New, Store};
+use crate::store::Store;
 
 /// Re-saves that are under way at once, for one table.
 const RESAVES: usize = 64;
@@ -433,10 +433,10 @@ impl Inner {
         let record = self.control.require(&spec.to).await?.record;
         spec.same_plan(&record)?;
         let transform = Arc::new(spec.transform(&record.source.read()?)?);
-        let target = self.new.0.inspect(&spec.to).await?.ok_or_else(|| {
+        let target = self.new.inspect(&spec.to).await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the target table is missing")
                 .at("target", spec.to.as_str())
-                .at("store", self.new.0.name())
+                .at("store", self.new.name())
         })?;
         let here = Record {
             target_id: target.id,
@@ -453,14 +453,14 @@ impl Inner {
             .at("table", self.name.as_str())
             .help("masked tables are copied with `migrate copy --offline`"));
         }
-        if !self.new.0.capabilities().change {
+        if !self.new.capabilities().change {
             return Err(self.wrong(format!(
                 "{} can't hold it while applications run",
-                self.new.0.name()
+                self.new.name()
             )));
         }
-        if self.moving.exactly_once && !self.new.0.capabilities().tokens {
-            let what = format!("{} can't count adds exactly once", self.new.0.name());
+        if self.moving.exactly_once && !self.new.capabilities().tokens {
+            let what = format!("{} can't count adds exactly once", self.new.name());
             return Err(self
                 .wrong(what)
                 .help("leave `exactly_once` out of the plan"));

@@ -11,7 +11,7 @@ use crate::model::{Mark, Row, Value};
 use crate::protocol::Phase;
 use crate::schema::{Column, Order, Role, StoredTable, Table as Schema, Type};
 use crate::store::memory::Memory;
-use crate::store::{Old, Store};
+use crate::store::{Old, Reads, Store};
 
 /// Two stores in memory, with the tables `users`, `events` and `votes`.
 struct Bench {
@@ -66,7 +66,7 @@ fn spec(name: &str) -> TableSpec {
 impl Bench {
     async fn new(phase: Phase) -> Bench {
         let (old, new) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
-        let control = Control::new(New(new.clone()), "control");
+        let control = Control::new(New::over(new.clone()), "control");
         control.create().await.unwrap();
         for name in TABLES {
             let (spec, source) = (spec(name), schema(name));
@@ -115,23 +115,12 @@ impl Bench {
             exactly_once,
         });
         let old = OldStore::Open(Old(old));
-        Shim::start(settings, old, New(new), self.control.clone(), tables).unwrap()
+        Shim::start(settings, old, New::over(new), self.control.clone(), tables).unwrap()
     }
 
     async fn set(&self, phase: Phase) {
         for name in TABLES {
-            let target = spec(name).to;
-            let there = self.control.require(&target).await.unwrap();
-            let record = Record {
-                phase,
-                ..there.record.clone()
-            };
-            assert!(
-                self.control
-                    .replace(&target, &there, &record)
-                    .await
-                    .unwrap()
-            );
+            self.control.set_phase(&spec(name).to, phase).await;
         }
     }
 
@@ -405,7 +394,7 @@ async fn a_record_that_is_missing_or_offline_is_refused() {
         exactly_once: false,
     };
     let old = OldStore::Open(Old(bench.old.clone()));
-    let new = New(bench.new.clone());
+    let new = New::over(bench.new.clone());
     let settings = Settings::new("test");
     let shim = Shim::start(settings, old, new, bench.control.clone(), [unknown]).unwrap();
     let error = shim.table("users").unwrap().phase().await.unwrap_err();

@@ -5,13 +5,14 @@
 //! and its id.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store, failed_rows,
 };
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
@@ -22,7 +23,8 @@ use crate::schema::{StoredTable, Table};
 pub struct Embedded {
     name: String,
     folder: PathBuf,
-    disk: Disk,
+    disk: Arc<Disk>,
+    permit: Option<Permit>,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -55,7 +57,8 @@ impl Embedded {
         Ok(Embedded {
             name: format!("embedded {place}"),
             folder: folder.to_owned(),
-            disk,
+            disk: Arc::new(disk),
+            permit: None,
         })
     }
 
@@ -86,6 +89,7 @@ impl Embedded {
         writes: Vec<Write>,
     ) -> Result<(Vec<Result<Changed>>, u64)> {
         let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
+        let permit = self.permit.clone();
         let work = move |db: &sled::Db| {
             let tree = open(db)?;
             let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
@@ -93,7 +97,9 @@ impl Embedded {
             let mut bytes = 0;
             let mut answers = Vec::with_capacity(writes.len());
             for write in writes {
-                let place = match ordered::place(&table, write.key()) {
+                let place =
+                    Permit::ask_of(&permit).and_then(|()| ordered::place(&table, write.key()));
+                let place = match place {
                     Ok(place) => place,
                     Err(error) => {
                         answers.push(Err(error));
@@ -195,7 +201,7 @@ fn entry(folder: &Path, db: &sled::Db, table: &str) -> Result<Option<Entry>> {
 }
 
 #[async_trait]
-impl Store for Embedded {
+impl Reads for Embedded {
     fn name(&self) -> &str {
         &self.name
     }
@@ -242,31 +248,6 @@ impl Store for Embedded {
             .await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        let (folder, table) = (self.folder.clone(), table.clone());
-        self.disk
-            .write(move |db| {
-                if let Some(there) = entry(&folder, db, &table.name)? {
-                    return super::same_keys(&there.table.read()?, &table);
-                }
-                let id = format!("embedded-{:016x}", rand::random::<u64>());
-                let entry = Entry {
-                    id,
-                    table: StoredTable::of(&table),
-                };
-                let failed = |error| disk_error("write to", &folder, error);
-                db.open_tree(format!("rows {}", table.name))
-                    .map_err(failed)?;
-                let text = serde_json::to_vec(&entry).map_err(|error| {
-                    Error::new(Kind::Invalid, "a table's schema can't be written").source_of(error)
-                })?;
-                db.insert(format!("table {}", table.name), text)
-                    .map_err(failed)?;
-                Ok(())
-            })
-            .await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
         let places: Result<Vec<Vec<u8>>> =
@@ -288,60 +269,9 @@ impl Store for Embedded {
             .await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        let rows = rows.iter().cloned();
-        let writes = rows.map(|row| Write::Put(row, guard.clone()));
-        self.put_all(table, writes.collect()).await
-    }
-
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        let keys = keys.into_iter();
-        let writes = keys.map(|key| Write::Purge(key, guard.clone()));
-        self.put_all(table, writes.collect()).await
-    }
-
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        let writes = folds.into_iter().map(Write::Fold);
-        self.put_all(table, writes.collect()).await
-    }
-
     async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
         let mut rows = self.get(table, std::slice::from_ref(key)).await?;
         Ok(rows.pop().flatten())
-    }
-
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        let write = Write::Change(key.clone(), change.clone(), on.clone());
-        self.write_one(table, write).await
-    }
-
-    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        if add.token.is_some() {
-            return Err(super::without_tokens());
-        }
-        let added = self.write_one(table, Write::Add(add.clone())).await;
-        added.map(drop)
-    }
-
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.write_one(table, Write::Mutation(mutation.clone()))
-            .await
-    }
-
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        let (from, until) = ordered::span_bounds(table, span)?;
-        let (open, folder) = (self.tree(table), self.folder.clone());
-        self.disk
-            .write(move |db| {
-                let tree = open(db)?;
-                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
-                let mut batch = sled::Batch::default();
-                for entry in between(&tree, from, until) {
-                    batch.remove(entry.map_err(failed)?.0);
-                }
-                tree.apply_batch(batch).map_err(failed)
-            })
-            .await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -359,19 +289,6 @@ impl Store for Embedded {
                     true => ordered::listed(records.rev(), limit),
                     false => ordered::listed(records, limit),
                 }
-            })
-            .await
-    }
-
-    async fn drop_table(&self, table: &str) -> Result<()> {
-        let (folder, name) = (self.folder.clone(), table.to_owned());
-        self.disk
-            .write(move |db| {
-                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
-                // The list comes first: a tree that is in no list is nothing.
-                db.remove(format!("table {name}")).map_err(failed)?;
-                db.drop_tree(format!("rows {name}")).map_err(failed)?;
-                Ok(())
             })
             .await
     }
@@ -397,5 +314,108 @@ impl Store for Embedded {
 
     fn halve(&self, _table: &Table, range: &Range) -> Option<Vec<Range>> {
         super::halve_tokens(range)
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Embedded {
+            name: self.name.clone(),
+            folder: self.folder.clone(),
+            disk: self.disk.clone(),
+            permit: Some(permit),
+        })
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        let (folder, table) = (self.folder.clone(), table.clone());
+        self.disk
+            .write(move |db| {
+                if let Some(there) = entry(&folder, db, &table.name)? {
+                    return super::same_keys(&there.table.read()?, &table);
+                }
+                let id = format!("embedded-{:016x}", rand::random::<u64>());
+                let entry = Entry {
+                    id,
+                    table: StoredTable::of(&table),
+                };
+                let failed = |error| disk_error("write to", &folder, error);
+                db.open_tree(format!("rows {}", table.name))
+                    .map_err(failed)?;
+                let text = serde_json::to_vec(&entry).map_err(|error| {
+                    Error::new(Kind::Invalid, "a table's schema can't be written").source_of(error)
+                })?;
+                db.insert(format!("table {}", table.name), text)
+                    .map_err(failed)?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        let rows = rows.iter().cloned();
+        let writes = rows.map(|row| Write::Put(row, guard.clone()));
+        self.put_all(table, writes.collect()).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        let keys = keys.into_iter();
+        let writes = keys.map(|key| Write::Purge(key, guard.clone()));
+        self.put_all(table, writes.collect()).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        let writes = folds.into_iter().map(Write::Fold);
+        self.put_all(table, writes.collect()).await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        self.write_one(table, write).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        if add.token.is_some() {
+            return Err(super::without_tokens());
+        }
+        let added = self.write_one(table, Write::Add(add.clone())).await;
+        added.map(drop)
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.write_one(table, Write::Mutation(mutation.clone()))
+            .await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let (from, until) = ordered::span_bounds(table, span)?;
+        let (open, folder) = (self.tree(table), self.folder.clone());
+        let permit = self.permit.clone();
+        self.disk
+            .write(move |db| {
+                Permit::ask_of(&permit)?;
+                let tree = open(db)?;
+                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+                let mut batch = sled::Batch::default();
+                for entry in between(&tree, from, until) {
+                    batch.remove(entry.map_err(failed)?.0);
+                }
+                tree.apply_batch(batch).map_err(failed)
+            })
+            .await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        let (folder, name) = (self.folder.clone(), table.to_owned());
+        self.disk
+            .write(move |db| {
+                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+                // The list comes first: a tree that is in no list is nothing.
+                db.remove(format!("table {name}")).map_err(failed)?;
+                db.drop_tree(format!("rows {name}")).map_err(failed)?;
+                Ok(())
+            })
+            .await
     }
 }

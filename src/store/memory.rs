@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store,
 };
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
@@ -25,9 +26,10 @@ struct Held {
 /// A store in memory. Every call is atomic.
 #[derive(Default)]
 pub struct Memory {
-    tables: Mutex<BTreeMap<String, Held>>,
+    tables: Arc<Mutex<BTreeMap<String, Held>>>,
     /// Of adds that were done.
-    tokens: Mutex<BTreeSet<String>>,
+    tokens: Arc<Mutex<BTreeSet<String>>>,
+    permit: Option<Permit>,
 }
 
 impl Memory {
@@ -50,6 +52,7 @@ impl Memory {
         let mut tables = self.tables();
         let mut bytes = 0;
         let mut write = |write: Write| {
+            Permit::ask_of(&self.permit)?;
             let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
             let place = ordered::place(table, write.key())?;
             let there = held.rows.get(&place).map(Vec::as_slice);
@@ -117,7 +120,7 @@ fn missing(table: &Table) -> Error {
 }
 
 #[async_trait]
-impl Store for Memory {
+impl Reads for Memory {
     fn name(&self) -> &str {
         "memory"
     }
@@ -148,6 +151,71 @@ impl Store for Memory {
         }))
     }
 
+    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        let tables = self.tables();
+        let held = tables.get(&table.name).ok_or_else(|| missing(table))?;
+        let read = |key| {
+            let record = held.rows.get(&ordered::place(table, key)?);
+            record.map(|record| ordered::row(table, record)).transpose()
+        };
+        keys.iter().map(read).collect()
+    }
+
+    async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
+        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
+        Ok(rows.pop().flatten())
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        let (from, until) = ordered::list_bounds(table, list)?;
+        let tables = self.tables();
+        let held = tables.get(&table.name).ok_or_else(|| missing(table))?;
+        if until.as_ref().is_some_and(|until| *until <= from) {
+            return Ok(Listed::default());
+        }
+        let end = until.map_or(Bound::Unbounded, Bound::Excluded);
+        let records = held.rows.range((Bound::Included(from), end));
+        let records = records.map(|(_, record)| ordered::row(table, record));
+        match list.reverse {
+            true => ordered::listed(records.rev(), list.limit),
+            false => ordered::listed(records, list.limit),
+        }
+    }
+
+    async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
+        Ok(Tokens::ALL
+            .split(count)
+            .into_iter()
+            .map(Range::Tokens)
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let (from, until) = ordered::bounds(&super::tokens_of(range)?);
+        self.page(table, from, until, after, limit)
+    }
+
+    fn halve(&self, _table: &Table, range: &Range) -> Option<Vec<Range>> {
+        super::halve_tokens(range)
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Memory {
+            tables: self.tables.clone(),
+            tokens: self.tokens.clone(),
+            permit: Some(permit),
+        })
+    }
+
     async fn create(&self, table: &Table) -> Result<()> {
         let mut tables = self.tables();
         if let Some(held) = tables.get(&table.name) {
@@ -163,16 +231,6 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
-        let tables = self.tables();
-        let held = tables.get(&table.name).ok_or_else(|| missing(table))?;
-        let read = |key| {
-            let record = held.rows.get(&ordered::place(table, key)?);
-            record.map(|record| ordered::row(table, record)).transpose()
-        };
-        keys.iter().map(read).collect()
-    }
-
     async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
         let rows = rows.iter().cloned();
         self.put_all(table, rows.map(|row| Write::Put(row, guard.clone())))
@@ -185,11 +243,6 @@ impl Store for Memory {
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
         self.put_all(table, folds.into_iter().map(Write::Fold))
-    }
-
-    async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
-        let mut rows = self.get(table, std::slice::from_ref(key)).await?;
-        Ok(rows.pop().flatten())
     }
 
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
@@ -217,6 +270,7 @@ impl Store for Memory {
     }
 
     async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        Permit::ask_of(&self.permit)?;
         let (from, until) = ordered::span_bounds(table, span)?;
         let mut tables = self.tables();
         let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
@@ -226,47 +280,8 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        let (from, until) = ordered::list_bounds(table, list)?;
-        let tables = self.tables();
-        let held = tables.get(&table.name).ok_or_else(|| missing(table))?;
-        if until.as_ref().is_some_and(|until| *until <= from) {
-            return Ok(Listed::default());
-        }
-        let end = until.map_or(Bound::Unbounded, Bound::Excluded);
-        let records = held.rows.range((Bound::Included(from), end));
-        let records = records.map(|(_, record)| ordered::row(table, record));
-        match list.reverse {
-            true => ordered::listed(records.rev(), list.limit),
-            false => ordered::listed(records, list.limit),
-        }
-    }
-
     async fn drop_table(&self, table: &str) -> Result<()> {
         self.tables().remove(table);
         Ok(())
-    }
-
-    async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
-        Ok(Tokens::ALL
-            .split(count)
-            .into_iter()
-            .map(Range::Tokens)
-            .collect())
-    }
-
-    async fn scan(
-        &self,
-        table: &Table,
-        range: &Range,
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let (from, until) = ordered::bounds(&super::tokens_of(range)?);
-        self.page(table, from, until, after, limit)
-    }
-
-    fn halve(&self, _table: &Table, range: &Range) -> Option<Vec<Range>> {
-        super::halve_tokens(range)
     }
 }

@@ -23,6 +23,9 @@ pub mod dynamodb;
 pub mod embedded;
 pub mod memory;
 mod ordered;
+mod permit;
+
+pub use permit::Permit;
 
 /// What a store can do. Nothing, by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -316,10 +319,10 @@ pub struct Writing {
     pub settles: Duration,
 }
 
-/// A data store. Tables are passed with each call, as the caller knows them; a store keeps no
-/// schema of its own but what it needs to be quick.
+/// What a store tells, and nothing that changes it. Tables are passed with each call, as the caller
+/// knows them; a store keeps no schema of its own but what it needs to be quick.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Reads: Send + Sync + 'static {
     /// A name for messages: `cassandra 127.0.0.1:9042`.
     fn name(&self) -> &str;
 
@@ -332,14 +335,6 @@ pub trait Store: Send + Sync + 'static {
     /// The store can't be asked, or the keyspace is missing.
     async fn inspect(&self, table: &str) -> Result<Option<Inspection>>;
 
-    /// Creates a table, and waits until it can be used.
-    ///
-    /// A table that is there with the same keys is left as it is.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Mismatch`] if one is there with other keys.
-    async fn create(&self, table: &Table) -> Result<()>;
-
     /// Reads rows by key, as they are now (strongly, or at the store's configured consistency), in
     /// the order of `keys`. Tombstones and partial items are rows here.
     ///
@@ -347,55 +342,11 @@ pub trait Store: Send + Sync + 'static {
     /// Any of the reads failed.
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>>;
 
-    /// Writes whole rows, each on the condition. No key may stand twice in `rows`, which stay with the
-    /// caller, so that what has to be sent again needn't be copied before.
-    ///
-    /// Rows succeed and fail one by one; a request that fails as a whole is the same error for each
-    /// of its rows.
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts;
-
-    /// Really deletes these keys, each on the condition. No key may stand twice.
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts;
-
-    /// Folds counter rows, each in one write: adds every move's difference to its counter, sets its
-    /// watermark, and the copier's mark where there is none; on the condition that each watermark
-    /// still is the one the move starts from. Makes the row if there is none. No key may stand twice.
-    ///
-    /// Sent again after a lost reply, a fold that was done is refused: nothing is counted twice.
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts;
-
     /// Reads one row. As [`Store::get`], in the cheapest call there is.
     ///
     /// # Errors
     /// The store can't be asked.
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>>;
-
-    /// Changes one item of a new store, if the condition holds.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Invalid`] for what the store can't hold. Where the effect is unknown, the
-    /// change may have been made, or may be yet.
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed>;
-
-    /// Adds to the counters of one row, making it if there is none. Never to be sent again without a
-    /// token, unless the effect is known to be none.
-    ///
-    /// # Errors
-    /// As of [`Store::change`].
-    async fn add(&self, table: &Table, add: &Add) -> Result<()>;
-
-    /// Writes to an old store as an application would have done it. A refusal is that of the mutation's
-    /// own condition.
-    ///
-    /// # Errors
-    /// As of [`Store::change`].
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed>;
-
-    /// Deletes a range of rows in an old store.
-    ///
-    /// # Errors
-    /// As of [`Store::change`].
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()>;
 
     /// Reads the next page of a list, in clustering order or backwards. A partition's static row comes
     /// first in that order, and belongs to whole partitions only.
@@ -435,6 +386,90 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What lets a role write to a table of an old store.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] if it has no roles, [`Kind::Missing`] if it hasn't this one, [`Kind::Denied`]
+    /// if they may not be looked at.
+    async fn writing(&self, table: &str, _role: &str) -> Result<Writing> {
+        Err(without_roles(table))
+    }
+
+    /// The names of its tables, for messages; none if it can't tell.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn tables(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Frees what it holds: connections closed, files flushed.
+    async fn close(&self) {}
+}
+
+/// A data store: what it tells, and what changes it.
+///
+/// Wrappers forward every method, those with a body here too: `clippy::missing_trait_methods` is denied
+/// on each of them.
+#[async_trait]
+pub trait Store: Reads {
+    /// The same store for somebody who holds this permit: it asks it before **every request** that
+    /// changes rows, right before the request is sent, and sends nothing once that is refused. One call
+    /// may be many requests.
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store>;
+
+    /// Creates a table, and waits until it can be used.
+    ///
+    /// A table that is there with the same keys is left as it is.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Mismatch`] if one is there with other keys.
+    async fn create(&self, table: &Table) -> Result<()>;
+
+    /// Writes whole rows, each on the condition. No key may stand twice in `rows`, which stay with the
+    /// caller, so that what has to be sent again needn't be copied before.
+    ///
+    /// Rows succeed and fail one by one; a request that fails as a whole is the same error for each
+    /// of its rows.
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts;
+
+    /// Really deletes these keys, each on the condition. No key may stand twice.
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts;
+
+    /// Folds counter rows, each in one write: adds every move's difference to its counter, sets its
+    /// watermark, and the copier's mark where there is none; on the condition that each watermark
+    /// still is the one the move starts from. Makes the row if there is none. No key may stand twice.
+    ///
+    /// Sent again after a lost reply, a fold that was done is refused: nothing is counted twice.
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts;
+
+    /// Changes one item of a new store, if the condition holds.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Invalid`] for what the store can't hold. Where the effect is unknown, the
+    /// change may have been made, or may be yet.
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed>;
+
+    /// Adds to the counters of one row, making it if there is none. Never to be sent again without a
+    /// token, unless the effect is known to be none.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn add(&self, table: &Table, add: &Add) -> Result<()>;
+
+    /// Writes to an old store as an application would have done it. A refusal is that of the mutation's
+    /// own condition.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed>;
+
+    /// Deletes a range of rows in an old store.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()>;
+
     /// Lets the store delete rows whose expiry (the layout's attribute) has come, by itself. Once that is so
     /// it changes nothing.
     ///
@@ -454,15 +489,6 @@ pub trait Store: Send + Sync + 'static {
         Err(Error::new(Kind::Unsupported, message).at("table", table))
     }
 
-    /// What lets a role write to a table of an old store.
-    ///
-    /// # Errors
-    /// [`Kind::Unsupported`] if it has no roles, [`Kind::Missing`] if it hasn't this one, [`Kind::Denied`]
-    /// if they may not be looked at.
-    async fn writing(&self, table: &str, _role: &str) -> Result<Writing> {
-        Err(without_roles(table))
-    }
-
     /// Takes a role's own grant to write to a table. One that isn't there is no error.
     ///
     /// # Errors
@@ -478,26 +504,16 @@ pub trait Store: Send + Sync + 'static {
     async fn grant(&self, table: &str, _role: &str) -> Result<()> {
         Err(without_roles(table))
     }
-
-    /// The names of its tables, for messages; none if it can't tell.
-    ///
-    /// # Errors
-    /// The store can't be asked.
-    async fn tables(&self) -> Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-
-    /// Frees what it holds: connections closed, files flushed.
-    async fn close(&self) {}
 }
 
 /// The store that is left: every read of the old rows goes here, and nothing else does.
 #[derive(Clone)]
 pub struct Old(pub Arc<dyn Store>);
 
-/// The store that is moved to.
+/// The store that is moved to, in the hands of a participant: it asks for the participant's permit
+/// before every request.
 #[derive(Clone)]
-pub struct New(pub Arc<dyn Store>);
+pub struct Writer(pub Arc<dyn Store>);
 
 fn without_roles(table: &str) -> Error {
     Error::new(

@@ -3,15 +3,15 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use super::Run;
 use super::suspects::Suspect;
+use super::{Mending, Run};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;
 use crate::model::{Fold, Key, Mark, Row, Value};
 use crate::protocol::Step;
 use crate::protocol::counter::{self, Folded, Item, Rules, totals_of};
 use crate::protocol::row::{self, Copied, CopyRow, Repair, Repaired};
-use crate::store::{Changed, Guard, New, Old, Put, Puts, Reading};
+use crate::store::{Changed, Guard, Old, Put, Puts, Reading, Writer};
 
 /// Calls that one row may take. Every refusal is somebody else's success, so that this is a store that
 /// answers without doing.
@@ -47,7 +47,7 @@ pub(crate) struct Bench<'a> {
     /// The store that is left.
     pub old: &'a Old,
     /// The store that is moved to: on a lease.
-    pub new: &'a New,
+    pub new: &'a Writer,
     /// From the old table to the new one.
     pub transform: &'a Transform,
 }
@@ -202,7 +202,7 @@ fn unheard_of() -> Error {
 
 impl Run<'_> {
     /// Mends what was found, as far as that may be.
-    pub(super) async fn mend(&self, delete_extra: bool) -> Result<Mended> {
+    pub(super) async fn mend(&self, mending: &Mending) -> Result<Mended> {
         let suspects = std::mem::take(&mut self.state().mend);
         if suspects.len() >= self.verifier.options.most_mended {
             tracing::warn!(
@@ -211,25 +211,24 @@ impl Run<'_> {
             );
         }
         let mended = Mutex::new(Mended::default());
-        self.at_once(suspects, |suspect| {
-            self.mend_one(suspect, delete_extra, &mended)
-        })
-        .await?;
+        self.at_once(suspects, |suspect| self.mend_one(suspect, mending, &mended))
+            .await?;
         Ok(mended.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn mend_one(
         &self,
         suspect: Suspect,
-        delete_extra: bool,
+        mending: &Mending,
         mended: &Mutex<Mended>,
     ) -> Result<()> {
         let verifier = self.verifier;
         let bench = Bench {
             old: &verifier.old,
-            new: &verifier.new,
+            new: &mending.new,
             transform: &verifier.transform,
         };
+        let delete_extra = mending.delete_extra;
         let outcome = match (&suspect.source, verifier.counters) {
             // Of a masked key nobody knows the row that it may have in the old store.
             (None, _) => Ok(Change::Left),

@@ -37,11 +37,12 @@ pub use mend::Mended;
 use state::State;
 pub use state::{Belongs, Checkpoint};
 
+use crate::control::New;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens, Value};
 use crate::protocol::counter::Rules;
-use crate::store::{New, Old};
+use crate::store::{Old, Writer};
 
 /// Rows that expire within so many seconds are left out on both sides.
 const MARGIN: i64 = 300;
@@ -180,9 +181,16 @@ struct Run<'a> {
     settling: tokio::sync::Mutex<()>,
 }
 
+/// How what is found is mended.
+pub struct Mending {
+    /// The store that is moved to, for a participant.
+    pub new: Writer,
+    /// Whether items are deleted whose rows the old store lacks.
+    pub delete_extra: bool,
+}
+
 impl Verifier {
-    /// Compares both stores, going on with what an earlier run has kept, and mends what it finds if told so:
-    /// `repair` says whether items are deleted whose rows the old store lacks.
+    /// Compares both stores, going on with what an earlier run has kept, and mends what it finds if told so.
     ///
     /// # Errors
     /// The first error of a store that isn't about single rows; [`Kind::Stopped`] if `stop` was cancelled.
@@ -191,7 +199,7 @@ impl Verifier {
     pub async fn run(
         &self,
         checkpoint: &mut Checkpoint,
-        repair: Option<bool>,
+        repair: Option<Mending>,
         live: &Live,
         stop: &CancellationToken,
     ) -> Result<Outcome> {
@@ -201,13 +209,15 @@ impl Verifier {
             false => None,
         };
         if let Some(state) = resumed {
-            let pass = self.pass(Some(state), checkpoint, repair, live, stop);
+            let pass = self.pass(Some(state), checkpoint, repair.as_ref(), live, stop);
             if let Some(outcome) = pass.await? {
                 return Ok(outcome);
             }
             checkpoint.seconds = 0.0;
         }
-        let outcome = self.pass(None, checkpoint, repair, live, stop).await?;
+        let outcome = self
+            .pass(None, checkpoint, repair.as_ref(), live, stop)
+            .await?;
         // Only one that goes on with another's work is given up.
         outcome.ok_or_else(stopped)
     }
@@ -217,7 +227,7 @@ impl Verifier {
         &self,
         resumed: Option<State>,
         checkpoint: &mut Checkpoint,
-        repair: Option<bool>,
+        repair: Option<&Mending>,
         live: &Live,
         stop: &CancellationToken,
     ) -> Result<Option<Outcome>> {
@@ -227,7 +237,7 @@ impl Verifier {
             Some(state) => state,
             None => {
                 let (target, count) = (self.transform.target(), self.options.new_parts);
-                State::new(self.new.0.splits(target, count).await?)
+                State::new(self.new.splits(target, count).await?)
             }
         };
         live.set(&state);
@@ -269,7 +279,7 @@ impl Verifier {
         }
         run.settle().await?;
         let mended = match repair {
-            Some(delete_extra) => Some(run.mend(delete_extra).await?),
+            Some(repair) => Some(run.mend(repair).await?),
             None => None,
         };
         let found = std::mem::take(&mut run.state().found);

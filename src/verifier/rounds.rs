@@ -144,7 +144,6 @@ impl Run<'_> {
         let parts = self
             .verifier
             .new
-            .0
             .splits(target, self.verifier.options.readers);
         let parts = self.unless_stopped(parts).await?;
         self.at_once(parts, |range| async {
@@ -293,7 +292,7 @@ impl Run<'_> {
 
     /// Where the items of a round's buckets are.
     async fn new_ranges(&self, round: &Round) -> Result<Vec<Range>> {
-        let new = &self.verifier.new.0;
+        let new = &self.verifier.new;
         if new.capabilities().token_ranges {
             let range =
                 |run: RangeInclusive<u32>| Range::Tokens(tokens_of(*run.start(), *run.end()));

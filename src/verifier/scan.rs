@@ -16,7 +16,7 @@ use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Mark, Row, Tokens, Value};
 use crate::show;
-use crate::store::{Cursor, Page, Range};
+use crate::store::{Cursor, Page, Range, Reads};
 
 /// Suspects that are looked at before more are gathered.
 const MANY_SUSPECTS: usize = 50_000;
@@ -426,9 +426,9 @@ impl Pages {
             limit => limit,
         };
         let transform = &run.verifier.transform;
-        let (store, table) = match side {
-            Side::Old => (&run.verifier.old.0, transform.source()),
-            Side::New => (&run.verifier.new.0, transform.target()),
+        let (store, table): (&dyn Reads, _) = match side {
+            Side::Old => (&*run.verifier.old.0, transform.source()),
+            Side::New => (&*run.verifier.new, transform.target()),
         };
         let scan = store.scan(table, range, self.cursor.as_ref(), limit);
         let page = run.unless_stopped(scan).await;

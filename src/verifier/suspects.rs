@@ -14,7 +14,7 @@ use super::{MARGIN, Run, now};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Mark, Row, Value};
 use crate::schema::Table;
-use crate::store::Store;
+use crate::store::Reads;
 
 /// Rows that are read with one call.
 pub(super) const READ_KEYS: usize = 100;
@@ -195,7 +195,7 @@ impl Run<'_> {
 
     /// Items by key; one that can't be read is an error of its own.
     pub(super) async fn read_new(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row>>>> {
-        let (new, target) = (&*self.verifier.new.0, self.verifier.transform.target());
+        let (new, target) = (&*self.verifier.new, self.verifier.transform.target());
         match self.get(new, target, keys).await {
             Ok(rows) => Ok(rows.into_iter().map(Ok).collect()),
             Err(error) if is_about_one(&error) => {
@@ -215,7 +215,7 @@ impl Run<'_> {
 
     pub(super) async fn get(
         &self,
-        store: &dyn Store,
+        store: &dyn Reads,
         table: &Table,
         keys: &[Key],
     ) -> Result<Vec<Option<Row>>> {

@@ -32,7 +32,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "store::embedded",
         ],
     ),
-    ("control", &["mapping", "protocol", "store"]),
+    ("control", &["layer", "mapping", "protocol", "store"]),
     (
         "copier",
         &[

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossfade::connect;
-use crossfade::control::Control;
+use crossfade::control::{Control, New};
 use crossfade::error::{Error, Kind, Result};
 use crossfade::layer::Pace;
 use crossfade::migration::{Migration, OldReading, Paces};
 use crossfade::plan::{FinalRead, OldStore, Plan, TablePlan};
 use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
-use crossfade::store::{Consistency, New, Old};
+use crossfade::store::{Consistency, Old};
 
 /// A plan with its stores.
 pub struct Stores {
@@ -56,7 +56,7 @@ impl Stores {
     async fn with(plan: Plan, old: Old) -> Result<Self> {
         let new = connect::new(&plan).await?;
         #[cfg(feature = "conformance")]
-        let new = New(crossfade::layer::stopping::if_asked(new.0));
+        let new = new.wrapped(crossfade::layer::stopping::if_asked);
         let control = Control::new(new.clone(), &plan.control_table);
         let old_name = match &plan.old {
             OldStore::Cassandra(cassandra) => {
@@ -68,7 +68,7 @@ impl Stores {
             }
             OldStore::Embedded { path } => format!("embedded {}", path.display()),
         };
-        let new_name = new.0.name().to_owned();
+        let new_name = new.name().to_owned();
         let pace = Paces {
             old: Arc::new(Pace::new(plan.pace.read_rows, None)),
             new: Arc::new(Pace::new(plan.pace.read_rows, plan.pace.write_units)),
@@ -145,7 +145,7 @@ impl Stores {
 
     pub async fn close(&self) {
         self.old.0.close().await;
-        self.new.0.close().await;
+        self.new.close().await;
     }
 }
 

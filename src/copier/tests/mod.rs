@@ -19,7 +19,7 @@ use crate::layer::retry::Patience;
 use crate::model::{Mark, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
-use crate::store::{Cursor, Guard, Range, Store};
+use crate::store::{Cursor, Guard, Range, Reads, Store};
 
 const ROWS: i32 = 700;
 
@@ -147,7 +147,7 @@ impl Bench {
     }
 
     fn control(&self) -> Control {
-        Control::new(New(self.new.clone()), "control")
+        Control::new(crate::control::New::over(self.new.clone()), "control")
     }
 
     fn waiting(store: Faulty) -> Retry {
@@ -199,7 +199,7 @@ impl Bench {
         let live = Live::new(old.seen(), new.seen());
         let copier = Copier {
             old: Old(Arc::new(old)),
-            new: New(Arc::new(new)),
+            new: Writer(Arc::new(new)),
             transform: self.transform.clone(),
             control: self.control(),
             counters: self.counters,

@@ -1,7 +1,7 @@
 //! Opening a session, and what is checked before it is used.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scylla::client::execution_profile::ExecutionProfile;
@@ -86,10 +86,11 @@ async fn open(config: Config) -> Result<Cassandra> {
         writes: config.write_consistency.unwrap_or(config.consistency),
         reads_element_ttls: false,
         zero_ttl_is_default: false,
-        without_default_ttl: RwLock::default(),
+        without_default_ttl: Arc::default(),
         writes_since: None,
         partitioner: String::new(),
-        prepared: RwLock::new(HashMap::new()),
+        prepared: Arc::default(),
+        permit: None,
     };
     store.check_keyspace().await?;
     let local = store

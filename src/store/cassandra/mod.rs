@@ -48,8 +48,8 @@ use scylla::statement::prepared::PreparedStatement;
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    Writing, failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store, Writing, failed_rows, unsupported,
 };
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
@@ -71,6 +71,7 @@ enum Replicas {
 }
 
 /// A keyspace of a cluster.
+#[derive(Clone)]
 pub struct Cassandra {
     name: String,
     keyspace: String,
@@ -89,12 +90,13 @@ pub struct Cassandra {
     /// Whether `USING TTL 0` means the table's default, not for good (Cassandra before 3.6).
     zero_ttl_is_default: bool,
     /// Where that makes no difference: tables that had no default when they were first written to.
-    without_default_ttl: RwLock<HashSet<String>>,
+    without_default_ttl: Arc<RwLock<HashSet<String>>>,
     /// Rows tell when they were written, if that isn't before this: microseconds since 1970.
     writes_since: Option<i64>,
     partitioner: String,
     /// By the CQL text, which says table and shape.
-    prepared: RwLock<HashMap<String, PreparedStatement>>,
+    prepared: Arc<RwLock<HashMap<String, PreparedStatement>>>,
+    permit: Option<Permit>,
 }
 
 impl std::fmt::Debug for Cassandra {
@@ -116,20 +118,9 @@ impl Cassandra {
     #[must_use]
     pub fn reading_at(&self, consistency: Consistency) -> Cassandra {
         Cassandra {
-            name: self.name.clone(),
-            keyspace: self.keyspace.clone(),
-            session: self.session.clone(),
-            consistency: self.consistency,
-            datacenter: self.datacenter.clone(),
-            login: self.login.clone(),
             reads: Some(consistency),
-            writes: self.writes,
-            reads_element_ttls: self.reads_element_ttls,
-            zero_ttl_is_default: self.zero_ttl_is_default,
-            without_default_ttl: RwLock::default(),
-            writes_since: self.writes_since,
-            partitioner: self.partitioner.clone(),
-            prepared: RwLock::default(),
+            prepared: Arc::default(),
+            ..self.clone()
         }
     }
 
@@ -140,7 +131,7 @@ impl Cassandra {
     pub fn telling_writes_since(self, moment: i64) -> Cassandra {
         Cassandra {
             writes_since: Some(moment),
-            prepared: RwLock::default(),
+            prepared: Arc::default(),
             ..self
         }
     }
@@ -257,7 +248,7 @@ impl Cassandra {
 }
 
 #[async_trait]
-impl Store for Cassandra {
+impl Reads for Cassandra {
     fn name(&self) -> &str {
         &self.name
     }
@@ -288,10 +279,6 @@ impl Store for Cassandra {
         self.table_names().await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        self.create_table(table).await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         let reads: Vec<_> = keys
             .iter()
@@ -304,57 +291,10 @@ impl Store for Cassandra {
             .map_err(|error| self.placed(error, table, Doing::Read))
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        self.put_rows(table, rows, guard).await
-    }
-
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.purge_keys(table, keys, guard).await
-    }
-
-    /// A counter of Cassandra can't be added to on a condition, so that a fold whose answer is lost
-    /// would be counted twice or not at all.
-    async fn fold(&self, _table: &Table, folds: Vec<Fold>) -> Puts {
-        let error = Error::new(
-            Kind::Unsupported,
-            "counters can't be moved into Cassandra: it can't add to them on a condition",
-        );
-        failed_rows(folds.len(), &error.at("store", self.name.as_str()))
-    }
-
     /// At the configured consistency, however it is asked: what else would be the newest isn't known.
     async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
         let row = self.get_one(table, key, Replicas::Configured).await;
         row.map_err(|error| self.placed(error, table, Doing::Read))
-    }
-
-    async fn change(
-        &self,
-        _table: &Table,
-        _key: &Key,
-        _change: &Change,
-        _on: &If,
-    ) -> Result<Changed> {
-        Err(unsupported("changes on a condition"))
-    }
-
-    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        let added = self.add_once(table, add).await;
-        added.map_err(|error| self.placed(error, table, Doing::Write))
-    }
-
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        let doing = match mutation {
-            Mutation::Put(_) | Mutation::Update(_) | Mutation::Delete(_) => Doing::Write,
-            Mutation::Insert(_) | Mutation::UpdateIf { .. } => Doing::Decide,
-        };
-        let changed = self.mutate(table, mutation).await;
-        changed.map_err(|error| self.placed(error, table, doing))
-    }
-
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        let deleted = self.delete_span(table, span).await;
-        deleted.map_err(|error| self.placed(error, table, Doing::Write))
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -362,20 +302,8 @@ impl Store for Cassandra {
         listed.map_err(|error| self.placed(error, table, Doing::Read))
     }
 
-    async fn drop_table(&self, table: &str) -> Result<()> {
-        self.drop_named(table).await
-    }
-
     async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
         self.writing_of(table, role).await
-    }
-
-    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
-        self.revoke_from(table, role).await
-    }
-
-    async fn grant(&self, table: &str, role: &str) -> Result<()> {
-        self.grant_to(table, role).await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
@@ -421,5 +349,78 @@ impl Store for Cassandra {
 
     fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
         slice::halve(table, range)
+    }
+}
+
+#[async_trait]
+impl Store for Cassandra {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Cassandra {
+            permit: Some(permit),
+            ..Cassandra::clone(&self)
+        })
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.create_table(table).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        self.put_rows(table, rows, guard).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        self.purge_keys(table, keys, guard).await
+    }
+
+    /// A counter of Cassandra can't be added to on a condition, so that a fold whose answer is lost
+    /// would be counted twice or not at all.
+    async fn fold(&self, _table: &Table, folds: Vec<Fold>) -> Puts {
+        let error = Error::new(
+            Kind::Unsupported,
+            "counters can't be moved into Cassandra: it can't add to them on a condition",
+        );
+        failed_rows(folds.len(), &error.at("store", self.name.as_str()))
+    }
+
+    async fn change(
+        &self,
+        _table: &Table,
+        _key: &Key,
+        _change: &Change,
+        _on: &If,
+    ) -> Result<Changed> {
+        Err(unsupported("changes on a condition"))
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        let added = self.add_once(table, add).await;
+        added.map_err(|error| self.placed(error, table, Doing::Write))
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        let doing = match mutation {
+            Mutation::Put(_) | Mutation::Update(_) | Mutation::Delete(_) => Doing::Write,
+            Mutation::Insert(_) | Mutation::UpdateIf { .. } => Doing::Decide,
+        };
+        let changed = self.mutate(table, mutation).await;
+        changed.map_err(|error| self.placed(error, table, doing))
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let deleted = self.delete_span(table, span).await;
+        deleted.map_err(|error| self.placed(error, table, Doing::Write))
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.drop_named(table).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.revoke_from(table, role).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.grant_to(table, role).await
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::canonical;
 use crate::model::{Add, Edit, If, Key, Mark, Mutation, Row, Update, Value};
 use crate::schema::{Column, Role, Table, Type};
-use crate::store::{Changed, unsupported, without_tokens};
+use crate::store::{Changed, Permit, unsupported, without_tokens};
 
 /// The cells that an update of a row has to find; `None` is null.
 type Expected = [(usize, Option<Value>)];
@@ -125,6 +125,7 @@ impl Cassandra {
             true => self.prepare_anew(cql, Doing::Write).await?,
             false => self.prepare(cql, Doing::Write).await?,
         };
+        Permit::ask_of(&self.permit)?;
         let answer = self.session.execute_unpaged(&statement, values).await;
         answer
             .map(drop)
@@ -134,6 +135,7 @@ impl Cassandra {
     /// Sends a write on a condition. What stood in the way is in the answer, or is read.
     async fn decide(&self, table: &Table, key: &Key, cql: &str, values: &Bound) -> Result<Changed> {
         let statement = self.prepare(cql, Doing::Decide).await?;
+        Permit::ask_of(&self.permit)?;
         let answer = self.session.execute_unpaged(&statement, values).await;
         let answer = answer.map_err(|error| failure::executing(error, Doing::Decide))?;
         let unreadable = |error: Error| error.effect(Effect::Unknown);

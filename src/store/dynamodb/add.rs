@@ -34,7 +34,13 @@ impl DynamoDb {
             .set_expression_attribute_values(update.terms.values());
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
         let failed = |error| call.failed(error).at("key", pairs_text(&update.key));
-        request.send().await.map(drop).map_err(failed)
+        request
+            .customize()
+            .interceptor(self.asking())
+            .send()
+            .await
+            .map(drop)
+            .map_err(failed)
     }
 
     /// As a transaction of its own: with the same token DynamoDB does it once within ten minutes.
@@ -56,7 +62,7 @@ impl DynamoDb {
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().update(action).build())
             .client_request_token(token);
-        let Err(error) = request.send().await else {
+        let Err(error) = request.customize().interceptor(self.asking()).send().await else {
             return Ok(());
         };
         let error = match reason(&error) {

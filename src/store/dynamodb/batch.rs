@@ -150,6 +150,8 @@ impl DynamoDb {
             .batch_execute_statement()
             .set_statements(Some(requests))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .customize()
+            .interceptor(self.asking())
             .send()
             .await;
         match answer {

@@ -102,7 +102,12 @@ impl DynamoDb {
             .set_expression_attribute_names(terms.names())
             .set_expression_attribute_values(terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request.send().await.map(drop);
+        let answer = request
+            .customize()
+            .interceptor(self.asking())
+            .send()
+            .await
+            .map(drop);
         let call = self.writing("dynamodb:PutItem", &mapping.table().name);
         let met = |error: &PutItemError| match error {
             PutItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
@@ -123,7 +128,12 @@ impl DynamoDb {
             .set_expression_attribute_names(terms.names())
             .set_expression_attribute_values(terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request.send().await.map(drop);
+        let answer = request
+            .customize()
+            .interceptor(self.asking())
+            .send()
+            .await
+            .map(drop);
         let call = self.writing("dynamodb:DeleteItem", &mapping.table().name);
         let met = |error: &DeleteItemError| match error {
             DeleteItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
@@ -207,7 +217,12 @@ impl DynamoDb {
             .set_expression_attribute_names(update.terms.names())
             .set_expression_attribute_values(update.terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request.send().await.map(drop);
+        let answer = request
+            .customize()
+            .interceptor(self.asking())
+            .send()
+            .await
+            .map(drop);
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
         let met = |error: &UpdateItemError| match error {
             UpdateItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),

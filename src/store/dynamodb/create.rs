@@ -154,7 +154,7 @@ impl DynamoDb {
             ),
         )
         .at("table", table)
-        .at("endpoint", &self.endpoint)
+        .at("endpoint", &*self.endpoint)
         .help("name another table with `to`, set `keys`, or remove the table that is there"))
     }
 }

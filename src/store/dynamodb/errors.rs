@@ -29,6 +29,9 @@ impl Call<'_> {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
+        if let Some(refused) = permit_refused(&error) {
+            return refused;
+        }
         match error {
             SdkError::ServiceError(context) => {
                 let status = context.raw().status().as_u16();
@@ -372,6 +375,19 @@ fn deepest_fault(error: &(dyn StdError + 'static)) -> Fault {
         };
     }
     fault
+}
+
+/// Why the permit was refused, if that is why a request wasn't sent: this crate's own errors come from
+/// nowhere else.
+fn permit_refused(error: &(dyn StdError + 'static)) -> Option<Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(refused) = error.downcast_ref::<Error>() {
+            return Some(refused.clone());
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// What an error came from in the end, in its own words.

@@ -42,7 +42,12 @@ impl DynamoDb {
             .set_expression_attribute_values(Some(update.values))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
-        let answer = request.send().await.map(|answer| answer.consumed_capacity);
+        let answer = request
+            .customize()
+            .interceptor(self.asking())
+            .send()
+            .await
+            .map(|answer| answer.consumed_capacity);
         single_outcome(&call, place, answer, 1.0, || pairs_text(&item.key))
     }
 }

@@ -27,8 +27,8 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store, failed_rows, unsupported,
 };
 use crate::error::Result;
 use crate::mapping::Mapping;
@@ -36,6 +36,7 @@ use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
 
 mod add;
+mod asking;
 mod attr;
 mod batch;
 mod change;
@@ -50,21 +51,24 @@ mod put;
 mod read;
 mod update;
 
+use asking::Asking;
 pub use connect::{Config, Credentials, Tls};
 use errors::Call;
 
 /// Rows that one request of a batch takes at most, set by DynamoDB.
 const BATCH: usize = 25;
 
-/// A DynamoDB endpoint. Cheap to share behind an `Arc`; its tables are found by name.
+/// A DynamoDB endpoint. Cheap to clone, and to share behind an `Arc`; its tables are found by name.
+#[derive(Clone)]
 pub struct DynamoDb {
     client: Client,
-    endpoint: String,
-    name: String,
+    endpoint: Arc<str>,
+    name: Arc<str>,
     timeout: Option<Duration>,
-    partiql: Partiql,
+    partiql: Arc<Partiql>,
     /// Compiled once for each table, by its name.
-    mappings: RwLock<HashMap<String, Arc<Mapping>>>,
+    mappings: Arc<RwLock<HashMap<String, Arc<Mapping>>>>,
+    permit: Option<Permit>,
 }
 
 impl DynamoDb {
@@ -78,11 +82,12 @@ impl DynamoDb {
         let (client, endpoint) = connect::client(&config).await?;
         Ok(DynamoDb {
             client,
-            name: format!("dynamodb {endpoint}"),
-            endpoint,
+            name: format!("dynamodb {endpoint}").into(),
+            endpoint: endpoint.into(),
             timeout: config.timeout,
-            partiql: Partiql::new(config.partiql),
-            mappings: RwLock::default(),
+            partiql: Arc::new(Partiql::new(config.partiql)),
+            mappings: Arc::default(),
+            permit: None,
         })
     }
 
@@ -120,6 +125,11 @@ impl DynamoDb {
         }
     }
 
+    /// To be given to every request that changes rows.
+    fn asking(&self) -> Asking {
+        Asking(self.permit.clone())
+    }
+
     fn writing<'a>(&'a self, action: &'static str, table: &'a str) -> Call<'a> {
         Call {
             writes: true,
@@ -137,7 +147,7 @@ impl fmt::Debug for DynamoDb {
 }
 
 #[async_trait]
-impl Store for DynamoDb {
+impl Reads for DynamoDb {
     fn name(&self) -> &str {
         &self.name
     }
@@ -160,12 +170,50 @@ impl Store for DynamoDb {
         self.look_at(table).await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        self.create_table(&*self.mapping(table)?).await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         self.read_keys(&*self.mapping(table)?, keys).await
+    }
+
+    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
+        self.read_item(&*self.mapping(table)?, key, reading).await
+    }
+
+    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+        self.list_rows(&*self.mapping(table)?, list).await
+    }
+
+    async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
+        Ok(read::segments(count))
+    }
+
+    async fn scan(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.scan_page(&*self.mapping(table)?, range, after, limit)
+            .await
+    }
+
+    /// A segment can't be cut: another number of segments cuts the table elsewhere.
+    fn halve(&self, _table: &Table, _range: &Range) -> Option<Vec<Range>> {
+        None
+    }
+}
+
+#[async_trait]
+impl Store for DynamoDb {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(DynamoDb {
+            permit: Some(permit),
+            ..DynamoDb::clone(&self)
+        })
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.create_table(&*self.mapping(table)?).await
     }
 
     async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
@@ -189,10 +237,6 @@ impl Store for DynamoDb {
         }
     }
 
-    async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
-        self.read_item(&*self.mapping(table)?, key, reading).await
-    }
-
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
         self.change_item(&*self.mapping(table)?, key, change, on)
             .await
@@ -210,32 +254,8 @@ impl Store for DynamoDb {
         Err(unsupported("deletes of ranges"))
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        self.list_rows(&*self.mapping(table)?, list).await
-    }
-
     async fn expire(&self, table: &Table) -> Result<()> {
         self.expire_items(&*self.mapping(table)?).await
-    }
-
-    async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
-        Ok(read::segments(count))
-    }
-
-    async fn scan(
-        &self,
-        table: &Table,
-        range: &Range,
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.scan_page(&*self.mapping(table)?, range, after, limit)
-            .await
-    }
-
-    /// A segment can't be cut: another number of segments cuts the table elsewhere.
-    fn halve(&self, _table: &Table, _range: &Range) -> Option<Vec<Range>> {
-        None
     }
 }
 

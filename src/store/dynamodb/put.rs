@@ -174,7 +174,12 @@ impl DynamoDb {
             .set_expression_attribute_values(condition.terms.values())
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let call = self.writing("dynamodb:PutItem", table);
-        let answer = request.send().await.map(|answer| answer.consumed_capacity);
+        let answer = request
+            .customize()
+            .interceptor(self.asking())
+            .send()
+            .await
+            .map(|answer| answer.consumed_capacity);
         let units = row.units();
         single_outcome(&call, row.place, answer, units, || all.key_text(row.place))
     }
@@ -220,7 +225,12 @@ impl DynamoDb {
             .set_expression_attribute_values(condition.terms.values())
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let call = self.writing("dynamodb:DeleteItem", &mapping.table().name);
-        let answer = request.send().await.map(|answer| answer.consumed_capacity);
+        let answer = request
+            .customize()
+            .interceptor(self.asking())
+            .send()
+            .await
+            .map(|answer| answer.consumed_capacity);
         single_outcome(&call, place, answer, 1.0, || pairs_text(&attrs))
     }
 }

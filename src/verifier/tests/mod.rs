@@ -9,7 +9,7 @@ use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 use crate::model::{CellTimes, Key, Mark};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
-use crate::store::{Guard, Put, Store};
+use crate::store::{Guard, Put, Reads, Store};
 
 mod resuming;
 mod timed;
@@ -164,7 +164,7 @@ impl Bench {
         let is_counter = self.transform.source().is_counter();
         Verifier {
             old: Old(old),
-            new: New(self.new.clone()),
+            new: New::over(self.new.clone()),
             transform: self.transform.clone(),
             counters: is_counter.then_some(Rules::default()),
             frozen_at: self.frozen_at,
@@ -202,7 +202,11 @@ impl Bench {
         let mut checkpoint = self.checkpoint(self.folder.path());
         let stop = CancellationToken::new();
         let live = Live::default();
-        let outcome = verifier.run(&mut checkpoint, repair, &live, &stop).await;
+        let mending = repair.map(|delete_extra| Mending {
+            new: Writer(self.new.clone()),
+            delete_extra,
+        });
+        let outcome = verifier.run(&mut checkpoint, mending, &live, &stop).await;
         checkpoint.remove();
         outcome
     }
@@ -232,7 +236,7 @@ async fn equal_tables_are_clean_and_no_row_is_read_alone() {
     let timed = [bench.old.clone(), bench.new.clone()];
     let [old, new] = timed.map(|store| Arc::new(Timed::of(store, &[])));
     let verifier = Verifier {
-        new: New(new.clone()),
+        new: New::over(new.clone()),
         ..bench.verifier(old.clone())
     };
     let mut checkpoint = bench.checkpoint(bench.folder.path());
@@ -348,7 +352,7 @@ async fn however_many_keys_the_application_owns_few_scans_leave_them_out() {
     let [old, new] =
         [bench.old.clone(), bench.new.clone()].map(|store| Arc::new(Timed::of(store, &[])));
     let mut verifier = Verifier {
-        new: New(new.clone()),
+        new: New::over(new.clone()),
         ..bench.verifier(old.clone())
     };
     verifier.options.most_owned = 40;

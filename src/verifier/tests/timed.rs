@@ -10,7 +10,8 @@ use crate::model::{Add, CellTimes, Change, Fold, If, Key, List, Mutation, Row, S
 use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store,
 };
 
 /// What the store's clock says at first, microseconds since 1970.
@@ -51,7 +52,7 @@ impl Timed {
 }
 
 #[async_trait]
-impl Store for Timed {
+impl Reads for Timed {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -64,10 +65,6 @@ impl Store for Timed {
         self.inner.inspect(table).await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        self.inner.create(table).await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         self.alone.fetch_add(keys.len() as u64, Ordering::Relaxed);
         let mut rows = self.inner.get(table, keys).await?;
@@ -75,39 +72,11 @@ impl Store for Timed {
         Ok(rows)
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        self.inner.put(table, rows, guard).await
-    }
-
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        self.inner.purge(table, keys, guard).await
-    }
-
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        self.inner.fold(table, folds).await
-    }
-
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         self.alone.fetch_add(1, Ordering::Relaxed);
         let mut row = self.inner.read(table, key, reading).await?;
         row.iter_mut().for_each(|row| self.tell(row));
         Ok(row)
-    }
-
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        self.inner.change(table, key, change, on).await
-    }
-
-    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        self.inner.add(table, add).await
-    }
-
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.inner.write(table, mutation).await
-    }
-
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        self.inner.delete(table, span).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -140,5 +109,44 @@ impl Store for Timed {
 
     async fn now(&self) -> Result<Option<i64>> {
         Ok(Some(NOW))
+    }
+}
+
+#[async_trait]
+impl Store for Timed {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        self.inner.clone().permitted(permit)
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.inner.create(table).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        self.inner.put(table, rows, guard).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        self.inner.purge(table, keys, guard).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        self.inner.fold(table, folds).await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        self.inner.change(table, key, change, on).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        self.inner.add(table, add).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.inner.write(table, mutation).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        self.inner.delete(table, span).await
     }
 }

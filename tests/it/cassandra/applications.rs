@@ -7,7 +7,7 @@ use crossfade::error::{Effect, Error, Kind};
 use crossfade::model::{Add, Edit, Mutation, Row, Update, Value};
 use crossfade::schema::Table;
 use crossfade::store::cassandra::{Cassandra, Consistency};
-use crossfade::store::{Changed, Store};
+use crossfade::store::{Changed, Reads, Store};
 use scylla_proxy::{
     Condition, Reaction, RequestFrame, RequestOpcode, RequestReaction, RequestRule, ResponseOpcode,
     ResponseReaction, ResponseRule, RunningProxy, example_db_errors as db,

@@ -1,6 +1,6 @@
 //! What a table's owner should know.
 
-use crossfade::store::{Store, Weight};
+use crossfade::store::{Reads, Weight};
 
 use super::Bench;
 

@@ -12,7 +12,7 @@ mod writes;
 use crossfade::model::{Key, Row, Value};
 use crossfade::schema::Table;
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
-use crossfade::store::{Cursor, Range, Store, Weight};
+use crossfade::store::{Cursor, Range, Reads, Weight};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 

@@ -3,7 +3,7 @@
 use crossfade::error::{Effect, Kind};
 use crossfade::model::{Edit, Mutation, Row, Tokens, Update, Value};
 use crossfade::schema::{Table, Type};
-use crossfade::store::{Changed, Guard, Put, Range, Store, Weight};
+use crossfade::store::{Changed, Guard, Put, Range, Reads, Store, Weight};
 
 use super::{Bench, cell};
 

@@ -9,7 +9,7 @@ use crossfade::model::{Tokens, Value};
 use crossfade::schema::Table;
 use crossfade::secret::Secret;
 use crossfade::store::cassandra::{Cassandra, Config, Login, Tls};
-use crossfade::store::{Range, Store};
+use crossfade::store::{Range, Reads, Store};
 
 use super::{Bench, config, key};
 use crate::support::{OwnServers, cassandra_address, secure_cassandra, unique};

@@ -6,7 +6,7 @@ use crossfade::cql;
 use crossfade::error::Kind;
 use crossfade::model::{Key, List, Row, Span, Tokens, Value};
 use crossfade::schema::{Table, Type};
-use crossfade::store::{Cursor, Range, Slice, Store};
+use crossfade::store::{Cursor, Range, Reads, Slice, Store};
 use scylla::statement::batch::{Batch, BatchType};
 
 use super::types::every_type;

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crossfade::cql;
 use crossfade::model::{F32, F64, Row, Tokens, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type, Udt};
-use crossfade::store::{Guard, Put, Range, Store};
+use crossfade::store::{Guard, Put, Range, Reads, Store};
 
 use super::{Bench, cell, key};
 

@@ -1,7 +1,7 @@
 //! When rows were written, and what the server's clock says.
 
 use crossfade::model::Tokens;
-use crossfade::store::{Range, Store};
+use crossfade::store::{Range, Reads, Store};
 
 use super::{Bench, config};
 

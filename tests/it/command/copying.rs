@@ -9,7 +9,7 @@ use crossfade::model::{Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Role, Table};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
-use crossfade::store::{Guard, Put, Store};
+use crossfade::store::{Guard, Put, Reads, Store};
 
 use super::items::{Shape, assert_same};
 use super::killing::{MESSAGES, fill_messages};

@@ -9,7 +9,7 @@ use crossfade::error::{Effect, Error, Kind, Result};
 use crossfade::model::{Add, Change, Edit, If, Key, List, Mark, Row, Span, State, Value};
 use crossfade::schema::{Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Changed, Reading, Store};
+use crossfade::store::{Changed, Reading, Reads, Store};
 use futures::future::join_all;
 use serde_json::{Value as Json, json};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossfade::error::{Effect, Kind};
 use crossfade::store::dynamodb::{Config, DynamoDb, Tls};
-use crossfade::store::{Guard, Store};
+use crossfade::store::{Guard, Reads, Store};
 
 use super::faults::{all_written, errors};
 use super::{config, connect, notes, some_notes};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossfade::error::{Effect, Error, Kind};
 use crossfade::model::Value;
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Put, Puts, Range, Store, Weight};
+use crossfade::store::{Guard, Put, Puts, Range, Reads, Store, Weight};
 use serde_json::{Value as Json, json};
 
 use super::{config, connect, key, note, notes, some_notes};

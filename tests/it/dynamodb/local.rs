@@ -13,7 +13,7 @@ use crossfade::error::Kind;
 use crossfade::model::{F32, F64, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Put, Reading, Store, Weight};
+use crossfade::store::{Guard, Put, Reading, Reads, Store, Weight};
 
 use super::{column, config, connect, key, note, notes, some_notes};
 

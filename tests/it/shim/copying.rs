@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossfade::control::{Accept, Leased, Member, MemberRole, ParticipantKind, Record, Watch};
+use crossfade::control::{Accept, Member, MemberRole, New, ParticipantKind, Record, Watch};
 use crossfade::error::{Effect, Error, Kind, Result};
 use crossfade::mapping::transform::Transform;
 use crossfade::model::{Fold, Key, List, Mark, Row, Span, Value};
@@ -66,7 +66,7 @@ async fn run(world: &Arc<World>, process: &Process, life: u32) -> Result<()> {
         clock: world.clock(),
     };
     let member = Member::join(control.clone(), TARGET, role, accept(&record)).await?;
-    let new = Leased::new(Wire::to(&world.new, process), member.clone());
+    let new = member.writer(&New::over(Wire::to(&world.new, process)));
     let copier = Copier {
         world: world.clone(),
         transform: spec().transform(&schema(world.counters))?,

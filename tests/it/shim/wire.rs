@@ -10,8 +10,8 @@ use crossfade::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Puts, Range, Reading, Store,
-    failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
+    Reads, Store, failed_rows,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -182,6 +182,7 @@ fn unreachable() -> Error {
 pub struct Wire {
     store: Arc<Memory>,
     process: Process,
+    permit: Option<Permit>,
 }
 
 impl Wire {
@@ -189,7 +190,18 @@ impl Wire {
         Arc::new(Wire {
             store: store.clone(),
             process: process.clone(),
+            permit: None,
         })
+    }
+
+    /// A write on its way. The permit is asked when it is sent: what happens on the way, nobody can stop.
+    async fn sent<T: Send + 'static>(
+        &self,
+        table: &str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.permit.as_ref().map_or(Ok(()), Permit::ask)?;
+        self.process.call(table, work).await
     }
 
     /// A call of some rows at once, whose answers are lost together.
@@ -199,13 +211,13 @@ impl Wire {
         count: usize,
         work: impl Future<Output = Puts> + Send + 'static,
     ) -> Puts {
-        let answer = self.process.call(table, async { Ok(work.await) }).await;
+        let answer = self.sent(table, async { Ok(work.await) }).await;
         answer.unwrap_or_else(|error| failed_rows(count, &error))
     }
 }
 
 #[async_trait]
-impl Store for Wire {
+impl Reads for Wire {
     fn name(&self) -> &str {
         self.store.name()
     }
@@ -220,65 +232,15 @@ impl Store for Wire {
         self.process.call(table, work).await
     }
 
-    async fn create(&self, table: &Table) -> Result<()> {
-        self.store.create(table).await
-    }
-
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         let (store, owned, keys) = (self.store.clone(), table.clone(), keys.to_vec());
         let work = async move { store.get(&owned, &keys).await };
         self.process.call(&table.name, work).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
-        let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
-        let (count, rows) = (rows.len(), rows.to_vec());
-        let work = async move { store.put(&owned, &rows, &guard).await };
-        self.rows(&table.name, count, work).await
-    }
-
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
-        let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
-        let count = keys.len();
-        let work = async move { store.purge(&owned, keys, &guard).await };
-        self.rows(&table.name, count, work).await
-    }
-
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        let (store, owned) = (self.store.clone(), table.clone());
-        let count = folds.len();
-        let work = async move { store.fold(&owned, folds).await };
-        self.rows(&table.name, count, work).await
-    }
-
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
         let work = async move { store.read(&owned, &key, reading).await };
-        self.process.call(&table.name, work).await
-    }
-
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
-        let (change, on) = (change.clone(), on.clone());
-        let work = async move { store.change(&owned, &key, &change, &on).await };
-        self.process.call(&table.name, work).await
-    }
-
-    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
-        let (store, owned, add) = (self.store.clone(), table.clone(), add.clone());
-        let work = async move { store.add(&owned, &add).await };
-        self.process.call(&table.name, work).await
-    }
-
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        let (store, owned, mutation) = (self.store.clone(), table.clone(), mutation.clone());
-        let work = async move { store.write(&owned, &mutation).await };
-        self.process.call(&table.name, work).await
-    }
-
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        let (store, owned, span) = (self.store.clone(), table.clone(), span.clone());
-        let work = async move { store.delete(&owned, &span).await };
         self.process.call(&table.name, work).await
     }
 
@@ -307,5 +269,66 @@ impl Store for Wire {
 
     fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
         self.store.halve(table, range)
+    }
+}
+
+#[async_trait]
+impl Store for Wire {
+    fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
+        Arc::new(Wire {
+            store: self.store.clone(),
+            process: self.process.clone(),
+            permit: Some(permit),
+        })
+    }
+
+    async fn create(&self, table: &Table) -> Result<()> {
+        self.store.create(table).await
+    }
+
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+        let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
+        let (count, rows) = (rows.len(), rows.to_vec());
+        let work = async move { store.put(&owned, &rows, &guard).await };
+        self.rows(&table.name, count, work).await
+    }
+
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+        let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
+        let count = keys.len();
+        let work = async move { store.purge(&owned, keys, &guard).await };
+        self.rows(&table.name, count, work).await
+    }
+
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+        let (store, owned) = (self.store.clone(), table.clone());
+        let count = folds.len();
+        let work = async move { store.fold(&owned, folds).await };
+        self.rows(&table.name, count, work).await
+    }
+
+    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+        let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
+        let (change, on) = (change.clone(), on.clone());
+        let work = async move { store.change(&owned, &key, &change, &on).await };
+        self.sent(&table.name, work).await
+    }
+
+    async fn add(&self, table: &Table, add: &Add) -> Result<()> {
+        let (store, owned, add) = (self.store.clone(), table.clone(), add.clone());
+        let work = async move { store.add(&owned, &add).await };
+        self.sent(&table.name, work).await
+    }
+
+    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        let (store, owned, mutation) = (self.store.clone(), table.clone(), mutation.clone());
+        let work = async move { store.write(&owned, &mutation).await };
+        self.sent(&table.name, work).await
+    }
+
+    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+        let (store, owned, span) = (self.store.clone(), table.clone(), span.clone());
+        let work = async move { store.delete(&owned, &span).await };
+        self.sent(&table.name, work).await
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossfade::control::{Clock, Control, Gone, Lease, Record, Versioned, Watch};
+use crossfade::control::{Clock, Control, Gone, Lease, New, Record, Versioned, Watch};
 use crossfade::error::{Effect, Result};
 use crossfade::migration::{InitOptions, Migration};
 use crossfade::model::{Edit, Key, List, Mark, Row, Span, Tokens, Update, Value};
@@ -15,7 +15,7 @@ use crossfade::schema::{Column, Order, Role, Table as Schema, Type};
 use crossfade::shim::{Moving, OldStore, Resave, Settings, Shim, Table, Ttl, Written};
 use crossfade::spec::TableSpec;
 use crossfade::store::memory::Memory;
-use crossfade::store::{New, Old, Range, Store};
+use crossfade::store::{Old, Range, Reads, Store};
 use tokio::time::Instant;
 
 use super::wire::{Chance, Process, Weather, Wire};
@@ -82,7 +82,7 @@ pub fn schema(counters: bool) -> Schema {
 
 /// What a process uses to look at phases.
 pub fn control(world: &World, process: &Process) -> Control {
-    Control::new(New(Wire::to(&world.new, process)), CONTROL)
+    Control::new(New::over(Wire::to(&world.new, process)), CONTROL)
 }
 
 impl World {
@@ -113,8 +113,8 @@ impl World {
             began: Instant::now(),
         };
         world.old.create(&schema(world.counters)).await.unwrap();
-        let control = Control::new(New(world.new.clone()), CONTROL);
-        let (old, new) = (Old(world.old.clone()), New(world.new.clone()));
+        let control = Control::new(New::over(world.new.clone()), CONTROL);
+        let (old, new) = (Old(world.old.clone()), New::over(world.new.clone()));
         let migration = Migration::new(spec(), old, new, control);
         migration.init(InitOptions::default()).await.unwrap();
         let world = Arc::new(world);
@@ -177,7 +177,7 @@ impl World {
             ..Settings::new(id)
         };
         let old = OldStore::Open(Old(Wire::to(&self.old, process)));
-        let new = New(Wire::to(&self.new, process));
+        let new = New::over(Wire::to(&self.new, process));
         let moving = Moving {
             spec: spec(),
             exactly_once: false,

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossfade::control::{Control, Lease};
+use crossfade::control::{Control, Lease, New};
 use crossfade::error::{Error, Kind, Result};
 use crossfade::migration::{InitOptions, Migration, TableSpec};
 use crossfade::model::{Row, Value};
 use crossfade::schema::Table;
 use crossfade::shim::{Moving, OldStore, Settings, Shim};
 use crossfade::store::embedded::Embedded;
-use crossfade::store::{Guard, New, Old, Put, Store};
+use crossfade::store::{Guard, Old, Put, Store};
 use data::{ballot, ballots, mixed, user, users, vote_key, votes};
 
 use self::ledger::{Ledger, Totals};
@@ -165,7 +165,7 @@ fn spec(table: &Table) -> TableSpec {
 
 impl Stores<'_> {
     fn migration(&self, table: &Table) -> Migration {
-        let new = New(self.new.clone());
+        let new = New::over(self.new.clone());
         let control = Control::new(new.clone(), CONTROL_TABLE);
         Migration::new(spec(table), Old(self.old.clone()), new, control)
     }
@@ -178,7 +178,7 @@ impl Stores<'_> {
             deadline: LEASE.operation,
             ..Settings::new(format!("application {number} of the demo"))
         };
-        let new = New(self.new.clone());
+        let new = New::over(self.new.clone());
         let control = Control::new(new.clone(), CONTROL_TABLE);
         let moving = [votes(), users(), ballots()].map(|table| Moving {
             spec: spec(&table),

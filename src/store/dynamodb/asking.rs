@@ -1,0 +1,28 @@
+//! A request asks for its permit when it is signed and about to be sent: after credentials have been
+//! waited for, and after every other request of the same call.
+
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+
+use crate::store::Permit;
+
+/// Sends nothing without a permit. What it was refused with is found again by
+/// [`super::errors::Call::failed`].
+#[derive(Debug)]
+pub(super) struct Asking(pub Option<Permit>);
+
+impl Intercept for Asking {
+    fn name(&self) -> &'static str {
+        "Asking"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        Permit::ask_of(&self.0).map_err(BoxError::from)
+    }
+}
