@@ -124,6 +124,7 @@ pub fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
         layout: table.layout(),
         columns: table.columns.clone(),
         expiry: table.expiry.clone(),
+        key_only: table.key_only,
         mask_key: plan.mask_key.clone(),
         decrements: table.decrements,
         fence: table.fence.clone(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::control::Record;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::transform::{ColumnRule, ExpiryRule, Transform};
+use crate::mapping::transform::{ColumnRule, ExpiryRule, KeyOnly, Transform};
 use crate::schema::{Layout, StoredTable, Table};
 use crate::secret::Secret;
 
@@ -25,6 +25,8 @@ pub struct TableSpec {
     pub columns: BTreeMap<String, ColumnRule>,
     /// What a row's expiry becomes.
     pub expiry: Option<ExpiryRule>,
+    /// What becomes of rows whose end isn't known.
+    pub key_only: Option<KeyOnly>,
     /// The key of `mask = "hmac"`.
     pub mask_key: Option<Secret>,
     /// Counters may go down.
@@ -34,11 +36,11 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
-    /// What becomes of the old table.
+    /// What becomes of the old table, in which a row lives `default_ttl` seconds where its writer didn't say.
     ///
     /// # Errors
     /// [`Kind::Config`] if the plan's rules don't fit it.
-    pub fn transform(&self, source: &Table) -> Result<Transform> {
+    pub fn transform(&self, source: &Table, default_ttl: u32) -> Result<Transform> {
         Transform::new(
             source,
             &self.columns,
@@ -46,7 +48,8 @@ impl TableSpec {
             self.mask_key.as_ref(),
             &self.to,
             self.layout.clone(),
-        )
+        )?
+        .living(self.key_only, default_ttl)
     }
 
     /// Whether a record is of this plan.
@@ -100,6 +103,14 @@ impl TableSpec {
                         target's name";
             let (was, is) = (columns(&there.source), columns(&here.source));
             return mismatch("source schema", &was, &is, help);
+        }
+        if self.expiry.is_some() && there.default_ttl != here.default_ttl {
+            let help = "the old table's default_time_to_live was changed since `migrate init`, and rows' ends go \
+                        by it; change it back, or begin anew: `migrate reset` if the table is offline, then \
+                        `migrate init --adopt` with the target's name";
+            let seconds = |ttl: u32| format!("{ttl} s");
+            let (was, is) = (seconds(there.default_ttl), seconds(here.default_ttl));
+            return mismatch("default time to live", &was, &is, help);
         }
         if there.mapping != here.mapping {
             let help = "the plan's columns, keys, expiry or mask changed since `migrate init`; undo \

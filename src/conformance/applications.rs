@@ -2,7 +2,7 @@
 
 use super::get;
 use crate::error::Kind;
-use crate::model::{Add, Edit, Key, Mark, Mutation, Row, Update, Value};
+use crate::model::{Add, Edit, Key, Mark, Mutation, Row, Times, Update, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
@@ -106,7 +106,7 @@ fn plain(mut row: Row) -> Row {
             _ => {}
         }
     }
-    row.times.clear();
+    row.times = Times::OfRow;
     row
 }
 

@@ -7,7 +7,7 @@ use super::keys::{self, PARTITION_KEY_LIMIT, SORT_KEY_LIMIT, STATIC_SORT_KEY};
 use super::{attributes, number, text, types};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Mark, Move, Row, Value};
+use crate::model::{Fold, Key, Mark, Move, Row, Times, Value};
 use crate::schema::{Column, Table};
 
 /// The type of a key attribute.
@@ -272,7 +272,7 @@ impl Mapping {
         Ok(Row {
             key,
             cells,
-            times: Vec::new(),
+            times: Times::OfRow,
             expires,
             mark,
             watermarks,

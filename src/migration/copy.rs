@@ -263,7 +263,7 @@ impl Migration {
             old: Old(Arc::new(old)),
             control: self.patient_control(),
             new: Writer(Arc::new(new)),
-            transform: survey.transform,
+            transform: Arc::new(survey.transform.frozen(record.frozen_at)),
             counters,
             beside_applications: phase != Phase::Offline,
             freeze: record.freeze,

@@ -194,7 +194,11 @@ impl Migration {
         source: &Table,
         open_old: OpenOld<'_>,
     ) -> Result<Option<Refusal>> {
-        if !self.spec.transform(source)?.keeps_keys() {
+        if !self
+            .spec
+            .transform(source, record.default_ttl)?
+            .keeps_keys()
+        {
             tracing::info!(
                 "{}: keys are masked, so partial items can't be looked up in the old table; the copy has \
                  completed each one that it met",

@@ -148,10 +148,8 @@ impl Migration {
             )
             .at("store", self.old.0.name())
         })?;
-        Ok(Survey {
-            old,
-            transform: Arc::new(self.spec.transform(&table)?),
-        })
+        let transform = Arc::new(self.spec.transform(&table, old.default_ttl)?);
+        Ok(Survey { old, transform })
     }
 
     async fn no_such_table(&self) -> Error {

@@ -75,10 +75,11 @@ impl Migration {
         let patient = |store: Arc<dyn Store>, pace| {
             Arc::new(Retry::new(store, Patience::default()).paced(pace))
         };
+        let transform = survey.transform.frozen(record.frozen_at);
         let again = Again {
             old: Old(patient(self.old.0.clone(), &self.pace.old)),
             new: Writer(patient(leased, &self.pace.new)),
-            transform: &survey.transform,
+            transform: &transform,
             counters: source.is_counter().then_some(Rules {
                 decrements: self.spec.decrements,
             }),

@@ -98,7 +98,7 @@ impl Migration {
                 Retry::new(old.0, options.patience).paced(&self.pace.old),
             )),
             new: self.new.patient(Patience::default(), &self.pace.new),
-            transform: survey.transform,
+            transform: Arc::new(survey.transform.frozen(record.frozen_at)),
             counters: is_counter.then_some(Rules {
                 decrements: self.spec.decrements,
             }),

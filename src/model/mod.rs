@@ -12,10 +12,12 @@ use std::net::IpAddr;
 mod change;
 mod item;
 mod range;
+mod times;
 
 pub use change::{Change, Edit, Mutation, Update};
 pub use item::{If, State};
 pub use range::{List, Span};
+pub use times::{CellTimes, End, Ends, Times};
 
 /// An `f32` compared by its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -257,17 +259,6 @@ impl Mark {
     }
 }
 
-/// What a source tells of the times of one non-key column, per cell: a plain column has one cell,
-/// a collection that isn't frozen has one for each element.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CellTimes {
-    /// When each cell expires, seconds since 1970; `None` inside means never.
-    pub expires: Vec<Option<i64>>,
-    /// When each cell was written, microseconds since 1970; empty if not asked for. Of a collection's
-    /// elements a store may tell the youngest alone.
-    pub written: Vec<Option<i64>>,
-}
-
 /// A row, or a partition's static columns, with its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
@@ -276,8 +267,8 @@ pub struct Row {
     /// The columns outside the key, in the order of [`crate::schema::Table::cells`]; `None` is null.
     /// A row leaves the static ones null, a static row the others.
     pub cells: Vec<Option<Value>>,
-    /// Times of each of `cells`; empty where the store keeps none or no cell has any.
-    pub times: Vec<CellTimes>,
+    /// When its cells end and were written.
+    pub times: Times,
     /// When the whole row expires, seconds since 1970: an item of the new store.
     pub expires: Option<i64>,
     /// Who wrote it: an item of the new store.
@@ -296,7 +287,7 @@ impl Row {
         Row {
             key,
             cells,
-            times: Vec::new(),
+            times: Times::OfRow,
             expires: None,
             mark: None,
             watermarks: Vec::new(),

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::control::Lease;
-use crate::mapping::transform::{ColumnRule, ExpiryRule};
+use crate::mapping::transform::{ColumnRule, ExpiryRule, KeyOnly};
 use crate::schema::Layout;
 use crate::secret::Secret;
 pub use crate::shim::Resave;
@@ -206,6 +206,8 @@ pub struct TablePlan {
     pub keys: KeyNames,
     /// What becomes of a row's time to live; without it a row that has one is a dead letter.
     pub expiry: Option<ExpiryRule>,
+    /// What becomes of rows of which the old store doesn't tell when they end.
+    pub key_only: Option<KeyOnly>,
     /// Counters may go down.
     pub decrements: bool,
     /// Adds to counters are transactions with a token, which may be sent again after a lost reply.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check;
 use super::reader::{Section, Source, Text};
 use super::{FinalRead, Ignore, KeyNames, TablePlan};
-use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
+use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 
 /// A table, with what later checks need to name places.
 pub(super) struct Read {
@@ -57,6 +57,7 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
     let expiry = table
         .section("expiry")
         .and_then(|section| expiry(section, &mut attributes));
+    let key_only = key_only(&mut table);
     let columns = table.section("columns").map(|columns| {
         let columns = columns.all().into_iter();
         columns
@@ -80,6 +81,7 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
         reserved_prefix: reserved_prefix.map(|prefix| prefix.value),
         keys: keys.unwrap_or_default(),
         expiry,
+        key_only,
         decrements,
         exactly_once,
         final_read,
@@ -129,6 +131,28 @@ fn expiry(mut expiry: Section<'_>, attributes: &mut Vec<Text>) -> Option<ExpiryR
         attribute: attribute?.value,
         from: from?,
     })
+}
+
+/// What becomes of rows whose end isn't known.
+fn key_only(table: &mut Section<'_>) -> Option<KeyOnly> {
+    let key_only = table.choice(
+        "key_only",
+        &[
+            ("reject", KeyOnly::Reject),
+            ("cells", KeyOnly::Cells),
+            ("default_ttl", KeyOnly::DefaultTtl),
+            ("keep", KeyOnly::Keep),
+        ],
+    );
+    let lets_end = matches!(key_only, Some(KeyOnly::Cells | KeyOnly::DefaultTtl));
+    if lets_end && !table.has("expiry") {
+        table.source.wrong(
+            table.line_of("key_only"),
+            "`key_only` lets rows end, but the table has no `expiry`",
+            "add expiry = { attribute = \"expires_at\", from = \"max\" }, or write key_only = \"keep\"",
+        );
+    }
+    key_only
 }
 
 fn column(

@@ -147,6 +147,9 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// How it lies in the new store.
     pub layout: Layout,
+    /// Whether rows that are read of it tell all of their cells' times, where the store can: it takes
+    /// them to say when a row ends.
+    pub tells_times: bool,
 }
 
 impl Table {
@@ -170,6 +173,7 @@ impl Table {
             name: name.into(),
             columns,
             layout: Layout::default(),
+            tells_times: false,
         }
     }
 

@@ -1,8 +1,8 @@
 //! One operation: its phase, its deadline, and its calls of the stores.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -30,8 +30,25 @@ pub(super) struct Joined {
     /// Seconds that a row lives where its writer doesn't say; 0 is for ever.
     pub default_ttl: u32,
     pub old_id: String,
+    /// When the old table was frozen.
+    pub frozen_at: Arc<FrozenAt>,
     /// Set once the old table has been found to be the recorded one.
     pub old_is_right: tokio::sync::OnceCell<()>,
+}
+
+/// When the old table was frozen last, as the control record says that was read last: microseconds since
+/// 1970. It is set before an operation can begin in the phase that the same record says.
+#[derive(Default)]
+pub(super) struct FrozenAt(Mutex<Option<i64>>);
+
+impl FrozenAt {
+    pub fn get(&self) -> Option<i64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set(&self, at: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
 }
 
 impl Joined {

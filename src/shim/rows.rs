@@ -227,12 +227,12 @@ impl Operation {
 
     /// A row of the old store as the new one would have it.
     fn moved(&mut self, row: Row) -> Result<Row> {
-        let (mut row, kept) = self.joined.transform.look(row)?;
+        let frozen = self.joined.frozen_at.get();
+        let (row, kept) = self.joined.transform.look_at(row, frozen)?;
         match kept {
             Err(error) if self.shows => self.not_kept = Some(error),
             kept => kept?,
         }
-        row.times = Vec::new();
         Ok(row)
     }
 

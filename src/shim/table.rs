@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::adds::Adds;
 use super::old::OldStore;
-use super::operation::{Joined, Operation};
+use super::operation::{FrozenAt, Joined, Operation};
 use super::{Moving, Settings, Ttl};
 use crate::control::{Accept, Control, Member, MemberRole, New, ParticipantKind, Record, hex};
 use crate::error::{Error, Kind, Result};
@@ -432,7 +432,7 @@ impl Inner {
         let spec = &self.moving.spec;
         let record = self.control.require(&spec.to).await?.record;
         spec.same_plan(&record)?;
-        let transform = Arc::new(spec.transform(&record.source.read()?)?);
+        let transform = Arc::new(spec.transform(&record.source.read()?, record.default_ttl)?);
         let target = self.new.inspect(&spec.to).await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the target table is missing")
                 .at("target", spec.to.as_str())
@@ -472,19 +472,22 @@ impl Inner {
             lease: self.settings.lease,
             clock: self.settings.clock.clone(),
         };
-        let accept = accept(&spec.to, &record);
+        let frozen_at = Arc::new(FrozenAt::default());
+        let accept = accept(&spec.to, &record, frozen_at.clone());
         Ok(Joined {
             member: Member::join(self.control.clone(), &spec.to, role, accept).await?,
             transform,
             default_ttl: record.default_ttl,
             old_id: record.old_id,
+            frozen_at,
             old_is_right: tokio::sync::OnceCell::new(),
         })
     }
 }
 
-/// What a record has to be like, as long as this application works under it: phases come and go.
-fn accept(target: &str, begun: &Record) -> Accept {
+/// What a record has to be like, as long as this application works under it: phases come and go. Of each that
+/// is accepted it notes when the old table was frozen.
+fn accept(target: &str, begun: &Record, frozen_at: Arc<FrozenAt>) -> Accept {
     let (target, begun) = (target.to_owned(), begun.clone());
     Box::new(move |now: &Record| {
         if now.phase == Phase::Offline || now.emptying {
@@ -501,6 +504,7 @@ fn accept(target: &str, begun: &Record) -> Accept {
             && now.target_id == begun.target_id
             && now.old_id == begun.old_id;
         if same {
+            frozen_at.set(now.frozen_at);
             return Ok(());
         }
         Err(

@@ -71,7 +71,7 @@ impl Bench {
         for name in TABLES {
             let (spec, source) = (spec(name), schema(name));
             old.create(&source).await.unwrap();
-            let transform = spec.transform(&source).unwrap();
+            let transform = spec.transform(&source, 0).unwrap();
             new.create(transform.target()).await.unwrap();
             Mapping::new(transform.target()).unwrap();
             let record = Record {
@@ -127,7 +127,7 @@ impl Bench {
     /// An item of the new store as it is.
     async fn item(&self, name: &str, key: &crate::model::Key) -> Option<Row> {
         let spec = spec(name);
-        let transform = spec.transform(&schema(name)).unwrap();
+        let transform = spec.transform(&schema(name), 0).unwrap();
         let mut rows = self
             .new
             .get(transform.target(), std::slice::from_ref(key))
@@ -322,7 +322,7 @@ async fn a_lost_reply_is_unknown_and_with_a_token_it_is_not() {
         assert_eq!(error.known_effect(), crate::error::Effect::Unknown);
         let calls = losing.calls() - before;
         assert_eq!(calls > 1, exactly_once, "{calls} calls");
-        let transform = spec("votes").transform(&schema("votes")).unwrap();
+        let transform = spec("votes").transform(&schema("votes"), 0).unwrap();
         let there = bench.new.read(transform.target(), &act, Reading::Strong);
         let total = there.await.unwrap().unwrap().cells;
         assert_eq!(total, [Some(Value::BigInt(1))], "counted once");

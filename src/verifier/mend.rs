@@ -117,14 +117,7 @@ impl Bench<'_> {
             row::Call::ReadNew(key) => {
                 row::Reply::Row(self.new.0.read(target, &key, Reading::Strong).await?)
             }
-            row::Call::ReadOld(_) => {
-                // What a source tells of its cells' times is no part of an item.
-                let row = self.old_row(source).await?;
-                row::Reply::Row(row.map(|row| Row {
-                    times: Vec::new(),
-                    ..row
-                }))
-            }
+            row::Call::ReadOld(_) => row::Reply::Row(self.old_row(source).await?),
             row::Call::WriteNew { key, change, on } => {
                 match self.new.0.change(target, &key, &change, &on).await {
                     Ok(Changed::Written) => row::Reply::Written,

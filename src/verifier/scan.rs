@@ -352,7 +352,7 @@ impl Run<'_> {
     }
 
     pub(super) fn is_late(&self, row: &Row) -> bool {
-        let written = written(row);
+        let written = row.times.written();
         match self.verifier.frozen_at {
             Some(frozen) => written.is_some_and(|at| at >= frozen) && !self.is_future(row),
             None => false,
@@ -362,14 +362,10 @@ impl Run<'_> {
     fn is_future(&self, row: &Row) -> bool {
         let since = self.begun.elapsed().as_micros() as i64;
         let now = self.old_now.saturating_add(since);
-        written(row).is_some_and(|at| at > now.saturating_add(FUTURE))
+        row.times
+            .written()
+            .is_some_and(|at| at > now.saturating_add(FUTURE))
     }
-}
-
-/// The youngest of what a row tells of its cells.
-fn written(row: &Row) -> Option<i64> {
-    let written = row.times.iter().flat_map(|times| &times.written);
-    written.copied().flatten().max()
 }
 
 fn total(cell: &Option<Value>) -> i128 {

@@ -321,6 +321,7 @@ impl Run<'_> {
         let item = self.as_compared(item.clone());
         match (item, old) {
             (None, None) => Verdict::Same,
+            (Some(item), None) if self.verifier.transform.may_outlive(&item) => Verdict::Expiring,
             (Some(_), None) => Verdict::Extra,
             (Some(item), Some(old)) if self.are_same(&item, old) => Verdict::Same,
             (None | Some(_), Some(_)) if self.verifier.counters.is_some() => Verdict::Counter,

@@ -18,7 +18,7 @@ use crate::support::signal;
 /// The leases are short, so that no move waits long.
 const PLAN: &str = "[lease]\nseconds = 2\noperation_seconds = 2\n[shim]\nresave = \"inline\"\ndeadline_seconds = 2\n\
                     [[table]]\nname = \"votes\"\nto = \"@-votes\"\n\
-                    [[table]]\nname = \"users\"\nto = \"@-users\"\nexpiry = { attribute = \"expires_at\", from = \"max\" }\n\
+                    [[table]]\nname = \"users\"\nto = \"@-users\"\nkey_only = \"keep\"\nexpiry = { attribute = \"expires_at\", from = \"max\" }\n\
                     [table.columns]\nnick = { rename = \"nickname\" }\nx = { drop = true }\n\
                     [[table]]\nname = \"events\"\nto = \"@-events\"\n";
 const TABLES: [&str; 3] = ["votes", "users", "events"];

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use crossfade::error::{Error, Kind, Result};
 use crossfade::mapping::transform::Mask;
-use crossfade::mapping::{Mapping, item_size};
+use crossfade::mapping::{Mapping, Transform, item_size};
 use crossfade::migration::{Migration, Survey};
 use crossfade::model::{Mark, Row};
-use crossfade::plan::NewStore;
+use crossfade::plan::{NewStore, OldStore};
 use crossfade::show;
 use crossfade::store::{Finding, Weight};
 use crossfade::visible::visible;
 
-use crate::Exit;
 use crate::args;
 use crate::stores::Stores;
 use crate::words;
+use crate::{Exit, ends};
 
 /// Places of the ring that rows are read from, and rows of each.
 const PLACES: usize = 32;
@@ -75,6 +75,7 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
         }
     }
     size(&survey);
+    ends::of_table(&survey, migration.spec.expiry.as_ref());
     if survey.transform.source().is_counter() {
         let may = match migration.spec.decrements {
             true => "may go down, as the plan says",
@@ -88,7 +89,7 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
         let mapping = Mapping::new(survey.transform.target())?;
         columns(&mapping);
         changes(migration);
-        exit = exit.max(sample(migration, &survey, &mapping).await?);
+        exit = exit.max(sample(stores, migration, &survey, &mapping).await?);
     }
     Ok(exit)
 }
@@ -118,12 +119,6 @@ fn size(survey: &Survey) {
             let parts: Vec<String> = [rows, bytes].into_iter().flatten().collect();
             words::print(&format!("  size: {}", parts.join(", ")));
         }
-    }
-    if survey.old.default_ttl > 0 {
-        words::print(&format!(
-            "  note: default-ttl: rows live {} by default; give the table an `expiry` in the plan",
-            words::time(f64::from(survey.old.default_ttl))
-        ));
     }
 }
 
@@ -171,8 +166,16 @@ fn changes(migration: &Migration) {
 }
 
 /// What would become of some rows, and how large they are.
-async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Result<Exit> {
+async fn sample(
+    stores: &Stores,
+    migration: &Migration,
+    survey: &Survey,
+    mapping: &Mapping,
+) -> Result<Exit> {
     let rows = migration.sample(survey, PLACES, ROWS).await?;
+    if let OldStore::Cassandra(_) = stores.plan.old {
+        ends::of_sample(survey, &rows);
+    }
     if rows.is_empty() {
         words::print("  sample: the table seems to be empty");
         return Ok(Exit::Done);
@@ -180,9 +183,11 @@ async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Re
     let count = rows.len();
     let (mut bytes, mut largest, mut largest_key) = (0_u64, 0, String::new());
     let mut troubles: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // As if it were frozen now: rows' ends are counted from there.
+    let transform = survey.transform.frozen(Some(words::now_micros()));
     for row in rows {
         let key = show::key(survey.transform.source(), &row.key);
-        match item_bytes(survey, mapping, row) {
+        match item_bytes(&transform, mapping, row) {
             Ok(size) => {
                 bytes += size as u64;
                 if size > largest {
@@ -220,8 +225,8 @@ async fn sample(migration: &Migration, survey: &Survey, mapping: &Mapping) -> Re
     })
 }
 
-fn item_bytes(survey: &Survey, mapping: &Mapping, row: Row) -> Result<usize> {
-    let mut row = survey.transform.apply(row)?;
+fn item_bytes(transform: &Transform, mapping: &Mapping, row: Row) -> Result<usize> {
+    let mut row = transform.apply(row)?;
     row.mark = Some(Mark::Copied);
     let item = mapping.item(&row)?;
     Ok(item_size(&item))

@@ -6,6 +6,7 @@ mod back;
 mod check;
 mod copy;
 mod demo;
+mod ends;
 mod failures;
 mod finish;
 mod init;

@@ -9,12 +9,15 @@ use sha2::{Digest, Sha256};
 
 use super::{canonical, keys, text};
 use crate::error::{Error, Kind, Result};
-use crate::model::{CellTimes, Row, Value};
+use crate::model::{Row, Times, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::secret::Secret;
 
+mod lifetime;
 #[cfg(test)]
 mod tests;
+
+use lifetime::Lifetime;
 
 /// Part of every fingerprint: to be counted up when rows become other items than before.
 const FORMAT: u8 = 1;
@@ -62,6 +65,22 @@ pub enum ExpiryFrom {
     Reject,
 }
 
+/// What becomes of rows of which Cassandra doesn't tell when they end, in a table whose rows may: those of
+/// nothing but their key, and those whose cells were written at different times and all end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyOnly {
+    /// They are refused.
+    #[default]
+    Reject,
+    /// They end with the last of their cells; without any cell they are refused.
+    Cells,
+    /// They end as if they had been written with the table's default TTL: beside their youngest cell, or as
+    /// late as the freeze.
+    DefaultTtl,
+    /// They stay.
+    Keep,
+}
+
 /// Turns rows of the old table into rows of the new one.
 #[derive(Clone)]
 pub struct Transform {
@@ -72,7 +91,7 @@ pub struct Transform {
     moves_nothing: bool,
     /// Whether a value may have nulls at its end.
     may_be_trimmed: bool,
-    expiry: Option<ExpiryFrom>,
+    lifetime: Lifetime,
     fingerprint: [u8; 32],
 }
 
@@ -97,7 +116,7 @@ impl fmt::Debug for Transform {
         f.debug_struct("Transform")
             .field("source", &self.source.name)
             .field("target", &self.target)
-            .field("expiry", &self.expiry)
+            .field("lifetime", &self.lifetime)
             .finish_non_exhaustive()
     }
 }
@@ -159,8 +178,60 @@ impl Transform {
             target,
             key,
             cells,
+            lifetime: Lifetime::default(),
+        }
+        .limited(Lifetime {
             expiry: expiry.map(|rule| rule.from),
-        })
+            ..Lifetime::default()
+        }))
+    }
+
+    /// The same, for a table whose rows live `default_ttl` seconds where their writer didn't say (0 is for
+    /// good), and with what the plan says of rows whose end isn't known.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if they are to go by a default TTL that the table hasn't got, or by an expiry that
+    /// the plan doesn't keep.
+    pub fn living(self, key_only: Option<KeyOnly>, default_ttl: u32) -> Result<Transform> {
+        let lifetime = Lifetime {
+            key_only,
+            default_ttl,
+            ..self.lifetime
+        };
+        let wrong = match (key_only, default_ttl, lifetime.expiry) {
+            (Some(KeyOnly::DefaultTtl), 0, _) => Some((
+                "`key_only = \"default_ttl\"`, but the old table has no default_time_to_live",
+                "write \"cells\" or \"keep\"; or tell the TTL that the application gives its rows: ALTER TABLE … WITH \
+                 default_time_to_live = …, which changes none that are there",
+            )),
+            (Some(KeyOnly::DefaultTtl | KeyOnly::Cells), _, None) => Some((
+                "`key_only` lets rows end, but the table has no `expiry` in the plan",
+                "add `expiry = { attribute = \"expires_at\", from = \"max\" }`",
+            )),
+            (None | Some(_), _, _) => None,
+        };
+        match wrong {
+            None => Ok(self.limited(lifetime)),
+            Some((what, help)) => Err(Error::new(Kind::Config, what)
+                .at("table", self.source.name.as_str())
+                .help(help)),
+        }
+    }
+
+    /// The same for a table that was frozen at this moment, microseconds since 1970: no row was written later.
+    #[must_use]
+    pub fn frozen(&self, at: Option<i64>) -> Transform {
+        let lifetime = Lifetime {
+            frozen_at: at,
+            ..self.lifetime
+        };
+        self.clone().limited(lifetime)
+    }
+
+    fn limited(mut self, lifetime: Lifetime) -> Transform {
+        self.source.tells_times = lifetime.is_limited() && !self.source.is_counter();
+        self.lifetime = lifetime;
+        self
     }
 
     /// The old table.
@@ -185,7 +256,7 @@ impl Transform {
 
     /// Whether an item is gone once the first of its row's cells is.
     pub fn expires_with_the_first_cell(&self) -> bool {
-        self.expiry == Some(ExpiryFrom::Min)
+        self.lifetime.expiry == Some(ExpiryFrom::Min)
     }
 
     /// Which of the old table's cells a cell of the new one is.
@@ -200,23 +271,64 @@ impl Transform {
         self.fingerprint
     }
 
+    /// Whether an item may still be there rightly though its row in the old store has ended: its end was
+    /// never known, and the plan has let it live longer.
+    pub fn may_outlive(&self, item: &Row) -> bool {
+        let lives_on = match self.lifetime.key_only {
+            Some(KeyOnly::DefaultTtl) => item.expires.is_some(),
+            Some(KeyOnly::Keep) => self.lifetime.default_ttl > 0,
+            Some(KeyOnly::Reject | KeyOnly::Cells) | None => false,
+        };
+        lives_on && item.cells.iter().all(Option::is_none)
+    }
+
+    /// Whether a row of the old table has nothing but its key.
+    pub fn is_key_only(&self, row: &Row) -> bool {
+        let has_marker = !row.key.is_static() && !self.source.is_counter();
+        has_marker && row.cells.iter().all(Option::is_none)
+    }
+
+    /// Whether anything says that rows of the table may end: its default TTL, or the plan.
+    pub fn rows_may_end(&self) -> bool {
+        self.lifetime.is_limited()
+    }
+
+    /// What the plan says of rows whose end isn't known.
+    pub fn key_only(&self) -> KeyOnly {
+        self.lifetime.key_only.unwrap_or_default()
+    }
+
     /// A row of the old table as a row of the new one, its values in the form that they have in both
     /// ([`canonical::stored`]).
     ///
     /// # Errors
-    /// [`Kind::Invalid`] if it has cells that expire and there is no rule for that, or the rule is
-    /// [`ExpiryFrom::Reject`] and its cells differ; if a value to be masked isn't text or a blob.
+    /// [`Kind::Invalid`] if the plan doesn't say when it ends, or refuses it: it has cells that expire and
+    /// there is no rule for that, the rule is [`ExpiryFrom::Reject`] and its cells differ, or its end isn't
+    /// known and the rule is [`KeyOnly::Reject`]; if a value to be masked isn't text or a blob.
     pub fn apply(&self, row: Row) -> Result<Row> {
         let (row, kept) = self.look(row)?;
         kept.map(|()| row)
     }
 
     /// The same for whoever only shows it. Beside the row stands why it can't be kept in the new store, if
-    /// it can't: nobody can say when it has to expire there. In the old store that doesn't matter.
+    /// it can't: it isn't known when it has to expire there. In the old store that doesn't matter.
     ///
     /// # Errors
     /// [`Kind::Invalid`] if a value to be masked isn't text or a blob.
-    pub fn look(&self, mut row: Row) -> Result<(Row, Result<()>)> {
+    pub fn look(&self, row: Row) -> Result<(Row, Result<()>)> {
+        self.look_at(row, self.lifetime.frozen_at)
+    }
+
+    /// The same for a table that was frozen at this moment, microseconds since 1970.
+    ///
+    /// # Errors
+    /// Those of [`Transform::look`].
+    pub fn look_at(&self, mut row: Row, frozen: Option<i64>) -> Result<(Row, Result<()>)> {
+        // A row lives as long as any of its columns, be it one that is left behind.
+        let end = match self.source.is_counter() {
+            true => Ok(None),
+            false => self.end(&row, frozen),
+        };
         if !self.moves_nothing {
             let key = row.key.partition.iter_mut();
             let key = key.chain(row.key.clustering.iter_mut().flatten());
@@ -226,60 +338,36 @@ impl Transform {
                 }
             }
             let mut cells = Vec::with_capacity(self.cells.len());
-            let mut times = Vec::with_capacity(row.times.len().min(self.cells.len()));
             for step in &self.cells {
                 let mut value = row.cells.get_mut(step.from).and_then(Option::take);
                 if let (Some(value), Some(mask)) = (&mut value, &step.mask) {
                     mask.apply(value)?;
                 }
                 cells.push(value);
-                times.extend(row.times.get_mut(step.from).map(std::mem::take));
             }
             row.cells = cells;
-            row.times = times;
         }
         if self.may_be_trimmed {
             row = canonical::stored(&self.target, row);
         }
-        if row.times.is_empty() {
-            return Ok((row, Ok(())));
-        }
-        let kept = self.expires(&row).map(|expires| row.expires = expires);
+        row.times = Times::OfRow;
+        let kept = end.map(|end| row.expires = end);
         Ok((row, kept))
     }
 
-    fn expires(&self, row: &Row) -> Result<Option<i64>> {
-        let cells = row.cells.iter().zip(&row.times);
-        let mut all = cells
-            .filter(|(value, _)| value.is_some())
-            .flat_map(|(_, times)| expiries(times));
-        match self.expiry {
-            Some(ExpiryFrom::Max) => Ok(all
-                .try_fold(None, |latest, at| at.map(|at| latest.max(Some(at))))
-                .flatten()),
-            Some(ExpiryFrom::Min) => Ok(all.flatten().min()),
-            Some(ExpiryFrom::Reject) => {
-                let first = all.next().flatten();
-                if all.all(|at| at == first) {
-                    return Ok(first);
-                }
-                Err(Error::new(Kind::Invalid, "the row's cells expire at different times")
-                    .help("write `from = \"max\"` or `\"min\"` in the table's `expiry` in the plan"))
+    fn end(&self, row: &Row, frozen: Option<i64>) -> Result<Option<i64>> {
+        let moves = |at| self.cells.iter().any(|step| step.from == at);
+        match frozen == self.lifetime.frozen_at {
+            true => self.lifetime.end(row, moves),
+            false => {
+                let lifetime = Lifetime {
+                    frozen_at: frozen,
+                    ..self.lifetime
+                };
+                lifetime.end(row, moves)
             }
-            None if all.all(|at| at.is_none()) => Ok(None),
-            None => Err(Error::new(
-                Kind::Invalid,
-                "the row has cells that expire, and the plan doesn't say what becomes of that",
-            )
-            .help("add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan")),
         }
     }
-}
-
-/// A cell that tells nothing never expires.
-fn expiries(times: &CellTimes) -> impl Iterator<Item = Option<i64>> {
-    let silent = times.expires.is_empty().then_some(None);
-    times.expires.iter().copied().chain(silent)
 }
 
 impl Masking {

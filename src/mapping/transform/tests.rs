@@ -181,56 +181,6 @@ fn rules_that_lose_keys_or_make_no_sense_are_refused_together() {
     }
 }
 
-/// The row's expiry when its cells expire so; a cell that is null has no say.
-fn expiry(from: Option<ExpiryFrom>, cells: [&[Option<i64>]; 3]) -> Result<Option<i64>> {
-    let mut row = row();
-    row.times = cells
-        .map(|expires| CellTimes {
-            expires: expires.to_vec(),
-            written: Vec::new(),
-        })
-        .into();
-    row.cells[2] = None;
-    transform(&Rules::new(), from)?
-        .apply(row)
-        .map(|row| row.expires)
-}
-
-#[test]
-fn a_row_expires_as_its_rule_says() {
-    use ExpiryFrom::{Max, Min, Reject};
-    let never: &[Option<i64>] = &[None];
-    for (from, cells, expected) in [
-        (Max, [&[Some(5)][..], &[Some(9)], never], Some(9)),
-        (Max, [&[Some(5)], never, &[Some(9)]], None),
-        (Max, [&[Some(5)], &[], &[]], None),
-        (Max, [&[Some(5), None], &[Some(9)], &[]], None),
-        (Min, [&[Some(5), Some(4)], &[Some(9)], &[Some(1)]], Some(4)),
-        (Min, [never, &[Some(9)], &[]], Some(9)),
-        (Min, [never, never, &[]], None),
-        (
-            Reject,
-            [&[Some(9)], &[Some(9), Some(9)], &[Some(1)]],
-            Some(9),
-        ),
-        (Reject, [never, never, &[]], None),
-    ] {
-        assert_eq!(
-            expiry(Some(from), cells).unwrap(),
-            expected,
-            "{from:?} {cells:?}"
-        );
-    }
-    for cells in [[&[Some(9)][..], &[Some(8)], &[]], [&[Some(9)], never, &[]]] {
-        let error = expiry(Some(Reject), cells).unwrap_err();
-        assert_eq!(error.kind(), Kind::Invalid);
-    }
-    assert_eq!(expiry(None, [never, never, &[Some(1)]]).unwrap(), None);
-    let error = expiry(None, [never, &[Some(9)], &[]]).unwrap_err();
-    assert_eq!(error.kind(), Kind::Invalid);
-    assert!(error.next_step().unwrap().contains("expiry = {"));
-}
-
 #[test]
 fn the_expiry_attribute_is_part_of_the_layout() {
     let transform = transform(&Rules::new(), Some(ExpiryFrom::Max)).unwrap();

@@ -46,6 +46,7 @@ to = "bgt-users"
 oversize = "compress"
 where = "tenant = 'itv'"      # optional subset
 expiry = { attribute = "expires_at", from = "max" }   # max | min | reject: what a row's TTL becomes
+key_only = "reject"           # | "default_ttl" | "keep": rows of key columns alone in a table with TTLs
 ignore = ["indexes", "views", "triggers"]
 reserved_prefix = "_"
 [table.columns]
@@ -363,6 +364,17 @@ const BROKEN: &[(&str, &str, &str)] = &[
         r#"name = "users""#,
         "name = \"users\"\nexpiry = { attribute = \"ends\", from = \"sum\" }",
         "cf.toml:11: `from` can't be \"sum\" (write \"max\", or \"min\", or \"reject\")",
+    ),
+    (
+        r#"name = "users""#,
+        "name = \"users\"\nkey_only = \"drop\"",
+        "cf.toml:11: `key_only` can't be \"drop\" (write \"reject\", or \"cells\", or \"default_ttl\", or \"keep\")",
+    ),
+    (
+        r#"name = "users""#,
+        "name = \"users\"\nkey_only = \"default_ttl\"",
+        "cf.toml:11: `key_only` lets rows end, but the table has no `expiry` (add expiry = { attribute = \"expires_at\", \
+         from = \"max\" }, or write key_only = \"keep\")",
     ),
     (
         r#"name = "users""#,

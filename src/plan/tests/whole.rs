@@ -1,7 +1,7 @@
 //! Plans that hold.
 
 use super::*;
-use crate::mapping::transform::{ExpiryFrom, ExpiryRule, Mask};
+use crate::mapping::transform::{ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 use crate::plan::FinalRead;
 
 #[test]
@@ -78,6 +78,8 @@ fn every_key_arrives() {
             from: ExpiryFrom::Max
         })
     );
+    assert_eq!(users.key_only, Some(KeyOnly::Reject));
+    assert_eq!(messages.key_only, None);
     let mail = &users.columns["mail"];
     assert_eq!(mail.rename.as_deref(), Some("contact"));
     assert_eq!(mail.mask, Some(Mask::Hmac));

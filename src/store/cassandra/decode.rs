@@ -6,7 +6,7 @@ use scylla::response::query_result::QueryRowsResult;
 use super::statement::{Selection, role_of};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
-use crate::model::{CellTimes, Key, Row, Value};
+use crate::model::{CellTimes, End, Ends, Key, Row, Times, Value};
 use crate::schema::{Column, Role, Table};
 
 /// What an answer's rows become.
@@ -21,7 +21,7 @@ pub(super) struct Reading<'a> {
 
 /// What an answer tells of one row's times.
 #[derive(Clone, Copy)]
-struct Times<'f> {
+struct Told<'f> {
     ttls: &'f [Option<&'f [u8]>],
     writes: &'f [Option<&'f [u8]>],
 }
@@ -110,7 +110,7 @@ impl Reading<'_> {
         let (ttls, writes) = rest
             .split_at_checked(self.selection.ttls.len())
             .ok_or_else(incomplete)?;
-        let times = Times { ttls, writes };
+        let times = Told { ttls, writes };
         if is_new && self.statics {
             rows.extend(self.cells(
                 Role::Static,
@@ -136,7 +136,7 @@ impl Reading<'_> {
     }
 
     /// The row with its cells of one role, the others null; none for a static row of nulls.
-    fn cells(&self, role: Role, key: Key, raw: &[Option<&[u8]>], times: Times<'_>) -> Option<Row> {
+    fn cells(&self, role: Role, key: Key, raw: &[Option<&[u8]>], told: Told<'_>) -> Option<Row> {
         let columns = self.table.cells();
         let mut cells: Vec<Option<Value>> = vec![None; columns.len()];
         for (&at, bytes) in self.selection.cells.iter().zip(raw) {
@@ -148,55 +148,132 @@ impl Reading<'_> {
         if role == Role::Static && cells.iter().all(Option::is_none) {
             return None;
         }
-        let mut row = Row::new(key, cells);
-        let told = self.selection.ttls.iter().zip(times.ttls);
-        for (&at, ttl) in told.filter(|(at, _)| columns[**at].role == role) {
-            let Some(expires) = ttl.and_then(|ttl| self.expiries(columns[at].is_multicell(), ttl))
-            else {
-                continue;
-            };
-            if row.times.is_empty() {
-                row.times = vec![CellTimes::default(); columns.len()];
-            }
-            row.times[at].expires = expires;
-        }
-        let told = self.selection.writes.iter().zip(times.writes);
-        for (&at, written) in told.filter(|(at, _)| columns[**at].role == role) {
-            let written = written.and_then(|written| written.try_into().ok());
-            let Some(written) = written.map(i64::from_be_bytes) else {
-                continue;
-            };
-            if written < self.selection.since {
-                continue;
-            }
-            if row.times.is_empty() {
-                row.times = vec![CellTimes::default(); columns.len()];
-            }
-            row.times[at].written = vec![Some(written)];
-        }
-        Some(row)
+        let times = self.times(role, &cells, told);
+        Some(Row {
+            times,
+            ..Row::new(key, cells)
+        })
     }
 
-    /// When each cell of a column expires; none if no cell does.
-    fn expiries(&self, is_multicell: bool, ttl: &[u8]) -> Option<Vec<Option<i64>>> {
-        let expiry = |ttl: &[u8]| -> Option<i64> {
-            let ttl = i32::from_be_bytes(ttl.try_into().ok()?);
-            Some(self.now + i64::from(ttl))
-        };
-        if !is_multicell {
-            return expiry(ttl).map(|expires| vec![Some(expires)]);
+    /// The times of a row's cells; without a list of them where none has anything to tell that is wanted.
+    fn times(&self, role: Role, cells: &[Option<Value>], told: Told<'_>) -> Times {
+        let columns = self.table.cells();
+        let mut times = self.table.tells_times.then(|| self.silent(cells));
+        let ttls = self.selection.ttls.iter().zip(told.ttls);
+        for (&at, ttl) in ttls.filter(|(at, _)| columns[**at].role == role) {
+            let Some(value) = &cells[at] else { continue };
+            let ends = self.ends(columns[at].is_multicell().then_some(value), *ttl);
+            if times.is_some() || ends != Ends::NEVER {
+                times.get_or_insert_with(|| self.silent(cells))[at].ends = ends;
+            }
         }
-        let (count, mut rest) = ttl.split_first_chunk::<4>()?;
-        let mut expires = Vec::new();
-        for _ in 0..i32::from_be_bytes(*count) {
-            let (size, after) = rest.split_first_chunk::<4>()?;
-            let size = usize::try_from(i32::from_be_bytes(*size)).unwrap_or(0);
-            let (element, after) = after.split_at_checked(size)?;
-            expires.push(expiry(element));
-            rest = after;
+        let writes = self.selection.writes.iter().zip(told.writes);
+        for (&at, written) in writes.filter(|(at, _)| columns[**at].role == role) {
+            let written = written.and_then(|written| written.try_into().ok());
+            let written = written.map(i64::from_be_bytes);
+            if written.is_some_and(|at| at >= self.selection.since) {
+                times.get_or_insert_with(|| self.silent(cells))[at].written = written;
+            }
         }
-        expires.iter().any(Option::is_some).then_some(expires)
+        times.map_or(Times::OfRow, Times::OfCells)
     }
+
+    /// The times of cells before anything has been told: those that are asked for stay.
+    fn silent(&self, cells: &[Option<Value>]) -> Vec<CellTimes> {
+        let ends = |(at, cell): (usize, &Option<Value>)| match cell {
+            None => Ends::Null,
+            Some(_) if self.selection.ttls.contains(&at) => Ends::NEVER,
+            Some(_) => Ends::Untold,
+        };
+        let silent = |ends| CellTimes {
+            ends,
+            written: None,
+        };
+        cells.iter().enumerate().map(ends).map(silent).collect()
+    }
+
+    /// When the cells of a column end that isn't null. Of one that isn't frozen the server lists a TTL for each
+    /// element, and for each field of a user-defined type: null where it stays, and where a field is null,
+    /// which only the value tells.
+    fn ends(&self, collection: Option<&Value>, ttl: Option<&[u8]>) -> Ends {
+        let Some(value) = collection else {
+            return match ttl {
+                None => Ends::NEVER,
+                Some(ttl) => self.end(ttl).map_or(Ends::Untold, |end| Ends::of([end])),
+            };
+        };
+        let (Some(ttls), Some(there)) = (ttl.and_then(listed), cells_of(value)) else {
+            return Ends::Untold;
+        };
+        // Fields at the end may be left out of a value, being null.
+        let is_udt = matches!(value, Value::Udt(_));
+        if ttls.len() < there.len() || (ttls.len() > there.len() && !is_udt) {
+            return Ends::Untold;
+        }
+        let cells = ttls.iter().zip(there).filter(|(_, is_there)| *is_there);
+        let ends = cells.map(|(ttl, _)| match ttl {
+            None => Some(End::Never),
+            Some(ttl) => self.end(ttl),
+        });
+        ends.collect::<Option<Vec<End>>>()
+            .map_or(Ends::Untold, Ends::of)
+    }
+
+    fn end(&self, ttl: &[u8]) -> Option<End> {
+        let left = i32::from_be_bytes(ttl.try_into().ok()?);
+        Some(End::At(self.now + i64::from(left)))
+    }
+}
+
+/// Of each element or field of a value that isn't frozen, whether there is a cell for it; `None` if the value
+/// has none.
+fn cells_of(value: &Value) -> Option<Vec<bool>> {
+    match value {
+        Value::Udt(fields) => Some(fields.iter().map(Option::is_some).collect()),
+        Value::List(elements) | Value::Set(elements) => Some(vec![true; elements.len()]),
+        Value::Map(entries) => Some(vec![true; entries.len()]),
+        Value::Empty
+        | Value::Text(_)
+        | Value::Blob(_)
+        | Value::Boolean(_)
+        | Value::TinyInt(_)
+        | Value::SmallInt(_)
+        | Value::Int(_)
+        | Value::BigInt(_)
+        | Value::Varint(_)
+        | Value::Decimal { .. }
+        | Value::Float(_)
+        | Value::Double(_)
+        | Value::Uuid(_)
+        | Value::Timestamp(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Inet(_)
+        | Value::Duration { .. }
+        | Value::Tuple(_)
+        | Value::Vector(_)
+        | Value::Raw(_) => None,
+    }
+}
+
+/// The elements of a list as the server sends it; `None` if it isn't one.
+fn listed(bytes: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let (count, mut rest) = bytes.split_first_chunk::<4>()?;
+    let mut elements = Vec::new();
+    for _ in 0..i32::from_be_bytes(*count) {
+        let (size, after) = rest.split_first_chunk::<4>()?;
+        let (element, after) = match usize::try_from(i32::from_be_bytes(*size)) {
+            Ok(size) => {
+                let (element, after) = after.split_at_checked(size)?;
+                (Some(element), after)
+            }
+            // Null.
+            Err(_) => (None, after),
+        };
+        elements.push(element);
+        rest = after;
+    }
+    Some(elements)
 }
 
 /// What became of a write on a condition.

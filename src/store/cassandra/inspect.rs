@@ -354,7 +354,8 @@ fn column_findings(table: &Table, element_ttls: bool) -> Vec<Finding> {
         findings.push(note(
             "collection-ttl",
             format!("this server doesn't tell when elements of collections expire (Cassandra 5.0 does): {untold}"),
-            "elements with a TTL are moved as ones that stay; shorten their lives in the new store if that matters",
+            "an element is taken to live as long as its row's other cells; a row of which nothing else tells goes by the \
+             plan's `key_only`",
         ));
     }
     findings

@@ -147,7 +147,7 @@ impl Selection {
             .map(|(at, _)| at)
             .collect();
         // A counter has no TTL; collections that aren't frozen have one for each element.
-        let ttls = cells
+        let ttls: Vec<usize> = cells
             .iter()
             .copied()
             .filter(|&at| {
@@ -155,12 +155,16 @@ impl Selection {
                 column.ty != Type::Counter && (element_ttls || !column.is_multicell())
             })
             .collect();
+        let (writes, since) = match table.tells_times {
+            true => (ttls.clone(), i64::MIN),
+            false => (Vec::new(), i64::MAX),
+        };
         Selection {
             statics_only,
             cells,
             ttls,
-            writes: Vec::new(),
-            since: i64::MAX,
+            writes,
+            since,
         }
     }
 
@@ -170,7 +174,7 @@ impl Selection {
             None => self,
             Some(since) => Selection {
                 writes: self.ttls.clone(),
-                since,
+                since: since.min(self.since),
                 ..self
             },
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
-use crate::model::{CellTimes, Key, Mark};
+use crate::model::{CellTimes, End, Ends, Key, Mark, Times};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
 use crate::store::{Guard, Put, Reads, Store};
@@ -143,11 +143,8 @@ impl Bench {
     /// Rows of the old table that were copied.
     async fn both(&self, rows: &[Row]) {
         put(&self.old, self.transform.source(), rows).await;
-        let copied = rows.iter().cloned().map(|row| {
-            let mut row = marked(self.transform.apply(row).unwrap(), Mark::Copied);
-            row.times = Vec::new();
-            row
-        });
+        let copied = rows.iter().cloned();
+        let copied = copied.map(|row| marked(self.transform.apply(row).unwrap(), Mark::Copied));
         let copied: Vec<Row> = copied.collect();
         put(&self.new, self.transform.target(), &copied).await;
     }

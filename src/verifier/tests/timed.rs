@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::model::{Add, CellTimes, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Times};
 use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
@@ -25,7 +25,7 @@ pub(super) struct Timed {
     pub alone: AtomicU64,
     /// Ranges that were begun to be scanned.
     pub scans: AtomicU64,
-    times: BTreeMap<String, Vec<CellTimes>>,
+    times: BTreeMap<String, Times>,
     /// How long a page takes.
     pub page: Duration,
 }

@@ -2,10 +2,25 @@
 
 use super::*;
 
+/// Times of a row whose cells at these places end then; the others stay.
 fn expiring(mut row: Row, at: i64, cells: &[usize]) -> Row {
-    row.times = vec![CellTimes::default(); 3];
-    for cell in cells {
-        row.times[*cell].expires = vec![Some(at)];
+    let times = row.cells.iter().enumerate().map(|(cell, value)| CellTimes {
+        ends: match (value, cells.contains(&cell)) {
+            (None, _) => Ends::Null,
+            (Some(_), true) => Ends::of([End::At(at)]),
+            (Some(_), false) => Ends::NEVER,
+        },
+        written: None,
+    });
+    row.times = Times::OfCells(times.collect());
+    row
+}
+
+/// A row whose second cell was written then.
+fn written(row: Row, at: i64) -> Row {
+    let mut row = expiring(row, 0, &[]);
+    if let Times::OfCells(cells) = &mut row.times {
+        cells[1].written = Some(at);
     }
     row
 }
@@ -87,12 +102,7 @@ async fn late_writes_are_told_from_others() {
     const FROZEN: i64 = 1_000_000;
     let mut bench = Bench::people(30).await;
     bench.frozen_at = Some(FROZEN);
-    let late = |id: usize, name: &str, at: i64| {
-        let mut row = person(id, 0, name);
-        row.times = vec![CellTimes::default(); 3];
-        row.times[1].written = vec![Some(at)];
-        row
-    };
+    let late = |id: usize, name: &str, at: i64| written(person(id, 0, name), at);
     let rows = [
         late(100, "a new row", FROZEN + 5),
         late(1, "another value", FROZEN + 5),
@@ -132,9 +142,7 @@ async fn late_writes_are_told_from_others() {
 async fn the_old_stores_clock_goes_on_while_it_is_read() {
     let mut bench = Bench::people(3).await;
     bench.frozen_at = Some(1_000_000);
-    let mut row = person(1, 0, "another value");
-    row.times = vec![CellTimes::default(); 3];
-    row.times[1].written = vec![Some(timed::NOW + 300 * 1_000_000)];
+    let row = written(person(1, 0, "another value"), timed::NOW + 300 * 1_000_000);
     bench.put_old(std::slice::from_ref(&row)).await;
     let mut slow = Timed::of(bench.old.clone(), &[row]);
     slow.page = Duration::from_secs(600);

@@ -6,7 +6,7 @@ use crossfade::mapping::canonical;
 use crossfade::mapping::keys::{compare, sort_bytes};
 use crossfade::model::{Key, Mutation, Row, Tokens, Value};
 use crossfade::schema::{Column, Table, Type};
-use crossfade::store::{Guard, Put, Range, Store};
+use crossfade::store::{Guard, Put, Range, Reads, Store};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossfade::cql;
-use crossfade::model::{F32, F64, Row, Tokens, Value};
+use crossfade::model::{End, Ends, F32, F64, Row, Times, Tokens, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type, Udt};
 use crossfade::store::{Guard, Put, Range, Reads, Store};
 
@@ -467,39 +467,48 @@ async fn cells_tell_when_they_expire() {
         .as_secs() as i64;
     let rows = bench.all(&table, &Range::Tokens(Tokens::ALL), 10).await;
     assert_eq!(rows.len(), 3);
-    let expires = |row: &Row, name: &str| -> Vec<Option<i64>> {
-        let times = &row.times[table.cell(name).unwrap()].expires;
-        times.iter().map(|at| at.map(|at| at - before)).collect()
+    let ends = |row: &Row, name: &str| match &row.times {
+        Times::OfCells(cells) => cells[table.cell(name).unwrap()].ends,
+        times => panic!("{times:?}"),
     };
     // Some of the time has passed between the writes and now.
-    let near = |found: Vec<Option<i64>>, wanted: &[Option<i64>]| {
-        let close = |(found, wanted): (&Option<i64>, &Option<i64>)| match (found, wanted) {
-            (Some(found), Some(wanted)) => (wanted - 30..=wanted + 30).contains(found),
-            (found, wanted) => found == wanted,
+    let near = |found: Ends, first: i64, last: Option<i64>| {
+        let close = |found: End, wanted: Option<i64>| match (found, wanted) {
+            (End::At(at), Some(wanted)) => (wanted - 30..=wanted + 30).contains(&(at - before)),
+            (End::Never, wanted) => wanted.is_none(),
+            (End::At(_), None) => false,
         };
-        assert_eq!(found.len(), wanted.len(), "{found:?}");
-        assert!(found.iter().zip(wanted).all(close), "{found:?} {wanted:?}");
+        let Ends::Told {
+            first: one,
+            last: other,
+        } = found
+        else {
+            panic!("{found:?}");
+        };
+        assert!(close(one, Some(first)) && close(other, last), "{found:?}");
     };
     assert!(rows[0].key.is_static());
-    near(expires(&rows[0], "s"), &[Some(2000)]);
-    near(expires(&rows[1], "plain"), &[Some(1000)]);
-    near(expires(&rows[1], "l"), &[Some(1000)]);
-    let (elements, fields): (&[_], &[_]) = match (tells_elements, thaws_udts) {
-        (true, _) => (&[Some(500), None], &[Some(500), None]),
-        (false, true) => (&[], &[]),
-        (false, false) => (&[], &[Some(500)]),
-    };
-    near(expires(&rows[1], "m"), elements);
-    near(expires(&rows[1], "u"), fields);
-    assert!(expires(&rows[1], "stays").is_empty());
-    assert!(expires(&rows[1], "s").is_empty());
-    assert!(rows[2].times.is_empty());
+    near(ends(&rows[0], "s"), 2000, Some(2000));
+    near(ends(&rows[1], "plain"), 1000, Some(1000));
+    near(ends(&rows[1], "l"), 1000, Some(1000));
+    // Its other fields are null, which is another thing than to stay.
+    match (tells_elements, thaws_udts) {
+        (true, _) | (false, false) => near(ends(&rows[1], "u"), 500, Some(500)),
+        (false, true) => assert_eq!(ends(&rows[1], "u"), Ends::Untold),
+    }
+    match tells_elements {
+        true => near(ends(&rows[1], "m"), 500, None),
+        false => assert_eq!(ends(&rows[1], "m"), Ends::Untold),
+    }
+    assert_eq!(ends(&rows[1], "stays"), Ends::NEVER);
+    assert_eq!(ends(&rows[1], "s"), Ends::Null);
+    assert_eq!(rows[2].times, Times::OfRow);
     let got = bench
         .store
         .get(&table, &[rows[0].key.clone()])
         .await
         .unwrap();
-    near(expires(got[0].as_ref().unwrap(), "s"), &[Some(2000)]);
+    near(ends(got[0].as_ref().unwrap(), "s"), 2000, Some(2000));
     bench.done().await;
 }
 

@@ -14,8 +14,8 @@ async fn youngest(store: &impl Store, bench: &Bench) -> Vec<(String, Option<i64>
         .rows
         .iter()
         .map(|row| {
-            let written = row.times.iter().flat_map(|times| &times.written);
-            (format!("{:?}", row.key), written.copied().flatten().max())
+            let written = row.times.written();
+            (format!("{:?}", row.key), written)
         })
         .collect();
     rows.sort();

@@ -9,6 +9,7 @@ pub(crate) mod items;
 mod journals;
 mod killing;
 mod letters;
+mod markers;
 mod outages;
 mod pacing;
 mod plans;
@@ -17,6 +18,7 @@ mod resets;
 mod secure;
 mod shards;
 mod traffic;
+mod ttls;
 mod verifying;
 
 use std::collections::{BTreeMap, HashMap};

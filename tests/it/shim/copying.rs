@@ -69,7 +69,7 @@ async fn run(world: &Arc<World>, process: &Process, life: u32) -> Result<()> {
     let new = member.writer(&New::over(Wire::to(&world.new, process)));
     let copier = Copier {
         world: world.clone(),
-        transform: spec().transform(&schema(world.counters))?,
+        transform: spec().transform(&schema(world.counters), 0)?,
         old: Wire::to(&world.old, process),
         new: Arc::new(new),
     };

@@ -509,7 +509,7 @@ pub async fn everybody(world: &World, control: &Control, watch: &mut Watch) {
 /// What `new` takes: no row is left behind, none is partial, every watermark is at its total.
 async fn assert_has_arrived(world: &World) {
     let source = schema(world.counters);
-    let transform = spec().transform(&source).unwrap();
+    let transform = spec().transform(&source, 0).unwrap();
     let old = world.rows(&world.old, &source).await;
     let new = world.rows(&world.new, transform.target()).await;
     for row in old {

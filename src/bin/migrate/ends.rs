@@ -1,0 +1,66 @@
+//! What `migrate check` says of when rows end: what can be known of it, and what the plan makes of the rest.
+
+use crossfade::mapping::transform::{ExpiryRule, KeyOnly, Transform};
+use crossfade::migration::Survey;
+use crossfade::model::Row;
+use crossfade::schema::Role;
+
+use crate::words;
+
+/// The table's own TTL, and where the plan keeps it.
+pub fn of_table(survey: &Survey, expiry: Option<&ExpiryRule>) {
+    let ttl = survey.old.default_ttl;
+    if ttl == 0 {
+        return;
+    }
+    let kept = match expiry {
+        Some(rule) => format!("the plan keeps when they end in `{}`", rule.attribute),
+        None => "give the table an `expiry` in the plan".to_owned(),
+    };
+    words::print(&format!(
+        "  note: default-ttl: rows live {} by default; {kept}",
+        words::time(f64::from(ttl))
+    ));
+}
+
+/// Rows of nothing but their key: all of a table without other columns, or those of the sample.
+pub fn of_sample(survey: &Survey, rows: &[Row]) {
+    let transform = &survey.transform;
+    let columns = transform.source().cells();
+    let count = rows.iter().filter(|row| transform.is_key_only(row)).count();
+    let which = match (
+        columns.iter().all(|column| column.role == Role::Static),
+        count,
+    ) {
+        (true, _) => "the table's rows have".to_owned(),
+        (false, 0) => return,
+        (false, count) => format!(
+            "{} of {} sampled rows have",
+            words::count(count as u64),
+            words::count(rows.len() as u64)
+        ),
+    };
+    words::print(&format!(
+        "  note: key-only: {which} nothing but their key, and Cassandra doesn't tell the TTL of that; {}",
+        what_becomes(transform)
+    ));
+}
+
+fn what_becomes(transform: &Transform) -> &'static str {
+    if !transform.rows_may_end() {
+        return "nothing says that rows of this table end, so they are copied as ones that stay; if the \
+                application writes them with a TTL, give the table an `expiry` and a `key_only` in the plan";
+    }
+    match transform.key_only() {
+        KeyOnly::Reject => {
+            "they become dead letters, unless `key_only` in the plan says what becomes of them"
+        }
+        KeyOnly::Cells => {
+            "they become dead letters: with `key_only = \"cells\"` a row ends with its cells, and these have none"
+        }
+        KeyOnly::DefaultTtl => {
+            "by `key_only = \"default_ttl\"` they end as late as rows that are written at the freeze"
+        }
+        KeyOnly::Keep => "by `key_only = \"keep\"` they stay",
+    }
+}
