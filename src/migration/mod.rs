@@ -318,8 +318,17 @@ impl Migration {
         self.spec
             .same(&there.record, &self.record(survey, &target))?;
         self.refuse_target(&target, true)?;
+        self.refuse_unreadable(survey)?;
         self.refuse_emptying(&there.record)?;
         Ok(there)
+    }
+
+    /// Refuses an old table that can't be read as it is, whatever the plan accepts: that may have changed since
+    /// `init`, a grant say.
+    fn refuse_unreadable(&self, survey: &Survey) -> Result<()> {
+        let mut findings = survey.old.findings.clone();
+        findings.retain(|finding| finding.weight == Weight::Refused);
+        self.refuse(&findings)
     }
 
     fn refuse_emptying(&self, record: &Record) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Key, List, Mutation, Row, Span, Update};
 use crate::protocol::Phase;
 use crate::schema::{Column, Role, StoredTable};
-use crate::store::Store;
+use crate::store::{Store, Weight};
 
 /// Re-saves that are under way at once, for one table.
 const RESAVES: usize = 64;
@@ -410,6 +410,14 @@ impl Inner {
                 "{} can't be written to by applications",
                 old.name()
             )));
+        }
+        let mut findings = there.findings.iter();
+        if let Some(found) = findings.find(|found| found.weight == Weight::Refused) {
+            let message = format!("{}: {}", found.code, found.message);
+            return Err(Error::new(Kind::Unsupported, message)
+                .at("table", spec.name.as_str())
+                .at("store", old.name())
+                .help(found.advice.clone()));
         }
         let source = joined.transform.source();
         let same = there.id == joined.old_id

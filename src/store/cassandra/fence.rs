@@ -31,7 +31,7 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// A grant as the server lists it.
 #[derive(Debug, PartialEq, Eq)]
-struct Grant {
+pub(super) struct Grant {
     /// Whom it was given to.
     role: String,
     /// On what: `<table ks.t>`, `<keyspace ks>`, `<all keyspaces>`.
@@ -42,7 +42,7 @@ struct Grant {
 impl Cassandra {
     pub(super) async fn writing_of(&self, table: &str, role: &str) -> Result<Writing> {
         let writing = async {
-            let grants = self.grants(MODIFY, table, role).await?;
+            let grants = self.grants(MODIFY, table, Some(role)).await?;
             let roles = self.roles_of(role).await?;
             let resource = format!("<table {}.{table}>", self.keyspace);
             let (own, wider): (Vec<Grant>, Vec<Grant>) = grants
@@ -97,7 +97,7 @@ impl Cassandra {
         {
             return Ok(None);
         }
-        let mine = self.grants("ALL", table, me).await?;
+        let mine = self.grants("ALL", table, Some(me)).await?;
         let lacks = |wanted: &&str| {
             let mut mine = mine.iter();
             !mine.any(|grant| grant.permission == *wanted && grant.role != role)
@@ -126,14 +126,19 @@ impl Cassandra {
     }
 
     /// The grants of a permission, or of `ALL`, that reach a table for a role: the server looks at what holds
-    /// the table, and at the roles that are inherited.
-    async fn grants(&self, permission: &str, table: &str, role: &str) -> Result<Vec<Grant>> {
+    /// the table, and at the roles that are inherited. Without a role, all grants there are.
+    pub(super) async fn grants(
+        &self,
+        permission: &str,
+        table: &str,
+        role: Option<&str>,
+    ) -> Result<Vec<Grant>> {
         let permission = match permission {
             "ALL" => "ALL PERMISSIONS".to_owned(),
             one => format!("{one} PERMISSION"),
         };
-        let (place, of) = (self.table_text(table), quoted_always(role));
-        let cql = format!("LIST {permission} ON TABLE {place} OF {of}");
+        let of = role.map_or(String::new(), |role| format!(" OF {}", quoted_always(role)));
+        let cql = format!("LIST {permission} ON TABLE {}{of}", self.table_text(table));
         let Some(answer) = self.listed(&cql).await? else {
             return Ok(Vec::new());
         };
@@ -152,7 +157,7 @@ impl Cassandra {
     }
 
     /// A role and those whose grants it inherits, and whether each is a superuser.
-    async fn roles_of(&self, role: &str) -> Result<BTreeMap<String, bool>> {
+    pub(super) async fn roles_of(&self, role: &str) -> Result<BTreeMap<String, bool>> {
         let cql = format!("LIST ROLES OF {}", quoted_always(role));
         let Some(answer) = self.listed(&cql).await? else {
             return Ok(BTreeMap::new());
@@ -230,7 +235,7 @@ impl Cassandra {
 /// a server without permissions from one that fails.
 fn meant(error: Error, me: &str) -> Error {
     let words = error.message().to_ascii_lowercase();
-    if words.contains("not supported by") || words.contains("anonymous") {
+    if has_no_permissions(&error) {
         let message = format!("the cluster has no permissions: {}", error.message());
         return Error::new(Kind::Unsupported, message)
             .help(
@@ -250,6 +255,12 @@ fn meant(error: Error, me: &str) -> Error {
         ));
     }
     error
+}
+
+/// Whether a server refuses to list permissions because it has none: everyone may do everything.
+pub(super) fn has_no_permissions(error: &Error) -> bool {
+    let words = error.message().to_ascii_lowercase();
+    words.contains("not supported by") || words.contains("anonymous")
 }
 
 fn superuser(role: &str, is_super: &str) -> Finding {

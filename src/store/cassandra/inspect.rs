@@ -16,11 +16,20 @@ use crate::store::{Finding, Inspection, Weight};
 /// A row of `system_schema.columns`: name, kind, position, clustering order, type.
 type Described = (String, String, i32, String, String);
 
+/// A row of `system_schema.tables`: id, default time to live, flags, what others than Cassandra keep there.
+type Stored = (
+    Uuid,
+    Option<i32>,
+    Option<Vec<String>>,
+    Option<HashMap<String, Vec<u8>>>,
+);
+
 /// What `system_schema` holds about one table.
 struct Entry {
     id: Uuid,
     default_ttl: u32,
     flags: BTreeSet<String>,
+    extensions: HashMap<String, Vec<u8>>,
 }
 
 impl Cassandra {
@@ -49,6 +58,7 @@ impl Cassandra {
         if self.zero_ttl_is_default && entry.default_ttl > 0 {
             findings.push(default_ttl_finding());
         }
+        findings.extend(self.shown_findings(name, &entry.extensions).await?);
         findings.extend(self.index_findings(name).await?);
         if let Some(table) = &table {
             findings.extend(column_findings(table, self.reads_element_ttls));
@@ -84,17 +94,19 @@ impl Cassandra {
 
     async fn entry(&self, name: &str) -> Result<Option<Entry>> {
         let found = self
-            .rows_of::<(Uuid, Option<i32>, Option<Vec<String>>)>(
-                "SELECT id, default_time_to_live, flags FROM system_schema.tables \
+            .rows_of::<Stored>(
+                "SELECT id, default_time_to_live, flags, extensions FROM system_schema.tables \
                  WHERE keyspace_name = ? AND table_name = ?",
                 (&self.keyspace, name),
             )
             .await?;
-        Ok(found.into_iter().next().map(|(id, ttl, flags)| Entry {
+        let entry = |(id, ttl, flags, extensions): Stored| Entry {
             id,
             default_ttl: ttl.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(0),
             flags: flags.unwrap_or_default().into_iter().collect(),
-        }))
+            extensions: extensions.unwrap_or_default(),
+        };
+        Ok(found.into_iter().next().map(entry))
     }
 
     /// The table's default time to live, in seconds; 0 for none.

@@ -10,6 +10,7 @@
 //! | `mutate` | what applications write to single rows |
 //! | `span` | parts of a partition: lists and deletes |
 //! | `write` | puts, purges and new tables |
+//! | `shown` | whether the login is shown all that a table holds |
 //! | `fence` | taking a role's permission to write to one table, and giving it back |
 //! | `failure` | what the driver's errors mean |
 //!
@@ -28,6 +29,7 @@ mod ordinal;
 mod overlap;
 mod resume;
 mod scan;
+mod shown;
 mod slice;
 mod span;
 mod statement;

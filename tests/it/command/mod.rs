@@ -10,6 +10,7 @@ mod journals;
 mod killing;
 mod letters;
 mod markers;
+mod masks;
 mod outages;
 mod pacing;
 mod plans;
