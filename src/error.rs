@@ -154,6 +154,26 @@ impl Error {
         &self.0.message
     }
 
+    /// What happened and what to do next, without the place: the same for all that has one cause.
+    pub fn cause(&self) -> String {
+        let mut cause = visible(&self.0.message).into_owned();
+        if let Some(help) = &self.0.help {
+            cause = format!("{cause}; {}", visible(help));
+        }
+        cause
+    }
+
+    /// The places: `table users, key id=u1`; empty if there are none.
+    pub fn places(&self) -> String {
+        let place = |(what, which): &(&str, String)| format!("{what} {}", visible(which));
+        self.0
+            .context
+            .iter()
+            .map(place)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
     /// What to do next.
     pub fn next_step(&self) -> Option<&str> {
         self.0.help.as_deref()
@@ -167,13 +187,7 @@ impl fmt::Display for Error {
             write!(f, "\n{}", visible(line))?;
         }
         if !self.0.context.is_empty() {
-            let places: Vec<String> = self
-                .0
-                .context
-                .iter()
-                .map(|(what, which)| format!("{what} {}", visible(which)))
-                .collect();
-            write!(f, " ({})", places.join(", "))?;
+            write!(f, " ({})", self.places())?;
         }
         if let Some(help) = &self.0.help {
             write!(f, "; {}", visible(help))?;

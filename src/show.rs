@@ -23,6 +23,12 @@ pub fn key(table: &Table, key: &Key) -> String {
     parts.join(", ")
 }
 
+/// The partition of a key: `id=u1`.
+#[cfg(feature = "copy")]
+pub(crate) fn partition(table: &Table, key: &Key) -> String {
+    columns(table.partition(), &key.partition).join(", ")
+}
+
 fn columns(columns: &[Column], values: &[Value]) -> Vec<String> {
     columns
         .iter()

@@ -36,6 +36,15 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
+    /// The same, where what the plan leaves open is as `init` settled it: whether a sort key is made.
+    #[must_use]
+    pub fn settled(&self, record: &Record) -> TableSpec {
+        let mut settled = self.clone();
+        let recorded = &record.target.layout().sort_attribute;
+        settled.layout.sort_attribute = settled.layout.sort_attribute.or(recorded.clone());
+        settled
+    }
+
     /// What becomes of the old table, in which a row lives `default_ttl` seconds where its writer didn't say.
     ///
     /// # Errors

@@ -130,12 +130,20 @@ impl Control {
     /// # Errors
     /// [`Kind::Missing`] if it isn't.
     pub async fn require(&self, target: &str) -> Result<Versioned> {
-        self.load(target).await?.ok_or_else(|| {
-            Error::new(Kind::Missing, "this target has no control record")
-                .at("target", target)
-                .at("control table", self.name())
-                .help("run `migrate init` first; if it has been run, somebody deleted the record")
-        })
+        self.load(target)
+            .await?
+            .ok_or_else(|| self.has_none(target))
+    }
+
+    /// That a target has no record.
+    pub(crate) fn has_none(&self, target: &str) -> Error {
+        Error::new(Kind::Missing, "this target has no control record")
+            .at("target", target)
+            .at("control table", self.name())
+            .help(
+                "run `migrate init` first; if it has been run, `control_table` in the plan is spelt otherwise than \
+                 then, or the record was deleted",
+            )
     }
 
     /// Writes the first record. `false` if another process was quicker.

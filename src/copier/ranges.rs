@@ -94,6 +94,23 @@ impl Run<'_> {
         })
     }
 
+    /// The partition of a range below a single token, if its first row can be read: a token is all that the
+    /// range itself says of it.
+    async fn partition_of(&self, range: &Range) -> Option<Key> {
+        let token = match range {
+            Range::Slice(slice) => slice.token,
+            Range::Tokens(tokens) => tokens.up_to,
+            Range::Segment { .. } => return None,
+        };
+        let one = Range::Tokens(Tokens {
+            after: token.checked_sub(1)?,
+            up_to: token,
+        });
+        let source = self.copier.transform.source();
+        let page = self.copier.old.0.scan(source, &one, None, 1).await.ok()?;
+        page.rows.into_iter().next().map(|row| row.key)
+    }
+
     async fn last_try(&self, range: &Range, first: Error) -> Result<()> {
         let mut error = first;
         for attempt in 0..LAST_TRIES {
@@ -104,9 +121,17 @@ impl Run<'_> {
                 Err(ended) => return Err(ended.error),
             }
         }
+        let source = self.copier.transform.source();
+        let reason = match self.partition_of(range).await {
+            Some(key) => format!(
+                "in the partition {}: {error}",
+                show::partition(source, &key)
+            ),
+            None => error.to_string(),
+        };
         let letter = DeadLetter {
-            what: show::range(self.copier.transform.source(), range),
-            reason: error.to_string(),
+            what: show::range(source, range),
+            reason,
             freeze: self.copier.freeze,
             key: None,
             range: match range {

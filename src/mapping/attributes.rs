@@ -6,6 +6,9 @@ use super::item::{KeyAttribute, KeyType};
 use super::text;
 use crate::schema::{Column, Role, Table, Type};
 
+/// The name of a made sort key where the plan gives none.
+pub const SORT_ATTRIBUTE: &str = "sk";
+
 /// The attribute that says who wrote an item.
 pub(super) fn mark(table: &Table) -> String {
     format!("{}m", table.layout.reserved_prefix)
@@ -28,7 +31,9 @@ pub(super) fn watermarks(table: &Table) -> Vec<Option<String>> {
 pub(super) fn partition_attribute(table: &Table) -> KeyAttribute {
     let layout = &table.layout;
     let own = match (table.partition(), &layout.partition_attribute) {
-        ([column], None) => own_partition_type(&column.ty).map(|ty| (column.name.clone(), ty)),
+        ([column], None) if !layout.partition_hash => {
+            own_partition_type(&column.ty).map(|ty| (column.name.clone(), ty))
+        }
         _ => None,
     };
     match own {
@@ -90,7 +95,10 @@ pub(super) fn sort_attribute(table: &Table) -> Option<KeyAttribute> {
             made: false,
         },
         None => KeyAttribute {
-            name: layout.sort_attribute.clone().unwrap_or("sk".into()),
+            name: layout
+                .sort_attribute
+                .clone()
+                .unwrap_or(SORT_ATTRIBUTE.into()),
             ty: KeyType::B,
             made: true,
         },

@@ -51,6 +51,8 @@ pub struct Mapping {
 enum Slot {
     Partition,
     Sort,
+    /// A partition key column's own attribute beside a made partition key.
+    PartitionColumn(usize),
     /// A clustering column's own attribute beside a made sort key.
     Clustering(usize),
     Cell(usize),
@@ -94,14 +96,24 @@ impl Mapping {
         let (mark, decided) = (attributes::mark(table), attributes::decided(table));
         let wrong = attributes::wrong_with(table, &partition, sort.as_ref());
         if !wrong.is_empty() {
-            return Err(Error::new(Kind::Config, wrong.join("; "))
-                .at("table", &table.name)
-                .help("name the key attributes with `keys = { partition = \"…\", sort = \"…\" }`, the reserved ones with `reserved_prefix`, or rename the column in the plan"));
+            let error = Error::new(Kind::Config, wrong.join("; ")).at("table", &table.name);
+            let clashes = |name: &&String| table.columns.iter().any(|column| column.name == **name);
+            return Err(match table.layout.expiry_attribute.as_ref().filter(clashes) {
+                Some(name) => error.help(format!(
+                    "give the expiry another name in the plan, such as `expiry = {{ attribute = \"row_{name}\", … }}`"
+                )),
+                None => error.help("name the key attributes with `keys = { partition = \"…\", sort = \"…\" }`, the reserved ones with `reserved_prefix`, or rename the column in the plan"),
+            });
         }
         let mut slots = HashMap::new();
         if sort.as_ref().is_some_and(|sort| sort.made) {
             let columns = table.clustering().iter().enumerate();
             slots.extend(columns.map(|(at, column)| (column.name.clone(), Slot::Clustering(at))));
+        }
+        if partition.made {
+            let columns = table.partition().iter().enumerate();
+            let slot = |at| Slot::PartitionColumn(at);
+            slots.extend(columns.map(|(at, column)| (column.name.clone(), slot(at))));
         }
         let cells = table.cells().iter().enumerate();
         slots.extend(cells.map(|(at, column)| (column.name.clone(), Slot::Cell(at))));
@@ -167,6 +179,39 @@ impl Mapping {
         Ok(owned(attributes))
     }
 
+    /// The key attributes of a key to be looked for; `None` if no item can have it, so that it isn't there.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if it is no key of this table.
+    pub fn key_to_find(&self, key: &Key) -> Result<Option<Vec<(String, Attr)>>> {
+        match self.key(key) {
+            Ok(attributes) => Ok(Some(attributes)),
+            Err(_) if self.is_key(key) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The partition key attribute's value to be looked for; `None` if no item can have it.
+    ///
+    /// # Errors
+    /// As of [`Mapping::key_to_find`].
+    pub fn partition_to_find(&self, values: &[Value]) -> Result<Option<Attr>> {
+        match self.partition_key(values) {
+            Ok(attr) => Ok(Some(attr)),
+            Err(_) if are_of(self.table.partition(), values) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the table may have a row with this key, whatever the new store can hold.
+    fn is_key(&self, key: &Key) -> bool {
+        let is_placed = match &key.clustering {
+            Some(values) => are_of(self.table.clustering(), values),
+            None => self.table.has_statics(),
+        };
+        is_placed && are_of(self.table.partition(), &key.partition)
+    }
+
     /// The partition key attribute's value.
     ///
     /// # Errors
@@ -175,9 +220,15 @@ impl Mapping {
         let columns = self.table.partition();
         let attr = match (self.partition.made, columns, values) {
             (false, [column], [value]) => own_attribute(column, value, self.partition.ty)?,
-            _ => Attr::S(keys::partition_text(columns, values)?),
+            _ => {
+                let text = keys::partition_text(columns, values)?;
+                match self.table.layout.partition_hash {
+                    true => Attr::S(keys::hashed_text(text)),
+                    false => Attr::S(text),
+                }
+            }
         };
-        within(attr, "partition key", PARTITION_KEY_LIMIT)
+        within(attr, PARTITION_KEY, PARTITION_KEY_LIMIT)
     }
 
     /// The whole item of a row: key, key columns beside a made key, cells, mark, the names of the columns
@@ -237,6 +288,7 @@ impl Mapping {
         let clustering = self.table.clustering();
         let (mut partition, mut sort) = (None, None);
         let mut own: Vec<Option<Attr>> = vec![None; clustering.len()];
+        let mut own_partition: Vec<Option<Attr>> = vec![None; self.table.partition().len()];
         let mut cells = vec![None; self.table.cells().len()];
         let (mut mark, mut expires, mut decided) = (None, None, BTreeSet::new());
         let mut watermarks = Vec::new();
@@ -248,6 +300,7 @@ impl Mapping {
                 Slot::Partition => partition = Some(attr),
                 Slot::Sort => sort = Some(attr),
                 Slot::Clustering(at) => own[at] = Some(attr),
+                Slot::PartitionColumn(at) => own_partition[at] = Some(attr),
                 Slot::Cell(at) => cells[at] = Some(cell(&self.table.cells()[at], attr)?),
                 Slot::Watermark(at) => {
                     watermarks.resize(cells.len(), None);
@@ -261,7 +314,7 @@ impl Mapping {
                 }
             }
         }
-        let partition = self.read_partition(partition)?;
+        let partition = self.read_partition(partition, own_partition)?;
         let key = match &self.sort {
             None => Key::row(partition, Vec::new()),
             Some(attribute) => Key {
@@ -344,11 +397,14 @@ impl Mapping {
         Ok(())
     }
 
-    fn read_partition(&self, attr: Option<Attr>) -> Result<Vec<Value>> {
+    fn read_partition(&self, attr: Option<Attr>, own: Vec<Option<Attr>>) -> Result<Vec<Value>> {
         let name = &self.partition.name;
         let columns = self.table.partition();
         let attr = attr.ok_or_else(|| corrupt(name, "there"))?;
         let values = match (attr, columns) {
+            (Attr::S(text), _) if self.table.layout.partition_hash && keys::is_hashed(&text) => {
+                self.hashed_partition(text, own)?
+            }
             (Attr::S(text), _) if self.partition.ty == KeyType::S => {
                 keys::partition_values(columns, &text)
             }
@@ -358,6 +414,17 @@ impl Mapping {
             _ => None,
         };
         values.ok_or_else(|| corrupt(name, "a partition key of this table"))
+    }
+
+    /// The values of a hashed partition key, which only the columns' own attributes have.
+    fn hashed_partition(&self, hash: String, own: Vec<Option<Attr>>) -> Result<Option<Vec<Value>>> {
+        let mut values = Vec::with_capacity(own.len());
+        for (column, attr) in self.table.partition().iter().zip(own) {
+            let attr = attr.ok_or_else(|| corrupt(&column.name, "there, beside a hashed key"))?;
+            values.push(cell(column, attr)?);
+        }
+        let is_theirs = self.partition_key(&values)? == Attr::S(hash);
+        Ok(is_theirs.then_some(values))
     }
 
     /// The clustering values, from the sort key; of the types whose sort key doesn't say the very value
@@ -403,6 +470,12 @@ impl Mapping {
 pub(super) fn owned(attributes: Vec<(&str, Attr)>) -> Vec<(String, Attr)> {
     let owned = |(name, attr): (&str, Attr)| (name.to_owned(), attr);
     attributes.into_iter().map(owned).collect()
+}
+
+/// Whether each column of a key has a value of its type.
+fn are_of(columns: &[Column], values: &[Value]) -> bool {
+    let mut pairs = columns.iter().zip(values);
+    columns.len() == values.len() && pairs.all(|(column, value)| cql::is_of(value, &column.ty))
 }
 
 /// A collection or user-defined type of cells, without any: null in CQL.
@@ -491,13 +564,23 @@ pub(super) fn own_attribute(column: &Column, value: &Value, ty: KeyType) -> Resu
     ))
 }
 
+/// What the partition key is called.
+const PARTITION_KEY: &str = "partition key";
+
 fn within(attr: Attr, what: &str, limit: usize) -> Result<Attr> {
     let size = attr.size();
     if size <= limit {
         return Ok(attr);
     }
-    let message = format!("the {what} has {size} bytes, the new store takes {limit}");
-    Err(Error::new(Kind::Invalid, message))
+    let message = format!("the {what} has more bytes than the {limit} that the new store takes");
+    let error = Error::new(Kind::Invalid, message).at("bytes", size.to_string());
+    Err(match what {
+        PARTITION_KEY => error.help(
+            "with `keys = { partition_hash = true }` in the plan such keys are hashed; the target table has to be \
+             made anew",
+        ),
+        _ => error,
+    })
 }
 
 /// The item's size, unless it is too large.
@@ -507,9 +590,10 @@ fn within_limit(item: &[(&str, Attr)]) -> Result<usize> {
         return Ok(size);
     }
     let biggest = item.iter().max_by_key(|(_, attr)| attr.size());
-    let biggest = biggest.map_or(String::new(), |(name, attr)| {
-        format!("; its biggest column, {name}, has {}", attr.size())
-    });
-    let message = format!("the item has {size} bytes, the new store takes {ITEM_LIMIT}{biggest}");
-    Err(Error::new(Kind::Invalid, message))
+    let message = format!("the item has more bytes than the {ITEM_LIMIT} that the new store takes");
+    let error = Error::new(Kind::Invalid, message).at("bytes", size.to_string());
+    Err(match biggest {
+        Some((name, attr)) => error.at("biggest column", format!("{name} with {}", attr.size())),
+        None => error,
+    })
 }

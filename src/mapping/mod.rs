@@ -24,6 +24,7 @@ pub(crate) mod arbitrary;
 mod tests;
 
 pub use attr::{Attr, ITEM_LIMIT, item_size};
+pub use attributes::SORT_ATTRIBUTE;
 #[cfg(feature = "copy")]
 pub(crate) use item::is_null;
 pub use item::{FoldedColumn, FoldedItem, KeyAttribute, KeyType, Mapping};

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::attr::Attr;
 use super::item::{Mapping, own_attribute};
-use super::keys::behind;
+use super::keys::{SORT_KEY_LIMIT, behind};
 use super::{keys, number};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
@@ -64,8 +64,11 @@ impl Mapping {
         let range = match (lower, upper) {
             (End::Nothing, _) | (_, End::Nothing) => return Ok(None),
             (lower, upper) => SortRange {
-                lower: lower.end().or_else(|| self.first_row(span)),
-                upper: upper.end(),
+                lower: lower
+                    .end()
+                    .or_else(|| self.first_row(span))
+                    .map(lower_within_limit),
+                upper: upper.end().map(upper_within_limit),
             },
         };
         Ok((!range.is_empty()).then_some(range))
@@ -186,6 +189,26 @@ impl SortRange {
             .is_some_and(|end| compare(sort_key, &end.attr).is_eq())
     }
 
+    /// What lies in both of two ranges; `None` if nothing does.
+    pub fn and(self, other: SortRange) -> Option<SortRange> {
+        let later = |one: SortEnd, two: SortEnd| match compare(&one.attr, &two.attr) {
+            Ordering::Less => two,
+            Ordering::Equal if one.included => two,
+            Ordering::Equal | Ordering::Greater => one,
+        };
+        let earlier = |one: SortEnd, two: SortEnd| match compare(&one.attr, &two.attr) {
+            Ordering::Less => one,
+            Ordering::Equal if one.included => two,
+            Ordering::Equal => one,
+            Ordering::Greater => two,
+        };
+        let both = SortRange {
+            lower: both(self.lower, other.lower, later),
+            upper: both(self.upper, other.upper, earlier),
+        };
+        (!both.is_empty()).then_some(both)
+    }
+
     fn is_empty(&self) -> bool {
         let (Some(lower), Some(upper)) = (&self.lower, &self.upper) else {
             return false;
@@ -195,6 +218,61 @@ impl SortRange {
             Ordering::Equal => !(lower.included && upper.included),
             Ordering::Greater => true,
         }
+    }
+}
+
+fn both(
+    one: Option<SortEnd>,
+    two: Option<SortEnd>,
+    narrower: impl Fn(SortEnd, SortEnd) -> SortEnd,
+) -> Option<SortEnd> {
+    match (one, two) {
+        (Some(one), Some(two)) => Some(narrower(one, two)),
+        (end, None) | (None, end) => end,
+    }
+}
+
+/// The same lower end in a sort key's limit, beyond which DynamoDB takes none in a condition: no sort key lies
+/// between the two.
+fn lower_within_limit(end: SortEnd) -> SortEnd {
+    match last_within_limit(&end.attr) {
+        Some(attr) => SortEnd {
+            attr,
+            included: false,
+        },
+        None => end,
+    }
+}
+
+fn upper_within_limit(end: SortEnd) -> SortEnd {
+    match last_within_limit(&end.attr) {
+        Some(attr) => SortEnd {
+            attr,
+            included: true,
+        },
+        None => end,
+    }
+}
+
+/// The last value of a sort key's limit that comes before one that is longer; `None` if it isn't.
+fn last_within_limit(attr: &Attr) -> Option<Attr> {
+    match attr {
+        Attr::B(bytes) if bytes.len() > SORT_KEY_LIMIT => {
+            Some(Attr::B(bytes[..SORT_KEY_LIMIT].to_vec()))
+        }
+        Attr::S(text) if text.len() > SORT_KEY_LIMIT => {
+            let end = text.floor_char_boundary(SORT_KEY_LIMIT);
+            // The character that is cut takes more bytes than there is room for; those that do with less
+            // come before it, and these are the last of them.
+            let last = match SORT_KEY_LIMIT - end {
+                0 => "",
+                1 => "\u{7f}",
+                2 => "\u{7ff}",
+                _ => "\u{ffff}",
+            };
+            Some(Attr::S(format!("{}{last}", &text[..end])))
+        }
+        _ => None,
     }
 }
 

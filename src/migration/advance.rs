@@ -306,9 +306,8 @@ impl Migration {
     /// The record, if it is this plan's and target's. Doesn't ask the old store, which may be gone.
     async fn movable(&self, control: &Control) -> Result<Versioned> {
         let there = control.require(&self.spec.to).await?;
-        let transform = self
-            .spec
-            .transform(&there.record.source.read()?, there.record.default_ttl)?;
+        let spec = self.spec.settled(&there.record);
+        let transform = spec.transform(&there.record.source.read()?, there.record.default_ttl)?;
         let here = Record {
             plan: self.spec.plan.clone(),
             target_id: self.target().await?.id,

@@ -1,6 +1,6 @@
 //! Targets and their control records.
 
-use super::{Migration, Survey};
+use super::{Held, Migration, Survey};
 use crate::control::{Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
@@ -47,12 +47,28 @@ impl Migration {
         }
     }
 
-    pub(super) fn foreign_items(&self) -> Error {
+    /// Refuses a target that holds something and has no record here.
+    pub(super) fn foreign_items(&self, held: Held) -> Error {
+        let control = self.control.name();
+        if held == Held::Marked {
+            return Error::new(
+                Kind::Mismatch,
+                "the target carries the marks of a migration, but the control table has no record of it",
+            )
+            .at("target", self.spec.to.as_str())
+            .at("control table", control)
+            .help(
+                "is `control_table` in the plan spelt as it was when the table was initialised? Then nothing is \
+                 lost: correct it. Taking the target over instead would begin at `old`, and rows that an \
+                 application has written to the new store would be hidden",
+            );
+        }
         Error::new(
             Kind::Mismatch,
             "the target has items already, but no control record of this plan",
         )
         .at("target", self.spec.to.as_str())
+        .at("control table", control)
         .help(format!(
             "name an empty or new table in the plan's `to`, or take it over as it is with \
              `migrate init --adopt {}`: items that are there stay, and old rows with their keys \
@@ -62,9 +78,10 @@ impl Migration {
     }
 
     async fn begin(&self, survey: &Survey, record: Record, options: InitOptions) -> Result<Init> {
-        let holds_items = self.holds_items(survey.transform.target()).await?;
+        let held = self.held(survey.transform.target()).await?;
+        let holds_items = held != Held::Nothing;
         if holds_items && !options.adopt {
-            return Err(self.foreign_items());
+            return Err(self.foreign_items(held));
         }
         let record = Record {
             adopted: holds_items,

@@ -12,6 +12,7 @@ mod finish;
 mod init;
 mod reset;
 mod retry;
+mod settle;
 mod verify;
 
 pub use crate::spec::TableSpec;
@@ -22,6 +23,7 @@ pub use finish::Finished;
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
 pub use retry::Retried;
+pub use settle::Unkept;
 pub use verify::{OldReading, VerifyOptions};
 
 use crate::control::{
@@ -60,11 +62,22 @@ pub struct Paces {
     pub new: Arc<Pace>,
 }
 
+/// What a target holds that has no control record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    /// Items without a mark.
+    Foreign,
+    /// Items that a migration has marked.
+    Marked,
+}
+
 /// The old table, and what becomes of it.
 pub struct Survey {
     /// What the old store tells.
     pub old: Inspection,
-    /// From the old table to the new one.
+    /// From the old table to the new one. Where the plan leaves open whether a sort key is made, it is as
+    /// `init` settled it, or would settle it now.
     pub transform: Arc<Transform>,
 }
 
@@ -90,6 +103,8 @@ pub struct Status {
 const SCAN_ROWS: usize = 500;
 /// See [`Migration::fresh`].
 const FRESH: Duration = Duration::from_secs(3_600);
+/// Items of a target by which it is told what it holds.
+const FIRST_ITEMS: usize = 25;
 /// How often to look whether other participants are still there.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Names of tables that are listed where one is wrong.
@@ -148,7 +163,14 @@ impl Migration {
             )
             .at("store", self.old.0.name())
         })?;
-        let transform = Arc::new(self.spec.transform(&table, old.default_ttl)?);
+        let transform = match self.control.load(&self.spec.to).await? {
+            Some(there) => {
+                let spec = self.spec.settled(&there.record);
+                spec.transform(&table, old.default_ttl)?
+            }
+            None => self.settle(&table, old.default_ttl).await?,
+        };
+        let transform = Arc::new(transform);
         Ok(Survey { old, transform })
     }
 
@@ -198,10 +220,10 @@ impl Migration {
             Some(there) => self
                 .spec
                 .same(&there.record, &self.record(survey, &target))?,
-            None if self.holds_items(survey.transform.target()).await? => {
-                return Err(self.foreign_items());
-            }
-            None => {}
+            None => match self.held(survey.transform.target()).await? {
+                Held::Nothing => {}
+                held @ (Held::Foreign | Held::Marked) => return Err(self.foreign_items(held)),
+            },
         }
         Ok(Some(target))
     }
@@ -228,7 +250,7 @@ impl Migration {
         if refusals.is_empty() {
             return Ok(());
         }
-        let text = |f: &&Finding| format!("{}: {}; {}", f.code, f.message, f.advice);
+        let text = |f: &&Finding| format!("{}: {}; {}", f.code, f.message, f.next_step(true));
         let mut lines = refusals.iter().map(text);
         let first = Error::new(Kind::Unsupported, lines.next().unwrap_or_default());
         Err(lines
@@ -293,12 +315,23 @@ impl Migration {
     }
 
     async fn holds_items(&self, target: &Table) -> Result<bool> {
+        Ok(self.held(target).await? != Held::Nothing)
+    }
+
+    /// What a target holds, by the first items that are met.
+    async fn held(&self, target: &Table) -> Result<Held> {
         for range in self.new.splits(target, 1).await? {
             let mut cursor = None;
             loop {
-                match self.new.scan(target, &range, cursor.as_ref(), 1).await {
+                let after = cursor.as_ref();
+                match self.new.scan(target, &range, after, FIRST_ITEMS).await {
                     Ok(page) if !page.rows.is_empty() || !page.unreadable.is_empty() => {
-                        return Ok(true);
+                        let is_marked = page.rows.iter().any(|row| row.mark.is_some())
+                            || page.unreadable.iter().any(|item| item.is_marked);
+                        return Ok(match is_marked {
+                            true => Held::Marked,
+                            false => Held::Foreign,
+                        });
                     }
                     Ok(page) => cursor = page.next,
                     Err(error) => return Err(error),
@@ -308,7 +341,7 @@ impl Migration {
                 }
             }
         }
-        Ok(false)
+        Ok(Held::Nothing)
     }
 
     /// The control record, once it has been compared with the plan and both stores.
@@ -400,14 +433,14 @@ impl Migration {
     /// The table's dead letters.
     ///
     /// # Errors
-    /// The new store's.
+    /// The new store's; [`Kind::Missing`] if the table has no control record, so that nobody knows.
     pub async fn failures(&self) -> Result<Vec<DeadLetter>> {
         match self.control.load(&self.spec.to).await? {
             Some(there) => {
                 self.spec.same_plan(&there.record)?;
                 self.letters(&there.record).await
             }
-            None => self.control.failures(&self.spec.to).await,
+            None => Err(self.control.has_none(&self.spec.to)),
         }
     }
 
@@ -424,11 +457,17 @@ impl Migration {
     ///
     /// # Errors
     /// The old store's.
-    pub async fn sample(&self, survey: &Survey, ranges: usize, rows: usize) -> Result<Vec<Row>> {
-        let source = survey.transform.source();
+    pub async fn sample(&self, source: &Table, ranges: usize, rows: usize) -> Result<Vec<Row>> {
+        sample_of(&self.old, source, ranges, rows).await
+    }
+}
+
+/// Reads some rows of a table, spread over the ring.
+async fn sample_of(old: &Old, source: &Table, ranges: usize, rows: usize) -> Result<Vec<Row>> {
+    {
         let mut sample = Vec::new();
-        for range in self.old.0.splits(source, ranges).await? {
-            let page = match self.old.0.scan(source, &range, None, rows).await {
+        for range in old.0.splits(source, ranges).await? {
+            let page = match old.0.scan(source, &range, None, rows).await {
                 Err(error) if error.kind() == Kind::RangeTooCostly => continue,
                 page => page?,
             };

@@ -166,12 +166,18 @@ pub(super) fn unique(source: &Source<'_>, tables: &[Read]) {
 pub(super) fn targets(source: &Source<'_>, new: &New, tables: &[Read]) {
     let control = &new.control_table;
     if new.kind == Some(NewKind::DynamoDb) {
-        for name in tables.iter().map(|table| &table.to).chain([control]) {
+        let names = tables
+            .iter()
+            .map(|table| (&table.to, table.plan.to == table.plan.name));
+        for (name, is_old) in names.chain([(control, false)]) {
             if !(3..=255).contains(&name.value.len()) || !name.value.chars().all(plain) {
                 source.wrong(
                     name.line,
                     format!("`{}` can't be the name of a table in DynamoDB", name.shown),
-                    "write 3 to 255 of A-Z a-z 0-9 _ . -",
+                    match is_old {
+                        true => "write to = \"…\", 3 to 255 of A-Z a-z 0-9 _ . -",
+                        false => "write 3 to 255 of A-Z a-z 0-9 _ . -",
+                    },
                 );
             }
         }

@@ -249,6 +249,8 @@ pub struct KeyNames {
     pub partition: Option<String>,
     /// The sort key's.
     pub sort: Option<String>,
+    /// Whether partition keys that are too long are hashed (`partition_hash = true`).
+    pub partition_hash: bool,
 }
 
 impl Ignore {
@@ -281,6 +283,7 @@ impl TablePlan {
         Layout {
             partition_attribute: self.keys.partition.clone(),
             sort_attribute: self.keys.sort.clone(),
+            partition_hash: self.keys.partition_hash,
             reserved_prefix: match &self.reserved_prefix {
                 Some(prefix) => prefix.clone(),
                 None => default.reserved_prefix,

@@ -105,11 +105,13 @@ fn fence(mut fence: Section<'_>) -> Option<String> {
 fn key_names(mut keys: Section<'_>, attributes: &mut Vec<Text>) -> KeyNames {
     let partition = keys.text("partition");
     let sort = keys.text("sort");
+    let partition_hash = keys.flag("partition_hash").unwrap_or(false);
     attributes.extend(partition.iter().chain(&sort).cloned());
     keys.finish();
     KeyNames {
         partition: partition.map(|name| name.value),
         sort: sort.map(|name| name.value),
+        partition_hash,
     }
 }
 

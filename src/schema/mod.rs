@@ -120,6 +120,12 @@ pub struct Layout {
     /// The name of the sort key attribute, which is then made of the clustering columns' order-keeping
     /// bytes. `None` makes one (`sk`) only where a single column's own attribute can't be the key.
     pub sort_attribute: Option<String>,
+    /// Whether partition keys that are too long are hashed. The partition key attribute is made then.
+    #[cfg_attr(
+        feature = "_store",
+        serde(default, skip_serializing_if = "std::ops::Not::not")
+    )]
+    pub partition_hash: bool,
     /// What reserved attributes begin with (default `_`).
     pub reserved_prefix: String,
     /// The attribute that holds a row's expiry in epoch seconds.
@@ -131,6 +137,7 @@ impl Default for Layout {
         Layout {
             partition_attribute: None,
             sort_attribute: None,
+            partition_hash: false,
             reserved_prefix: "_".into(),
             expiry_attribute: None,
         }

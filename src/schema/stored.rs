@@ -78,6 +78,11 @@ impl StoredTable {
         }
     }
 
+    /// How it lies in the new store.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// The table again.
     ///
     /// # Errors

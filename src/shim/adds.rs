@@ -141,6 +141,7 @@ impl Inner {
 
 impl Operation {
     async fn add(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
+        self.may_add(key)?;
         let mut add = counter::Add::new(self.phase(), by);
         let mut step = add.begin();
         let added = loop {

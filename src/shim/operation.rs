@@ -12,9 +12,11 @@ use tokio::time::Instant;
 use super::table::Inner;
 use crate::control::{Member, Pin};
 use crate::error::{Effect, Error, Kind, Result};
+use crate::mapping::Mapping;
 use crate::mapping::transform::Transform;
-use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span, Value};
 use crate::protocol::Phase;
+use crate::protocol::phase::{CounterAdd, RowWrite};
 use crate::schema::Table;
 use crate::store::{Changed, Listed, Reading, Reads, Store};
 
@@ -27,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Joined {
     pub member: Arc<Member>,
     pub transform: Arc<Transform>,
+    /// How keys lie in the new store, if it can't hold every one.
+    pub keys: Option<Mapping>,
     /// Seconds that a row lives where its writer doesn't say; 0 is for ever.
     pub default_ttl: u32,
     pub old_id: String,
@@ -56,6 +60,25 @@ impl Joined {
     pub fn rows_expire(&self) -> bool {
         self.transform.target().layout.expiry_attribute.is_some()
     }
+
+    /// Refuses a key that the new store can't hold: such a row stays in the old one.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] with the reason.
+    pub fn keeps(&self, key: &Key) -> Result<()> {
+        match &self.keys {
+            Some(keys) => keys.key(key).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a partition.
+    pub fn keeps_partition(&self, values: &[Value]) -> Result<()> {
+        match &self.keys {
+            Some(keys) => keys.partition_key(values).map(drop),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One operation of an application, under the phase it began in.
@@ -70,7 +93,7 @@ pub(super) struct Operation {
     /// It only shows what the old store has, so that it takes rows too that can't be kept in the new one.
     pub shows: bool,
     /// Why a row that it has read can't be kept there.
-    pub not_kept: Option<Error>,
+    pub why_not_kept: Option<Error>,
 }
 
 /// What became of a write.
@@ -140,13 +163,46 @@ impl Operation {
             deadline,
             in_doubt: false,
             shows: false,
-            not_kept: None,
+            why_not_kept: None,
         })
     }
 
     /// The phase it keeps.
     pub fn phase(&self) -> Phase {
         self.pin.as_ref().map_or(Phase::Offline, Pin::phase)
+    }
+
+    /// Refuses writes of rows that couldn't be kept, unless they go to the old store as ever. In `bridge` they
+    /// would do so too; but there is a way back from there, and none from where they could no more.
+    ///
+    /// # Errors
+    /// Why they can't be kept.
+    pub fn may_write(&self, kept: impl FnOnce(&Joined) -> Result<()>) -> Result<()> {
+        match self.phase().row_write() {
+            RowWrite::Old | RowWrite::Refused => Ok(()),
+            RowWrite::NewIfThereElseOld
+            | RowWrite::NewOverOld
+            | RowWrite::NewWithTombstones
+            | RowWrite::New => kept(&self.joined).map_err(|error| self.not_kept(error)),
+        }
+    }
+
+    /// The same for adds to a counter.
+    ///
+    /// # Errors
+    /// Why it can't be kept.
+    pub fn may_add(&self, key: &Key) -> Result<()> {
+        match self.phase().counter_add() {
+            CounterAdd::Old | CounterAdd::Refused => Ok(()),
+            CounterAdd::New | CounterAdd::NewUnmarked => {
+                let kept = self.joined.keeps(key);
+                kept.map_err(|error| self.not_kept(error))
+            }
+        }
+    }
+
+    fn not_kept(&self, error: Error) -> Error {
+        error.at("table", self.table.name.as_str())
     }
 
     /// Refuses another call once there is no time left.

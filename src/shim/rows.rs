@@ -60,7 +60,7 @@ impl Operation {
         match got {
             Got::Row(row) => Ok(row),
             Got::Save(row, resave) => {
-                match (&self.not_kept, self.table.settings.resave) {
+                match (&self.why_not_kept, self.table.settings.resave) {
                     (Some(error), _) => self.not_resaved(error),
                     (None, Resave::Inline) => self.resave(*resave).await,
                     (None, Resave::Background) => self.resave_behind(*resave),
@@ -130,6 +130,7 @@ impl Operation {
         self.shows = true;
         let span = canonical::span(self.joined.transform.target(), span);
         let order = TableOrder(self.joined.transform.clone());
+        self.may_write(|joined| joined.keeps_partition(&span.partition))?;
         let mut delete = DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, now());
         let left = |error: Error| error.effect(Effect::Unknown);
         let outcome = self
@@ -189,6 +190,7 @@ impl Operation {
                 Ok(Reply::Row(self.read_old(&key).await?))
             }
             Call::WriteNew { key, change, on } => {
+                self.joined.keeps(&key)?;
                 let request = Request::Change(&key, &change, &on);
                 self.write(Place::New, &request).await.map(reply)
             }
@@ -229,8 +231,8 @@ impl Operation {
     fn moved(&mut self, row: Row) -> Result<Row> {
         let frozen = self.joined.frozen_at.get();
         let (row, kept) = self.joined.transform.look_at(row, frozen)?;
-        match kept {
-            Err(error) if self.shows => self.not_kept = Some(error),
+        match kept.and_then(|()| self.joined.keeps(&row.key)) {
+            Err(error) if self.shows => self.why_not_kept = Some(error),
             kept => kept?,
         }
         Ok(row)
@@ -314,6 +316,7 @@ impl Inner {
         let mut later = None;
         loop {
             let mut operation = Operation::begin(self, joined, deadline)?;
+            operation.may_write(|joined| joined.keeps(mutation.key()))?;
             let mut write = Write::new(operation.phase(), mutation.clone(), now());
             let outcome = match operation.drive(&mut write, Reading::Strong).await {
                 Ok(outcome) => outcome,

@@ -13,6 +13,7 @@ use super::operation::{FrozenAt, Joined, Operation};
 use super::{Moving, Settings, Ttl};
 use crate::control::{Accept, Control, Member, MemberRole, New, ParticipantKind, Record, hex};
 use crate::error::{Error, Kind, Result};
+use crate::mapping::Mapping;
 use crate::model::{Key, List, Mutation, Row, Span, Update};
 use crate::protocol::Phase;
 use crate::schema::{Column, Role, StoredTable};
@@ -440,7 +441,9 @@ impl Inner {
         let spec = &self.moving.spec;
         let record = self.control.require(&spec.to).await?.record;
         spec.same_plan(&record)?;
-        let transform = Arc::new(spec.transform(&record.source.read()?, record.default_ttl)?);
+        let settled = spec.settled(&record);
+        let transform = settled.transform(&record.source.read()?, record.default_ttl)?;
+        let transform = Arc::new(transform);
         let target = self.new.inspect(&spec.to).await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the target table is missing")
                 .at("target", spec.to.as_str())
@@ -482,7 +485,12 @@ impl Inner {
         };
         let frozen_at = Arc::new(FrozenAt::default());
         let accept = accept(&spec.to, &record, frozen_at.clone());
+        let keys = match self.new.capabilities().key_attributes {
+            true => Some(Mapping::new(transform.target())?),
+            false => None,
+        };
         Ok(Joined {
+            keys,
             member: Member::join(self.control.clone(), &spec.to, role, accept).await?,
             transform,
             default_ttl: record.default_ttl,

@@ -216,6 +216,7 @@ impl Reads for Embedded {
             change: true,
             write: true,
             tokens: false,
+            key_attributes: false,
             put_rows: 500,
         }
     }

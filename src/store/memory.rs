@@ -135,6 +135,7 @@ impl Reads for Memory {
             change: true,
             write: true,
             tokens: true,
+            key_attributes: false,
             put_rows: 100,
         }
     }

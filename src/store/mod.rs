@@ -47,6 +47,9 @@ pub struct Capabilities {
     pub write: bool,
     /// Does an add with a token once, however often it is sent: needed of a new store for `exactly_once`.
     pub tokens: bool,
+    /// Holds rows as items under key attributes, as [`crate::mapping::Mapping`] makes them: keys that are too
+    /// long, or empty where no key attribute can be, are never in it.
+    pub key_attributes: bool,
     /// The most rows of one put that cost one round trip; more are allowed.
     pub put_rows: usize,
 }
@@ -278,6 +281,19 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub advice: String,
+}
+
+impl Finding {
+    /// What to do about it; if it is refused, the way to accept it too.
+    pub fn next_step(&self, is_refused: bool) -> String {
+        match self.weight {
+            Weight::Ignorable(word) if is_refused => format!(
+                "{}; accept that with `ignore = [\"{word}\"]` for the table in the plan",
+                self.advice
+            ),
+            Weight::Ignorable(_) | Weight::Note | Weight::Refused => self.advice.clone(),
+        }
+    }
 }
 
 /// How much a [`Finding`] matters.

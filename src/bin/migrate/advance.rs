@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossfade::connect;
 use crossfade::control::{Clock, Gone, Participant, Waiting};
 use crossfade::error::Error;
-use crossfade::migration::{Forecast, Migration, MoveOptions, Told, too_soon};
+use crossfade::migration::{Forecast, Migration, MoveOptions, OpenOld, Told, Unkept, too_soon};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Way;
 use crossfade::visible::visible;
@@ -50,6 +50,9 @@ pub async fn moved(
             clock: Clock::Machine,
             open_old: &|| Box::pin(connect::old(&stores.plan)),
         };
+        if way == Way::Forward {
+            tell_unkept(&migration, options.open_old, screen).await;
+        }
         if args.dry_run {
             print_forecast(
                 &migration,
@@ -68,6 +71,26 @@ pub async fn moved(
     }
     stores.close().await;
     Ok(Exit::Done)
+}
+
+/// Says how many keys the new store can't hold. It is a warning: looking may fail, and the move go on.
+async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Screen) {
+    let table = &migration.spec.name;
+    match migration.unkept(open_old).await {
+        Ok(None) => {}
+        Ok(Some(Unkept {
+            sampled,
+            count,
+            example: (key, why),
+        })) => screen.say(&format!(
+            "{table}: warning: {} of {} sampled rows have keys that the new store can't hold, such as {key}: {why}.              From `bridge` on they are read from the old store and can't be written, and each will be a dead              letter, which `new` doesn't let pass",
+            words::count(count as u64),
+            words::count(sampled as u64),
+        )),
+        Err(error) => screen.say(&format!(
+            "{table}: nobody has looked for keys that the new store can't hold: {error}"
+        )),
+    }
 }
 
 /// Says how a move goes on, and not the same every second.

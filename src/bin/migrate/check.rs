@@ -105,7 +105,7 @@ fn tell(migration: &Migration, finding: &Finding) -> Exit {
         "  {word}: {}: {}; {}",
         finding.code,
         visible(&finding.message),
-        visible(&finding.advice)
+        visible(&finding.next_step(refused))
     ));
     if refused { Exit::Error } else { Exit::Done }
 }
@@ -172,7 +172,9 @@ async fn sample(
     survey: &Survey,
     mapping: &Mapping,
 ) -> Result<Exit> {
-    let rows = migration.sample(survey, PLACES, ROWS).await?;
+    let rows = migration
+        .sample(survey.transform.source(), PLACES, ROWS)
+        .await?;
     if let OldStore::Cassandra(_) = stores.plan.old {
         ends::of_sample(survey, &rows);
     }
@@ -194,7 +196,14 @@ async fn sample(
                     (largest, largest_key) = (size, key);
                 }
             }
-            Err(error) => troubles.entry(error.to_string()).or_default().push(key),
+            Err(error) => {
+                let places = error.places();
+                let example = match places.is_empty() {
+                    true => key,
+                    false => format!("{key} ({places})"),
+                };
+                troubles.entry(error.cause()).or_default().push(example);
+            }
         }
     }
     let fine = count - troubles.values().map(Vec::len).sum::<usize>();

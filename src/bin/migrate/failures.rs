@@ -57,7 +57,8 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
         }
     }
     if exit == Exit::Done && !args.json {
-        words::print("no dead letters");
+        let control = &stores.plan.control_table;
+        words::print(&format!("no dead letters in the control table {control}"));
     }
     stores.close().await;
     Ok(exit)

@@ -37,7 +37,8 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
             Ok(Init::Created) => "ready",
             Ok(Init::Repeated) => "was ready already",
             Ok(Init::Adopted) => "taken over as it is",
-            Err(error) if copy::concerns_one_table(&error) => {
+            // A plan's rules that don't fit a table are of that kind.
+            Err(error) if copy::concerns_one_table(&error) || error.kind() == Kind::Config => {
                 screen.error(&error);
                 exit = Exit::Error;
                 continue;

@@ -231,7 +231,8 @@ fn pace(reading: &Reading, rows: Option<u64>) -> (f64, Option<f64>) {
     let eta = if reading.share > 0.05 && reading.share < 1.0 {
         Some(seconds * (1.0 - reading.share) / reading.share)
     } else {
-        rows.filter(|_| rate > 0.0)
+        // An estimate that is passed already says nothing of what is left.
+        rows.filter(|rows| rate > 0.0 && *rows > reading.counts.read)
             .map(|rows| rows.saturating_sub(reading.counts.read) as f64 / rate)
     };
     (rate, eta)

@@ -15,6 +15,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.chosen.plan).await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     let mut rows = Vec::new();
+    let mut unknown = Vec::new();
     let mut fences = Vec::new();
     let mut copiers = Vec::new();
     let mut instances = Vec::new();
@@ -24,6 +25,9 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         if args.json {
             words::print(&json(&stores, migration, &status));
             continue;
+        }
+        if status.record.is_none() {
+            unknown.push(spec.to.clone());
         }
         rows.push(vec![
             spec.name.clone(),
@@ -83,6 +87,14 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             )
             .to_string(),
         );
+        if !unknown.is_empty() {
+            words::print(&format!(
+                "\nthe control table {} has no record of {}: `migrate init` hasn't been run, or `control_table` in \
+                 the plan is spelt otherwise than then",
+                stores.plan.control_table,
+                unknown.join(", ")
+            ));
+        }
         if !fences.is_empty() {
             let header = ["table", "may not write to the old one"];
             words::print(&format!("\n{}", words::table(&header, fences)));

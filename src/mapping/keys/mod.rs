@@ -19,9 +19,11 @@ use crate::schema::{Column, Order, Role, Type};
 
 mod component;
 mod composite;
+mod hash;
 
 pub use component::{compare, decode_component, encode_component};
 pub(crate) use composite::holds_others;
+pub use hash::{HASHED, hashed_text, is_hashed};
 
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,7 @@ fn fixture_mapping(table: &serde_json::Value) -> Mapping {
     let named = |part: &str| Some(table["keys"][part].as_str()?.to_owned());
     schema.layout.partition_attribute = named("partition");
     schema.layout.sort_attribute = named("sort");
+    schema.layout.partition_hash = table["keys"]["partition_hash"] == true;
     Mapping::new(&schema).unwrap()
 }
 

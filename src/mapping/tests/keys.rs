@@ -1,4 +1,7 @@
+use std::ops::Bound;
+
 use super::*;
+use crate::model::Span;
 
 #[test]
 fn key_attributes_are_the_columns_own_where_they_can_be() {
@@ -104,13 +107,13 @@ fn keys_that_no_attribute_can_hold_are_refused() {
     );
     let error = by_text.key(&key("a", Value::text(&long))).unwrap_err();
     assert!(
-        error.message().contains("1025") && error.message().contains("1024"),
+        error.places().contains("1025") && error.message().contains("1024"),
         "{error}"
     );
     let twice = long.repeat(2);
     let error = by_text.key(&key(&twice, Value::text("c"))).unwrap_err();
     assert!(
-        error.message().contains("2050") && error.message().contains("2048"),
+        error.places().contains("2050") && error.message().contains("2048"),
         "{error}"
     );
     for wrong in [
@@ -190,7 +193,7 @@ fn all_clashes_are_told_at_once() {
         partition_attribute: Some("p".repeat(256)),
         sort_attribute: Some("range".into()),
         reserved_prefix: "__".into(),
-        expiry_attribute: None,
+        ..Layout::default()
     };
     let error = Mapping::new(&table).unwrap_err();
     assert!(
@@ -205,4 +208,101 @@ fn all_clashes_are_told_at_once() {
     assert!(Mapping::new(&plain).is_err());
     let spans = Table::new("t", vec![column("d", Type::Duration, Role::Partition)]);
     assert!(Mapping::new(&spans).is_err());
+}
+
+/// Between a bound that is too long and the one that is asked for instead lies no sort key.
+#[test]
+fn bounds_over_the_limit_find_the_same_rows() {
+    let by = |ty: Type, made: bool| {
+        let columns = vec![
+            column("p", Type::Int, Role::Partition),
+            column("c", ty, Role::Clustering(Order::Asc)),
+        ];
+        let mut table = Table::new("t", columns);
+        table.layout.sort_attribute = made.then(|| "sk".into());
+        Mapping::new(&table).unwrap()
+    };
+    let texts = |at: usize| {
+        let ends = [
+            "",
+            "a",
+            "\u{7f}",
+            "\u{7ff}",
+            "é",
+            "\u{ffff}",
+            "€",
+            "😀",
+            "\u{10ffff}",
+        ];
+        let lengths = [1_020, 1_021, 1_022, 1_023, 1_024];
+        let start = "m".repeat(lengths[at / ends.len() % lengths.len()]);
+        format!("{start}{}", ends[at % ends.len()])
+    };
+    let all: Vec<String> = (0..45).map(texts).collect();
+    let mut is_long = 0;
+    for mapping in [by(Type::Text, false), by(Type::Text, true)] {
+        for bound in &all {
+            let span = |from, until| Span {
+                from,
+                until,
+                ..Span::whole(vec![Value::Int(1)])
+            };
+            let end = vec![Value::text(bound.as_str())];
+            let spans = [
+                span(Bound::Included(end.clone()), Bound::Unbounded),
+                span(Bound::Excluded(end.clone()), Bound::Unbounded),
+                span(Bound::Unbounded, Bound::Included(end.clone())),
+                span(Bound::Unbounded, Bound::Excluded(end)),
+            ];
+            for (at, span) in spans.iter().enumerate() {
+                let range = mapping.sort_range(span).unwrap().unwrap();
+                let ends = [&range.lower, &range.upper].into_iter().flatten();
+                assert!(ends.into_iter().all(|end| end.attr.size() <= 1_024));
+                for text in &all {
+                    let key = Key::row(vec![Value::Int(1)], vec![Value::text(text.as_str())]);
+                    let Ok(attributes) = mapping.key(&key) else {
+                        is_long += 1;
+                        continue;
+                    };
+                    let is_in = range.compare(&attributes[1].1).is_eq();
+                    let wanted = match at {
+                        0 => text >= bound,
+                        1 => text > bound,
+                        2 => text <= bound,
+                        _ => text < bound,
+                    };
+                    assert_eq!(is_in, wanted, "{at}: {} {}", text.len(), bound.len());
+                }
+            }
+        }
+    }
+    assert!(is_long > 0);
+}
+
+#[test]
+fn hashed_partitions_are_read_from_their_columns() {
+    let mut table = Table::new(
+        "t",
+        vec![
+            column("p", Type::Text, Role::Partition),
+            column("v", Type::Int, Role::Regular),
+        ],
+    );
+    table.layout.partition_hash = true;
+    let mapping = Mapping::new(&table).unwrap();
+    let row = |p: String| Row::new(Key::row(vec![Value::Text(p)], Vec::new()), vec![None]);
+    for p in ["u1".to_owned(), "#sha256:".to_owned(), "u".repeat(3_000)] {
+        let item = mapping.item(&row(p.clone())).unwrap();
+        assert!(item[0].1.size() <= 72);
+        assert_eq!(mapping.row(item.clone()).unwrap(), row(p.clone()));
+        let without = item
+            .iter()
+            .filter(|(name, _)| name != "p")
+            .cloned()
+            .collect();
+        assert_eq!(mapping.row(without).is_ok(), p == "u1", "{p}");
+        let mut other = item;
+        other[1].1 = Attr::S("another".into());
+        assert_eq!(mapping.row(other).is_ok(), p == "u1", "{p}");
+    }
 }

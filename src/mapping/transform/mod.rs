@@ -511,6 +511,9 @@ fn fingerprint(
     let layout = &target.layout;
     print.maybe(layout.partition_attribute.as_deref());
     print.maybe(layout.sort_attribute.as_deref());
+    if layout.partition_hash {
+        print.text("partition hash");
+    }
     print.text(&layout.reserved_prefix);
     print.maybe(layout.expiry_attribute.as_deref());
     print.maybe(expiry.map(|rule| match rule.from {

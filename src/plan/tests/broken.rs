@@ -337,6 +337,11 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ),
     (
         r#"name = "users""#,
+        "name = \"us\"",
+        "cf.toml:10: `us` can't be the name of a table in DynamoDB (write to = \"…\", 3 to 255 of A-Z a-z 0-9 _ . -)",
+    ),
+    (
+        r#"name = "users""#,
         "name = \"users\"\nto = \"b:users\"",
         "cf.toml:11: `b:users` can't be the name of a table in DynamoDB (write 3 to 255 of A-Z a-z 0-9 _ . -)",
     ),

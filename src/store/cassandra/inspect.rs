@@ -59,7 +59,7 @@ impl Cassandra {
             findings.push(default_ttl_finding());
         }
         findings.extend(self.shown_findings(name, &entry.extensions).await?);
-        findings.extend(self.index_findings(name).await?);
+        findings.extend(self.index_findings(name, table.as_ref()).await?);
         if let Some(table) = &table {
             findings.extend(column_findings(table, self.reads_element_ttls));
             findings.extend(self.custom_findings(table).await?);
@@ -209,7 +209,7 @@ impl Cassandra {
         Ok(in_order_of_use(waiting))
     }
 
-    async fn index_findings(&self, name: &str) -> Result<Vec<Finding>> {
+    async fn index_findings(&self, name: &str, table: Option<&Table>) -> Result<Vec<Finding>> {
         let indexes = self
             .rows_of::<(String, String, Option<HashMap<String, String>>)>(
                 "SELECT index_name, kind, options FROM system_schema.indexes \
@@ -240,7 +240,7 @@ impl Cassandra {
         let mut findings: Vec<Finding> = indexes
             .into_iter()
             .map(|(index, kind, options)| {
-                index_finding(&index, &kind, &options.unwrap_or_default())
+                index_finding(&index, &kind, &options.unwrap_or_default(), table)
             })
             .collect();
         findings.extend(views.into_iter().map(|(view, _)| Finding {
@@ -299,7 +299,12 @@ fn partitioner_findings(partitioner: &str) -> Vec<Finding> {
         }]
 }
 
-fn index_finding(index: &str, kind: &str, options: &HashMap<String, String>) -> Finding {
+fn index_finding(
+    index: &str,
+    kind: &str,
+    options: &HashMap<String, String>,
+    table: Option<&Table>,
+) -> Finding {
     let class = options.get("class_name").map_or("", String::as_str);
     let target = options.get("target").map_or("?", String::as_str);
     let (code, what) =
@@ -314,7 +319,55 @@ fn index_finding(index: &str, kind: &str, options: &HashMap<String, String>) -> 
         code,
         weight: Weight::Ignorable("indexes"),
         message: format!("the {what} `{index}` on `{target}` isn't moved"),
-        advice: "queries by that column need a global secondary index of the new table, which you create".into(),
+        advice: match may_be_index_key(target, table) {
+            true => "queries by that column need a global secondary index of the new table, which you create",
+            false => {
+                "no index of DynamoDB has such a key: queries by that column need a table of their own, or a \
+                 service for searching"
+            }
+        }
+        .into(),
+    }
+}
+
+/// Whether an index of DynamoDB can have what this one is on as its key: a string, a number or bytes. `target`
+/// is a column, or `values(column)` and the like for a part of a collection.
+fn may_be_index_key(target: &str, table: Option<&Table>) -> bool {
+    let name = target.trim_matches('"').replace("\"\"", "\"");
+    let column = table.and_then(|table| table.columns.iter().find(|column| column.name == name));
+    match column.map(|column| &column.ty) {
+        Some(
+            Type::Boolean
+            | Type::Duration
+            | Type::List(_)
+            | Type::Set(_)
+            | Type::Map(..)
+            | Type::Tuple(_)
+            | Type::Udt(_)
+            | Type::Vector(..)
+            | Type::Custom(_),
+        ) => false,
+        Some(
+            Type::Ascii
+            | Type::Text
+            | Type::TinyInt
+            | Type::SmallInt
+            | Type::Int
+            | Type::BigInt
+            | Type::Counter
+            | Type::Varint
+            | Type::Decimal
+            | Type::Float
+            | Type::Double
+            | Type::Blob
+            | Type::Uuid
+            | Type::TimeUuid
+            | Type::Timestamp
+            | Type::Date
+            | Type::Time
+            | Type::Inet,
+        ) => true,
+        None => !target.contains('('),
     }
 }
 

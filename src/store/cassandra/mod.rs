@@ -265,6 +265,7 @@ impl Reads for Cassandra {
             change: false,
             write: true,
             tokens: false,
+            key_attributes: false,
             put_rows: 1,
         }
     }

@@ -1,6 +1,7 @@
 //! Listing a partition, or a part of it.
 
 use std::cmp::Ordering;
+use std::ops::Bound;
 
 use super::DynamoDb;
 use super::attr::{Attrs, from_sdk_map, to_sdk_map};
@@ -8,13 +9,13 @@ use super::expression::Terms;
 use super::read::readable;
 use crate::error::Result;
 use crate::mapping::{Attr, Mapping, SortRange};
-use crate::model::{Key, List, Row};
+use crate::model::{Key, List, Row, Span};
 use crate::store::{Listed, Reading};
 
 /// Where a page begins.
 enum Start {
-    First,
-    Behind(Attrs),
+    First(SortRange),
+    Behind(SortRange, Attrs),
     /// Behind the end of the list.
     Over,
 }
@@ -60,19 +61,21 @@ impl DynamoDb {
     /// The items of a span, in the order of their sort keys or backwards. DynamoDB may answer with
     /// nothing though more follows; it is asked on until there are rows.
     async fn list_items(&self, mapping: &Mapping, list: &List, limit: usize) -> Result<Listed> {
+        let Some(partition) = mapping.partition_to_find(&list.span.partition)? else {
+            return Ok(Listed::default());
+        };
         let Some(range) = mapping.sort_range(&list.span)? else {
             return Ok(Listed::default());
         };
         let forward = list.reverse == mapping.is_reversed();
-        let mut start = match start(mapping, list, &range, forward)? {
-            Start::First => None,
-            Start::Behind(key) => Some(key),
+        let (range, mut start) = match start(mapping, list, range, forward)? {
+            Start::First(range) => (range, None),
+            Start::Behind(range, key) => (range, Some(key)),
             Start::Over => return Ok(Listed::default()),
         };
         let table = mapping.table().name.as_str();
         let call = self.reading("dynamodb:Query", table);
         let mut terms = Terms::default();
-        let partition = mapping.partition_key(&list.span.partition)?;
         let condition = key_condition(mapping, partition, &range, &mut terms);
         loop {
             let request = self
@@ -113,27 +116,50 @@ impl DynamoDb {
 }
 
 /// Where a page begins: behind a key that may be gone by now, and may lie outside of the span.
-fn start(mapping: &Mapping, list: &List, range: &SortRange, forward: bool) -> Result<Start> {
+fn start(mapping: &Mapping, list: &List, range: SortRange, forward: bool) -> Result<Start> {
     let Some(after) = &list.after else {
-        return Ok(Start::First);
+        return Ok(Start::First(range));
     };
     if after.is_static() && mapping.is_reversed() {
         return Ok(match list.reverse {
-            false => Start::First,
+            false => Start::First(range),
             true => Start::Over,
         });
     }
-    let key = mapping.key(after)?;
+    let Some(key) = mapping.key_to_find(after)? else {
+        // A row of the old store: what lies behind it is a range.
+        let behind = match mapping.sort_range(&behind(list, after))? {
+            Some(behind) => range.and(behind),
+            None => None,
+        };
+        return Ok(behind.map_or(Start::Over, Start::First));
+    };
     // Without a sort key a partition has one row.
     let Some(sort_key) = sort_of(mapping, &key) else {
         return Ok(Start::Over);
     };
     Ok(match (range.compare(sort_key), forward) {
         (Ordering::Equal, _) if range.ends_at(sort_key, forward) => Start::Over,
-        (Ordering::Equal, _) => Start::Behind(key),
-        (Ordering::Less, true) | (Ordering::Greater, false) => Start::First,
+        (Ordering::Equal, _) => Start::Behind(range, key),
+        (Ordering::Less, true) | (Ordering::Greater, false) => Start::First(range),
         (Ordering::Less, false) | (Ordering::Greater, true) => Start::Over,
     })
+}
+
+/// The rows of a list's partition that come behind a key.
+fn behind(list: &List, after: &Key) -> Span {
+    let values = after.clustering.clone().unwrap_or_default();
+    let whole = Span::whole(list.span.partition.clone());
+    match list.reverse {
+        false => Span {
+            from: Bound::Excluded(values),
+            ..whole
+        },
+        true => Span {
+            until: Bound::Excluded(values),
+            ..whole
+        },
+    }
 }
 
 fn sort_of<'a>(mapping: &Mapping, attrs: &'a [(String, Attr)]) -> Option<&'a Attr> {

@@ -162,6 +162,7 @@ impl Reads for DynamoDb {
             change: true,
             write: false,
             tokens: true,
+            key_attributes: true,
             put_rows: BATCH,
         }
     }

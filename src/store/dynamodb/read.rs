@@ -51,7 +51,9 @@ impl DynamoDb {
         let mut places: HashMap<Vec<u8>, Vec<usize>> = HashMap::with_capacity(keys.len());
         let mut wanted = Vec::with_capacity(keys.len());
         for (place, key) in keys.iter().enumerate() {
-            let attrs = mapping.key(key)?;
+            let Some(attrs) = mapping.key_to_find(key)? else {
+                continue;
+            };
             let bytes = key_bytes(key_of_item(mapping, &attrs))?;
             let same = places.entry(bytes).or_default();
             if same.is_empty() {
@@ -85,13 +87,16 @@ impl DynamoDb {
         key: &Key,
         reading: Reading,
     ) -> Result<Option<Row>> {
+        let Some(attrs) = mapping.key_to_find(key)? else {
+            return Ok(None);
+        };
         let table = mapping.table().name.as_str();
         let call = self.reading("dynamodb:GetItem", table);
         let request = self
             .client
             .get_item()
             .table_name(table)
-            .set_key(Some(to_sdk_map(&mapping.key(key)?)))
+            .set_key(Some(to_sdk_map(&attrs)))
             .consistent_read(reading == Reading::Strong);
         let answer = request.send().await.map_err(|error| call.failed(error))?;
         answer.item.map(|item| row_of(mapping, item)).transpose()

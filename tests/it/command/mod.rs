@@ -11,6 +11,7 @@ mod killing;
 mod letters;
 mod markers;
 mod masks;
+mod messages;
 mod outages;
 mod pacing;
 mod plans;
@@ -20,6 +21,7 @@ mod secure;
 mod shards;
 mod traffic;
 mod ttls;
+mod unkept;
 mod verifying;
 
 use std::collections::{BTreeMap, HashMap};
