@@ -31,6 +31,14 @@ pub(super) async fn run(store: &dyn Store, prefix: &str) {
             &[(Type::Int, down), (Type::Text, down), (Type::BigInt, down)],
             true,
         ),
+        table(
+            &format!("{prefix}_within"),
+            &[
+                (Type::Tuple(vec![Type::Text, Type::Int]), down),
+                (Type::List(Box::new(Type::Text)), up),
+            ],
+            true,
+        ),
     ];
     if can.change {
         // What the sort key of a new store is like depends on these.
@@ -64,9 +72,10 @@ pub(super) async fn run(store: &dyn Store, prefix: &str) {
 fn table(name: &str, clustering: &[(Type, Order)], statics: bool) -> Table {
     let mut columns = vec![column("p", Type::Text, Role::Partition)];
     let names = ["a", "b", "c"].into_iter().zip(clustering);
-    columns.extend(
-        names.map(|(name, (ty, order))| column(name, ty.clone(), Role::Clustering(*order))),
-    );
+    columns.extend(names.map(|(name, (ty, order))| Column {
+        frozen: matches!(ty, Type::Tuple(_) | Type::List(_)),
+        ..column(name, ty.clone(), Role::Clustering(*order))
+    }));
     if statics {
         columns.push(column("shared", Type::Text, Role::Static));
     }
@@ -79,6 +88,15 @@ fn value(column: &Column, at: i32) -> Value {
     match column.ty {
         Type::Int => Value::Int(at - 2),
         Type::BigInt => Value::BigInt(i64::from(at) << 33),
+        // Not in the order of their bytes, which begin with how many there are.
+        Type::Tuple(_) => {
+            let text = ["", "aa", "b", "ba", "é"][at as usize];
+            Value::Tuple(vec![Some(Value::text(text)), Some(Value::Int(-at))])
+        }
+        Type::List(_) => {
+            let texts: &[&str] = [&[][..], &["aa"], &["b"], &["b", ""], &["é"]][at as usize];
+            Value::List(texts.iter().map(|text| Value::text(*text)).collect())
+        }
         _ => Value::text(["", "B", "a", "a\0", "é"][at as usize]),
     }
 }
@@ -106,12 +124,7 @@ fn keys(table: &Table, partition: &str) -> Vec<Key> {
 fn compare(table: &Table, one: &[Value], other: &[Value]) -> Ordering {
     let pairs = table.clustering().iter().zip(one.iter().zip(other));
     let orderings = pairs.map(|(column, (one, other))| {
-        let ordering = match (one, other) {
-            (Value::Int(one), Value::Int(other)) => one.cmp(other),
-            (Value::Text(one), Value::Text(other)) => one.cmp(other),
-            (Value::BigInt(one), Value::BigInt(other)) => one.cmp(other),
-            _ => unreachable!("values of one column"),
-        };
+        let ordering = compare_values(one, other);
         match column.role {
             Role::Clustering(Order::Desc) => ordering.reverse(),
             Role::Clustering(Order::Asc) | Role::Partition | Role::Static | Role::Regular => {
@@ -120,6 +133,26 @@ fn compare(table: &Table, one: &[Value], other: &[Value]) -> Ordering {
         }
     });
     orderings.fold(Ordering::Equal, Ordering::then)
+}
+
+fn compare_values(one: &Value, other: &Value) -> Ordering {
+    match (one, other) {
+        (Value::Int(one), Value::Int(other)) => one.cmp(other),
+        (Value::Text(one), Value::Text(other)) => one.cmp(other),
+        (Value::BigInt(one), Value::BigInt(other)) => one.cmp(other),
+        (Value::Tuple(one), Value::Tuple(other)) => {
+            let fields = one.iter().flatten().zip(other.iter().flatten());
+            let orderings = fields.map(|(one, other)| compare_values(one, other));
+            orderings.fold(Ordering::Equal, Ordering::then)
+        }
+        (Value::List(one), Value::List(other)) => {
+            let members = one.iter().zip(other);
+            let orderings = members.map(|(one, other)| compare_values(one, other));
+            let ordering = orderings.fold(Ordering::Equal, Ordering::then);
+            ordering.then(one.len().cmp(&other.len()))
+        }
+        _ => unreachable!("values of one column"),
+    }
 }
 
 fn is_within(table: &Table, span: &Span, key: &Key) -> bool {
