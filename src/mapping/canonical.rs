@@ -1,5 +1,5 @@
 //! The form that Cassandra gives to values, so that what is equal there is equal here: in keys, in their
-//! order, in values, in every phase. Seen on Cassandra 5.0.
+//! order, in values, in every phase. Seen on Cassandra 3.11 and 5.0.
 //!
 //! **What an application gives** ([`key`], [`mutation`], [`list`] and so on) becomes what the server makes of
 //! a value that is bound:
