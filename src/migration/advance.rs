@@ -39,6 +39,8 @@ pub struct MoveOptions<'a> {
     pub gone: Gone,
     /// What the wait for those who are silent is measured with.
     pub clock: Clock,
+    /// The table's name, typed by an operator who wants it in `done` and knows that there is no way back.
+    pub done: Option<String>,
     /// The old store.
     pub open_old: OpenOld<'a>,
 }
@@ -134,6 +136,11 @@ impl Migration {
         let mut ahead = self.path(&there, way, to)?;
         self.vouched(&control, there.phase, to, &options.gone)
             .await?;
+        if let Some(refusal) = self.unasked(&ahead, options) {
+            return Err(Error::new(Kind::Config, refusal.what)
+                .at("table", self.spec.name.as_str())
+                .help(refusal.help));
+        }
         // What stands against the last step had better be known before applications are moved towards it.
         if to == Phase::Old && ahead.len() > 1 {
             let refusals = self.may_return(&there).await?;
@@ -252,6 +259,7 @@ impl Migration {
             let mut refusals = self.may_enter(&record, next, options).await?;
             let count = self.unexpected(registered.iter(), record.phase, next, options);
             refusals.extend(count);
+            refusals.extend(self.unasked(&[record.phase, next], options));
             let takes = self.spec.fence.clone();
             let gives = match (record.phase, next) {
                 (Phase::Copy, Phase::Switch) | (Phase::Switch, Phase::Bridge) => {
@@ -344,6 +352,16 @@ impl Migration {
         )
         .at("table", self.spec.name.as_str())
         .help(help))
+    }
+
+    /// Nobody enters `done` without having said so, by whatever command.
+    fn unasked(&self, ahead: &[Phase], options: &MoveOptions<'_>) -> Option<Refusal> {
+        let name = &self.spec.name;
+        let enters = ahead.iter().skip(1).any(|phase| *phase == Phase::Done);
+        (enters && options.done.as_ref() != Some(name)).then(|| Refusal {
+            what: "from `done` there is no way back, so it takes the table's name".into(),
+            help: format!("add `--yes-done {name}` once you are sure"),
+        })
     }
 
     /// Refuses to take somebody for gone whom nobody knows, or sooner than a living one may be silent. Where

@@ -28,11 +28,13 @@ const PARTS: usize = 8;
 const AT_ONCE: usize = 16;
 /// Calls for one item. One that is still refused then is changed all the time, and left as it is.
 const MOST_CALLS: usize = 100;
+/// Items that are left as they are, of which more than their number is told.
+const MOST_KEPT: usize = 20;
 /// Bytes of one write unit.
 const UNIT: usize = 1_024;
 
 /// What `finish` has found and done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finished {
     /// Items that it went over.
     pub items: u64,
@@ -44,12 +46,26 @@ pub struct Finished {
     pub marked: u64,
     /// Write units that taking them off costs.
     pub units: u64,
-    /// Items with a mark that can't be read or changed. They are left as they are, each with a warning.
+    /// Items with a mark that can't be read or changed. They are left as they are.
     pub left: u64,
+    /// The first of them.
+    pub kept: Vec<Kept>,
+}
+
+/// An item that is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its key, for people.
+    pub key: String,
+    /// Why it is left.
+    pub reason: String,
 }
 
 impl Finished {
     fn and(self, other: Finished) -> Finished {
+        let mut kept = self.kept;
+        kept.extend(other.kept);
+        kept.truncate(MOST_KEPT);
         Finished {
             items: self.items + other.items,
             deleted: self.deleted + other.deleted,
@@ -57,6 +73,16 @@ impl Finished {
             marked: self.marked + other.marked,
             units: self.units + other.units,
             left: self.left + other.left,
+            kept,
+        }
+    }
+
+    fn left(key: String, reason: String) -> Finished {
+        Finished {
+            items: 1,
+            left: 1,
+            kept: vec![Kept { key, reason }],
+            ..Finished::default()
         }
     }
 }
@@ -110,6 +136,7 @@ impl Migration {
             new: Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new),
             target,
             strip,
+            looks_only: false,
         };
         let purged = tokio::select! {
             purged = purging.all() => purged,
@@ -120,6 +147,24 @@ impl Migration {
         let finished = purged?;
         left?;
         Ok(finished)
+    }
+
+    /// What [`Migration::purge`] would do, and change nothing. Lawful in every phase.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn purge_forecast(&self, strip: bool) -> Result<Finished> {
+        let record = self.control.require(&self.spec.to).await?.record;
+        self.spec.same_plan(&record)?;
+        let target = record.target.read()?;
+        let purging = Purging {
+            mapping: Mapping::new(&target)?,
+            new: Retry::new(self.new.0.clone(), Patience::default()).paced(&self.pace.new),
+            target,
+            strip,
+            looks_only: true,
+        };
+        purging.all().await
     }
 
     /// Lets the new store delete expired rows by itself from now on, where the plan has an expiry.
@@ -199,6 +244,8 @@ struct Purging {
     mapping: Mapping,
     new: Retry,
     strip: bool,
+    /// Nothing is written: what would be is counted as if it had been.
+    looks_only: bool,
 }
 
 impl Purging {
@@ -219,12 +266,14 @@ impl Purging {
                 .scan(&self.target, range, cursor.as_ref(), SCAN_ROWS);
             let page = page.await?;
             for item in page.unreadable {
-                finished.items += 1;
                 // Without a mark it is nothing of the migration's.
-                if item.is_marked {
-                    finished.left += 1;
-                    warn_of(&item.key, &item.error);
-                }
+                finished = finished.and(match item.is_marked {
+                    true => Finished::left(item.key, item.error.to_string()),
+                    false => Finished {
+                        items: 1,
+                        ..Finished::default()
+                    },
+                });
             }
             let items = page.rows.into_iter().map(|item| self.item(item));
             finished = stream::iter(items.collect::<Vec<_>>())
@@ -242,12 +291,8 @@ impl Purging {
         let key = item.key.clone();
         match self.purged(item).await {
             Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Invalid) => {
-                warn_of(&show::key(&self.target, &key), &error);
-                Ok(Finished {
-                    items: 1,
-                    left: 1,
-                    ..Finished::default()
-                })
+                let key = show::key(&self.target, &key);
+                Ok(Finished::left(key, error.to_string()))
             }
             purged => purged,
         }
@@ -258,14 +303,20 @@ impl Purging {
             items: 1,
             ..Finished::default()
         };
-        let is_marked = item.mark.is_some() || !item.watermarks.is_empty();
+        let key = item.key.clone();
         let units = item_size(&self.mapping.item(&item)?).div_ceil(UNIT) as u64;
         let mut purge = Purge::of_item(item, self.strip, now());
         let mut step = purge.begin();
         let mut calls = 0;
         let purged = loop {
             match step {
-                Step::Call(_) if calls == MOST_CALLS => break Purged::Nothing,
+                Step::Call(_) if self.looks_only => break purge.intends().unwrap_or(Purged::Clean),
+                Step::Call(_) if calls == MOST_CALLS => {
+                    let key = show::key(&self.target, &key);
+                    let reason =
+                        "it is changed all the time, each time before its marks could be taken off";
+                    return Ok(Finished::left(key, reason.to_owned()));
+                }
                 Step::Call(call) => step = purge.step(self.call(call).await?),
                 Step::Done(purged) => break purged,
             }
@@ -274,11 +325,11 @@ impl Purging {
         match purged {
             Purged::Deleted => finished.deleted = 1,
             Purged::Stripped => finished.stripped = 1,
-            Purged::Nothing if is_marked => {
+            Purged::Marked => {
                 finished.marked = 1;
                 finished.units = units.max(1);
             }
-            Purged::Nothing => {}
+            Purged::Clean => {}
         }
         Ok(finished)
     }
@@ -302,10 +353,6 @@ impl Purging {
             | Call::DeleteOld(_) => Ok(Reply::Unknown),
         }
     }
-}
-
-fn warn_of(key: &str, error: &Error) {
-    tracing::warn!("an item is left as it is ({key}): {error}");
 }
 
 /// Seconds since 1970.

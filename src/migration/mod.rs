@@ -19,7 +19,7 @@ pub use crate::spec::TableSpec;
 pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told, too_soon};
 pub use copy::{CopyOptions, Started, shard_tokens};
 pub use entering::Refusal;
-pub use finish::Finished;
+pub use finish::{Finished, Kept};
 pub use init::{Init, InitOptions};
 pub use reset::Reset;
 pub use retry::Retried;
@@ -391,6 +391,16 @@ impl Migration {
             }
         }
         Ok(done)
+    }
+
+    /// The control record, which has to be there and of this plan.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`], [`Kind::Mismatch`]; the new store's.
+    pub async fn stands(&self) -> Result<Record> {
+        let record = self.control.require(&self.spec.to).await?.record;
+        self.spec.same_plan(&record)?;
+        Ok(record)
     }
 
     /// Where the migration stands. Asks the new store only.

@@ -224,12 +224,17 @@ async fn the_drive_example_serves_every_operation_in_every_phase() {
     assert_eq!(odd["error"]["kind"], json!("invalid"), "{odd}");
 
     for table in TABLES {
-        let early = ["finish", "--table", table, "--strip"];
+        let unasked = ["finish", "--table", table, "--strip", "--yes-strip"];
+        let refused = bench.migrate(&unasked).run().expect_code(2);
+        assert!(refused.stderr.contains("--yes-done"), "{refused}");
+        let early = ["finish", "--table", table, "--yes-done", table, "--strip"];
         let refused = bench.migrate(&early).run().expect_code(2);
         assert!(refused.stderr.contains("--yes-strip"), "{refused}");
         let finish = [
             "finish",
             "--table",
+            table,
+            "--yes-done",
             table,
             "--strip",
             "--yes-strip",

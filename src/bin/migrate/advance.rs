@@ -13,7 +13,9 @@ use crossfade::visible::visible;
 
 use crate::Exit;
 use crate::args;
+use crate::consent::Name;
 use crate::copy;
+use crate::finish::no_way_back;
 use crate::screen::Screen;
 use crate::stores::Stores;
 use crate::words;
@@ -22,7 +24,8 @@ use crate::words;
 const REMIND_EVERY: Duration = Duration::from_secs(10);
 
 pub async fn run(args: &args::Advance, screen: &Screen) -> Result<Exit, Error> {
-    moved(Way::Forward, &args.moving, args.expect, screen).await
+    let done = args.yes_done.as_deref();
+    moved(Way::Forward, &args.moving, args.expect, done, screen).await
 }
 
 /// Moves a table, in either direction.
@@ -30,6 +33,7 @@ pub async fn moved(
     way: Way,
     args: &args::Moving,
     expect: Option<usize>,
+    yes_done: Option<&str>,
     screen: &Screen,
 ) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.plan).await?;
@@ -41,13 +45,19 @@ pub async fn moved(
     }
     let stop = copy::stop_on_signal(screen);
     for migration in stores.migrations(Some(&args.table))? {
-        let options = MoveOptions {
+        let done = Name {
+            name: &migration.spec.name,
+            flag: "--yes-done",
+            given: yes_done,
+        };
+        let mut options = MoveOptions {
             expect,
             gone: Gone {
                 ids: args.gone.clone(),
                 silent: args.gone_silent,
             },
             clock: Clock::Machine,
+            done: yes_done.map(str::to_owned),
             open_old: &|| Box::pin(connect::old(&stores.plan)),
         };
         if way == Way::Forward {
@@ -60,6 +70,10 @@ pub async fn moved(
                 &migration.forecast(way, args.to, &options).await?,
             );
             continue;
+        }
+        if args.to == Phase::Done && migration.stands().await?.phase != Phase::Done {
+            done.ask(screen, &no_way_back(&migration).await?)?;
+            options.done = Some(migration.spec.name.clone());
         }
         let mut teller = Teller::new(screen, &migration);
         let mut tell = |told: Told<'_>| teller.tell(told);
@@ -116,9 +130,6 @@ impl<'a> Teller<'a> {
             Told::Applications(applications) => self.say(&registered(applications)),
             Told::Step { from, to } => {
                 self.say(&format!("{from} -> {to}"));
-                if to == Phase::Done {
-                    self.say("from `done` there is no way back");
-                }
             }
             Told::Waiting {
                 phase,
@@ -194,7 +205,7 @@ fn named(id: &str, one: &Participant) -> String {
     format!("{} {id} ({name}, {phase})", one.kind.name())
 }
 
-fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {
+pub fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {
     let table = &migration.spec.name;
     if steps.is_empty() {
         words::print(&format!("{table}: in `{to}` already"));

@@ -98,6 +98,12 @@ pub struct Finish {
     /// The table (its old name)
     #[arg(long, value_name = "NAME")]
     pub table: String,
+    /// Enter `done` without asking: the table's name. From there there is no way back
+    #[arg(long, value_name = "NAME")]
+    pub yes_done: Option<String>,
+    /// Show what would be done, item by item counted; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Take the marks and watermarks off live items too; says what that costs, and asks
     #[arg(long)]
     pub strip: bool,
@@ -119,6 +125,9 @@ pub struct Advance {
     /// Refuse unless so many applications are registered; 0 says that none uses the table
     #[arg(long, value_name = "N")]
     pub expect: Option<usize>,
+    /// To `done`: don't ask; the table's name. From there there is no way back
+    #[arg(long, value_name = "NAME")]
+    pub yes_done: Option<String>,
 }
 
 #[derive(ClapArgs)]

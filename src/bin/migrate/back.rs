@@ -9,5 +9,5 @@ use crate::args;
 use crate::screen::Screen;
 
 pub async fn run(args: &args::Back, screen: &Screen) -> Result<Exit, Error> {
-    advance::moved(Way::Back, &args.moving, None, screen).await
+    advance::moved(Way::Back, &args.moving, None, None, screen).await
 }

@@ -1,15 +1,16 @@
 //! `migrate finish`
 
-use std::io::{BufRead, IsTerminal};
-
 use crossfade::connect;
 use crossfade::control::{Clock, Gone};
-use crossfade::error::{Error, Kind, Result};
+use crossfade::error::{Kind, Result};
 use crossfade::migration::{Finished, Migration, MoveOptions, Told};
+use crossfade::protocol::Phase;
+use crossfade::protocol::phase::Way;
 
 use crate::Exit;
-use crate::advance::Teller;
+use crate::advance::{Teller, print_forecast};
 use crate::args;
+use crate::consent::{Name, agreed, check_terminal};
 use crate::copy::{self, copier_name};
 use crate::screen::Screen;
 use crate::stores::Stores;
@@ -18,44 +19,47 @@ use crate::words;
 /// Dollars for a million write units on demand, in us-east-1.
 const MILLION_UNITS: f64 = 0.625;
 
-pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit, Error> {
+pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
     let stores = Stores::open_new(&args.plan).await?;
     let stop = copy::stop_on_signal(screen);
     let mut exit = Exit::Done;
     for migration in stores.migrations(Some(&args.table))? {
-        if let Some(typed) = &args.yes_drop {
-            same_name(&migration.spec.name, typed)?;
-        }
+        let questions = Questions::of(args, &migration);
         let options = MoveOptions {
             expect: None,
             gone: Gone::default(),
             clock: Clock::Machine,
+            done: Some(migration.spec.name.clone()),
             open_old: &|| Box::pin(connect::old(&stores.plan)),
         };
+        let phase = migration.stands().await?.phase;
+        if args.dry_run {
+            forecast(args, &migration, &options, phase).await?;
+            continue;
+        }
+        questions.check(args, phase)?;
+        if phase != Phase::Done {
+            let what = no_way_back(&migration).await?;
+            questions.done.ask(screen, &what)?;
+        }
         let mut teller = Teller::new(screen, &migration);
         let mut tell = |told: Told<'_>| teller.tell(told);
         migration.enter_done(&options, &stop, &mut tell).await?;
         let lease = stores.plan.lease;
         let purge = async |strip| migration.purge(strip, &copier_name(), lease, &stop).await;
-        let found = purge(false).await?;
+        let mut found = purge(false).await?;
         said(screen, &migration, &found);
-        let mut left = found.left;
-        if args.strip && found.marked > 0 && may_strip(args, screen, &found)? {
-            let stripped = purge(true).await?;
+        if args.strip && found.marked > 0 {
+            agreed(screen, "--yes-strip", args.yes_strip, &cost(&found))?;
+            found = purge(true).await?;
             screen.say(&format!(
                 "{}: marks and watermarks taken off {} items",
                 migration.spec.name,
-                words::count(stripped.stripped)
+                words::count(found.stripped)
             ));
-            left = stripped.left + stripped.marked;
         }
-        if left > 0 {
-            screen.say(&format!(
-                "{}: {} items couldn't be read or changed. The shim has to stay: mend or delete them, then run \
-                 the same command again",
-                migration.spec.name,
-                words::count(left)
-            ));
+        if found.left > 0 {
+            screen.say(&kept(&migration, &found));
             exit = Exit::Differences;
             continue;
         }
@@ -64,11 +68,122 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit, Error> {
             "{}: nothing of the migration is needed any more; the shim may be taken out of the applications",
             migration.spec.name
         ));
-        drop_old(args, screen, &migration, &stores).await?;
+        if args.drop_old || args.yes_drop.is_some() {
+            drop_old(&questions.drop, screen, &migration, &stores).await?;
+        }
         words::print(&format!("{}: finished", migration.spec.name));
     }
     stores.close().await;
     Ok(exit)
+}
+
+/// What is asked on the way, each with the flag that answers it.
+struct Questions<'a> {
+    done: Name<'a>,
+    drop: Name<'a>,
+}
+
+impl<'a> Questions<'a> {
+    fn of(args: &'a args::Finish, migration: &'a Migration) -> Self {
+        let name = |flag, given: &'a Option<String>| Name {
+            name: &migration.spec.name,
+            flag,
+            given: given.as_deref(),
+        };
+        Questions {
+            done: name("--yes-done", &args.yes_done),
+            drop: name("--yes-drop", &args.yes_drop),
+        }
+    }
+
+    /// Refuses what can't be answered later before anything is done. In `done` the first one isn't asked.
+    fn check(&self, args: &args::Finish, phase: Phase) -> Result<()> {
+        if phase != Phase::Done || self.done.given.is_some() {
+            self.done.check()?;
+        }
+        if args.strip && !args.yes_strip {
+            check_terminal("--yes-strip")?;
+        }
+        if args.drop_old || self.drop.given.is_some() {
+            self.drop.check()?;
+        }
+        Ok(())
+    }
+}
+
+/// What entering `done` means.
+pub async fn no_way_back(migration: &Migration) -> Result<String> {
+    let target = migration.inspect_target().await?;
+    let items = target.and_then(|target| target.rows);
+    let items = items.map_or_else(
+        || "an unknown number of items".to_owned(),
+        |items| format!("about {} items", words::count(items)),
+    );
+    Ok(format!(
+        "{name} -> {to}: {items}. From `done` there is no way back: nobody reads the old table any more, deleted \
+         items leave no trace, and what applications write from then on is in {to} alone.",
+        name = migration.spec.name,
+        to = migration.spec.to
+    ))
+}
+
+async fn forecast(
+    args: &args::Finish,
+    migration: &Migration,
+    options: &MoveOptions<'_>,
+    phase: Phase,
+) -> Result<()> {
+    let name = &migration.spec.name;
+    if phase != Phase::Done {
+        let steps = migration
+            .forecast(Way::Forward, Phase::Done, options)
+            .await?;
+        print_forecast(migration, Phase::Done, &steps);
+        words::print(&no_way_back(migration).await?);
+        words::print(&format!(
+            "{name}: would ask for the table's name: --yes-done {name}"
+        ));
+    }
+    let found = migration.purge_forecast(false).await?;
+    words::print(&format!(
+        "{name}: {} items looked at; would delete {} tombstones and expired rows; {} items carry marks of the migration",
+        words::count(found.items),
+        words::count(found.deleted),
+        words::count(found.marked)
+    ));
+    if args.strip && found.marked > 0 {
+        words::print(&format!("{name}: {}", cost(&found)));
+    }
+    if found.left > 0 {
+        words::print(&kept(migration, &found));
+    }
+    if args.drop_old || args.yes_drop.is_some() {
+        words::print(&format!(
+            "{name}: would drop the old table, if nothing is left"
+        ));
+    }
+    Ok(())
+}
+
+/// Which items are left, and why.
+fn kept(migration: &Migration, found: &Finished) -> String {
+    let name = &migration.spec.name;
+    let mut text = format!(
+        "{name}: {} items couldn't be read or changed:",
+        words::count(found.left)
+    );
+    for one in &found.kept {
+        text.push_str(&format!("\n  {}: {}", one.key, one.reason));
+    }
+    let more = found.left.saturating_sub(found.kept.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("\n  and {} more", words::count(more)));
+    }
+    text.push_str(
+        "\n  The shim has to stay until they are in order: correct the attributes that are named, then run the same \
+         command again",
+    );
+    text
 }
 
 fn said(screen: &Screen, migration: &Migration, found: &Finished) {
@@ -82,19 +197,13 @@ fn said(screen: &Screen, migration: &Migration, found: &Finished) {
     ));
 }
 
-/// Says what stripping costs, and asks.
-fn may_strip(args: &args::Finish, screen: &Screen, found: &Finished) -> Result<bool> {
-    screen.say(&format!(
+fn cost(found: &Finished) -> String {
+    format!(
         "Taking the marks off {} items writes {} units: about {:.2} dollars on demand in us-east-1",
         words::count(found.marked),
         words::count(found.units),
         found.units as f64 / 1e6 * MILLION_UNITS
-    ));
-    if args.yes_strip {
-        return Ok(true);
-    }
-    let answer = ask(screen, "Go on? [y/N]", "--yes-strip")?;
-    Ok(answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes"))
+    )
 }
 
 async fn expire(screen: &Screen, migration: &Migration) -> Result<()> {
@@ -111,47 +220,21 @@ async fn expire(screen: &Screen, migration: &Migration) -> Result<()> {
 }
 
 async fn drop_old(
-    args: &args::Finish,
+    question: &Name<'_>,
     screen: &Screen,
     migration: &Migration,
     stores: &Stores,
 ) -> Result<()> {
     let name = migration.spec.name.as_str();
-    let typed = match &args.yes_drop {
-        Some(typed) => typed.clone(),
-        None if !args.drop_old => return Ok(()),
-        None => {
-            let question = format!("Type `{name}` to drop that table in {}:", stores.old_name);
-            ask(screen, &question, "--yes-drop NAME")?
-        }
-    };
-    same_name(name, &typed)?;
+    let what = format!(
+        "{name}: that table in {} is about to be dropped",
+        stores.old_name
+    );
+    question.ask(screen, &what)?;
     let old = connect::old(&stores.plan).await?;
     let dropped = migration.drop_old(&old).await;
     old.0.close().await;
     dropped?;
     screen.say(&format!("{name}: the old table is dropped"));
     Ok(())
-}
-
-fn same_name(name: &str, typed: &str) -> Result<()> {
-    if typed == name {
-        return Ok(());
-    }
-    let message = format!("`{typed}` isn't the table's name, so nothing was dropped");
-    Err(Error::new(Kind::Config, message).at("table", name))
-}
-
-/// A line of the one who sits at the terminal.
-fn ask(screen: &Screen, question: &str, flag: &str) -> Result<String> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Error::new(Kind::Config, "there is nobody to ask")
-            .help(format!("add {flag} to go on without a question")));
-    }
-    screen.say(question);
-    let mut line = String::new();
-    let read = stdin.lock().read_line(&mut line);
-    read.map_err(|error| Error::new(Kind::Config, "the answer can't be read").source_of(error))?;
-    Ok(line.trim().to_owned())
 }

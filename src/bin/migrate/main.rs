@@ -4,6 +4,7 @@ mod advance;
 mod args;
 mod back;
 mod check;
+mod consent;
 mod copy;
 mod demo;
 mod ends;

@@ -13,6 +13,12 @@ use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
 
+/// What else to do where a settling pass misses a replica.
+const QUORUM_IS_ENOUGH: &str = "or, if one is gone for good, accept a quorum: `final_read = \"quorum\"` for the table in the plan";
+/// The same for a verification of every replica.
+const AS_PLANNED_IS_ENOUGH: &str =
+    "or leave `--consistency all` out, and as many replicas are read as the plan says";
+
 /// A plan with its stores.
 pub struct Stores {
     pub plan: Plan,
@@ -110,10 +116,12 @@ impl Stores {
             let migration = migration.fresh(self.plan.verify.fresh);
             match &self.cassandra {
                 Some(cassandra) => {
-                    let settling = cassandra.reading_at(match table.final_read {
-                        FinalRead::All => Consistency::All,
-                        FinalRead::Quorum => Consistency::Quorum,
-                    });
+                    let settling = match table.final_read {
+                        FinalRead::All => cassandra
+                            .reading_at(Consistency::All)
+                            .with_way_out(QUORUM_IS_ENOUGH),
+                        FinalRead::Quorum => cassandra.reading_at(Consistency::Quorum),
+                    };
                     migration.settling(Old(Arc::new(settling)))
                 }
                 None => migration,
@@ -135,6 +143,10 @@ impl Stores {
         let cassandra = cassandra.clone();
         let open: OldReading = Arc::new(move |frozen_at| {
             let store = cassandra.reading_at(consistency);
+            let store = match reads {
+                VerifyReads::AsPlanned => store,
+                VerifyReads::All => store.with_way_out(AS_PLANNED_IS_ENOUGH),
+            };
             Old(Arc::new(match frozen_at {
                 Some(moment) => store.telling_writes_since(moment),
                 None => store,

@@ -143,3 +143,27 @@ async fn only_those_who_are_registered_and_silent_for_long_are_taken_for_gone() 
     let again = bench.moved(Way::Forward, Phase::Bridge, None, gone);
     again.await.unwrap();
 }
+
+#[tokio::test]
+async fn done_is_entered_only_by_an_operator_who_has_typed_the_name() {
+    let bench = Bench::rows().await;
+    bench.forward(Phase::Copy).await.unwrap();
+    assert!(bench.copy(false, false).await.unwrap().complete);
+    bench.verify().await;
+    for done in [None, Some("user".to_owned())] {
+        let options = MoveOptions {
+            expect: None,
+            gone: Gone::default(),
+            clock: Clock::Counted(bench.clock.clone()),
+            done,
+            open_old: &|| Box::pin(async { Ok(Old(bench.old.clone())) }),
+        };
+        let (stop, mut tell) = (CancellationToken::new(), |_: Told<'_>| ());
+        let (way, migration) = (Way::Forward, &bench.migration);
+        let moved = migration.advance(way, Phase::Done, &options, &stop, &mut tell);
+        let error = moved.await.unwrap_err().to_string();
+        assert!(error.contains("`--yes-done users`"), "{error}");
+        assert_eq!(bench.stands().await.0, Phase::Copy, "nor the steps before");
+    }
+    bench.ahead(Phase::Done).await.unwrap();
+}

@@ -95,6 +95,7 @@ impl Bench {
             expect,
             gone,
             clock: Clock::Counted(self.clock.clone()),
+            done: Some("users".into()),
             open_old: &|| Box::pin(async { Ok(Old(self.old.clone())) }),
         };
         // Each look is five seconds after the one before.
@@ -120,6 +121,7 @@ impl Bench {
             expect,
             gone,
             clock: Clock::Counted(self.clock.clone()),
+            done: Some("users".into()),
             open_old: &|| Box::pin(async { Ok(Old(self.old.clone())) }),
         };
         self.migration.forecast(Way::Forward, to, &options).await

@@ -24,8 +24,10 @@ enum At {
 /// The answer of a [`Purge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purged {
-    /// There was nothing to do.
-    Nothing,
+    /// Nothing of the migration is left there.
+    Clean,
+    /// A live item keeps its marks, since nobody asked to take them off.
+    Marked,
     /// A tombstone was deleted, or an item that shows no row.
     Deleted,
     /// The marks were taken off.
@@ -52,6 +54,14 @@ impl Purge {
         }
     }
 
+    /// What comes of the write that it wants, if it is made; `None` where it wants none.
+    pub fn intends(&self) -> Option<Purged> {
+        match self.at {
+            At::Writing(answer) => Some(answer),
+            At::Reading => None,
+        }
+    }
+
     /// The first step.
     pub fn begin(&mut self) -> Step<Purged> {
         if let Some(item) = self.scanned.take() {
@@ -75,8 +85,12 @@ impl Purge {
     }
 
     fn seen(&mut self, item: Option<Row>) -> Step<Purged> {
-        let Some((change, on, answer)) = item.and_then(|item| self.change(item)) else {
-            return Step::Done(Purged::Nothing);
+        // What is left is told of the item as it is now: whoever has changed it meanwhile may have taken its
+        // marks off by that.
+        let (change, on, answer) = match item.map(|item| self.change(item)) {
+            None => return Step::Done(Purged::Clean),
+            Some(Err(left)) => return Step::Done(left),
+            Some(Ok(change)) => change,
         };
         self.at = At::Writing(answer);
         Step::Call(Call::WriteNew {
@@ -86,31 +100,31 @@ impl Purge {
         })
     }
 
-    /// What is to be done with an item, if anything.
-    fn change(&self, item: Row) -> Option<(Change, If, Purged)> {
+    /// What is to be done with an item; or what is left of the migration there, if nothing is.
+    fn change(&self, item: Row) -> Result<(Change, If, Purged), Purged> {
         let is_empty = item.cells.iter().all(Option::is_none);
         match (State::of(Some(&item), self.now), item.mark) {
-            (State::Absent, _) => None,
+            (State::Absent, _) => Err(Purged::Clean),
             (State::Expired, _) => {
                 let on = self.is_still(State::Expired);
-                Some((Change::Remove, on, Purged::Deleted))
+                Ok((Change::Remove, on, Purged::Deleted))
             }
             (State::Tombstone, _) => {
                 let on = If::Marked(Mark::Tombstone);
-                Some((Change::Remove, on, Purged::Deleted))
+                Ok((Change::Remove, on, Purged::Deleted))
             }
-            (State::Row | State::Partial, _) if !self.strip => None,
+            (State::Row, None) if item.watermarks.is_empty() => Err(Purged::Clean),
+            (State::Row | State::Partial, _) if !self.strip => Err(Purged::Marked),
             // Without any value it shows no row, so it matters whether it still has none.
             (State::Partial, _) if is_empty => {
-                Some((Change::Remove, If::Same(item.into()), Purged::Deleted))
+                Ok((Change::Remove, If::Same(item.into()), Purged::Deleted))
             }
-            (State::Partial, _) => Some((Change::Strip, If::Same(item.into()), Purged::Stripped)),
-            (State::Row, Some(mark)) => Some((Change::Strip, If::Marked(mark), Purged::Stripped)),
-            (State::Row, None) if item.watermarks.is_empty() => None,
+            (State::Partial, _) => Ok((Change::Strip, If::Same(item.into()), Purged::Stripped)),
+            (State::Row, Some(mark)) => Ok((Change::Strip, If::Marked(mark), Purged::Stripped)),
             // A counter that was added to since takes its mark off, and keeps its watermarks.
             (State::Row, None) => {
                 let on = self.is_still(State::Row);
-                Some((Change::Strip, on, Purged::Stripped))
+                Ok((Change::Strip, on, Purged::Stripped))
             }
         }
     }

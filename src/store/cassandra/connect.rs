@@ -83,6 +83,7 @@ async fn open(config: Config) -> Result<Cassandra> {
         datacenter: config.datacenter,
         login: config.login.map(|login| login.username),
         reads: None,
+        way_out: None,
         writes: config.write_consistency.unwrap_or(config.consistency),
         reads_element_ttls: false,
         zero_ttl_is_default: false,

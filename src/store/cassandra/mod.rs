@@ -81,6 +81,8 @@ pub struct Cassandra {
     /// What its reads ask for, unless `reads` says otherwise.
     consistency: Consistency,
     reads: Option<Consistency>,
+    /// What to do where there are too few replicas for that, beside bringing them back.
+    way_out: Option<&'static str>,
     /// What its writes ask for.
     writes: Consistency,
     /// The only one whose nodes are asked, where the cluster has several.
@@ -121,8 +123,19 @@ impl Cassandra {
     pub fn reading_at(&self, consistency: Consistency) -> Cassandra {
         Cassandra {
             reads: Some(consistency),
+            way_out: None,
             prepared: Arc::default(),
             ..self.clone()
+        }
+    }
+
+    /// The same, which tells where there are too few replicas what else to do than to bring them back. Only who
+    /// chose the consistency knows that.
+    #[must_use]
+    pub fn with_way_out(self, way_out: &'static str) -> Cassandra {
+        Cassandra {
+            way_out: Some(way_out),
+            ..self
         }
     }
 
@@ -191,9 +204,7 @@ impl Cassandra {
     fn placed(&self, error: Error, table: &Table, doing: Doing) -> Error {
         let place = format!("{}.{}", self.keyspace, table.name);
         let error = match self.reads {
-            Some(consistency) if error.kind() == Kind::Unreachable => {
-                self.too_few(error, consistency)
-            }
+            Some(_) if error.kind() == Kind::Unreachable => self.too_few(error),
             Some(_) | None => error,
         };
         let error = if error.kind() == Kind::Denied {
@@ -213,7 +224,7 @@ impl Cassandra {
     }
 
     /// A read that asks for more replicas than there are: which nodes are away, and the ways out.
-    fn too_few(&self, error: Error, consistency: Consistency) -> Error {
+    fn too_few(&self, error: Error) -> Error {
         let state = self.session.get_cluster_state();
         let nodes = state.get_nodes_info().iter();
         let away = nodes.filter(|node| !node.is_connected());
@@ -222,20 +233,10 @@ impl Cassandra {
             true => "none that the driver knows of".to_owned(),
             false => away.join(", "),
         };
-        let help = match consistency {
-            Consistency::All => {
-                "bring the node back (`nodetool status` names it) and run the command again; or, if it is \
-                 gone for good, accept a quorum: `final_read = \"quorum\"` for the table in the plan"
-            }
-            Consistency::One
-            | Consistency::Two
-            | Consistency::Three
-            | Consistency::Quorum
-            | Consistency::LocalQuorum
-            | Consistency::EachQuorum
-            | Consistency::LocalOne => {
-                "bring nodes back (`nodetool status` names them) and run the command again"
-            }
+        let help = "bring nodes back (`nodetool status` names them) and run the command again";
+        let help = match self.way_out {
+            Some(way_out) => format!("{help}; {way_out}"),
+            None => help.to_owned(),
         };
         error.at("nodes away", away).help(help)
     }

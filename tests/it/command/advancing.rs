@@ -93,8 +93,16 @@ async fn rows_go_the_whole_way_and_back() {
     let copied = bench.migrate(&["copy", "--json"]).run().expect_code(0);
     assert_eq!(number(&copied.json()[0], "present"), ROWS as u64);
     bench.migrate(&["verify"]).run().expect_code(0);
-    let over = bench.moves("advance", "done", &[]).run().expect_code(0);
-    says(&over, &["no way back"]);
+    let dry = bench.moves("advance", "done", &["--dry-run"]).run();
+    let dry = dry.expect_code(0).stdout;
+    assert!(dry.contains("add `--yes-done messages`"), "{dry}");
+    let unasked = bench.moves("advance", "done", &[]).run().expect_code(2);
+    says(&unasked, &["nobody to ask", "--yes-done messages"]);
+    assert_eq!(bench.stands(), ("copy".into(), 2));
+    let sure = ["--yes-done", "messages"];
+    let over = bench.moves("advance", "done", &sure).run().expect_code(0);
+    says(&over, &["no way back", "about 200 items"]);
+    bench.moves("advance", "done", &[]).run().expect_code(0);
     says(
         &bench.moves("back", "new", &[]).run().expect_code(2),
         &["no way back"],

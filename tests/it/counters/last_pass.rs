@@ -67,6 +67,7 @@ async fn replicas_that_are_away_are_named_with_both_ways_out() {
         "one answers this"
     );
     let asked = Instant::now();
+    let verify = bench.migrate(&["verify", "--consistency", "all"]).spawn();
     let refused = bench
         .migrate(&["copy", "--offline", "--final"])
         .run()
@@ -83,6 +84,16 @@ async fn replicas_that_are_away_are_named_with_both_ways_out() {
             "votes",
         ],
     );
+    // Each has its own way out.
+    let unverified = verify.wait().expect_code(2);
+    let words = [
+        "too few replicas",
+        "nodes away",
+        "leave `--consistency all` out",
+    ];
+    says(&unverified, &words);
+    assert!(!unverified.stderr.contains("final_read"), "{unverified}");
+    assert!(!refused.stderr.contains("--consistency"), "{refused}");
     assert_eq!(
         bench.status()[0]["copied"],
         0.0,

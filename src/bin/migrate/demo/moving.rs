@@ -107,6 +107,7 @@ impl Stores<'_> {
             expect: Some(super::INSTANCES),
             gone: Gone::default(),
             clock: Clock::Machine,
+            done: Some(name.clone()),
             open_old: &|| {
                 let old = crossfade::store::Old(self.old.clone());
                 async move { Ok(old) }.boxed()

@@ -101,6 +101,22 @@ fn purge() {
             assert!(!strip || marks.count() == 0, "item {at}");
         }
     }
+    // Whoever has changed it since it was read has taken its marks off, or deleted it: nothing is left to be done.
+    for item in items().into_iter().take(1).flatten() {
+        let unmarked = Row {
+            mark: None,
+            ..item.clone()
+        };
+        for now in [Some(unmarked), None] {
+            let mut stores = Stores::of(now, None);
+            let (purged, calls) = run(Purge::of_item(item.clone(), true, NOW), &mut stores);
+            let found = (purged, calls.as_str());
+            assert_eq!(found, (Purged::Clean, "N strip IF marked c"));
+        }
+    }
+    let mut stores = Stores::of(items()[0].clone(), None);
+    let (purged, _) = run(Purge::new(key(), false, NOW), &mut stores);
+    assert_eq!(purged, Purged::Marked);
     let empty = partial(key(), &[0], [None, None]);
     let mut stores = Stores::of(Some(empty), None);
     let (purged, calls) = run(Purge::new(key(), true, NOW), &mut stores);
