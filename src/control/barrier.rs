@@ -74,6 +74,19 @@ impl Watch {
             .await
     }
 
+    /// One look for whoever knows that nobody can renew a lease any more, since there is no record: takes away who
+    /// has been silent for longer than one that lives can be, and tells who is left.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn outlived(&mut self, control: &Control, target: &str) -> Result<Vec<Waiting>> {
+        let gone = Gone {
+            ids: Vec::new(),
+            silent: Some(Duration::ZERO),
+        };
+        self.judge(control, target, |_| false, &gone).await
+    }
+
     async fn judge(
         &mut self,
         control: &Control,

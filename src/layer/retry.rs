@@ -39,6 +39,12 @@ impl Patience {
         longest: Duration::from_secs(5),
         give_up: Duration::from_secs(30 * 60),
     };
+
+    /// That of a look which somebody waits for: it takes a busy store, and tells soon of one that isn't there.
+    pub const LOOK: Patience = Patience {
+        give_up: Duration::from_secs(30),
+        ..Patience::DEFAULT
+    };
 }
 
 impl Default for Patience {

@@ -118,9 +118,21 @@ impl Migration {
     ) -> Result<()> {
         // Dropped anywhere, it leaves what a killed one leaves.
         tokio::select! {
-            walked = self.walk(way, to, options, tell) => walked,
+            walked = self.started(way, to, options, tell) => walked,
             () = stop.cancelled() => Err(stopped()),
         }
+    }
+
+    /// A store that isn't there at all is told of soon; one that goes away on the way is waited for.
+    async fn started(
+        &self,
+        way: Way,
+        to: Phase,
+        options: &MoveOptions<'_>,
+        tell: Tell<'_>,
+    ) -> Result<()> {
+        self.movable(&self.control).await?;
+        self.patiently().walk(way, to, options, tell).await
     }
 
     async fn walk(
@@ -130,7 +142,7 @@ impl Migration {
         options: &MoveOptions<'_>,
         tell: Tell<'_>,
     ) -> Result<()> {
-        let control = self.patient_control();
+        let control = self.control.clone();
         let mut watch = Watch::new(options.clock.clone());
         let there = self.movable(&control).await?.record;
         let mut ahead = self.path(&there, way, to)?;

@@ -114,7 +114,7 @@ impl Migration {
         let record = Record {
             phase: Phase::Offline,
             freeze,
-            frozen_at: self.old.0.now().await?,
+            frozen_at: self.old_looks.0.now().await?,
             ..there.record.clone()
         };
         if self.control.replace(&self.spec.to, &there, &record).await? {
@@ -397,7 +397,7 @@ impl Migration {
                  then start again",
             ))
         });
-        let member = Member::join(self.control.clone(), &self.spec.to, role, accept);
+        let member = Member::join(self.leases.clone(), &self.spec.to, role, accept);
         member.await
     }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::advance::{MoveOptions, Tell};
 use super::{Migration, SCAN_ROWS};
-use crate::control::{Clock, Lease, Member, MemberRole, ParticipantKind, Record};
+use crate::control::{Clock, Lease, Member, MemberRole, New, ParticipantKind, Record};
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -133,10 +133,10 @@ impl Migration {
         let leased = member.writer(&self.new);
         let purging = Purging {
             mapping: Mapping::new(&target)?,
-            new: Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new),
+            reads: self.new.patient(Patience::default(), &self.pace.new),
+            writes: Some(Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new)),
             target,
             strip,
-            looks_only: false,
         };
         let purged = tokio::select! {
             purged = purging.all() => purged,
@@ -159,10 +159,10 @@ impl Migration {
         let target = record.target.read()?;
         let purging = Purging {
             mapping: Mapping::new(&target)?,
-            new: Retry::new(self.new.0.clone(), Patience::default()).paced(&self.pace.new),
+            reads: self.new.patient(Patience::default(), &self.pace.new),
+            writes: None,
             target,
             strip,
-            looks_only: true,
         };
         purging.all().await
     }
@@ -235,22 +235,22 @@ impl Migration {
             )
             .at("target", target.as_str()))
         };
-        Member::join(self.control.clone(), &self.spec.to, role, Box::new(accept)).await
+        Member::join(self.leases.clone(), &self.spec.to, role, Box::new(accept)).await
     }
 }
 
 struct Purging {
     target: Table,
     mapping: Mapping,
-    new: Retry,
+    reads: New,
+    /// None: nothing is written, and what would be is counted as if it had been.
+    writes: Option<Retry>,
     strip: bool,
-    /// Nothing is written: what would be is counted as if it had been.
-    looks_only: bool,
 }
 
 impl Purging {
     async fn all(&self) -> Result<Finished> {
-        let ranges = self.new.splits(&self.target, PARTS).await?;
+        let ranges = self.reads.splits(&self.target, PARTS).await?;
         stream::iter(ranges.iter().map(|range| self.part(range)))
             .buffer_unordered(PARTS)
             .try_fold(Finished::default(), async |all, part| Ok(all.and(part)))
@@ -262,7 +262,7 @@ impl Purging {
         let mut cursor: Option<Cursor> = None;
         loop {
             let page = self
-                .new
+                .reads
                 .scan(&self.target, range, cursor.as_ref(), SCAN_ROWS);
             let page = page.await?;
             for item in page.unreadable {
@@ -310,7 +310,9 @@ impl Purging {
         let mut calls = 0;
         let purged = loop {
             match step {
-                Step::Call(_) if self.looks_only => break purge.intends().unwrap_or(Purged::Clean),
+                Step::Call(_) if self.writes.is_none() => {
+                    break purge.intends().unwrap_or(Purged::Clean);
+                }
                 Step::Call(_) if calls == MOST_CALLS => {
                     let key = show::key(&self.target, &key);
                     let reason =
@@ -335,13 +337,16 @@ impl Purging {
     }
 
     async fn call(&self, call: Call) -> Result<Reply> {
+        let Some(new) = &self.writes else {
+            return Ok(Reply::Unknown);
+        };
         match call {
             Call::ReadNew(key) => {
-                let item = self.new.read(&self.target, &key, Reading::Strong).await?;
+                let item = new.read(&self.target, &key, Reading::Strong).await?;
                 Ok(Reply::Row(item))
             }
             Call::WriteNew { key, change, on } => {
-                match self.new.change(&self.target, &key, &change, &on).await? {
+                match new.change(&self.target, &key, &change, &on).await? {
                     Changed::Written => Ok(Reply::Written),
                     Changed::Refused(item) => Ok(Reply::Refused(item)),
                 }
@@ -356,7 +361,7 @@ impl Purging {
 }
 
 /// Seconds since 1970.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)
 }

@@ -1,6 +1,6 @@
 //! Targets and their control records.
 
-use super::{Held, Migration, Survey};
+use super::{Held, Marks, Migration, Regain, Survey};
 use crate::control::{Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
@@ -15,6 +15,8 @@ pub enum Init {
     Repeated,
     /// The target, or another plan's record, was taken over.
     Adopted,
+    /// A lost record was made anew, for a target with these items.
+    Regained(Marks),
 }
 
 /// The typed ways round what `init` refuses.
@@ -24,6 +26,8 @@ pub struct InitOptions {
     pub allow_stream: bool,
     /// Take a target over that has items, or another plan's record.
     pub adopt: bool,
+    /// The target's record is lost, and this is the phase it is to have. Goes with `adopt`.
+    pub regain: Option<Regain>,
 }
 
 impl Migration {
@@ -37,12 +41,27 @@ impl Migration {
         self.refuse(&survey.old.findings)?;
         self.refuse_incapable(&survey)?;
         self.control.create().await?;
-        self.new.create(survey.transform.target()).await?;
+        self.new_looks.create(survey.transform.target()).await?;
         let target = self.target().await?;
         self.refuse_target(&target, options.allow_stream)?;
         let record = self.record(&survey, &target);
         match self.control.load(&self.spec.to).await? {
-            Some(there) => self.repeat(&survey, there, record, options).await,
+            Some(there) => match options.regain {
+                // The same command again, or one that isn't needed.
+                Some(regain) if there.record.phase != regain.phase => {
+                    self.spec.same(&there.record, &record)?;
+                    Err(self.not_lost(&there))
+                }
+                Some(_) => self
+                    .spec
+                    .same(&there.record, &record)
+                    .map(|()| Init::Repeated),
+                None => self.repeat(&survey, there, record, options).await,
+            },
+            None if options.adopt && options.regain.is_some() => match options.regain {
+                Some(regain) => self.regain(&survey, record, regain).await,
+                None => self.begin(&survey, record, options).await,
+            },
             None => self.begin(&survey, record, options).await,
         }
     }
@@ -57,11 +76,13 @@ impl Migration {
             )
             .at("target", self.spec.to.as_str())
             .at("control table", control)
-            .help(
+            .help(format!(
                 "is `control_table` in the plan spelt as it was when the table was initialised? Then nothing is \
                  lost: correct it. Taking the target over instead would begin at `old`, and rows that an \
-                 application has written to the new store would be hidden",
-            );
+                 application has written to the new store would be hidden. If the record is lost, say in which phase \
+                 the table was: `migrate init --adopt {} --phase PHASE`",
+                self.spec.to
+            ));
         }
         Error::new(
             Kind::Mismatch,
@@ -82,6 +103,9 @@ impl Migration {
         let holds_items = held != Held::Nothing;
         if holds_items && !options.adopt {
             return Err(self.foreign_items(held));
+        }
+        if holds_items {
+            self.refuse_moved(survey).await?;
         }
         let record = Record {
             adopted: holds_items,
@@ -108,6 +132,38 @@ impl Migration {
             },
         )
         .await
+    }
+
+    /// Refuses to begin anew what was begun before: in `old` nobody would look at what applications have written
+    /// to the new store, and a copy wouldn't overwrite what an earlier one has left.
+    async fn refuse_moved(&self, survey: &Survey) -> Result<()> {
+        let target = survey.transform.target();
+        let marks = self.marks(target).await?;
+        if !marks.is_of_a_migration(target.is_counter()) {
+            return Ok(());
+        }
+        let message = format!(
+            "this target has been moved to before ({}), and its control record is lost",
+            marks.told()
+        );
+        Err(Error::new(Kind::Mismatch, message)
+            .at("target", self.spec.to.as_str())
+            .at("control table", self.control.name())
+            .help(format!(
+                "is that the plan's right control table? If it is, say in which phase the target was: `migrate init \
+                 --adopt {} --phase PHASE`, see \"the night the control table is lost\" in docs/operating.md",
+                self.spec.to
+            )))
+    }
+
+    fn not_lost(&self, there: &Versioned) -> Error {
+        let message = format!(
+            "the control record isn't lost: the table is in phase `{}`",
+            there.record.phase
+        );
+        Error::new(Kind::Mismatch, message)
+            .at("target", self.spec.to.as_str())
+            .help("`migrate advance` and `migrate back` move it")
     }
 
     async fn repeat(

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 mod advance;
 mod copy;
+mod emptying;
 mod entering;
 mod fence;
 mod finish;
 mod init;
+mod lost;
 mod reset;
 mod retry;
 mod settle;
@@ -18,9 +20,11 @@ mod verify;
 pub use crate::spec::TableSpec;
 pub use advance::{Forecast, MoveOptions, OpenOld, Tell, Told, too_soon};
 pub use copy::{CopyOptions, Started, shard_tokens};
+pub use emptying::Emptying;
 pub use entering::Refusal;
 pub use finish::{Finished, Kept};
 pub use init::{Init, InitOptions};
+pub use lost::{Marks, Regain};
 pub use reset::Reset;
 pub use retry::Retried;
 pub use settle::Unkept;
@@ -31,8 +35,8 @@ use crate::control::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
-use crate::layer::Pace;
 use crate::layer::retry::Patience;
+use crate::layer::{Pace, Retry};
 use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
@@ -40,14 +44,21 @@ use crate::schema::{StoredTable, Table};
 use crate::store::{Cursor, Finding, Inspection, Old, Range, Weight};
 
 /// A table's migration.
+#[derive(Clone)]
 pub struct Migration {
     /// What the plan says.
     pub spec: TableSpec,
+    /// The stores as they are: for those who wrap them in their own patience, pace and lease.
     old: Old,
     /// The old store as a settling pass reads it.
     settling: Old,
     new: New,
+    /// The stores as every look asks them: again, while they are busy or away, and telling whom it waits for.
+    old_looks: Old,
+    new_looks: New,
     control: Control,
+    /// The control table for participants: a renewal that waits is none.
+    leases: Control,
     pace: Paces,
     /// How long ago the oldest part of a verification may have been read for its result to count.
     fresh: Duration,
@@ -113,14 +124,31 @@ const MOST_NAMES: usize = 5;
 impl Migration {
     /// A table's migration between two stores.
     pub fn new(spec: TableSpec, old: Old, new: New, control: Control) -> Self {
+        let leases = control;
+        let (old_looks, new_looks, control) = looks(&old, &new, &leases, Patience::LOOK);
         Migration {
             spec,
             settling: old.clone(),
             old,
             new,
+            old_looks,
+            new_looks,
             control,
+            leases,
             pace: Paces::default(),
             fresh: FRESH,
+        }
+    }
+
+    /// The same, for work that has begun: it waits for a store that goes away as a copy does.
+    fn patiently(&self) -> Migration {
+        let (old_looks, new_looks, control) =
+            looks(&self.old, &self.new, &self.leases, Patience::default());
+        Migration {
+            old_looks,
+            new_looks,
+            control,
+            ..self.clone()
         }
     }
 
@@ -153,7 +181,7 @@ impl Migration {
     /// [`Kind::Missing`] if there is no such table, [`Kind::Config`] if the plan's rules don't fit it.
     pub async fn survey(&self) -> Result<Survey> {
         let name = &self.spec.name;
-        let Some(old) = self.old.0.inspect(name).await? else {
+        let Some(old) = self.old_looks.0.inspect(name).await? else {
             return Err(self.no_such_table().await);
         };
         let table = old.table.clone().ok_or_else(|| {
@@ -180,7 +208,7 @@ impl Migration {
             .at("table", name)
             .at("store", self.old.0.name());
         // Names are only a help: without them the error is the same.
-        let mut names = self.old.0.tables().await.unwrap_or_default();
+        let mut names = self.old_looks.0.tables().await.unwrap_or_default();
         let count = names.len();
         names.sort_by_key(|other| strsim::damerau_levenshtein(name, other));
         names.truncate(MOST_NAMES);
@@ -198,7 +226,7 @@ impl Migration {
     /// # Errors
     /// The new store's.
     pub async fn inspect_target(&self) -> Result<Option<Inspection>> {
-        self.new.inspect(&self.spec.to).await
+        self.new_looks.inspect(&self.spec.to).await
     }
 
     /// Compares a target that is there, and its control record, with the plan. `None` if neither is
@@ -215,7 +243,7 @@ impl Migration {
             };
         };
         // Only compares keys, since the table is there.
-        self.new.create(survey.transform.target()).await?;
+        self.new_looks.create(survey.transform.target()).await?;
         match there {
             Some(there) => self
                 .spec
@@ -320,11 +348,15 @@ impl Migration {
 
     /// What a target holds, by the first items that are met.
     async fn held(&self, target: &Table) -> Result<Held> {
-        for range in self.new.splits(target, 1).await? {
+        for range in self.new_looks.splits(target, 1).await? {
             let mut cursor = None;
             loop {
                 let after = cursor.as_ref();
-                match self.new.scan(target, &range, after, FIRST_ITEMS).await {
+                match self
+                    .new_looks
+                    .scan(target, &range, after, FIRST_ITEMS)
+                    .await
+                {
                     Ok(page) if !page.rows.is_empty() || !page.unreadable.is_empty() => {
                         let is_marked = page.rows.iter().any(|row| row.mark.is_some())
                             || page.unreadable.iter().any(|item| item.is_marked);
@@ -378,8 +410,7 @@ impl Migration {
 
     /// The control table, for those who wait until the new store answers.
     fn patient_control(&self) -> Control {
-        let patient = self.new.patient(Patience::default(), &Arc::default());
-        Control::new(patient, self.control.name())
+        self.patiently().control
     }
 
     /// What every copier has done under this freeze and mapping.
@@ -468,7 +499,7 @@ impl Migration {
     /// # Errors
     /// The old store's.
     pub async fn sample(&self, source: &Table, ranges: usize, rows: usize) -> Result<Vec<Row>> {
-        sample_of(&self.old, source, ranges, rows).await
+        sample_of(&self.old_looks, source, ranges, rows).await
     }
 }
 
@@ -485,6 +516,13 @@ async fn sample_of(old: &Old, source: &Table, ranges: usize, rows: usize) -> Res
         }
         Ok(sample)
     }
+}
+
+fn looks(old: &Old, new: &New, control: &Control, patience: Patience) -> (Old, New, Control) {
+    let old = Old(Arc::new(Retry::new(old.0.clone(), patience)));
+    let new = new.patient(patience, &Arc::default());
+    let control = Control::new(new.clone(), control.name());
+    (old, new, control)
 }
 
 /// A name for what begins now.

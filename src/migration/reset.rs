@@ -16,7 +16,6 @@ use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::model::{Mark, Row};
 use crate::protocol::Phase;
-use crate::protocol::phase::Way;
 use crate::schema::Table;
 use crate::store::{Cursor, Guard, Put, Range, Reads, Store};
 
@@ -43,16 +42,7 @@ impl Migration {
     pub async fn reset(&self, name: &str, lease: Duration) -> Result<Reset> {
         let there = self.control.require(&self.spec.to).await?;
         self.spec.same_plan(&there.record)?;
-        if there.record.phase.way_to(Phase::Old) != Some(Way::Reset) {
-            return Err(Error::new(
-                Kind::Mismatch,
-                format!(
-                    "the table is in phase `{}`, and `reset` leads out of `offline` only",
-                    there.record.phase
-                ),
-            )
-            .at("target", self.spec.to.as_str()));
-        }
+        self.refuse_unless_offline(&there.record)?;
         self.alone(None).await?;
         let begun = match there.record.emptying {
             true => there,
@@ -141,7 +131,7 @@ impl Migration {
             .help("see `migrate status`")),
         }
         };
-        Member::join(self.control.clone(), &self.spec.to, role, Box::new(accept)).await
+        Member::join(self.leases.clone(), &self.spec.to, role, Box::new(accept)).await
     }
 
     async fn target_is_gone(&self) -> Result<bool> {

@@ -47,9 +47,9 @@ impl Migration {
         };
         if self.inspect_target().await?.is_some() {
             // It only compares keys.
-            return Ok(match self.new.create(plain.target()).await {
+            return Ok(match self.new_looks.create(plain.target()).await {
                 Err(error) if error.kind() == Kind::Mismatch => {
-                    match self.new.create(made.target()).await {
+                    match self.new_looks.create(made.target()).await {
                         Ok(()) => made,
                         Err(_) => plain,
                     }

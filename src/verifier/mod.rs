@@ -383,3 +383,16 @@ fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)
 }
+
+/// Seconds that the expiries of a row and its copy may be apart: each is read by another clock.
+const EXPIRIES_APART: u64 = 5;
+
+/// Whether an item shows what an old row does, as the new store would have it.
+pub(crate) fn is_same(table: &crate::schema::Table, item: &Row, old: &Row) -> bool {
+    let expires_alike = match (item.expires, old.expires) {
+        (None, None) => true,
+        (Some(one), Some(other)) => one.abs_diff(other) <= EXPIRIES_APART,
+        (None, Some(_)) | (Some(_), None) => false,
+    };
+    expires_alike && canonical::differing(table, item, old).is_empty()
+}

@@ -79,6 +79,16 @@ pub struct Init {
     /// Take over this target although it has items or another plan's record; type its name
     #[arg(long, value_name = "TARGET")]
     pub adopt: Option<String>,
+    /// With --adopt: the target's control record is lost, and the table was in this phase. Looks whether what lies in
+    /// the target allows that
+    #[arg(long, value_name = "PHASE", value_parser = phase, requires = "adopt")]
+    pub phase: Option<Phase>,
+    /// With --phase: the table never was in `done`, and items without a mark came from elsewhere
+    #[arg(long, requires = "phase")]
+    pub never_done: bool,
+    /// With --phase done: the table's name (its old one), without a question
+    #[arg(long, value_name = "NAME", requires = "phase")]
+    pub yes_done: Option<String>,
 }
 
 #[derive(ClapArgs)]
@@ -248,4 +258,13 @@ pub struct Reset {
     /// The table (its old name)
     #[arg(long, value_name = "NAME")]
     pub table: String,
+    /// Don't ask: the table's name. What the copier wrote is deleted
+    #[arg(long, value_name = "NAME")]
+    pub yes_reset: Option<String>,
+    /// With --yes-reset: delete copied items too that aren't as their old rows are
+    #[arg(long)]
+    pub delete_changed: bool,
+    /// Show what would be deleted, compared with the old table; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }

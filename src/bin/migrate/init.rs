@@ -1,10 +1,12 @@
 //! `migrate init`
 
 use crossfade::error::{Error, Kind};
-use crossfade::migration::{Init, InitOptions};
+use crossfade::migration::{Init, InitOptions, Migration, Regain};
+use crossfade::protocol::Phase;
 
 use crate::Exit;
 use crate::args;
+use crate::consent::Name;
 use crate::copy;
 use crate::screen::Screen;
 use crate::stores::Stores;
@@ -29,14 +31,25 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
     for migration in &migrations {
         let spec = &migration.spec;
         let adopt = args.adopt.as_ref() == Some(&spec.to);
+        let regain = match args.phase.filter(|_| adopt) {
+            Some(phase) => Some(Regain {
+                phase,
+                lease: stores.plan.lease,
+                never_done: args.never_done,
+                done: phase == Phase::Done && may_be_done(args, migration, screen)?,
+            }),
+            None => None,
+        };
         let options = InitOptions {
             allow_stream: args.allow_stream,
             adopt,
+            regain,
         };
         let done = match migration.init(options).await {
-            Ok(Init::Created) => "ready",
-            Ok(Init::Repeated) => "was ready already",
-            Ok(Init::Adopted) => "taken over as it is",
+            Ok(Init::Created) => "ready".to_owned(),
+            Ok(Init::Repeated) => "was ready already".to_owned(),
+            Ok(Init::Adopted) => "taken over as it is".to_owned(),
+            Ok(Init::Regained(marks)) => format!("taken over: {}", marks.told()),
             // A plan's rules that don't fit a table are of that kind.
             Err(error) if copy::concerns_one_table(&error) || error.kind() == Kind::Config => {
                 screen.error(&error);
@@ -49,4 +62,18 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
     }
     stores.close().await;
     Ok(exit)
+}
+
+/// Asks for the table's name: from `done` there is no way back.
+fn may_be_done(args: &args::Init, migration: &Migration, screen: &Screen) -> Result<bool, Error> {
+    let name = Name {
+        name: &migration.spec.name,
+        flag: "--yes-done",
+        given: args.yes_done.as_deref(),
+    };
+    let what = format!(
+        "{}: in `done` nobody reads the old table, and there is no way back",
+        migration.spec.name
+    );
+    name.ask(screen, &what).map(|()| true)
 }

@@ -77,7 +77,7 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
         Command::Verify(args) => verify::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args, screen).await,
         Command::Finish(args) => finish::run(&args, screen).await,
-        Command::Reset(args) => reset::run(&args).await,
+        Command::Reset(args) => reset::run(&args, screen).await,
     }
 }
 

@@ -9,6 +9,8 @@ pub(crate) mod items;
 mod journals;
 mod killing;
 mod letters;
+mod looking;
+mod lost;
 mod markers;
 mod masks;
 mod messages;

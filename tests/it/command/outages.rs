@@ -156,7 +156,7 @@ async fn verifications_wait(bench: &Bench, servers: &OwnServers) {
 /// While a copy runs, even one that waits, its table can't be emptied. This takes 25 seconds.
 fn refuses_a_reset(bench: &Bench) {
     let reset = bench
-        .migrate(&["reset", "--table", "messages"])
+        .migrate(&["reset", "--table", "messages", "--yes-reset", "messages"])
         .run()
         .expect_code(2);
     says(&reset, &["a copy is running", "process", "stop it first"]);

@@ -42,6 +42,7 @@ async fn stores_that_can_not_be_reached() {
     let bench = ten_rows("unreachable").await;
     bench.init();
     let (good, dead) = (bench.stores(), nowhere());
+    let mut running = Vec::new();
     for (alive, command) in [
         (&bench.node, "init"),
         (&bench.url, "init"),
@@ -53,17 +54,19 @@ async fn stores_that_can_not_be_reached() {
         } else {
             dead.clone()
         };
-        bench.write(
-            "plan.toml",
-            &format!("{}{PLAN}", good.replace(alive.as_str(), &wrong)),
-        );
+        let plan = format!("{}.toml", running.len());
+        let text = format!("{}{PLAN}", good.replace(alive.as_str(), &wrong));
+        bench.write(&plan, &text);
         let arguments = if command == "copy" {
             vec!["copy", "--offline"]
         } else {
             vec![command]
         };
-        let outcome = bench.migrate(&arguments).run().expect_code(2);
-        says(&outcome, &["error: ", &dead]);
+        running.push(bench.migrate_by(&plan, &arguments).spawn());
+    }
+    // Looked for again for a while, and then given up.
+    for command in running {
+        says(&command.wait().expect_code(2), &["error: ", &dead]);
     }
     bench.done().await;
 }
@@ -297,7 +300,7 @@ async fn one_target_belongs_to_one_plan_and_one_mapping() {
         says(&outcome, &["another mapping", "recorded", "now"]);
     }
     bench.migrate(&["copy", "--offline"]).run().expect_code(0);
-    let reset = ["reset", "--table", "t"];
+    let reset = ["reset", "--table", "t", "--yes-reset", "t"];
     says(
         &bench.migrate_by("other.toml", &reset).run().expect_code(2),
         &["another plan"],
@@ -342,7 +345,7 @@ async fn a_changed_table_can_be_begun_anew() {
     let refused = bench.migrate(&adopt).run().expect_code(2);
     says(&refused, &["migrate reset"]);
     bench
-        .migrate(&["reset", "--table", "t"])
+        .migrate(&["reset", "--table", "t", "--yes-reset", "t"])
         .run()
         .expect_code(0);
     bench.migrate(&adopt).run().expect_code(0);

@@ -10,7 +10,7 @@ async fn a_table_can_be_emptied_and_copied_again() {
     let bench = Bench::new("reset").await;
     fill_messages(&bench, ROWS).await;
     bench.plan(PLAN).init();
-    let reset = || bench.migrate(&["reset", "--table", "messages"]);
+    let reset = || bench.migrate(&["reset", "--table", "messages", "--yes-reset", "messages"]);
     says(&reset().run().expect_code(2), &["phase `old`", "offline"]);
     bench.migrate(&["copy", "--offline"]).run().expect_code(0);
 
@@ -38,9 +38,10 @@ async fn a_table_can_be_emptied_and_copied_again() {
     bench.done().await;
 }
 
-/// What somebody else wrote isn't the copier's to delete.
+/// What somebody else wrote isn't the copier's to delete; and what an application has changed with its mark on it only
+/// if the operator says so.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reset_leaves_what_others_wrote() {
+async fn a_reset_asks_and_leaves_what_others_wrote() {
     use aws_sdk_dynamodb::types::AttributeValue as A;
     let bench = Bench::new("foreign").await;
     bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
@@ -62,10 +63,40 @@ async fn a_reset_leaves_what_others_wrote() {
             ],
         )
         .await;
-    let outcome = bench
-        .migrate(&["reset", "--table", "t"])
-        .run()
-        .expect_code(0);
+    // An application that doesn't know of marks, after an offline move.
+    let change = bench.dynamo.update_item().table_name(bench.target("t"));
+    let change = change.key("p", A::N("8".into()));
+    let change = change.update_expression("SET v = :v");
+    let change = change.expression_attribute_values(":v", A::N("80".into()));
+    change.send().await.expect("changed");
+
+    let reset = |more: &[&str]| {
+        bench
+            .migrate(&[&["reset", "--table", "t"][..], more].concat())
+            .run()
+    };
+    says(
+        &reset(&[]).expect_code(2),
+        &["nobody to ask", "`--yes-reset t`"],
+    );
+    says(
+        &reset(&["--yes-reset", "u"]).expect_code(2),
+        &["`u` isn't the table's name"],
+    );
+    let words = [
+        "deletes 19 copied items",
+        "leaves 1 of others",
+        "1 of the copied items aren't as their old rows are",
+        "such as p=8",
+    ];
+    let dry = reset(&["--dry-run"]).expect_code(0).stdout;
+    assert!(words.iter().all(|words| dry.contains(words)), "{dry}");
+    let refused = reset(&["--yes-reset", "t"]).expect_code(2);
+    says(&refused, &[&words[..], &["`--delete-changed`"]].concat());
+    assert_eq!(bench.items("t").await.len(), 20);
+    assert_eq!(bench.status()[0]["phase"], "offline");
+
+    let outcome = reset(&["--yes-reset", "t", "--delete-changed"]).expect_code(0);
     assert!(
         outcome.stdout.contains("19 copied items deleted"),
         "{outcome}"

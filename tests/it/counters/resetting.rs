@@ -12,7 +12,9 @@ async fn after_a_reset_every_total_moves_again() {
     fill_votes(&bench, COUNTERS).await;
     bench.plan(VOTES_PLAN).init();
     assert_eq!(copy(&bench, &["--offline"], 0).folded, COUNTERS as u64);
-    let reset = bench.migrate(&["reset", "--table", "votes"]).run();
+    let reset = bench
+        .migrate(&["reset", "--table", "votes", "--yes-reset", "votes"])
+        .run();
     let said = reset.expect_code(0).stdout;
     assert!(said.contains("200 copied items deleted"), "{said}");
     assert_eq!(bench.items("votes").await.len(), 0);

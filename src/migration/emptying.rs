@@ -1,0 +1,216 @@
+//! What a reset would delete: looked at before an operator is asked.
+
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::advance::OpenOld;
+use super::{MOST_NAMES, Migration, SCAN_ROWS};
+use crate::control::{New, Record, hex};
+use crate::error::{Error, Kind, Result};
+use crate::layer::Retry;
+use crate::layer::retry::Patience;
+use crate::mapping::transform::Transform;
+use crate::model::{Mark, Row, State};
+use crate::protocol::phase::Way;
+use crate::protocol::{Phase, counter};
+use crate::schema::StoredTable;
+use crate::show;
+use crate::store::{Cursor, Old, Range};
+use crate::verifier;
+
+/// Parts of the target that are looked through at once.
+const SCANS: usize = 8;
+
+/// What a reset would delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Emptying {
+    /// Items that the copier wrote: it would delete them.
+    pub copied: u64,
+    /// Items of others: it would leave them.
+    pub left: u64,
+    /// Of those that the copier wrote, how many aren't as their old rows are: an application may have changed
+    /// them since, or the old table was.
+    pub changed: u64,
+    /// The keys of the first of them.
+    pub some: Vec<String>,
+    /// Why items and old rows couldn't be compared, where they couldn't.
+    pub not_compared: Option<String>,
+}
+
+impl Emptying {
+    fn and(mut self, other: Emptying) -> Emptying {
+        self.copied += other.copied;
+        self.left += other.left;
+        self.changed += other.changed;
+        self.some.extend(other.some);
+        self.some.truncate(MOST_NAMES);
+        self.not_compared = self.not_compared.or(other.not_compared);
+        self
+    }
+}
+
+/// What items are compared with.
+enum Against {
+    /// Their old rows.
+    Rows(Old, Transform),
+    /// Their own watermarks: a total that is apart was added to.
+    Watermarks,
+    /// Nothing, for this reason.
+    Nothing(String),
+}
+
+impl Migration {
+    /// What [`Migration::reset`] would delete, compared with the old table as far as that can be asked. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] if the table isn't offline; the new store's.
+    pub async fn reset_forecast(&self, open_old: OpenOld<'_>) -> Result<Emptying> {
+        let record = self.stands().await?;
+        self.refuse_unless_offline(&record)?;
+        if self.inspect_target().await?.is_none() {
+            return Ok(Emptying::default());
+        }
+        let target = record.target.read()?;
+        let against = match target.is_counter() {
+            true => Against::Watermarks,
+            false => self.old_rows(&record, open_old).await,
+        };
+        let new = self.new.patient(Patience::default(), &self.pace.new);
+        let ranges = new.splits(&target, SCANS).await?;
+        let mut scans: FuturesUnordered<_> = ranges
+            .iter()
+            .map(|range| look(&new, &target, range, &against))
+            .collect();
+        let mut found = Emptying::default();
+        while let Some(part) = scans.next().await {
+            found = found.and(part?);
+        }
+        if let Against::Rows(old, _) = &against {
+            old.0.close().await;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn refuse_unless_offline(&self, record: &Record) -> Result<()> {
+        if record.phase.way_to(Phase::Old) == Some(Way::Reset) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Mismatch,
+            format!(
+                "the table is in phase `{}`, and `reset` leads out of `offline` only",
+                record.phase
+            ),
+        )
+        .at("target", self.spec.to.as_str()))
+    }
+
+    /// The old table, if items can be compared with its rows.
+    async fn old_rows(&self, record: &Record, open_old: OpenOld<'_>) -> Against {
+        match self.comparable(record, open_old).await {
+            Ok((old, transform)) => Against::Rows(old, transform),
+            Err(error) => Against::Nothing(error.to_string()),
+        }
+    }
+
+    async fn comparable(&self, record: &Record, open_old: OpenOld<'_>) -> Result<(Old, Transform)> {
+        let source = record.source.read()?;
+        let transform = self.spec.transform(&source, record.default_ttl)?;
+        if hex(&transform.fingerprint()) != record.mapping {
+            let message = "the plan isn't the one any more by which the table was copied";
+            return Err(Error::new(Kind::Mismatch, message));
+        }
+        if !transform.keeps_keys() {
+            return Err(Error::new(Kind::Unsupported, "the keys are masked"));
+        }
+        let old = open_old().await?;
+        let there = old.0.inspect(&self.spec.name).await?;
+        let is_same = there.is_some_and(|there| {
+            there.id == record.old_id
+                && there.table.as_ref().map(StoredTable::of) == Some(record.source.clone())
+        });
+        if !is_same {
+            let message =
+                "the old table isn't the one any more that was copied, or its schema was changed";
+            return Err(Error::new(Kind::Mismatch, message));
+        }
+        let patient = Retry::new(old.0, Patience::LOOK).paced(&self.pace.old);
+        Ok((Old(std::sync::Arc::new(patient)), transform))
+    }
+}
+
+async fn look(
+    new: &New,
+    target: &crate::schema::Table,
+    range: &Range,
+    against: &Against,
+) -> Result<Emptying> {
+    let mut found = Emptying::default();
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = new.scan(target, range, cursor.as_ref(), SCAN_ROWS).await?;
+        found.left += page.unreadable.len() as u64;
+        let (copied, others): (Vec<Row>, Vec<Row>) = page
+            .rows
+            .into_iter()
+            .partition(|row| row.mark == Some(Mark::Copied));
+        found.left += others.len() as u64;
+        found.copied += copied.len() as u64;
+        let changed = match against {
+            Against::Watermarks => added_to(&copied),
+            Against::Rows(old, transform) => match differing(old, transform, &copied).await {
+                Ok(changed) => changed,
+                Err(error) => {
+                    found.not_compared.get_or_insert(error.to_string());
+                    Vec::new()
+                }
+            },
+            Against::Nothing(why) => {
+                found.not_compared.get_or_insert_with(|| why.clone());
+                Vec::new()
+            }
+        };
+        found.changed += changed.len() as u64;
+        let some = changed.into_iter().take(MOST_NAMES);
+        found
+            .some
+            .extend(some.map(|row| show::key(target, &row.key)));
+        found.some.truncate(MOST_NAMES);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn added_to(copied: &[Row]) -> Vec<&Row> {
+    let is_as_folded = |row: &&Row| {
+        counter::Item::of((*row).clone()).is_ok_and(|item| counter::may_return_to_old(Some(&item)))
+    };
+    copied.iter().filter(|row| !is_as_folded(row)).collect()
+}
+
+/// The items that aren't as their old rows are. One that has expired shows no row, whatever became of the old one.
+async fn differing<'r>(
+    old: &Old,
+    transform: &Transform,
+    copied: &'r [Row],
+) -> Result<Vec<&'r Row>> {
+    let now = super::finish::now();
+    let live = copied
+        .iter()
+        .filter(|row| State::of(Some(row), now) != State::Expired);
+    let live: Vec<&Row> = live.collect();
+    let keys: Vec<_> = live.iter().map(|row| row.key.clone()).collect();
+    let rows = old.0.get(transform.source(), &keys).await?;
+    let mut changed = Vec::new();
+    for (item, row) in live.into_iter().zip(rows) {
+        // A row that can't be kept wasn't copied as it is now.
+        let row = row.and_then(|row| transform.apply(row).ok());
+        let is_same = row.is_some_and(|row| verifier::is_same(transform.target(), item, &row));
+        if !is_same {
+            changed.push(item);
+        }
+    }
+    Ok(changed)
+}
