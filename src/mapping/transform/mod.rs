@@ -88,6 +88,8 @@ pub struct Transform {
     target: Table,
     key: Vec<KeyStep>,
     cells: Vec<CellStep>,
+    /// Of each cell of the old table, whether it is moved.
+    moves: Vec<bool>,
     moves_nothing: bool,
     /// Whether a value may have nulls at its end.
     may_be_trimmed: bool,
@@ -167,10 +169,13 @@ impl Transform {
             }
         }
         let may_be_trimmed = |column: &Column| canonical::may_be_trimmed(&column.ty);
+        let mut moves = vec![false; old.cells().len()];
+        cells.iter().for_each(|step| moves[step.from] = true);
         let in_place = |(at, step): (usize, &CellStep)| step.from == at && step.mask.is_none();
         Ok(Transform {
             fingerprint: fingerprint(old, rules, expiry, mask_key, &target)?,
             source: old.clone(),
+            moves,
             moves_nothing: key.iter().all(Option::is_none)
                 && cells.len() == old.cells().len()
                 && cells.iter().enumerate().all(in_place),
@@ -356,7 +361,7 @@ impl Transform {
     }
 
     fn end(&self, row: &Row, frozen: Option<i64>) -> Result<Option<i64>> {
-        let moves = |at| self.cells.iter().any(|step| step.from == at);
+        let moves = |at: usize| self.moves.get(at).copied().unwrap_or(false);
         match frozen == self.lifetime.frozen_at {
             true => self.lifetime.end(row, moves),
             false => {

@@ -182,7 +182,8 @@ impl Reading<'_> {
     fn silent(&self, cells: &[Option<Value>]) -> Vec<CellTimes> {
         let ends = |(at, cell): (usize, &Option<Value>)| match cell {
             None => Ends::Null,
-            Some(_) if self.selection.ttls.contains(&at) => Ends::NEVER,
+            // They ascend.
+            Some(_) if self.selection.ttls.binary_search(&at).is_ok() => Ends::NEVER,
             Some(_) => Ends::Untold,
         };
         let silent = |ends| CellTimes {
