@@ -18,6 +18,8 @@ pub enum Fault {
     None,
     /// It is done, and the connection is closed without an answer.
     ReplyLost,
+    /// It is done, and the connection is closed in the middle of the answer.
+    CutInside,
     /// It is done, and no answer ever comes.
     ReplyWithheld,
     /// The server fails before it has done anything.
@@ -128,12 +130,17 @@ fn carry_out(
             let (status, body) = without(server, request, places);
             (Some((status, body.clone())), Reply::Json(status, body))
         }
-        Fault::None | Fault::ReplyLost | Fault::ReplyWithheld | Fault::FailsBehind => {
+        Fault::None
+        | Fault::ReplyLost
+        | Fault::CutInside
+        | Fault::ReplyWithheld
+        | Fault::FailsBehind => {
             let Some((status, body)) = forward(server, &request.head, &request.body) else {
                 return (None, Reply::Cut);
             };
             let reply = match fault {
                 Fault::ReplyLost => Reply::Cut,
+                Fault::CutInside => Reply::CutInside(status, body.clone()),
                 Fault::ReplyWithheld => Reply::Silence,
                 Fault::FailsBehind => failure(),
                 _ => Reply::Json(status, body.clone()),

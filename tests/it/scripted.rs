@@ -28,6 +28,8 @@ pub enum Reply {
     Json(u16, Value),
     /// Answer with this status and these bytes.
     Raw(u16, String),
+    /// Close the connection in the middle of this answer.
+    CutInside(u16, Value),
     /// Close the connection without an answer.
     Cut,
     /// Never answer, and keep the connection.
@@ -156,9 +158,10 @@ pub(crate) fn read(stream: &mut impl BufRead) -> Option<Request> {
 }
 
 pub(crate) fn answer(stream: &mut dyn ReadWrite, reply: Reply) -> bool {
-    let (status, body) = match reply {
-        Reply::Json(status, body) => (status, body.to_string()),
-        Reply::Raw(status, body) => (status, body),
+    let (status, body, cut) = match reply {
+        Reply::Json(status, body) => (status, body.to_string(), false),
+        Reply::Raw(status, body) => (status, body, false),
+        Reply::CutInside(status, body) => (status, body.to_string(), true),
         Reply::Cut => return false,
         Reply::Silence => loop {
             thread::park();
@@ -169,9 +172,13 @@ pub(crate) fn answer(stream: &mut dyn ReadWrite, reply: Reply) -> bool {
          content-length: {}\r\n\r\n",
         body.len()
     );
+    let body = match cut {
+        true => &body[..body.len() / 2],
+        false => &body,
+    };
     let sent = stream
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(body.as_bytes()))
         .and_then(|()| stream.flush());
-    sent.is_ok()
+    sent.is_ok() && !cut
 }

@@ -113,15 +113,23 @@ fn described(error: &MetadataError, encrypted: bool) -> Error {
         }) => connected(last_connection_error, encrypted),
         MetadataError::ConnectionPoolError(error) => pooled(error),
         MetadataError::FetchError(fetch) => {
-            let attempt = match &fetch.error {
-                MetadataFetchErrorKind::PrepareError(attempt)
-                | MetadataFetchErrorKind::NextRowError(NextRowError::NextPageError(
-                    NextPageError::RequestFailure(RequestError::LastAttemptError(attempt)),
-                )) => Some(attempt),
-                _ => None,
+            let request = match &fetch.error {
+                MetadataFetchErrorKind::PrepareError(attempt) => Ok(attempt),
+                MetadataFetchErrorKind::NextRowError(NextRowError::NextPageError(
+                    NextPageError::RequestFailure(error),
+                )) => match error {
+                    RequestError::LastAttemptError(attempt) => Ok(attempt),
+                    RequestError::ConnectionPoolError(error) => Err(pooled(error)),
+                    RequestError::RequestTimeout(after) => {
+                        Err(no_answer(after.as_millis(), Doing::Read))
+                    }
+                    RequestError::EmptyPlan => Err(no_nodes()),
+                    _ => Err(unknown(error, Doing::Read)),
+                },
+                _ => Err(unknown(error, Doing::Read)),
             };
-            match attempt {
-                Some(RequestAttemptError::DbError(DbError::Invalid | DbError::SyntaxError, _)) => {
+            match request {
+                Ok(RequestAttemptError::DbError(DbError::Invalid | DbError::SyntaxError, _)) => {
                     Error::new(
                         Kind::Unsupported,
                         format!(
@@ -131,8 +139,8 @@ fn described(error: &MetadataError, encrypted: bool) -> Error {
                     )
                     .help("move to Cassandra 3.0 or later, or ScyllaDB, first")
                 }
-                Some(attempt) => attempted(attempt, Doing::Read),
-                None => unknown(error, Doing::Read),
+                Ok(attempt) => attempted(attempt, Doing::Read),
+                Err(error) => error,
             }
         }
         MetadataError::Peers(_)
@@ -280,9 +288,12 @@ fn using(error: &UseKeyspaceError, doing: Doing) -> Error {
 fn attempted(error: &RequestAttemptError, doing: Doing) -> Error {
     match error {
         RequestAttemptError::DbError(error, why) => answered(error, why, doing),
-        // Whatever broke it, the request may have been on its way.
+        // Whatever broke it, and be it an answer that made no sense: the node had been talked to before, and
+        // the request may have been on its way.
         RequestAttemptError::BrokenConnectionError(error) => {
-            broken(error, true, doing).effect(doing.effect())
+            Error::new(Kind::Unreachable, format!("the connection broke: {error}"))
+                .effect(doing.effect())
+                .help("check the node's log")
         }
         RequestAttemptError::UnableToAllocStreamId => {
             Error::new(Kind::Throttled, "too many requests wait on one connection")

@@ -34,7 +34,17 @@ impl Call<'_> {
         }
         match error {
             SdkError::ServiceError(context) => {
-                let status = context.raw().status().as_u16();
+                let raw = context.raw();
+                let status = raw.status().as_u16();
+                let is_answer = raw.status().is_success();
+                if is_answer && context.err().code().is_none() {
+                    // JSON that ends too early: something in between ended the body without saying so.
+                    let body = raw.body().bytes().unwrap_or_default();
+                    return match body.trim_ascii_start().starts_with(b"{") {
+                        true => self.cut_short(context.into_err()),
+                        false => self.unreadable(context.into_err()),
+                    };
+                }
                 self.refused(status, context.into_err())
             }
             SdkError::ConstructionFailure(_) => self
@@ -42,16 +52,34 @@ impl Call<'_> {
                 .source_of(error),
             SdkError::TimeoutError(_) => self.no_answer().source_of(error),
             SdkError::DispatchFailure(_) => self.not_delivered(error),
+            // Its head came, the rest of it didn't.
+            SdkError::ResponseError(_) => self.cut_short(error),
             // `SdkError` may grow: what isn't known may have happened.
-            SdkError::ResponseError(_) | _ => self
-                .error(
-                    Kind::Unknown,
-                    Effect::Unknown,
-                    format!("the answer can't be read: {}", root_cause(&error)),
-                )
-                .help("check that the endpoint is a DynamoDB")
-                .source_of(error),
+            _ => self.unreadable(error),
         }
+    }
+
+    fn cut_short(&self, error: impl StdError + Send + Sync + 'static) -> Error {
+        self.error(
+            Kind::Unreachable,
+            Effect::Unknown,
+            format!(
+                "the connection broke inside an answer: {}",
+                root_cause(&error)
+            ),
+        )
+        .help("check what stands between (VPC endpoint, proxy, firewall)")
+        .source_of(error)
+    }
+
+    fn unreadable(&self, error: impl StdError + Send + Sync + 'static) -> Error {
+        self.error(
+            Kind::Unknown,
+            Effect::Unknown,
+            format!("the answer can't be read: {}", root_cause(&error)),
+        )
+        .help("check that the endpoint is a DynamoDB")
+        .source_of(error)
     }
 
     /// The error of one statement of a batch.

@@ -1,6 +1,7 @@
 //! The Cassandra store on a real server.
 
 mod applications;
+mod cutting;
 mod equal;
 mod inspecting;
 mod odd_types;

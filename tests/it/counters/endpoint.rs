@@ -15,7 +15,7 @@ const COUNTERS: usize = 400;
 const GROWN: usize = 120;
 
 /// What happens to the calls of one name, one after the other, from the start again at the end.
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 11] = [
     Fault::ReplyLost,
     Fault::None,
     Fault::FailsBehind,
@@ -24,6 +24,8 @@ const FAULTS: [Fault; 9] = [
     Fault::None,
     Fault::FailsBefore,
     Fault::None,
+    Fault::None,
+    Fault::CutInside,
     Fault::None,
 ];
 
@@ -106,7 +108,7 @@ fn assert_looked_at_again(seen: &[Exchange]) -> usize {
         };
         let unheard = matches!(
             exchange.fault,
-            Fault::ReplyLost | Fault::ReplyWithheld | Fault::FailsBehind
+            Fault::ReplyLost | Fault::CutInside | Fault::ReplyWithheld | Fault::FailsBehind
         );
         if !unheard || !is_done(exchange) {
             continue;

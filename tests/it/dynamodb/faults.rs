@@ -152,6 +152,22 @@ pub fn refusals() -> Vec<(Reply, Kind, Effect)> {
             Effect::None,
         ),
         (Reply::Cut, Kind::Unreachable, Effect::Unknown),
+        (
+            Reply::CutInside(200, json!({"Responses": [{}, {}, {}]})),
+            Kind::Unreachable,
+            Effect::Unknown,
+        ),
+        (
+            Reply::CutInside(400, json!({"__type": "ValidationException"})),
+            Kind::Unreachable,
+            Effect::Unknown,
+        ),
+        // A proxy may end a body early, and say nothing of it.
+        (
+            Reply::Raw(200, "{\"Responses\": [{}, {".into()),
+            Kind::Unreachable,
+            Effect::Unknown,
+        ),
         (Reply::Silence, Kind::Timeout, Effect::Unknown),
     ]
 }
