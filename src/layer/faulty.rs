@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::rngs::SmallRng;
@@ -35,6 +36,8 @@ pub struct Faulty {
     refused: Option<Key>,
     chance: Arc<Mutex<SmallRng>>,
     calls: Arc<AtomicU64>,
+    /// Milliseconds that a call takes to arrive.
+    takes: Arc<AtomicU64>,
 }
 
 impl Faulty {
@@ -47,7 +50,14 @@ impl Faulty {
             refused: None,
             chance,
             calls: Arc::default(),
+            takes: Arc::default(),
         }
+    }
+
+    /// From now on a call takes so long to arrive.
+    pub fn take(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.takes.store(time, Ordering::Relaxed);
     }
 
     /// The same store, which refuses to put this key for good.
@@ -70,7 +80,10 @@ impl Faulty {
     /// Lets others run in between, and fails as often as it should.
     async fn arrive(&self) -> Result<()> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        tokio::task::yield_now().await;
+        match self.takes.load(Ordering::Relaxed) {
+            0 => tokio::task::yield_now().await,
+            time => tokio::time::sleep(Duration::from_millis(time)).await,
+        }
         if self.happens(self.faults.unreachable) {
             return Err(Error::new(Kind::Unreachable, "made unreachable on purpose"));
         }
@@ -211,6 +224,7 @@ impl Store for Faulty {
             refused: self.refused.clone(),
             chance: self.chance.clone(),
             calls: self.calls.clone(),
+            takes: self.takes.clone(),
         })
     }
 

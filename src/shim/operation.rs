@@ -81,6 +81,12 @@ impl Joined {
     }
 }
 
+/// A call of an application: the record it works under, and when it has to be over.
+pub(super) struct Begun {
+    pub joined: Arc<Joined>,
+    pub deadline: Instant,
+}
+
 /// One operation of an application, under the phase it began in.
 pub(super) struct Operation {
     pub table: Arc<Inner>,
@@ -101,6 +107,20 @@ pub(super) enum Sent {
     Done(Changed),
     /// The reply was lost.
     Unknown(Error),
+}
+
+/// What became of one try of a write.
+pub(super) enum Tried {
+    Sent(Sent),
+    /// It certainly hasn't happened, and may if it is tried again.
+    NotYet(Error),
+}
+
+fn not_yet(error: Error) -> Result<Tried> {
+    match error.kind().passes() {
+        true => Ok(Tried::NotYet(error)),
+        false => Err(error),
+    }
 }
 
 /// What is asked of a store.
@@ -300,35 +320,46 @@ impl Operation {
     pub async fn write(&mut self, place: Place, request: &Request<'_>) -> Result<Sent> {
         let mut pauses = self.table.pauses();
         loop {
-            self.check()?;
-            let store = match tokio::time::timeout_at(self.deadline, self.store(place)).await {
-                Ok(Ok(store)) => store,
-                Ok(Err(error)) if error.kind().passes() && pauses.wait(self.deadline).await => {
-                    continue;
-                }
-                Ok(Err(error)) => return Err(error.effect(Effect::None)),
-                Err(_) => return Err(self.too_late(place)),
-            };
-            // From here to the answer, whoever drops this leaves a write behind that may land.
-            let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
-            let sending = request.send(&*store, self.schema(place));
-            let sending = self.timed(place, "write", sending);
-            let error = match tokio::time::timeout_at(self.deadline, sending).await {
-                Ok(Ok(answer)) => {
-                    self.in_doubt = was_in_doubt;
-                    return Ok(Sent::Done(answer));
-                }
-                Ok(Err(error)) if error.known_effect() == Effect::Unknown => {
-                    return Ok(Sent::Unknown(error));
-                }
-                Ok(Err(error)) => error,
-                Err(_) => return Ok(Sent::Unknown(self.too_late(place).effect(Effect::Unknown))),
-            };
-            self.in_doubt = was_in_doubt;
-            if !error.kind().passes() || !pauses.wait(self.deadline).await {
-                return Err(error);
+            match self.write_once(place, request).await? {
+                Tried::Sent(sent) => return Ok(sent),
+                Tried::NotYet(error) if !pauses.wait(self.deadline).await => return Err(error),
+                Tried::NotYet(_) => {}
             }
         }
+    }
+
+    /// Writes, or tries to.
+    ///
+    /// # Errors
+    /// It certainly hasn't happened, and won't.
+    pub async fn write_once(&mut self, place: Place, request: &Request<'_>) -> Result<Tried> {
+        self.check()?;
+        self.has_time()?;
+        let store = match tokio::time::timeout_at(self.deadline, self.store(place)).await {
+            Ok(Ok(store)) => store,
+            Ok(Err(error)) => return not_yet(error.effect(Effect::None)),
+            Err(_) => return Err(self.too_late(place)),
+        };
+        // From here to the answer, whoever drops this leaves a write behind that may land.
+        let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
+        let sending = request.send(&*store, self.schema(place));
+        let sending = self.timed(place, "write", sending);
+        let error = match tokio::time::timeout_at(self.deadline, sending).await {
+            Ok(Ok(answer)) => {
+                self.in_doubt = was_in_doubt;
+                return Ok(Tried::Sent(Sent::Done(answer)));
+            }
+            Ok(Err(error)) if error.known_effect() == Effect::Unknown => {
+                return Ok(Tried::Sent(Sent::Unknown(error)));
+            }
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let error = self.too_late(place).effect(Effect::Unknown);
+                return Ok(Tried::Sent(Sent::Unknown(error)));
+            }
+        };
+        self.in_doubt = was_in_doubt;
+        not_yet(error)
     }
 
     /// Waits before something is tried again; `false` if there is no time left.
@@ -426,15 +457,24 @@ impl Inner {
 impl Pauses {
     /// Waits; `false` if there is no time left for another try.
     pub async fn wait(&mut self, deadline: Instant) -> bool {
-        let span = FIRST_PAUSE
-            .saturating_mul(1 << self.count.min(10))
-            .min(LONGEST_PAUSE);
-        self.count += 1;
-        let until = Instant::now() + span.mul_f64(0.5 + self.chance.random::<f64>() / 2.0);
+        let until = self.until();
         if until >= deadline {
             return false;
         }
         tokio::time::sleep_until(until).await;
         true
+    }
+
+    /// Waits, whatever the time.
+    pub async fn sleep(&mut self) {
+        tokio::time::sleep_until(self.until()).await;
+    }
+
+    fn until(&mut self) -> Instant {
+        let span = FIRST_PAUSE
+            .saturating_mul(1 << self.count.min(10))
+            .min(LONGEST_PAUSE);
+        self.count += 1;
+        Instant::now() + span.mul_f64(0.5 + self.chance.random::<f64>() / 2.0)
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Resave;
-use super::operation::{Joined, Operation, Place, Request, Sent};
+use super::operation::{Begun, Operation, Place, Request, Sent};
 use super::table::{Inner, Page, Written, now};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;
@@ -305,17 +305,13 @@ impl Operation {
 
 impl Inner {
     /// Writes a row. A refusal that passes is tried again, each time under the phase of that moment.
-    pub async fn write(
-        self: &Arc<Self>,
-        joined: &Arc<Joined>,
-        mutation: Mutation,
-    ) -> Result<Written> {
-        let mutation = canonical::mutation(joined.transform.target(), mutation);
-        let deadline = self.deadline();
+    pub async fn write(self: &Arc<Self>, begun: &Begun, mutation: Mutation) -> Result<Written> {
+        let mutation = canonical::mutation(begun.joined.transform.target(), mutation);
+        let deadline = begun.deadline;
         let mut pauses = self.pauses();
         let mut later = None;
         loop {
-            let mut operation = Operation::begin(self, joined, deadline)?;
+            let mut operation = Operation::begin(self, &begun.joined, deadline)?;
             operation.may_write(|joined| joined.keeps(mutation.key()))?;
             let mut write = Write::new(operation.phase(), mutation.clone(), now());
             let outcome = match operation.drive(&mut write, Reading::Strong).await {

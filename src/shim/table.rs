@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::adds::Adds;
 use super::old::OldStore;
-use super::operation::{FrozenAt, Joined, Operation};
+use super::operation::{Begun, FrozenAt, Joined, Operation};
 use super::{Moving, Settings, Ttl};
 use crate::control::{Accept, Control, Member, MemberRole, New, ParticipantKind, Record, hex};
 use crate::error::{Error, Kind, Result};
@@ -119,7 +119,7 @@ impl Table {
     /// # Errors
     /// What stands in the way, if that doesn't pass, or still does after [`Settings::deadline`].
     pub async fn phase(&self) -> Result<Phase> {
-        Ok(self.joined().await?.member.phase())
+        Ok(self.begun().await?.joined.member.phase())
     }
 
     /// The table as it lies in the new store: the columns that rows and keys have here.
@@ -127,7 +127,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::phase`].
     pub async fn schema(&self) -> Result<crate::schema::Table> {
-        Ok(self.joined().await?.transform.target().clone())
+        Ok(self.begun().await?.joined.transform.target().clone())
     }
 
     /// Reads a row.
@@ -135,7 +135,7 @@ impl Table {
     /// # Errors
     /// The stores'; [`Kind::Unreachable`] past the lease; [`Kind::Mismatch`] while the table is offline.
     pub async fn get(&self, key: &Key) -> Result<Option<Row>> {
-        self.begin_rows(Some(key)).await?.get(key.clone()).await
+        self.get_within(&self.begun().await?, key).await
     }
 
     /// Writes a whole row: columns that are null are absent afterwards. Its `expires` is made of the time to
@@ -145,9 +145,7 @@ impl Table {
     /// Those of [`Table::get`]. With [`crate::error::Effect::Unknown`] it may have been written, or may be
     /// yet: writing it again is the caller's choice, since a later write may be undone by it.
     pub async fn put(&self, row: Row, ttl: Ttl) -> Result<()> {
-        let joined = self.joined().await?;
-        let row = self.inner.fitting(&joined, row, ttl)?;
-        self.write(Mutation::Put(row)).await.map(drop)
+        self.put_within(&self.begun().await?, row, ttl).await
     }
 
     /// Writes a whole row if there is none.
@@ -155,9 +153,9 @@ impl Table {
     /// # Errors
     /// Those of [`Table::put`].
     pub async fn insert(&self, row: Row, ttl: Ttl) -> Result<Written> {
-        let joined = self.joined().await?;
-        let row = self.inner.fitting(&joined, row, ttl)?;
-        self.write(Mutation::Insert(row)).await
+        let begun = self.begun().await?;
+        let row = self.inner.fitting(&begun.joined, row, ttl)?;
+        self.inner.write(&begun, Mutation::Insert(row)).await
     }
 
     /// Changes some columns of a row, which need not exist. In the new store its time to live becomes the
@@ -167,8 +165,7 @@ impl Table {
     /// Those of [`Table::put`]. An edit of a collection's elements needs the whole row: in `bridge` and
     /// `switch` it may be refused ([`Kind::Transient`]), and is tried again until the deadline.
     pub async fn update(&self, update: Update, ttl: Ttl) -> Result<()> {
-        let update = self.fitting_update(update, ttl).await?;
-        self.write(Mutation::Update(update)).await.map(drop)
+        self.update_within(&self.begun().await?, update, ttl).await
     }
 
     /// Changes some columns if the row is there and all `expected` cells (by their place among
@@ -182,8 +179,10 @@ impl Table {
         expected: Vec<(usize, Option<crate::model::Value>)>,
         ttl: Ttl,
     ) -> Result<Written> {
-        let update = self.fitting_update(update, ttl).await?;
-        self.write(Mutation::UpdateIf { update, expected }).await
+        let begun = self.begun().await?;
+        let update = self.inner.fitting_update(&begun.joined, update, ttl)?;
+        let mutation = Mutation::UpdateIf { update, expected };
+        self.inner.write(&begun, mutation).await
     }
 
     /// Deletes a row.
@@ -191,8 +190,10 @@ impl Table {
     /// # Errors
     /// Those of [`Table::put`].
     pub async fn delete(&self, key: &Key) -> Result<()> {
-        self.inner.is_of_rows(&*self.joined().await?, Some(key))?;
-        self.write(Mutation::Delete(key.clone())).await.map(drop)
+        let begun = self.begun().await?;
+        self.inner.is_of_rows(&begun.joined, Some(key))?;
+        let mutation = Mutation::Delete(key.clone());
+        self.inner.write(&begun, mutation).await.map(drop)
     }
 
     /// Deletes a range of rows: natively in `old`, else key by key, so that it isn't atomic.
@@ -200,7 +201,8 @@ impl Table {
     /// # Errors
     /// Those of [`Table::put`]; then some of the rows may be left.
     pub async fn delete_range(&self, span: Span) -> Result<()> {
-        self.begin_rows(None).await?.delete_range(span).await
+        let begun = self.begun().await?;
+        self.begin_rows(&begun, None)?.delete_range(span).await
     }
 
     /// Reads a page of a range of rows, in clustering order or backwards. A whole partition begins with its
@@ -209,7 +211,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::get`].
     pub async fn query(&self, list: List) -> Result<Page> {
-        self.begin_rows(None).await?.query(list).await
+        self.query_within(&self.begun().await?, list).await
     }
 
     /// Adds to a counter. Adds to one key that come while one is under way go together as the next.
@@ -218,14 +220,14 @@ impl Table {
     /// Those of [`Table::put`]. With unknown effect, adding again may count twice; see
     /// [`Moving::exactly_once`].
     pub async fn add(&self, key: &Key, column: &str, by: i64) -> Result<()> {
-        let joined = self.joined().await?;
-        let columns = joined.transform.target().cells();
+        let begun = self.begun().await?;
+        let columns = begun.joined.transform.target().cells();
         let place = columns.iter().position(|there| there.name == column);
         let place =
             place.ok_or_else(|| self.inner.wrong(format!("there is no counter `{column}`")))?;
         let mut all = vec![None; columns.len()];
         all[place] = Some(by);
-        self.add_all(key, all).await
+        self.add_within(begun, key, all).await
     }
 
     /// Adds to several counters of a row in one write: one number for each of
@@ -234,14 +236,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::add`].
     pub async fn add_all(&self, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
-        let joined = self.joined().await?;
-        self.inner.is_of_counters(&joined, key)?;
-        let (has, wants) = (by.len(), joined.transform.target().cells().len());
-        if has != wants {
-            let message = format!("{has} numbers for the {wants} counters of a row");
-            return Err(self.inner.wrong(message));
-        }
-        self.inner.clone().add(joined, key.clone(), by).await
+        self.add_within(self.begun().await?, key, by).await
     }
 
     /// A row's totals: one for each of [`crate::schema::Table::cells`], all null if there is no such row.
@@ -249,8 +244,7 @@ impl Table {
     /// # Errors
     /// Those of [`Table::get`].
     pub async fn count(&self, key: &Key) -> Result<Vec<Option<i64>>> {
-        self.inner.is_of_counters(&*self.joined().await?, key)?;
-        self.begin().await?.count(key.clone()).await
+        self.count_within(&self.begun().await?, key).await
     }
 
     pub(super) async fn leave(self) -> Result<()> {
@@ -263,48 +257,68 @@ impl Table {
         left
     }
 
-    pub(super) async fn joined(&self) -> Result<Arc<Joined>> {
-        self.inner.joined().await
+    /// Begins a call of the application: what it may take counts from here, joining included.
+    pub(super) async fn begun(&self) -> Result<Begun> {
+        let deadline = Instant::now() + self.inner.settings.deadline;
+        let joined = self.inner.joined(deadline).await?;
+        Ok(Begun { joined, deadline })
     }
 
-    async fn begin_rows(&self, key: Option<&Key>) -> Result<Operation> {
-        self.inner.is_of_rows(&*self.joined().await?, key)?;
-        self.begin().await
+    pub(super) async fn get_within(&self, begun: &Begun, key: &Key) -> Result<Option<Row>> {
+        self.begin_rows(begun, Some(key))?.get(key.clone()).await
     }
 
-    async fn begin(&self) -> Result<Operation> {
-        let deadline = self.inner.deadline();
-        let joined = self.joined().await?;
-        Operation::begin(&self.inner, &joined, deadline)
+    pub(super) async fn put_within(&self, begun: &Begun, row: Row, ttl: Ttl) -> Result<()> {
+        let row = self.inner.fitting(&begun.joined, row, ttl)?;
+        self.inner.write(begun, Mutation::Put(row)).await.map(drop)
     }
 
-    async fn write(&self, mutation: Mutation) -> Result<Written> {
-        let joined = self.joined().await?;
-        self.inner.write(&joined, mutation).await
+    pub(super) async fn update_within(
+        &self,
+        begun: &Begun,
+        update: Update,
+        ttl: Ttl,
+    ) -> Result<()> {
+        let update = self.inner.fitting_update(&begun.joined, update, ttl)?;
+        let mutation = Mutation::Update(update);
+        self.inner.write(begun, mutation).await.map(drop)
     }
 
-    async fn fitting_update(&self, update: Update, ttl: Ttl) -> Result<Update> {
-        let joined = self.joined().await?;
-        let edited = update.cells.iter().map(Option::is_some);
-        self.inner.fits(&joined, &update.key, edited)?;
-        let expires = self.inner.expires(&joined, ttl)?;
-        Ok(Update { expires, ..update })
+    pub(super) async fn query_within(&self, begun: &Begun, list: List) -> Result<Page> {
+        self.begin_rows(begun, None)?.query(list).await
+    }
+
+    pub(super) async fn count_within(&self, begun: &Begun, key: &Key) -> Result<Vec<Option<i64>>> {
+        self.inner.is_of_counters(&begun.joined, key)?;
+        let operation = Operation::begin(&self.inner, &begun.joined, begun.deadline)?;
+        operation.count(key.clone()).await
+    }
+
+    async fn add_within(&self, begun: Begun, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
+        self.inner.is_of_counters(&begun.joined, key)?;
+        let (has, wants) = (by.len(), begun.joined.transform.target().cells().len());
+        if has != wants {
+            let message = format!("{has} numbers for the {wants} counters of a row");
+            return Err(self.inner.wrong(message));
+        }
+        self.inner.clone().add(begun, key.clone(), by).await
+    }
+
+    fn begin_rows(&self, begun: &Begun, key: Option<&Key>) -> Result<Operation> {
+        self.inner.is_of_rows(&begun.joined, key)?;
+        Operation::begin(&self.inner, &begun.joined, begun.deadline)
     }
 }
 
 impl Inner {
-    pub fn deadline(&self) -> Instant {
-        Instant::now() + self.settings.deadline
-    }
-
     pub fn wrong(&self, message: String) -> Error {
         Error::new(Kind::Invalid, message).at("table", self.name.as_str())
     }
 
-    async fn joined(&self) -> Result<Arc<Joined>> {
+    async fn joined(&self, deadline: Instant) -> Result<Arc<Joined>> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Joining(_)));
-        let state = match tokio::time::timeout(self.settings.deadline, settled).await {
+        let state = match tokio::time::timeout_at(deadline, settled).await {
             Ok(Ok(state)) => state.clone(),
             Ok(Err(_)) | Err(_) => self.state.borrow().clone(),
         };
@@ -352,6 +366,13 @@ impl Inner {
             mark: None,
             ..row
         })
+    }
+
+    fn fitting_update(&self, joined: &Joined, update: Update, ttl: Ttl) -> Result<Update> {
+        let edited = update.cells.iter().map(Option::is_some);
+        self.fits(joined, &update.key, edited)?;
+        let expires = self.expires(joined, ttl)?;
+        Ok(Update { expires, ..update })
     }
 
     /// Whether a write with values in these cells is one for this key.

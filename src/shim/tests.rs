@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod timing;
+
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -14,9 +16,9 @@ use crate::store::memory::Memory;
 use crate::store::{Old, Reads, Store};
 
 /// Two stores in memory, with the tables `users`, `events` and `votes`.
-struct Bench {
-    old: Arc<Memory>,
-    new: Arc<Memory>,
+pub(super) struct Bench {
+    pub(super) old: Arc<Memory>,
+    pub(super) new: Arc<Memory>,
     control: Control,
 }
 
@@ -64,7 +66,7 @@ fn spec(name: &str) -> TableSpec {
 }
 
 impl Bench {
-    async fn new(phase: Phase) -> Bench {
+    pub(super) async fn new(phase: Phase) -> Bench {
         let (old, new) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
         let control = Control::new(New::over(new.clone()), "control");
         control.create().await.unwrap();
@@ -103,7 +105,7 @@ impl Bench {
         self.shim_of(settings, self.old.clone(), self.new.clone(), false)
     }
 
-    fn shim_of(
+    pub(super) fn shim_of(
         &self,
         settings: Settings,
         old: Arc<dyn Store>,

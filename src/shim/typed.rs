@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use super::Ttl;
-use super::operation::Joined;
+use super::operation::{Begun, Joined};
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
 use crate::json;
@@ -18,7 +18,10 @@ impl Table {
     /// # Errors
     /// [`Kind::Invalid`] if a column is missing or of another type; and those of [`Table::phase`].
     pub async fn key_of(&self, key: &(impl Serialize + ?Sized)) -> Result<Key> {
-        let joined = self.joined().await?;
+        self.key_within(&*self.begun().await?.joined, key)
+    }
+
+    fn key_within(&self, joined: &Joined, key: &(impl Serialize + ?Sized)) -> Result<Key> {
         let object = self.object(key)?;
         let table = joined.transform.target();
         json::refuse_unknown(table, &object)?;
@@ -33,9 +36,10 @@ impl Table {
         &self,
         key: &(impl Serialize + ?Sized),
     ) -> Result<Option<T>> {
-        let joined = self.joined().await?;
-        let row = self.get(&self.key_of(key).await?).await?;
-        row.map(|row| self.read_as(&joined, &row)).transpose()
+        let begun = self.begun().await?;
+        let key = self.key_within(&begun.joined, key)?;
+        let row = self.get_within(&begun, &key).await?;
+        row.map(|row| self.read_as(&begun.joined, &row)).transpose()
     }
 
     /// Writes a whole row: columns that its fields leave out are absent afterwards.
@@ -51,9 +55,9 @@ impl Table {
     /// # Errors
     /// Those of [`Table::put_as`].
     pub async fn put_as_for(&self, row: &(impl Serialize + ?Sized), ttl: Ttl) -> Result<()> {
-        let joined = self.joined().await?;
-        let row = json::row(joined.transform.target(), &self.object(row)?)?;
-        self.put(row, ttl).await
+        let begun = self.begun().await?;
+        let row = json::row(begun.joined.transform.target(), &self.object(row)?)?;
+        self.put_within(&begun, row, ttl).await
     }
 
     /// Sets the columns that are fields of `set`, and removes the named ones.
@@ -66,22 +70,17 @@ impl Table {
         set: &(impl Serialize + ?Sized),
         remove: &[&str],
     ) -> Result<()> {
-        let joined = self.joined().await?;
-        let key = self.key_of(key).await?;
-        let cells = self.edits(&joined, &self.object(set)?, remove)?;
-        let expires = None;
-        self.update(
-            Update {
-                key,
-                cells,
-                expires,
-            },
-            Ttl::Default,
-        )
-        .await
+        let begun = self.begun().await?;
+        let update = Update {
+            key: self.key_within(&begun.joined, key)?,
+            cells: self.edits(&begun.joined, &self.object(set)?, remove)?,
+            expires: None,
+        };
+        self.update_within(&begun, update, Ttl::Default).await
     }
 
-    /// Reads the rows of a partition, in clustering order or backwards: all of them, or `limit` at most.
+    /// Reads the rows of a partition, in clustering order or backwards: all of them, or `limit` at most. Each
+    /// page of it is an operation, with a deadline of its own.
     ///
     /// # Errors
     /// Those of [`Table::query`] and [`Table::get_as`].
@@ -91,13 +90,15 @@ impl Table {
         reverse: bool,
         limit: Option<usize>,
     ) -> Result<Vec<T>> {
-        let joined = self.joined().await?;
-        let table = joined.transform.target();
+        let begun = self.begun().await?;
+        let table = begun.joined.transform.target();
         let object = self.object(partition)?;
         json::refuse_unknown(table, &object)?;
         let partition = json::key_part(table, table.partition(), &object)?;
-        let rows = self.query_all(partition, reverse, limit).await?;
-        rows.iter().map(|row| self.read_as(&joined, row)).collect()
+        let joined = begun.joined.clone();
+        let rows = self.query_all(begun, partition, reverse, limit).await?;
+        let rows = rows.iter();
+        rows.map(|row| self.read_as(&joined, row)).collect()
     }
 
     /// A row's totals by column; counters that are null are left out.
@@ -105,9 +106,10 @@ impl Table {
     /// # Errors
     /// Those of [`Table::count`] and [`Table::key_of`].
     pub async fn count_as(&self, key: &(impl Serialize + ?Sized)) -> Result<Map<String, Json>> {
-        let joined = self.joined().await?;
-        let totals = self.count(&self.key_of(key).await?).await?;
-        let columns = joined.transform.target().cells().iter();
+        let begun = self.begun().await?;
+        let key = self.key_within(&begun.joined, key)?;
+        let totals = self.count_within(&begun, &key).await?;
+        let columns = begun.joined.transform.target().cells().iter();
         let named = columns.zip(totals);
         let named = named.filter_map(|(column, total)| Some((column.name.clone(), total?.into())));
         Ok(named.collect())
@@ -116,6 +118,7 @@ impl Table {
     /// The rows of a partition, page by page until there are `limit`.
     async fn query_all(
         &self,
+        mut begun: Begun,
         partition: Vec<crate::model::Value>,
         reverse: bool,
         limit: Option<usize>,
@@ -134,12 +137,13 @@ impl Table {
                 return Ok(rows);
             }
             list.limit = left.min(PAGE);
-            let page = self.query(list.clone()).await?;
+            let page = self.query_within(&begun, list.clone()).await?;
             rows.extend(page.rows);
             match page.next {
                 Some(next) => list.after = Some(next),
                 None => return Ok(rows),
             }
+            begun = self.begun().await?;
         }
     }
 

@@ -1,0 +1,175 @@
+//! When operations end, and what is said then.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::error::{Effect, Error, Kind};
+use crate::layer::faulty::{Faults, Faulty};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What came of an add, and how long it took.
+type Ended = (Result<()>, Duration);
+
+struct Slowly {
+    bench: Bench,
+    new: Arc<Faulty>,
+    shim: Shim,
+}
+
+impl Slowly {
+    async fn new(phase: Phase, faults: Faults, exactly_once: bool) -> Self {
+        let bench = Bench::new(phase).await;
+        let new = Arc::new(Faulty::new(bench.new.clone(), faults, 1));
+        let settings = Settings::new("test");
+        assert_eq!(settings.deadline, DEADLINE);
+        let shim = bench.shim_of(settings, bench.old.clone(), new.clone(), exactly_once);
+        Slowly { bench, new, shim }
+    }
+
+    /// An add of 1 after a while.
+    fn add(&self, after: Duration) -> tokio::task::JoinHandle<Ended> {
+        let votes = self.shim.table("votes").unwrap();
+        tokio::spawn(async move {
+            let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
+            sleep(after).await;
+            let begun = Instant::now();
+            (votes.add(&act, "n", 1).await, begun.elapsed())
+        })
+    }
+
+    async fn total(&self) -> Option<Value> {
+        let transform = spec("votes").transform(&schema("votes"), 0).unwrap();
+        let table = transform.target();
+        let act = crate::model::Key::row(vec![Value::text("a1")], vec![]);
+        let there = self
+            .bench
+            .new
+            .read(table, &act, Reading::Strong)
+            .await
+            .unwrap();
+        there.and_then(|row| row.cells[0].clone())
+    }
+}
+
+fn effect(ended: &Ended) -> Option<Effect> {
+    ended.0.as_ref().err().map(Error::known_effect)
+}
+
+/// One write takes 4.7 of the five seconds that an add has, and all that came meanwhile go after it.
+#[tokio::test(start_paused = true)]
+async fn adds_that_waited_through_a_hiccup_have_deadlines_of_their_own() {
+    let slowly = Slowly::new(Phase::New, Faults::default(), false).await;
+    let votes = slowly.shim.table("votes").unwrap();
+    votes.phase().await.unwrap();
+    slowly.new.take(Duration::from_millis(4_700));
+    let first = slowly.add(Duration::ZERO);
+    sleep(Duration::from_millis(50)).await;
+    slowly.new.take(Duration::from_millis(600));
+    let others: Vec<_> = (1..45)
+        .map(|at| slowly.add(Duration::from_millis(at * 100)))
+        .collect();
+    assert!(first.await.unwrap().0.is_ok());
+    let mut done = 0;
+    for (at, other) in others.into_iter().enumerate() {
+        let ended = other.await.unwrap();
+        match effect(&ended) {
+            None => done += 1,
+            // Its own time was over, and not a younger one's.
+            Some(effect) => {
+                assert_eq!(effect, Effect::Unknown, "{at}: {ended:?}");
+                assert!(ended.1 >= DEADLINE * 98 / 100, "{at}: {ended:?}");
+                assert!(at < 4, "{at}: {ended:?}");
+            }
+        }
+    }
+    assert!(done > 40, "{done}");
+    assert_eq!(
+        slowly.total().await,
+        Some(Value::BigInt(45)),
+        "all were counted"
+    );
+}
+
+/// Whoever waits behind a write that hangs knows at its own deadline that nothing was sent.
+#[tokio::test(start_paused = true)]
+async fn an_add_that_was_never_sent_has_certainly_not_happened() {
+    for exactly_once in [false, true] {
+        let slowly = Slowly::new(Phase::New, Faults::default(), exactly_once).await;
+        slowly.shim.table("votes").unwrap().phase().await.unwrap();
+        slowly.new.take(Duration::from_secs(600));
+        let mut adds = Vec::new();
+        for _ in 0..3 {
+            adds.push(slowly.add(Duration::ZERO));
+            // Each comes to be sent, or to wait, at one and the same time.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut effects = Vec::new();
+        for add in adds {
+            let ended = add.await.unwrap();
+            assert!(ended.1 <= DEADLINE, "{ended:?}");
+            assert_eq!(ended.0.as_ref().unwrap_err().kind(), Kind::Timeout);
+            effects.extend(effect(&ended));
+        }
+        assert_eq!(effects, [Effect::Unknown, Effect::None, Effect::None]);
+    }
+}
+
+/// A store that refuses for now: each add is tried again until its own deadline, and hasn't happened.
+#[tokio::test(start_paused = true)]
+async fn adds_that_are_refused_for_now_have_certainly_not_happened() {
+    let faults = Faults {
+        unreachable: 1.0,
+        ..Faults::default()
+    };
+    let bench = Bench::new(Phase::Old).await;
+    let old = Arc::new(Faulty::new(bench.old.clone(), faults, 1));
+    let shim = bench.shim_of(Settings::new("test"), old, bench.new.clone(), false);
+    let votes = shim.table("votes").unwrap();
+    let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
+    let adds = (0..20).map(async |at: u64| {
+        sleep(Duration::from_millis(at * 200)).await;
+        let begun = Instant::now();
+        let error = votes.add(&act, "n", 1).await.unwrap_err();
+        (error, begun.elapsed())
+    });
+    for (error, took) in futures::future::join_all(adds).await {
+        assert_eq!(
+            (error.kind(), error.known_effect()),
+            (Kind::Unreachable, Effect::None)
+        );
+        assert!(
+            took > Duration::from_secs(4) && took <= DEADLINE,
+            "{took:?}"
+        );
+    }
+}
+
+/// Joining takes three seconds, and the write as long.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_counts_from_the_call_and_joining_is_part_of_it() {
+    for typed in [false, true] {
+        let slowly = Slowly::new(Phase::New, Faults::default(), false).await;
+        slowly.new.take(Duration::from_secs(3));
+        let users = slowly.shim.table("users").unwrap();
+        let begun = Instant::now();
+        let put = match typed {
+            true => users.put_as(&json!({"id": "u1", "name": "Ann"})).await,
+            false => {
+                let key = crate::model::Key::row(vec![Value::text("u1")], vec![]);
+                users.put(Row::new(key, vec![None; 3]), Ttl::Never).await
+            }
+        };
+        let error = put.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.known_effect()),
+            (Kind::Timeout, Effect::Unknown)
+        );
+        assert_eq!(begun.elapsed(), DEADLINE);
+    }
+}
