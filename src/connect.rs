@@ -68,6 +68,7 @@ pub async fn open_cassandra(plan: &crate::plan::Cassandra) -> Result<Cassandra> 
     let mut config = cassandra::Config::new(plan.nodes.clone(), plan.keyspace.clone());
     config.consistency = plan.consistency;
     config.write_consistency = Some(plan.write_consistency);
+    config.page_rows = plan.page_rows;
     config.datacenter = plan.datacenter.clone();
     config.login = plan.login.clone();
     config.tls = plan.tls.clone();

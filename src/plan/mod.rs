@@ -121,6 +121,8 @@ pub struct Cassandra {
     /// The consistency of what applications write through the shim; that of reads unless the plan says
     /// otherwise.
     pub write_consistency: Consistency,
+    /// Rows of a page at most; left out = what the rows' sizes allow.
+    pub page_rows: Option<u32>,
     /// The datacenter to read from; needed where the cluster has more than one.
     pub datacenter: Option<String>,
     /// Who to log in as; left out where the cluster asks nobody.

@@ -79,7 +79,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         mask.finish();
         key
     });
-    let tables = tables::read(&mut top, mask.is_some());
+    let tables = tables::read(&mut top, mask.is_some(), &shim);
     top.finish();
 
     if let Some(old) = &old {

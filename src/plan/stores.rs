@@ -8,6 +8,9 @@ use super::{
     DynamoDb, Login, NewStore, OldStore, Tls,
 };
 
+/// More than this no page ever has.
+const LARGEST_PAGE: u32 = 5_000;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum OldKind {
     Cassandra,
@@ -125,6 +128,7 @@ fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
     let reads = consistency(old, "consistency", &UNFIT_FOR_READS);
     let reads = reads.unwrap_or(Consistency::LocalQuorum);
     let writes = consistency(old, "write_consistency", &UNFIT_FOR_WRITES);
+    let page_rows = old.whole("page_rows", 1..=LARGEST_PAGE, "rows");
     let datacenter = old.text("datacenter").map(|datacenter| datacenter.value);
     let login = login(old);
     let tls = old.section("tls").map(tls);
@@ -134,6 +138,7 @@ fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
         keyspace: keyspace?.value,
         consistency: reads,
         write_consistency: writes.unwrap_or(reads),
+        page_rows,
         datacenter,
         login,
         tls,

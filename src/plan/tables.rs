@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check;
 use super::reader::{Section, Source, Text};
-use super::{FinalRead, Ignore, KeyNames, TablePlan};
+use super::{FinalRead, Ignore, KeyNames, Shim, TablePlan};
 use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
+use crate::shim::EXACTLY_ONCE_WITHIN;
 
 /// A table, with what later checks need to name places.
 pub(super) struct Read {
@@ -15,7 +16,7 @@ pub(super) struct Read {
 }
 
 /// Reads every `[[table]]`. A table without a name is noted and left out.
-pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool) -> Vec<Read> {
+pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &Shim) -> Vec<Read> {
     let sections = top.sections("table");
     if !top.has("table") || top.is_empty_array("table") {
         top.source.wrong(
@@ -26,13 +27,13 @@ pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool) -> Vec<Read> {
     }
     let tables: Vec<Read> = sections
         .into_iter()
-        .filter_map(|section| table(section, has_mask_key))
+        .filter_map(|section| table(section, has_mask_key, shim))
         .collect();
     check::unique(top.source, &tables);
     tables
 }
 
-fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
+fn table(mut table: Section<'_>, has_mask_key: bool, shim: &Shim) -> Option<Read> {
     let source = table.source;
     table.require(
         "name",
@@ -43,6 +44,20 @@ fn table(mut table: Section<'_>, has_mask_key: bool) -> Option<Read> {
     table.choice("oversize", &[("reject", ())]);
     let decrements = table.flag("decrements").unwrap_or(false);
     let exactly_once = table.flag("exactly_once").unwrap_or(false);
+    if exactly_once && shim.deadline > EXACTLY_ONCE_WITHIN {
+        source.wrong(
+            table.line_of("exactly_once"),
+            format!(
+                "`exactly_once` with a `deadline_seconds` of {}: DynamoDB knows an add that was sent before for ten \
+                 minutes alone",
+                shim.deadline.as_secs()
+            ),
+            format!(
+                "write {} at most in [shim] deadline_seconds, or leave `exactly_once` out",
+                EXACTLY_ONCE_WITHIN.as_secs()
+            ),
+        );
+    }
     let final_reads = [("all", FinalRead::All), ("quorum", FinalRead::Quorum)];
     let final_read = table.choice("final_read", &final_reads).unwrap_or_default();
     let ignore: BTreeSet<Ignore> = table.choices("ignore", Ignore::NAMES).into_iter().collect();

@@ -67,6 +67,10 @@ use crate::error::{Error, Kind, Result};
 use crate::spec::TableSpec;
 use crate::store::Reading;
 
+/// How long an operation may take at most where adds are to count exactly once. DynamoDB remembers a token for
+/// ten minutes after the request with it; of those, two are left for a request that is late on its way.
+pub const EXACTLY_ONCE_WITHIN: Duration = Duration::from_secs(8 * 60);
+
 /// How an application takes part.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -116,7 +120,7 @@ pub struct Moving {
     /// What the plan says of it.
     pub spec: TableSpec,
     /// Adds to counters of the new store are sent with a token: a lost reply no longer means that nobody
-    /// knows. Each costs twice the write units.
+    /// knows. Each costs twice the write units. Takes a deadline of [`EXACTLY_ONCE_WITHIN`] at most.
     pub exactly_once: bool,
 }
 
@@ -146,7 +150,8 @@ impl Shim {
     /// table before it has joined waits. To be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Kind::Config`] if the deadline is longer than the lease's longest operation.
+    /// [`Kind::Config`] if the deadline is longer than the lease's longest operation, or than
+    /// [`EXACTLY_ONCE_WITHIN`] where a table counts exactly once.
     pub fn start(
         settings: Settings,
         old: OldStore,
@@ -163,6 +168,17 @@ impl Shim {
                 ),
             )
             .help("lower `deadline_seconds` in [shim], or raise `operation_seconds` in [lease]"));
+        }
+        let tables: Vec<Moving> = tables.into_iter().collect();
+        let exact = tables.iter().find(|moving| moving.exactly_once);
+        if let Some(moving) = exact.filter(|_| settings.deadline > EXACTLY_ONCE_WITHIN) {
+            let message = format!(
+                "an operation may take {:?}, and an add can be told from one that was sent before for {:?}",
+                settings.deadline, EXACTLY_ONCE_WITHIN
+            );
+            return Err(Error::new(Kind::Config, message)
+                .at("table", moving.spec.name.as_str())
+                .help("lower `deadline_seconds` in [shim], or leave `exactly_once` out"));
         }
         let settings = Arc::new(settings);
         let old = Arc::new(old);

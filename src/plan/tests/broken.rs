@@ -492,6 +492,46 @@ fn another_endpoint_in_the_environment_is_refused_where_the_plan_means_aws() {
 }
 
 #[test]
+fn exactly_once_has_no_longer_deadline_than_a_token_lasts() {
+    let of = |seconds: u32| {
+        format!(
+            "{SMALL}exactly_once = true\n[lease]\noperation_seconds = 3600\n[shim]\ndeadline_seconds = {seconds}\n"
+        )
+    };
+    parsed(&of(480));
+    parsed(&of(481).replace("exactly_once = true", "exactly_once = false"));
+    let errors = errors(&of(481));
+    assert!(
+        errors.contains("`exactly_once` with a `deadline_seconds` of 481"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("write 480 at most in [shim] deadline_seconds"),
+        "{errors}"
+    );
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+#[test]
+fn a_page_has_at_least_a_row() {
+    let of = |rows: &str| {
+        with(
+            r#"keyspace = "bgt""#,
+            &format!("keyspace = \"bgt\"\npage_rows = {rows}"),
+        )
+    };
+    let plan = parsed(&of("50"));
+    let crate::plan::OldStore::Cassandra(old) = &plan.old else {
+        panic!("{:?}", plan.old)
+    };
+    assert_eq!(old.page_rows, Some(50));
+    for rows in ["0", "5001"] {
+        let errors = errors(&of(rows));
+        assert!(errors.contains("write 1 to 5000 rows"), "{errors}");
+    }
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, contents: &[u8]| {

@@ -16,6 +16,8 @@ pub struct Config {
     /// Consistency of writes; `None`: that of reads. Where the two together reach fewer replicas than
     /// there are and one more, a read may miss what was written.
     pub write_consistency: Option<Consistency>,
+    /// Rows of a page at most, whatever is asked for; `None` where the cluster sets no limit.
+    pub page_rows: Option<u32>,
     /// The only datacenter that is asked; needed where the cluster has more than one.
     pub datacenter: Option<String>,
     /// Who to log in as; `None` where the cluster asks nobody.
@@ -40,6 +42,7 @@ impl Config {
             keyspace: keyspace.into(),
             consistency: Consistency::LocalQuorum,
             write_consistency: None,
+            page_rows: None,
             datacenter: None,
             login: None,
             tls: None,

@@ -11,6 +11,7 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement;
 
+use super::ceiling::Ceiling;
 use super::failure::{self, Doing};
 use super::{Cassandra, Config, Consistency, tls};
 use crate::error::{Error, Kind, Result};
@@ -85,6 +86,7 @@ async fn open(config: Config) -> Result<Cassandra> {
         reads: None,
         way_out: None,
         writes: config.write_consistency.unwrap_or(config.consistency),
+        page_rows: Arc::new(Ceiling::new(config.page_rows)),
         reads_element_ttls: false,
         zero_ttl_is_default: false,
         without_default_ttl: Arc::default(),

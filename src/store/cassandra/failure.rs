@@ -416,7 +416,12 @@ fn answered(error: &DbError, why: &str, doing: Doing) -> Error {
 fn invalid(why: &str, doing: Doing) -> Error {
     let words = why.to_ascii_lowercase();
     let has = |part: &str| words.contains(part);
-    if has("unconfigured table") || has("table") && has("does not exist") {
+    if let Some(name) = guardrail(why) {
+        guarded(name, why, doing)
+    } else if has("consistency level") {
+        // ScyllaDB and services that speak CQL have limits of their own.
+        refused_level(why)
+    } else if has("unconfigured table") || has("table") && has("does not exist") {
         Error::new(Kind::Missing, format!("the table isn't there: {why}"))
     } else if has("keyspace") && has("does not exist") {
         Error::new(Kind::Missing, format!("the keyspace isn't there: {why}"))
@@ -434,6 +439,50 @@ fn invalid(why: &str, doing: Doing) -> Error {
             }
         }
     }
+}
+
+/// The name of the guardrail in whose words a request was refused (Cassandra 4.1 and later).
+pub(super) fn guardrail(why: &str) -> Option<&str> {
+    let (_, behind) = why.split_once("Guardrail ")?;
+    let (name, _) = behind.split_once(" violated")?;
+    Some(name)
+}
+
+/// A request that the cluster's owner doesn't want; nothing of it was done.
+fn guarded(name: &str, why: &str, doing: Doing) -> Error {
+    let refused = |help: &str| {
+        let message = format!("a guardrail of the cluster refused the request: {why}");
+        Error::new(Kind::Unsupported, message).help(help)
+    };
+    match name {
+        "read_consistency_levels" | "write_consistency_levels" => refused_level(why),
+        "allow_filtering" => refused(
+            "a partition that can't be read as a whole is read in parts, by ALLOW FILTERING on its own token: set \
+             `allow_filtering_enabled: true` for the time of the copy, or copy as a superuser",
+        ),
+        "page_size" => refused("set `page_rows` in [old] to what it takes"),
+        // Those of values, collections and items: the data are at fault.
+        _ => match doing {
+            Doing::Write | Doing::Decide => Error::new(
+                Kind::Invalid,
+                format!("a guardrail of the cluster refused the data: {why}"),
+            ),
+            Doing::Scan | Doing::Read => {
+                refused("raise it in the cluster's settings for the time of the copy")
+            }
+        },
+    }
+}
+
+fn refused_level(why: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!("the cluster doesn't take this consistency level: {why}"),
+    )
+    .help(
+        "set `consistency` or `write_consistency` in [old] to one that it takes; the last fold reads at ALL unless \
+         the table has `final_read = \"quorum\"`",
+    )
 }
 
 fn changed(why: &str) -> Error {

@@ -6,6 +6,7 @@
 //! | `inspect`, `estimate`, `overlap` | a table as the server describes it, and what its owner should know |
 //! | `statement`, `decode` | CQL texts, prepared once; rows between the wire and [`crate::model`] |
 //! | `scan`, `resume` | pages of a range, and going on behind a row |
+//! | `ceiling` | how many rows a page may have |
 //! | `slice`, `ordinal` | cutting a range in two |
 //! | `mutate` | what applications write to single rows |
 //! | `span` | parts of a partition: lists and deletes |
@@ -17,6 +18,7 @@
 //! The driver never retries here, never sends a request twice to be quicker, and only `SELECT`s are
 //! marked idempotent.
 
+mod ceiling;
 mod config;
 mod connect;
 mod decode;
@@ -47,6 +49,7 @@ use scylla::errors::PrepareError;
 use scylla::statement::Statement;
 use scylla::statement::prepared::PreparedStatement;
 
+use self::ceiling::Ceiling;
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
 use super::{
@@ -89,6 +92,8 @@ pub struct Cassandra {
     datacenter: Option<String>,
     /// Who it logs in as.
     login: Option<String>,
+    /// Rows of a page at most.
+    page_rows: Arc<Ceiling>,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
     /// Whether `USING TTL 0` means the table's default, not for good (Cassandra before 3.6).

@@ -221,14 +221,21 @@ impl Cassandra {
         let select = asked.selection.text(&self.keyspace, table);
         let cql = format!("{select} WHERE {}", asked.conditions);
         let mut statement = self.prepare(&cql, doing).await?;
-        statement.set_page_size(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
         let paging = paging.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
         let now = seconds_now();
-        let (answer, more) = self
-            .session
-            .execute_single_page(&statement, &asked.values, paging)
-            .await
-            .map_err(|error| failure::executing(error, doing))?;
+        let (answer, more) = loop {
+            let rows = self.page_rows.within(limit);
+            statement.set_page_size(i32::try_from(rows).unwrap_or(i32::MAX));
+            let page = self
+                .session
+                .execute_single_page(&statement, &asked.values, paging.clone());
+            match page.await {
+                Ok(page) => break page,
+                // Each time it asks for less.
+                Err(error) if self.page_rows.learns(&error, rows) => {}
+                Err(error) => return Err(failure::executing(error, doing)),
+            }
+        };
         let answer = answer.into_rows_result().map_err(|error| {
             Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
         })?;
