@@ -11,10 +11,12 @@ use crate::mapping::transform::Transform;
 use crate::mapping::{canonical, keys};
 use crate::model::{Key, List, Mark, Mutation, Row, Span, State, Update};
 use crate::protocol::row::{
-    self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Queried, Query, Reply, Write,
+    self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, Query, Reply,
+    Write,
 };
 use crate::protocol::{Step, counter};
 use crate::schema::{Role, Table as Schema};
+use crate::show;
 use crate::store::{Changed, Listed, Reading};
 
 /// Keys that are listed at once to be deleted.
@@ -132,15 +134,28 @@ impl Operation {
         let order = TableOrder(self.joined.transform.clone());
         self.may_write(|joined| joined.keeps_partition(&span.partition))?;
         let mut delete = DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, now());
-        let left = |error: Error| error.effect(Effect::Unknown);
-        let outcome = self
-            .drive(&mut delete, Reading::Strong)
-            .await
-            .map_err(left)?;
-        match self.written(outcome)? {
-            Written::Done => Ok(()),
-            Written::Unmet(_) => Err(unknown(&self.table)),
-        }
+        let ended = self.drive(&mut delete, Reading::Strong).await;
+        let ended = ended.and_then(|outcome| self.written(outcome));
+        let error = match ended {
+            Ok(Written::Done) => return Ok(()),
+            Ok(Written::Unmet(_)) => unknown(&self.table),
+            Err(error) => error,
+        };
+        Err(self.partly(error, delete.progress()))
+    }
+
+    /// What ended the deletion of a range, and how far it has come.
+    fn partly(&self, error: Error, progress: &Progress) -> Error {
+        let Some(key) = &progress.up_to else {
+            return error;
+        };
+        let table = self.joined.transform.target();
+        let count = progress.deleted;
+        error
+            .effect(Effect::Unknown)
+            .at("deleted so far", format!("{count} rows"))
+            .at("up to", show::key(table, key))
+            .help("delete the range again: what is deleted already takes little time")
     }
 
     /// What an outcome means to the caller. [`Outcome::Later`] is an error that passes.

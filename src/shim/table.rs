@@ -198,8 +198,12 @@ impl Table {
 
     /// Deletes a range of rows: natively in `old`, else key by key, so that it isn't atomic.
     ///
+    /// A range with more rows than can be deleted within the deadline takes several calls: each one deletes what
+    /// is left, and passes quickly over what was deleted before.
+    ///
     /// # Errors
-    /// Those of [`Table::put`]; then some of the rows may be left.
+    /// Those of [`Table::put`]; then some of the rows may be left. The error tells how many were deleted and up
+    /// to which key; its effect is unknown as soon as there was one.
     pub async fn delete_range(&self, span: Span) -> Result<()> {
         let begun = self.begun().await?;
         self.begin_rows(&begun, None)?.delete_range(span).await

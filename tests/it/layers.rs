@@ -70,7 +70,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "shim",
         &[
-            "control", "json", "layer", "mapping", "protocol", "spec", "store",
+            "control", "json", "layer", "mapping", "protocol", "show", "spec", "store",
         ],
     ),
     ("spec", &["control", "mapping", "secret"]),

@@ -119,7 +119,7 @@ mod tests;
 
 pub use get::{Get, Got, Resave};
 pub use purge::{Purge, Purged};
-pub use query::{DeleteRange, Queried, Query};
+pub use query::{DeleteRange, Progress, Queried, Query};
 pub use tools::{Copied, CopyRow, Repair, Repaired};
 pub use walk::ClusteringOrder;
 pub use write::{Outcome, Write};

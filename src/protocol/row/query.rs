@@ -95,12 +95,22 @@ pub struct DeleteRange<O> {
     /// Whether there are no further ones.
     is_over: bool,
     at: At,
+    progress: Progress,
+}
+
+/// How far a [`DeleteRange`] has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// Keys that were deleted.
+    pub deleted: u64,
+    /// The last of them.
+    pub up_to: Option<Key>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum At {
     Walking,
-    Deleting(Box<Write>),
+    Deleting(Key, Box<Write>),
     DeletingOld,
 }
 
@@ -122,7 +132,13 @@ impl<O: ClusteringOrder> DeleteRange<O> {
             keys: VecDeque::new(),
             is_over: false,
             at: At::Walking,
+            progress: Progress::default(),
         }
+    }
+
+    /// How far it has come: also where its caller can't go on.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// The first step.
@@ -153,9 +169,9 @@ impl<O: ClusteringOrder> DeleteRange<O> {
                 At::DeletingOld,
                 Reply::Row(_) | Reply::Page(_) | Reply::Refused(_) | Reply::Unknown,
             ) => Step::Done(Outcome::Unknown),
-            (At::Deleting(write), reply) => {
-                let step = write.step(reply);
-                self.deleted(step)
+            (At::Deleting(key, write), reply) => {
+                let (key, step) = (key.clone(), write.step(reply));
+                self.deleted(key, step)
             }
             (At::Walking, reply) => self.walked(reply),
         }
@@ -180,10 +196,10 @@ impl<O: ClusteringOrder> DeleteRange<O> {
 
     fn next(&mut self) -> Step<Outcome> {
         if let Some(key) = self.keys.pop_front() {
-            let mut write = Write::new(self.phase, Mutation::Delete(key), self.now);
+            let mut write = Write::new(self.phase, Mutation::Delete(key.clone()), self.now);
             let step = write.begin();
-            self.at = At::Deleting(write.into());
-            return self.deleted(step);
+            self.at = At::Deleting(key.clone(), write.into());
+            return self.deleted(key, step);
         }
         match &mut self.walk {
             Some(walk) if !self.is_over => {
@@ -194,10 +210,14 @@ impl<O: ClusteringOrder> DeleteRange<O> {
         }
     }
 
-    fn deleted(&mut self, step: Step<Outcome>) -> Step<Outcome> {
+    fn deleted(&mut self, key: Key, step: Step<Outcome>) -> Step<Outcome> {
         match step {
             Step::Call(call) => Step::Call(call),
-            Step::Done(Outcome::Done) => self.next(),
+            Step::Done(Outcome::Done) => {
+                self.progress.deleted += 1;
+                self.progress.up_to = Some(key);
+                self.next()
+            }
             Step::Done(
                 other @ (Outcome::Unknown | Outcome::Unmet(_) | Outcome::Later | Outcome::Refused),
             ) => Step::Done(other),

@@ -10,6 +10,11 @@ pub trait ClusteringOrder {
     fn compare(&self, a: &Key, b: &Key) -> Ordering;
 }
 
+/// Rows of a page at most, unless a caller asks for more.
+const LARGEST_PAGE: usize = 4_000;
+/// Bytes of rows that a page should have at most.
+const PAGE_BYTES: usize = 1 << 20;
+
 /// Which stores a walk looks into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stores {
@@ -33,6 +38,8 @@ pub(super) struct Walk<O> {
     stores: Stores,
     /// What is asked for next: everything up to `list.after` is over.
     list: List,
+    /// What the caller asked for.
+    limit: usize,
     /// The new store's page behind `list.after`, if it has been read.
     new: Option<Page>,
     at: At,
@@ -70,6 +77,7 @@ impl<O: ClusteringOrder> Walk<O> {
             order,
             stores,
             list: List { limit, ..list },
+            limit,
             new: None,
             at: At::ReadingNew,
         }
@@ -147,11 +155,13 @@ impl<O: ClusteringOrder> Walk<O> {
         let (items, rest) = new.rows.into_iter().partition(is_within);
         let old = old.rows.into_iter().filter(is_within).collect();
         let mut pairs = self.pairs(items, old);
+        let larger = self.larger(&pairs);
         let changed = recheck.and_then(|page| {
             let mut items = page.rows.into_iter().filter(is_within);
             items.find(|item| self.has_changed(&pairs, item))
         });
 
+        self.list.limit = larger;
         if let Some(changed) = changed {
             pairs.retain(|pair| self.compare(&pair.key, &changed.key).is_lt());
             if let Some(last) = pairs.last() {
@@ -171,6 +181,20 @@ impl<O: ClusteringOrder> Walk<O> {
         let is_over = end.is_none();
         self.list.after = end.or(self.list.after.take());
         Step::Done(Stretch { pairs, is_over })
+    }
+
+    /// How many rows the next page should have, from those of this one: large rows come by fewer.
+    fn larger(&self, pairs: &[Pair]) -> usize {
+        let rows = pairs.iter().flat_map(|pair| [&pair.item, &pair.old]);
+        let weights = rows.flatten().map(Row::weight);
+        let (count, weight) =
+            weights.fold((0, 0), |(count, sum), weight| (count + 1, sum + weight));
+        let fitting = match count {
+            0 => LARGEST_PAGE,
+            count => PAGE_BYTES / (weight / count).max(1),
+        };
+        let doubled = self.list.limit.saturating_mul(2);
+        doubled.min(fitting).min(LARGEST_PAGE).max(self.limit)
     }
 
     /// Whether an item tells that its key was overtaken: see [`must_look_again`].

@@ -8,6 +8,8 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::error::{Effect, Error, Kind};
 use crate::layer::faulty::{Faults, Faulty};
+use crate::model::{Key, Span};
+use crate::store::Guard;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -171,5 +173,67 @@ async fn a_deadline_counts_from_the_call_and_joining_is_part_of_it() {
             (Kind::Timeout, Effect::Unknown)
         );
         assert_eq!(begun.elapsed(), DEADLINE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_takes_longer_than_a_deadline_is_deleted_call_by_call() {
+    let slowly = Slowly::new(Phase::Switch, Faults::default(), false).await;
+    let row = |at| {
+        let key = Key::row(vec![Value::text("x")], vec![Value::Int(at)]);
+        Row::new(key, vec![None, Some(Value::text("old"))])
+    };
+    let rows: Vec<Row> = (0..2_500).map(row).collect();
+    let table = schema("events");
+    let puts = slowly.bench.old.put(&table, &rows, &Guard::Always);
+    assert!(puts.await.rows.iter().all(Result::is_ok));
+    let events = slowly.shim.table("events").unwrap();
+    events.phase().await.unwrap();
+    let whole = || Span::whole(vec![Value::text("x")]);
+
+    slowly.new.take(Duration::from_secs(600));
+    let error = events.delete_range(whole()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.known_effect()),
+        (Kind::Timeout, Effect::None)
+    );
+
+    slowly.new.take(Duration::from_millis(5));
+    let mut calls = 1;
+    while let Err(error) = events.delete_range(whole()).await {
+        assert_eq!(error.known_effect(), Effect::Unknown, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("deleted so far") && text.contains("up to p="),
+            "{text}"
+        );
+        calls += 1;
+        assert!(calls < 5, "each deletes what is left: {text}");
+    }
+    assert!(calls > 2, "one deadline isn't enough for all");
+    let before = slowly.new.calls();
+    events.delete_range(whole()).await.unwrap();
+    let walked = slowly.new.calls() - before;
+    assert!(walked < 10, "{walked} calls over what was deleted before");
+}
+
+#[tokio::test]
+async fn counting_exactly_once_takes_a_deadline_within_the_ten_minutes_of_a_token() {
+    let bench = Bench::new(Phase::New).await;
+    for (minutes, exactly_once, is_taken) in [(8, true, true), (9, true, false), (60, false, true)]
+    {
+        let mut settings = Settings::new("test");
+        settings.deadline = Duration::from_secs(minutes * 60);
+        settings.lease.operation = settings.deadline;
+        let moving = Moving {
+            spec: spec("votes"),
+            exactly_once,
+        };
+        let old = OldStore::Open(Old(bench.old.clone()));
+        let new = New::over(bench.new.clone());
+        let shim = Shim::start(settings, old, new, bench.control.clone(), [moving]);
+        assert_eq!(shim.is_ok(), is_taken, "{minutes} minutes");
+        let error = shim.err();
+        assert!(error.is_none_or(|error| error.kind() == Kind::Config));
     }
 }

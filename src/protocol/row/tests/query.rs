@@ -299,3 +299,76 @@ fn offline_refuses_ranges() {
     let mut delete = DeleteRange::new(Phase::Offline, span(), InOrder, 1, NOW);
     assert_eq!(delete.begin(), Step::Done(Outcome::Refused));
 }
+
+/// Three thousand rows that were deleted, before the first one that wasn't.
+#[test]
+fn many_deleted_rows_are_passed_in_few_calls() {
+    for phase in [Phase::Switch, Phase::Copy, Phase::New] {
+        let mut stores = Stores::default();
+        for place in 0..3_000 {
+            stores
+                .new
+                .push(item(at(place), Mark::Tombstone, [None, None]));
+            stores.old.push(row(at(place), [Some(1), None]));
+        }
+        stores
+            .new
+            .push(item(at(3_000), Mark::Application, [Some(2), None]));
+        let mut query = Query::new(phase, list(None, false, 1), InOrder, NOW, false);
+        // It fails where there are a hundred calls.
+        let (queried, calls) = drive(&mut query, &mut stores, |_, _| {});
+        assert_eq!(
+            queried,
+            Queried::Rows(vec![row(at(3_000), [Some(2), None])], None)
+        );
+        assert!(calls.len() < 40, "{phase:?}: {}", calls.len());
+    }
+}
+
+#[test]
+fn pages_grow_as_far_as_large_rows_allow() {
+    let mut stores = Stores::default();
+    for place in 0..60 {
+        let mut old = row(at(place), [None, None]);
+        old.cells[0] = Some(Value::text("x".repeat(200_000)));
+        stores.old.push(old);
+        stores
+            .new
+            .push(item(at(place), Mark::Tombstone, [None, None]));
+    }
+    let mut limits = Vec::new();
+    let mut query = Query::new(Phase::Switch, list(None, false, 2), InOrder, NOW, false);
+    let note = |call: &Call, _: &mut Stores| {
+        if let Call::ListNew(list) | Call::ListOld(list) = call {
+            limits.push(list.limit);
+        }
+    };
+    let (queried, _) = drive(&mut query, &mut stores, note);
+    assert_eq!(queried, Queried::Rows(Vec::new(), None));
+    let largest = limits.iter().max().copied().unwrap_or_default();
+    assert!((4..=10).contains(&largest), "{limits:?}");
+}
+
+#[test]
+fn a_range_that_is_being_deleted_tells_how_far_it_is() {
+    let mut stores = Stores::default();
+    stores.old = (0..10)
+        .map(|place| row(at(place), [Some(1), None]))
+        .collect();
+    let mut delete = DeleteRange::new(Phase::Switch, span(), InOrder, 4, NOW);
+    assert_eq!(delete.progress(), &Progress::default());
+    let mut step = delete.begin();
+    let mut writes = 0;
+    while let Step::Call(call) = step {
+        if matches!(call, Call::WriteNew { .. }) {
+            let (deleted, up_to) = (delete.progress().deleted, delete.progress().up_to.clone());
+            assert_eq!(
+                (deleted, up_to),
+                (writes, (writes > 0).then(|| at(writes as i32 - 1)))
+            );
+            writes += 1;
+        }
+        step = delete.step(stores.call(call));
+    }
+    assert_eq!(delete.progress().deleted, 10);
+}
