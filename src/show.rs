@@ -120,8 +120,39 @@ fn integer(bytes: &[u8]) -> String {
 pub fn value(value: &Value) -> String {
     let text = whole(value);
     match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        Some((end, _)) => format!("{}… ({})", &text[..end], size(value, &text)),
         None => text,
+    }
+}
+
+/// How much there is of a value that is cut: of bytes, which are shown as twice as many digits, how many they are.
+fn size(value: &Value, text: &str) -> String {
+    match value {
+        Value::Text(text) => format!("{} bytes", text.len()),
+        Value::Blob(bytes) | Value::Raw(bytes) | Value::Varint(bytes) => {
+            format!("{} bytes", bytes.len())
+        }
+        Value::Empty
+        | Value::Boolean(_)
+        | Value::TinyInt(_)
+        | Value::SmallInt(_)
+        | Value::Int(_)
+        | Value::BigInt(_)
+        | Value::Decimal { .. }
+        | Value::Float(_)
+        | Value::Double(_)
+        | Value::Uuid(_)
+        | Value::Timestamp(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Inet(_)
+        | Value::Duration { .. }
+        | Value::List(_)
+        | Value::Vector(_)
+        | Value::Set(_)
+        | Value::Map(_)
+        | Value::Tuple(_)
+        | Value::Udt(_) => format!("{} characters", text.chars().count()),
     }
 }
 
@@ -221,6 +252,20 @@ mod tests {
         assert_eq!(decimal(&[0xff], -5), "-1E5");
         assert_eq!(value(&Value::Varint(vec![1, 0])), "256");
         assert!(value(&Value::Varint(vec![1; 5_000])).starts_with("0x0101"));
+    }
+
+    #[test]
+    fn a_value_that_is_cut_tells_how_much_there_is_of_it() {
+        let ends = |shown: Value, end: &str| {
+            let text = value(&shown);
+            assert!(text.ends_with(end), "{text}");
+        };
+        ends(Value::Blob(vec![7; 300]), "0707… (300 bytes)");
+        ends(Value::Varint(vec![1; 5_000]), "… (5000 bytes)");
+        ends(Value::Text("ä".repeat(201)), "ää… (402 bytes)");
+        let list = vec![Value::Blob(vec![7; 300]); 2];
+        ends(Value::List(list), "… (1208 characters)");
+        assert_eq!(value(&Value::Text("ä".repeat(200))), "ä".repeat(200));
     }
 
     #[test]

@@ -16,7 +16,8 @@ const ITEMS: usize = 10_000;
 
 impl Run<'_> {
     /// Counts the new store's counter rows. If the pass has met as many, it has met all of them, since
-    /// it leaves an item behind every row it meets; if there are more, each is looked up in the old one.
+    /// it leaves an item behind every row it meets; if there are more, or it has met some twice because a range had to
+    /// be cut, each is looked up in the old one.
     pub(super) async fn find_deleted(&self) -> Result<()> {
         if !self.copier.transform.keeps_keys() {
             tracing::info!(
@@ -24,14 +25,16 @@ impl Run<'_> {
             );
             return Ok(());
         }
-        let mut there = 0;
-        self.items(async |keys| {
-            there += keys.len() as u64;
-            Ok(())
-        })
-        .await?;
-        if there <= self.met.load(Ordering::Relaxed) {
-            return Ok(());
+        if !self.met_again.load(Ordering::Relaxed) {
+            let mut there = 0;
+            self.items(async |keys| {
+                there += keys.len() as u64;
+                Ok(())
+            })
+            .await?;
+            if there <= self.met.load(Ordering::Relaxed) {
+                return Ok(());
+            }
         }
         self.items(async |keys| self.report_deleted(&keys).await)
             .await

@@ -144,6 +144,8 @@ struct Run<'a> {
     first_page: AtomicUsize,
     /// Counter rows of which the new store has an item, as far as this run has met them.
     met: AtomicU64,
+    /// Whether it has met some of them more than once, so that it can't tell how many it has met.
+    met_again: AtomicBool,
     /// Whether most of the counters that were looked at last were in the new store already.
     mostly_there: AtomicBool,
     /// Digests of this run's dead letters.
@@ -190,6 +192,7 @@ impl Copier {
             bytes: Semaphore::new(self.options.bytes_in_flight),
             first_page: AtomicUsize::new(FIRST_PAGE),
             met: AtomicU64::new(0),
+            met_again: AtomicBool::new(false),
             mostly_there: AtomicBool::new(false),
             buried: Mutex::default(),
         };

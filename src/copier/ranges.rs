@@ -162,9 +162,14 @@ impl Run<'_> {
         let mut last = None;
         let mut next = self.page(range, resume.as_ref(), limit).await;
         loop {
-            let page = next.map_err(|error| Ended {
-                error,
-                last: last.clone(),
+            let page = next.map_err(|error| {
+                // What was read of it is read again.
+                let again = error.kind() == Kind::RangeTooCostly && last.is_some();
+                self.met_again.fetch_or(again, Ordering::Relaxed);
+                Ended {
+                    error,
+                    last: last.clone(),
+                }
             })?;
             limit = page_limit(&page, limit, self.copier.options.page_bytes);
             self.first_page

@@ -27,6 +27,8 @@ pub struct Faults {
     pub throttled: f64,
     /// Ranges of more tokens than this can't be read; 0 means all can.
     pub widest: u64,
+    /// Ranges of more tokens than this break behind their first page; 0 means none does.
+    pub breaks: u64,
 }
 
 /// The wrapper.
@@ -196,6 +198,12 @@ impl Reads for Faulty {
                 Kind::RangeTooCostly,
                 "made too costly on purpose",
             ));
+        }
+        if let (Range::Tokens(tokens), Some(_)) = (range, after)
+            && self.faults.breaks > 0
+            && tokens.width() > self.faults.breaks
+        {
+            return Err(Error::new(Kind::RangeTooCostly, "broken on purpose"));
         }
         self.inner.scan(table, range, after, limit).await
     }

@@ -226,10 +226,10 @@ impl Run<'_> {
     }
 
     fn judge(&self, suspect: &Suspect, look: &Look) -> Verdict {
-        let item = match &look.item {
-            Ok(item) => item.as_ref(),
+        let (item, unfit) = match &look.item {
+            Ok(item) => (item.as_ref(), None),
             // A key that the new store can't have has no item.
-            Err(error) if error.kind() == Kind::Invalid => None,
+            Err(error) if error.kind() == Kind::Invalid => (None, Some(error)),
             // The scan has counted it.
             Err(error) => match suspect.why {
                 Why::Late => return Verdict::Late,
@@ -239,10 +239,15 @@ impl Run<'_> {
                 }
             },
         };
-        match suspect.why {
-            Why::Foreign => return self.if_foreign(item),
-            Why::Totals => return self.if_off(item),
-            Why::Compared | Why::Late | Why::Unfit => {}
+        match (suspect.why, &suspect.source, item) {
+            (Why::Foreign, _, Some(Row { mark: None, .. })) => return Verdict::Foreign,
+            // It has a mark by now, and nobody knows its row in the old store.
+            (Why::Foreign, None, _) => return Verdict::Owned,
+            (Why::Totals, None, Some(item)) if is_still_off(item) => return Verdict::Total,
+            (Why::Totals, None, _) => return Verdict::Same,
+            // Whatever else was seen of them, they are compared like all others.
+            (Why::Foreign | Why::Totals, Some(_), _)
+            | (Why::Compared | Why::Late | Why::Unfit, _, _) => {}
         }
         let old = match &look.old {
             Ok(old) => old.as_ref(),
@@ -250,6 +255,10 @@ impl Run<'_> {
         };
         let compared = self.compare(item, old);
         match compared {
+            Verdict::Missing if let Some(error) = unfit => Verdict::Unfit(error.clone()),
+            Verdict::Same if suspect.why == Why::Totals && item.is_some_and(is_still_off) => {
+                Verdict::Total
+            }
             Verdict::Same if look.is_late => Verdict::LateButSame,
             Verdict::Missing
             | Verdict::Different
@@ -274,20 +283,6 @@ impl Run<'_> {
             | Verdict::Total
             | Verdict::Late
             | Verdict::Partial => compared,
-        }
-    }
-
-    fn if_foreign(&self, item: Option<&Row>) -> Verdict {
-        match item {
-            Some(Row { mark: None, .. }) => Verdict::Foreign,
-            Some(_) | None => Verdict::Owned,
-        }
-    }
-
-    fn if_off(&self, item: Option<&Row>) -> Verdict {
-        match item {
-            Some(item) if is_off(item) => Verdict::Total,
-            Some(_) | None => Verdict::Same,
         }
     }
 
@@ -351,6 +346,12 @@ impl Run<'_> {
 /// Whether a read failed because of one of its keys or items.
 fn is_about_one(error: &Error) -> bool {
     matches!(error.kind(), Kind::Corrupt | Kind::Invalid)
+}
+
+/// Whether a counter item that once was off may be so still: what an application has added since doesn't bring it
+/// in order, and hides it for good.
+fn is_still_off(item: &Row) -> bool {
+    item.mark == Some(Mark::Application) || is_off(item)
 }
 
 /// Whether a counter item that no application has added to shows something else than was folded.

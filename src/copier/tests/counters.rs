@@ -133,7 +133,7 @@ async fn two_copiers_killed_among_faults_while_counters_grow() {
         unreachable: 0.1,
         reply_lost: 0.1,
         throttled: 0.05,
-        widest: 0,
+        ..Faults::default()
     };
     let mut kills = 0;
     for seed in 0..15_u64 {
@@ -210,4 +210,24 @@ async fn a_counter_that_went_down_is_listed_until_it_is_in_order() {
     assert_settled(&bench).await;
     let progress = bench.control().progress("target").await.unwrap();
     assert!(progress[0].1.intervals().is_all());
+}
+
+/// What is read again because a range breaks on the way mustn't make up for what is gone.
+#[tokio::test]
+async fn a_deleted_counter_is_found_though_ranges_are_read_twice() {
+    let mut bench = bench(Faults::default()).await;
+    bench.options.page_bytes = 300;
+    bench.counters = counters(Pass::CatchUp, false);
+    bench.run(1, None).await.unwrap();
+    let key = vote(10, None, None).key;
+    let purged = bench.old.purge(&votes(), vec![key], &Guard::Always).await;
+    assert!(purged.rows.iter().all(Result::is_ok));
+    bench.faults.breaks = 1;
+    bench.counters = counters(Pass::Settling, false);
+    let counts = bench.run(2, None).await.unwrap().counts;
+    assert!(counts.read > COUNTERS as u64, "some are read twice");
+    let letters = bench.control().failures("target").await.unwrap();
+    let reasons: Vec<&str> = letters.iter().map(|letter| &*letter.reason).collect();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert!(reasons[0].contains("the counter row was deleted"));
 }

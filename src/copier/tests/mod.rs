@@ -188,6 +188,7 @@ impl Bench {
         assert_eq!(opened.set_aside, None);
         let write_faults = Faults {
             widest: 0,
+            breaks: 0,
             ..self.faults
         };
         let old = Self::waiting(Faulty::new(self.old.clone(), self.faults, seed));
@@ -268,7 +269,7 @@ async fn killed_at_any_turn_among_faults_it_ends_equal() {
         unreachable: 0.1,
         reply_lost: 0.1,
         throttled: 0.05,
-        widest: 0,
+        ..Faults::default()
     };
     let mut chance = SmallRng::seed_from_u64(20_261_121);
     let (mut kills, mut resumed) = (0, 0);

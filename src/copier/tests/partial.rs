@@ -95,7 +95,7 @@ async fn killed_at_any_turn_among_faults_each_is_completed_once() {
         unreachable: 0.1,
         reply_lost: 0.1,
         throttled: 0.05,
-        widest: 0,
+        ..Faults::default()
     };
     let mut chance = SmallRng::seed_from_u64(5);
     for seed in 0..8 {

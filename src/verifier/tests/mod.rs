@@ -510,6 +510,74 @@ async fn counters_are_compared_by_their_watermarks() {
 }
 
 #[tokio::test]
+async fn a_row_whose_key_the_new_store_cant_have_is_missing_and_says_why() {
+    let bench = Bench::people(5).await;
+    bench
+        .put_old(&[person(50, 0, "odd"), person(51, 0, "lost")])
+        .await;
+    let mut new = Timed::of(bench.new.clone(), &[]);
+    new.refuses = Some(person(50, 0, "").key);
+    let verifier = Verifier {
+        new: New(Arc::new(new)),
+        ..bench.verifier(bench.old.clone())
+    };
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
+    let found = outcome.unwrap().found;
+    assert_eq!(
+        named(&found),
+        ["missing id=p50, at=0", "missing id=p51, at=0"]
+    );
+    let note = |key: &str| {
+        let example = found.examples.iter().find(|one| one.key.starts_with(key));
+        example.unwrap().note.clone()
+    };
+    assert_eq!(note("id=p51"), None);
+    assert!(note("id=p50").is_some_and(|note| note.contains("the key is empty")));
+}
+
+/// A total that isn't its watermark stays wrong when somebody adds to it, though from then on nobody can see that.
+#[tokio::test(start_paused = true)]
+async fn a_counter_that_is_off_is_found_though_an_application_adds_before_the_second_look() {
+    let bench = Bench::of(votes(), &BTreeMap::new(), None).await;
+    for id in 0..20 {
+        let old = [id as i64, 7];
+        bench.put_old(&[vote(id, old, None, 0)]).await;
+        let beyond = i64::from(id == 2 || id == 3);
+        let item = vote(id, old, Some(Mark::Copied), beyond);
+        bench.put_new(&[item]).await;
+    }
+    // The watermark of another is wrong too.
+    bench.put_old(&[vote(3, [50, 7], None, 0)]).await;
+    let mut verifier = bench.verifier(bench.old.clone());
+    verifier.options.delay = Duration::from_secs(60);
+    let mut checkpoint = bench.checkpoint(bench.folder.path());
+    let (stop, live) = (CancellationToken::new(), Live::default());
+    let adds = async {
+        while live.share() < 1.0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for id in [2, 3] {
+            let added = vote(id, [id as i64, 7], Some(Mark::Application), 6);
+            bench.put_new(&[added]).await;
+        }
+    };
+    let work = verifier.run(&mut checkpoint, None, &live, &stop);
+    let found = tokio::join!(work, adds).0.unwrap().found;
+    assert_eq!(
+        named(&found),
+        ["counters_wrong id=v2", "counters_wrong id=v3"]
+    );
+    let v3 = found.examples.iter().find(|one| one.key == "id=v3");
+    assert_eq!(
+        v3.unwrap().note,
+        None,
+        "its watermark is what can be mended"
+    );
+}
+
+#[tokio::test]
 async fn a_sample_looks_at_a_part_and_finds_what_differs_there() {
     let mut bench = Bench::people(500).await;
     let rows: Vec<Row> = (0..500)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Times};
 use crate::schema::Table;
 use crate::store::memory::Memory;
@@ -28,6 +28,8 @@ pub(super) struct Timed {
     times: BTreeMap<String, Times>,
     /// How long a page takes.
     pub page: Duration,
+    /// A key that it can't have.
+    pub refuses: Option<Key>,
 }
 
 impl Timed {
@@ -41,6 +43,7 @@ impl Timed {
             scans: AtomicU64::new(0),
             times: times.collect(),
             page: Duration::from_micros(100),
+            refuses: None,
         }
     }
 
@@ -67,6 +70,9 @@ impl Reads for Timed {
 
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         self.alone.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        if self.refuses.as_ref().is_some_and(|key| keys.contains(key)) {
+            return Err(Error::new(Kind::Invalid, "the key is empty"));
+        }
         let mut rows = self.inner.get(table, keys).await?;
         rows.iter_mut().flatten().for_each(|row| self.tell(row));
         Ok(rows)
