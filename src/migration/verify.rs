@@ -283,7 +283,9 @@ impl Migration {
         let copiers = self.copiers(record).await?;
         let what = match verified {
             Some(verified) if verified.is_of(record) => {
-                if !verified.clean {
+                if !verified.clean && verified.differences == 0 {
+                    "the last verification didn't look at everything".to_owned()
+                } else if !verified.clean {
                     format!(
                         "the last verification found {} differences",
                         verified.differences

@@ -129,6 +129,16 @@ impl Bucket {
     }
 }
 
+/// A bucket in which the stores differ.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    pub bucket: u32,
+    /// How many rows the fuller side has.
+    pub rows: u64,
+    /// How many rows differ at least.
+    pub least: u64,
+}
+
 /// Buckets that are made together, the first time one of them is needed.
 const CHUNK: usize = 64;
 
@@ -233,13 +243,17 @@ impl Buckets {
         })
     }
 
-    /// The buckets in which the stores differ, and how many rows the fuller side has there.
-    pub fn open(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+    /// The buckets in which the stores differ.
+    pub fn open(&self) -> impl Iterator<Item = Opened> + '_ {
         let counting = self.edges.counting();
         let open = self
             .all()
             .filter(move |(_, bucket)| bucket.is_open(&counting));
-        open.map(|(at, bucket)| (at, u64::from(bucket.old_rows.max(bucket.new_rows))))
+        open.map(|(at, bucket)| Opened {
+            bucket: at,
+            rows: bucket.old_rows.max(bucket.new_rows).into(),
+            least: bucket.old_rows.abs_diff(bucket.new_rows).max(1).into(),
+        })
     }
 
     fn filled(&self) -> impl Iterator<Item = (u32, &Bucket)> + '_ {
@@ -334,7 +348,7 @@ mod tests {
     }
 
     fn opened(buckets: &Buckets) -> Vec<u32> {
-        buckets.open().map(|(bucket, _)| bucket).collect()
+        buckets.open().map(|opened| opened.bucket).collect()
     }
 
     proptest! {

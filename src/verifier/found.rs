@@ -51,6 +51,13 @@ pub struct Found {
     /// errors only some did. Where single rows are looked at, 5 seconds are the bound.
     #[serde(default)]
     pub expiry_bound: Option<u64>,
+    /// It has stopped before it had looked at everything: so many differences were found, or it would have had to
+    /// read the tables too often.
+    #[serde(default)]
+    pub stopped_early: bool,
+    /// Then: in how many rows the stores seemed to differ at least, as far as that is known.
+    #[serde(default)]
+    pub seem_different: u64,
     /// The first of what was found.
     pub examples: Vec<Example>,
 }
@@ -93,9 +100,15 @@ impl Found {
             + self.unreadable
     }
 
-    /// Whether both stores have the same.
+    /// Whether both stores have the same, as far as was looked, and everything was looked at.
     pub fn is_clean(&self) -> bool {
-        self.differences() == 0
+        self.differences() == 0 && !self.stopped_early
+    }
+
+    /// Notes that it stops before it has looked at everything, where so many rows seem to differ.
+    pub(super) fn stop_early(&mut self, seem_different: u64) {
+        self.stopped_early = true;
+        self.seem_different = self.seem_different.max(seem_different);
     }
 
     /// Counts a row that was looked at more closely.

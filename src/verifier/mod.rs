@@ -16,6 +16,7 @@ mod canonical;
 mod expiries;
 mod found;
 mod mend;
+mod narrow;
 mod rounds;
 mod sample;
 mod scan;
@@ -65,8 +66,14 @@ pub struct Options {
     pub page_bytes: usize,
     /// How long a row that seems to differ is left alone before it is looked at again.
     pub delay: Duration,
-    /// Rows of one round.
+    /// Rows of one round, by some 60 bytes each. A round reads the new table once.
     pub round_rows: u64,
+    /// Rounds at most: what is suspected beyond that isn't looked at.
+    pub most_rounds: u64,
+    /// How often both tables are read at most to narrow down which rows are suspected.
+    pub most_narrowings: u32,
+    /// Differences after which it stops.
+    pub max_differences: u64,
     /// Keys of the application's that are remembered at once, by 8 bytes each. Of more, each so many cost one
     /// more scan of both tables.
     pub most_owned: usize,
@@ -90,7 +97,10 @@ impl Default for Options {
             new_parts: 6,
             page_bytes: 384 << 10,
             delay: Duration::from_secs(2),
-            round_rows: 100_000,
+            round_rows: 400_000,
+            most_rounds: 4,
+            most_narrowings: 2,
+            max_differences: 100_000,
             most_owned: 4_000_000,
             most_mended: 100_000,
             sample: 1.0,
@@ -274,8 +284,12 @@ impl Verifier {
             checkpoint.keep(&run.state(), seconds())?;
             scanned?;
             run.settle().await?;
-            let sums = std::mem::take(&mut run.state().sums);
-            run.find(sums).await?;
+            if run.is_enough() {
+                run.state().found.stop_early(0);
+            } else {
+                let sums = std::mem::take(&mut run.state().sums);
+                run.find(sums).await?;
+            }
         }
         run.settle().await?;
         let mended = match repair {

@@ -1,18 +1,21 @@
 //! From buckets that don't close to single rows.
 //!
 //! What the application owns is taken out of the old store's sums first: by reading those rows while they
-//! are few, else in one more scan of the old table, or several if there are more than can be remembered. Then the buckets that are still open are read again
-//! from both stores, in rounds of as many rows as fit into memory: the old rows' digests, then the items,
-//! which strike out what they equal. What is left on either side is suspected.
+//! are few, else in one more scan of the old table, or several if there are more than can be remembered. Where the
+//! buckets that are still open have more rows than fit into memory, both stores are read once more, and those
+//! rows alone summed up in other buckets ([`narrow`](super::narrow)). Then they are read in rounds: the old rows'
+//! digests, then the items, which strike out what they equal. What is left on either side is suspected.
+//!
+//! However many rows differ, the tables are read no more often than [`Options`](super::Options) says.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::RangeInclusive;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::Run;
 use super::buckets::{Buckets, Side, tokens_of};
 use super::canonical::{Print, Printer};
 use super::expiries;
+use super::narrow::{Open, Suspected};
 use super::scan::{Pages, Stance};
 use super::state::{FEW_OWNED, short};
 use super::suspects::{READ_KEYS, Suspect, Why};
@@ -20,90 +23,101 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens};
 use crate::store::Range;
 
-/// Some open buckets, and which of their rows: a bucket may have more than a round can take.
-struct Round {
-    buckets: BTreeSet<u32>,
+/// A part of what is suspected: as many rows as fit into memory.
+struct Round<'a> {
+    suspected: &'a Suspected,
     part: u64,
     of: u64,
 }
 
-impl Round {
+impl Round<'_> {
     fn has(&self, bucket: u32, key: u128) -> bool {
-        short(key) % self.of == self.part && self.buckets.contains(&bucket)
-    }
-
-    /// Its buckets as runs of neighbours.
-    fn runs(&self) -> Vec<RangeInclusive<u32>> {
-        let mut runs: Vec<RangeInclusive<u32>> = Vec::new();
-        for &bucket in &self.buckets {
-            match runs.last_mut() {
-                Some(run) if *run.end() + 1 == bucket => *run = *run.start()..=bucket,
-                Some(_) | None => runs.push(bucket..=bucket),
-            }
-        }
-        runs
+        short(key) % self.of == self.part && self.suspected.has(bucket, key)
     }
 }
 
-/// Cuts open buckets, given with their numbers of rows, into rounds of about `most` rows.
-fn rounds(open: impl Iterator<Item = (u32, u64)>, most: u64) -> Vec<Round> {
-    let mut rounds = Vec::new();
-    let (mut buckets, mut total) = (BTreeSet::new(), 0);
-    for (bucket, rows) in open {
-        if rows > most {
-            let of = rows.div_ceil(most);
-            rounds.extend((0..of).map(|part| Round {
-                buckets: [bucket].into(),
-                part,
-                of,
-            }));
-            continue;
-        }
-        if total + rows > most {
-            rounds.push(whole(std::mem::take(&mut buckets)));
-            total = 0;
-        }
-        buckets.insert(bucket);
-        total += rows;
-    }
-    if !buckets.is_empty() {
-        rounds.push(whole(buckets));
-    }
-    rounds
-}
-
-fn whole(buckets: BTreeSet<u32>) -> Round {
-    Round {
-        buckets,
-        part: 0,
-        of: 1,
-    }
+/// An old row that no item has struck out yet.
+struct Left {
+    row: u128,
+    /// 0 if it doesn't expire, which its digest tells too.
+    expires: i64,
+    bucket: u32,
 }
 
 impl Run<'_> {
-    /// Suspects all rows in which the stores seem to differ.
+    /// Suspects all rows in which the stores seem to differ, up to what is enough.
     pub(super) async fn find(&self, mut sums: Buckets) -> Result<()> {
         sums.is_full();
-        self.take_out_owned(&mut sums).await?;
+        let owned = self.take_out_owned(&mut sums).await?;
         sums.forgive();
-        self.state().found.expiry_bound = sums.bound().map_err(|_| too_many())?;
-        let rounds = rounds(sums.open(), self.verifier.options.round_rows);
+        let bound = sums.bound().map_err(|_| too_many())?;
+        self.state().found.expiry_bound = bound;
+        let mut suspected = Suspected::of(&sums);
         drop(sums);
-        if rounds.len() > 1 {
+        let options = &self.verifier.options;
+        let table = &self.verifier.transform.source().name;
+        let mut narrowings = 0;
+        while suspected.rows > options.round_rows
+            && narrowings < options.most_narrowings
+            && !self.is_enough_with(suspected.least)
+        {
+            narrowings += 1;
             tracing::info!(
-                "the stores differ in so many places that it takes {} rounds to find them all",
-                rounds.len()
+                "{table}: {} rows or more seem to differ, among {}: reading both tables again to find out which",
+                suspected.least,
+                suspected.rows
+            );
+            let before = suspected.rows;
+            self.narrow(&mut suspected, bound, &owned).await?;
+            if suspected.rows > before / 2 {
+                break;
+            }
+        }
+        drop(owned);
+        if self.is_enough_with(suspected.least) {
+            tracing::warn!(
+                "{table}: {} rows or more seem to differ; looking for the first {} (`--max-differences`)",
+                suspected.least,
+                options.max_differences
             );
         }
-        for round in rounds {
-            self.round(&round).await?;
+        let of = match suspected.rows {
+            0 => 0,
+            rows => rows.div_ceil(options.round_rows.max(1)),
+        };
+        for part in 0..of {
+            if self.is_enough() || part >= options.most_rounds {
+                self.state().found.stop_early(suspected.least);
+                break;
+            }
+            let suspected = &suspected;
+            self.round(&Round {
+                suspected,
+                part,
+                of,
+            })
+            .await?;
             self.settle().await?;
+        }
+        if self.is_enough() {
+            self.state().found.stop_early(suspected.least);
         }
         Ok(())
     }
 
-    /// Takes the old rows of keys that the application owns out of the sums.
-    async fn take_out_owned(&self, sums: &mut Buckets) -> Result<()> {
+    /// Whether so many differences were found that nobody wants to see more.
+    pub(super) fn is_enough(&self) -> bool {
+        self.is_enough_with(0)
+    }
+
+    fn is_enough_with(&self, more: u64) -> bool {
+        let most = self.verifier.options.max_differences;
+        self.state().found.differences().saturating_add(more) >= most
+    }
+
+    /// Takes the old rows of keys that the application owns out of the sums, and gives what is remembered of those
+    /// keys, in order.
+    async fn take_out_owned(&self, sums: &mut Buckets) -> Result<Vec<u64>> {
         let owned = std::mem::take(&mut self.state().owned);
         let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
         let most = self.verifier.options.most_owned;
@@ -117,7 +131,9 @@ impl Run<'_> {
                     }
                 }
             }
-            return Ok(());
+            let mut prints = owned.prints;
+            prints.sort_unstable();
+            return Ok(prints);
         }
         let passes = owned.count.div_ceil(most.max(1) as u64);
         let mut prints = owned.prints;
@@ -133,7 +149,7 @@ impl Run<'_> {
             prints.sort_unstable();
             self.take_out(sums, &prints).await?;
         }
-        Ok(())
+        Ok(prints)
     }
 
     /// Key prints of one part of what the application owns, in the room of others.
@@ -176,20 +192,25 @@ impl Run<'_> {
         .await
     }
 
-    async fn round(&self, round: &Round) -> Result<()> {
+    async fn round(&self, round: &Round<'_>) -> Result<()> {
         let target = self.verifier.transform.target();
         let mut printer = Printer::new(target, self.seed);
         let cutoff = super::now() + super::MARGIN;
-        let mut left: HashMap<u128, Print> = HashMap::new();
-        self.old_rows(self.old_tokens(round), |row| {
+        let mut left: HashMap<u64, Left> = HashMap::new();
+        self.old_rows(self.old_tokens(&round.suspected.buckets), |row| {
             let print = self.old_print(row, &mut printer, cutoff);
             if let Some(print) = print.filter(|print| round.has(print.bucket, print.key)) {
-                left.insert(print.key, print);
+                let row = Left {
+                    row: print.row,
+                    expires: print.expires.unwrap_or(0),
+                    bucket: print.bucket,
+                };
+                left.insert(short(print.key), row);
             }
         })
         .await?;
         let left = Mutex::new(left);
-        let ranges = self.new_ranges(round).await?;
+        let ranges = self.new_ranges(&round.suspected.buckets).await?;
         self.at_once(ranges, |range| {
             self.new_items(range, |item, printer| {
                 let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,15 +223,14 @@ impl Run<'_> {
             return Ok(());
         }
         // Their keys are needed now, of which only digests were kept.
-        let buckets = left.values().map(|print| print.bucket).collect();
-        let rest = Round { buckets, ..*round };
-        self.old_rows(self.old_tokens(&rest), |row| {
+        let buckets = left.values().map(|left| left.bucket).collect();
+        self.old_rows(self.old_tokens(&buckets), |row| {
             let source = row.key.clone();
             let Ok(Some(row)) = self.as_new(row) else {
                 return;
             };
             let (_, digest) = printer.key(&row.key);
-            if left.contains_key(&digest) {
+            if left.contains_key(&short(digest)) {
                 self.suspect_compared(row.key, Some(source), digest);
             }
         })
@@ -221,8 +241,8 @@ impl Run<'_> {
     fn strike_out(
         &self,
         item: Row,
-        round: &Round,
-        left: &mut HashMap<u128, Print>,
+        round: &Round<'_>,
+        left: &mut HashMap<u64, Left>,
         printer: &mut Printer<'_>,
         cutoff: i64,
     ) {
@@ -233,7 +253,7 @@ impl Run<'_> {
         let key = item.key.clone();
         match self.stance(&item) {
             Stance::Owned | Stance::Foreign => {
-                left.remove(&digest);
+                left.remove(&short(digest));
             }
             // Stays, if the old store has the row.
             Stance::Partial => {}
@@ -242,8 +262,8 @@ impl Run<'_> {
                     return;
                 };
                 let print = printer.print(&item);
-                match left.get(&digest) {
-                    Some(old) if are_same(old, &print) => drop(left.remove(&digest)),
+                match left.get(&short(digest)) {
+                    Some(old) if are_same(old, &print) => drop(left.remove(&short(digest))),
                     // However soon the item expires: the old row doesn't.
                     Some(_) => {}
                     // The old row is left out too, or has expired.
@@ -270,17 +290,22 @@ impl Run<'_> {
     }
 
     /// An old row's print; none if it is left out.
-    fn old_print(&self, row: Row, printer: &mut Printer<'_>, cutoff: i64) -> Option<Print> {
+    pub(super) fn old_print(
+        &self,
+        row: Row,
+        printer: &mut Printer<'_>,
+        cutoff: i64,
+    ) -> Option<Print> {
         // A row that the new store can't hold is suspected by the scan.
         let row = self.as_new(row).ok().flatten()?;
         let print = printer.print(&row);
         print.expires.is_none_or(|at| at > cutoff).then_some(print)
     }
 
-    /// Where the old rows of a round's buckets are.
-    fn old_tokens(&self, round: &Round) -> Vec<Tokens> {
+    /// Where the old rows of some buckets are.
+    pub(super) fn old_tokens(&self, buckets: &Open) -> Vec<Tokens> {
         match self.verifier.transform.keeps_keys() {
-            true => round
+            true => buckets
                 .runs()
                 .into_iter()
                 .map(|run| tokens_of(*run.start(), *run.end()))
@@ -290,21 +315,22 @@ impl Run<'_> {
         }
     }
 
-    /// Where the items of a round's buckets are.
-    async fn new_ranges(&self, round: &Round) -> Result<Vec<Range>> {
+    /// Where the items of some buckets are.
+    pub(super) async fn new_ranges(&self, buckets: &Open) -> Result<Vec<Range>> {
         let new = &self.verifier.new;
         if new.capabilities().token_ranges {
-            let range =
-                |run: RangeInclusive<u32>| Range::Tokens(tokens_of(*run.start(), *run.end()));
-            return Ok(round.runs().into_iter().map(range).collect());
+            let runs = buckets.runs().into_iter();
+            let range = |run: std::ops::RangeInclusive<u32>| tokens_of(*run.start(), *run.end());
+            return Ok(runs.map(range).map(Range::Tokens).collect());
         }
         let target = self.verifier.transform.target();
         let parts = new.splits(target, self.verifier.options.readers);
         self.unless_stopped(parts).await
     }
 
-    /// Reads old rows; what can't be read is passed over, since the scan has counted it.
-    async fn old_rows(
+    /// Reads old rows, until enough differences are found; what can't be read is passed over, since the scan has
+    /// counted it.
+    pub(super) async fn old_rows(
         &self,
         ranges: impl IntoIterator<Item = Tokens>,
         each: impl FnMut(Row),
@@ -322,8 +348,14 @@ impl Run<'_> {
             while let Some(page) = pages.next(self, Side::Old, &range).await {
                 match page {
                     Ok(page) => {
-                        let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
-                        page.rows.into_iter().for_each(&mut *each);
+                        {
+                            let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
+                            page.rows.into_iter().for_each(&mut *each);
+                        }
+                        self.settle_many().await?;
+                        if self.is_enough() {
+                            return Ok(());
+                        }
                     }
                     Err(error) if error.kind() == Kind::RangeTooCostly => {
                         // Rows that were given are given again. That only opens buckets in which there is
@@ -338,8 +370,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reads the items of a range.
-    async fn new_items(
+    /// Reads the items of a range, until enough differences are found.
+    pub(super) async fn new_items(
         &self,
         range: Range,
         mut each: impl FnMut(Row, &mut Printer<'_>),
@@ -350,12 +382,16 @@ impl Run<'_> {
             for item in page?.rows {
                 each(item, &mut printer);
             }
+            self.settle_many().await?;
+            if self.is_enough() {
+                break;
+            }
         }
         Ok(())
     }
 }
 
-fn too_many() -> Error {
+pub(super) fn too_many() -> Error {
     Error::new(
         Kind::Unsupported,
         "more rows expire than can be compared in the memory there is",
@@ -363,50 +399,6 @@ fn too_many() -> Error {
     .help("compare parts of it with --sample")
 }
 
-fn are_same(old: &Print, new: &Print) -> bool {
-    let expire = match (old.expires, new.expires) {
-        (Some(old), Some(new)) => expiries::are_same(old, new),
-        // Whether a row expires is in its digest.
-        (None, None) | (Some(_), None) | (None, Some(_)) => true,
-    };
-    old.row == new.row && expire
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::buckets::{BUCKETS, bucket_of};
-    use super::*;
-
-    #[test]
-    fn rounds_have_every_open_bucket_and_no_more_rows_than_they_may() {
-        let open = [(0, 4), (1, 4), (2, 5), (7, 25), (8, 1), (BUCKETS - 1, 10)];
-        let rounds = rounds(open.into_iter(), 10);
-        let shape: Vec<(Vec<u32>, u64, u64)> = rounds
-            .iter()
-            .map(|round| {
-                (
-                    round.buckets.iter().copied().collect(),
-                    round.part,
-                    round.of,
-                )
-            })
-            .collect();
-        assert_eq!(
-            shape,
-            [
-                (vec![0, 1], 0, 1),
-                (vec![7], 0, 3),
-                (vec![7], 1, 3),
-                (vec![7], 2, 3),
-                (vec![2, 8], 0, 1),
-                (vec![BUCKETS - 1], 0, 1),
-            ]
-        );
-        assert_eq!(rounds[0].runs(), [0..=1]);
-        assert_eq!(rounds[4].runs(), [2..=2, 8..=8]);
-        let token = tokens_of(7, 7).up_to;
-        assert_eq!(bucket_of(token), 7);
-        let parts = (1..4).filter(|at| rounds[*at].has(7, 12_345 << 64));
-        assert_eq!(parts.count(), 1, "each row belongs to one part");
-    }
+fn are_same(old: &Left, new: &Print) -> bool {
+    old.row == new.row && expiries::are_same(old.expires, new.expires.unwrap_or(0))
 }

@@ -37,6 +37,10 @@ impl Run<'_> {
                         for rows in page.rows.chunks(READ_KEYS) {
                             self.sample_rows(rows).await?;
                             self.settle_many().await?;
+                            if self.is_enough() {
+                                self.state().found.stop_early(0);
+                                return Ok(());
+                            }
                         }
                     }
                     Err(error) if error.kind() == Kind::RangeTooCostly => {

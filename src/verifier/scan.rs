@@ -10,7 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::buckets::{self, Side};
 use super::canonical::Printer;
 use super::state::State;
-use super::suspects::{Suspect, Why, is_off};
+use super::suspects::{READ_KEYS, Suspect, Why, is_off};
 use super::{FUTURE, Run, stopped};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
@@ -109,6 +109,9 @@ impl Run<'_> {
     async fn old_range(&self, tokens: Tokens) -> Result<()> {
         let mut left = vec![tokens];
         while let Some(tokens) = left.pop() {
+            if self.is_enough() {
+                break;
+            }
             let Some(rest) = self.old_pages(tokens).await? else {
                 continue;
             };
@@ -148,6 +151,9 @@ impl Run<'_> {
                 self.commit(std::mem::take(&mut ready), left, token - 1)
                     .await?;
                 left.after = token - 1;
+            }
+            if self.is_enough() {
+                return Ok(None);
             }
         }
         ready.absorb(pending);
@@ -278,6 +284,9 @@ impl Run<'_> {
                 self.live.set(&state);
             }
             self.settle_many().await?;
+            if self.is_enough() {
+                break;
+            }
         }
         Ok(())
     }
@@ -340,15 +349,24 @@ impl Run<'_> {
 
     /// Looks at what has come together, before it takes too much room.
     pub(super) async fn settle_many(&self) -> Result<()> {
-        if self.state().suspects.len() < MANY_SUSPECTS {
+        if !self.has_many() {
             return Ok(());
         }
         let _one = self.settling.lock().await;
         // Somebody else may have looked at them meanwhile.
-        if self.state().suspects.len() < MANY_SUSPECTS {
+        if !self.has_many() {
             return Ok(());
         }
         self.settle().await
+    }
+
+    /// Whether more suspects are gathered than are worth room, or are needed until enough differences are found.
+    fn has_many(&self) -> bool {
+        let state = self.state();
+        let most = self.verifier.options.max_differences;
+        let wanted = most.saturating_sub(state.found.differences());
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        state.suspects.len() >= wanted.clamp(READ_KEYS, MANY_SUSPECTS)
     }
 
     pub(super) fn is_late(&self, row: &Row) -> bool {

@@ -117,6 +117,12 @@ impl Run<'_> {
         }
         self.wait(self.verifier.options.delay).await?;
         while left > 0 {
+            if self.is_enough() {
+                let mut state = self.state();
+                state.suspects.clear();
+                state.found.stop_early(0);
+                break;
+            }
             let count = left.min(READ_KEYS);
             let part = self.state().suspects[..count].to_vec();
             let looks = self.look(&part).await?;

@@ -224,6 +224,9 @@ pub struct Verify {
     /// Look at a part of the old table only, and not for items that the old store lacks: `1%`
     #[arg(long, value_name = "PERCENT")]
     pub sample: Option<String>,
+    /// Stop once so many differences are found
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_differences: u64,
     /// Read every replica of the old store, rather than as many as the plan says
     #[arg(long, value_name = "LEVEL")]
     pub consistency: Option<VerifyConsistency>,

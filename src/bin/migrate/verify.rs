@@ -55,6 +55,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
             },
             verify: verifier::Options {
                 sample: sample.unwrap_or(1.0),
+                max_differences: args.max_differences,
                 ..verifier::Options::default()
             },
         };
@@ -142,6 +143,10 @@ struct Line<'a> {
     partial: u64,
     unreadable: u64,
     clean: bool,
+    /// Whether everything was looked at.
+    complete: bool,
+    /// If not: in how many rows the stores seemed to differ at least.
+    seem_different: u64,
     /// When the oldest part was read, seconds since 1970.
     oldest_at: i64,
     seconds: f64,
@@ -182,6 +187,8 @@ fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
         partial: found.partial,
         unreadable: found.unreadable,
         clean: found.is_clean(),
+        complete: !found.stopped_early,
+        seem_different: found.seem_different,
         oldest_at: outcome.oldest_at,
         seconds: (outcome.seconds * 1e3).round() / 1e3,
         expiring: found.expiring,
@@ -262,6 +269,17 @@ fn show(verified: &[(String, Outcome)], sample: Option<f64>, print: impl Fn(&str
 /// What else there is to say of a table.
 fn notes(found: &Found) -> Vec<String> {
     let mut notes = Vec::new();
+    if found.stopped_early {
+        let seem = match found.seem_different {
+            0 => String::new(),
+            seem => format!(": {} rows or more seem to differ", words::count(seem)),
+        };
+        notes.push(format!(
+            "stopped at {} differences, before everything was looked at{seem}. Mend the cause, or these \
+             (--repair), and verify again; or raise --max-differences",
+            words::count(found.differences())
+        ));
+    }
     let mut note = |count: u64, what: &str| {
         if count > 0 {
             notes.push(format!("{} {what}", words::count(count)));

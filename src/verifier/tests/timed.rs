@@ -28,6 +28,8 @@ pub(super) struct Timed {
     times: BTreeMap<String, Times>,
     /// How long a page takes.
     pub page: Duration,
+    /// It is scanned by its own parts alone, like DynamoDB.
+    pub has_no_tokens: bool,
     /// A key that it can't have.
     pub refuses: Option<Key>,
 }
@@ -43,6 +45,7 @@ impl Timed {
             scans: AtomicU64::new(0),
             times: times.collect(),
             page: Duration::from_micros(100),
+            has_no_tokens: false,
             refuses: None,
         }
     }
@@ -61,7 +64,11 @@ impl Reads for Timed {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let capabilities = self.inner.capabilities();
+        Capabilities {
+            token_ranges: capabilities.token_ranges && !self.has_no_tokens,
+            ..capabilities
+        }
     }
 
     async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
