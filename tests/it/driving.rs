@@ -72,7 +72,7 @@ pub(crate) fn drive() -> PathBuf {
     path
 }
 
-struct Driven {
+pub(crate) struct Driven {
     child: Child,
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -80,7 +80,7 @@ struct Driven {
 }
 
 impl Driven {
-    fn start(bench: &Bench) -> Self {
+    pub(crate) fn start(bench: &Bench) -> Self {
         let mut child = Command::new(drive())
             .arg("--plan")
             .arg(bench.folder.path().join("plan.toml"))
@@ -98,7 +98,7 @@ impl Driven {
     }
 
     /// One command, and its answer.
-    fn ask(&mut self, mut command: Json) -> Json {
+    pub(crate) fn ask(&mut self, mut command: Json) -> Json {
         self.next += 1;
         command["id"] = json!(self.next);
         let mut answer = self.ask_raw(format!("{command}\n").as_bytes());
@@ -123,7 +123,7 @@ impl Driven {
     }
 
     /// Ends at the end of its input.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         drop(self.commands.take());
         assert!(self.child.wait().expect("its end").success());
     }

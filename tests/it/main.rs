@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod cassandra;
+mod cluster;
 mod command;
 mod conformance;
 mod counters;

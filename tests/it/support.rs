@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use scylla_proxy::{Node, Proxy, RunningProxy, ShardAwareness};
 
-/// How long the command may take where a test doesn't say.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// How long the command may take where a test doesn't say: for hanging only, as every limit here.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// `host:port` of a Cassandra without passwords.
 pub fn cassandra_address() -> String {
@@ -170,7 +170,8 @@ impl Drop for OwnServers {
     }
 }
 
-fn script(name: &str) -> PathBuf {
+/// A script of tests/servers.
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/servers")
         .join(name)

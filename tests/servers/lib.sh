@@ -212,6 +212,22 @@ settle_old_cassandra() {
     -e "s|@PORT@|$(cat "$home/port")|" -e "s|@STORAGE_PORT@|$storage_port|" -e "s|@SEED@|$seed|" >"$home/cassandra.yaml"
 }
 
+# Writes the settings of a node of a cluster of three: its folder, its number. Nodes have addresses of their own and
+# the same ports; the first is the others' seed.
+settle_node() {
+  local home="$1" number="$2" first tokens
+  first="$(dirname "$home")/cluster-1"
+  cp -n "$first"/port "$first"/storage_port "$home/" 2>/dev/null || true
+  [[ -e $home/storage_port ]] || free_port >"$home/storage_port"
+  tokens=(-9223372036854775808 -3074457345618258603 3074457345618258602)
+  printf '127.0.0.%s' "$number" >"$home/address"
+  cat "$SERVERS_HOME/cassandra/cassandra.yaml" "$SERVERS_HOME/cassandra/node.yaml" |
+    sed -e '/^\(num_tokens\|hinted_handoff_enabled\|[a-z_]*request_timeout\):/d' \
+      -e "s|@RUN@|$(basename "$(dirname "$home")")|" -e "s|@DATA@|$home/data|" -e "s|@PORT@|$(cat "$home/port")|" \
+      -e "s|@STORAGE_PORT@|$(cat "$home/storage_port")|" -e "s|@TOKEN@|${tokens[number - 1]}|" \
+      -e "s!^\(listen_address\|rpc_address\): .*!\1: 127.0.0.$number!" >"$home/cassandra.yaml"
+}
+
 # Makes a certificate authority (`ca.pem`) and a server's key for 127.0.0.1 signed by it (`server.p12`).
 settle_certificates() {
   local home="$1" keytool p12 pass
@@ -266,8 +282,9 @@ create() {
       settle_certificates "$home"
       settle_cassandra "$home" "$SERVERS_HOME/cassandra/secure.yaml"
       ;;
+    cluster-[123]) settle_node "$home" "${name#cluster-}" ;;
     dynamodb) settle_data_in_memory "$home" ;;
-    *) die "there is no server '$name': cassandra, dynamodb or secure" ;;
+    *) die "there is no server '$name': cassandra, dynamodb, secure or cluster" ;;
   esac
   start_again "$run" "$name"
 }
@@ -279,28 +296,31 @@ start_again() {
     # Before 3.11 what is prepared has a 256th of the heap, and would be forgotten over and over.
     cassandra) launch_cassandra "$home" -Xms512m -Xmx"$(grep -qs "^3\.0\." "$home/version" && echo 2560m || echo 1g)" ;;
     secure) launch_cassandra "$home" -Xms256m -Xmx512m ;;
+    # One that is killed has to know its host id and its schema again.
+    cluster-?) launch_cassandra "$home" -Xms256m -Xmx512m -Dcassandra.unsafesystem=false ;;
     dynamodb) launch_dynamodb "$home" ;;
   esac
 }
 
 # Whether a server answers.
 answers() {
-  local home="$1/$2" port
+  local home="$1/$2" port address
   port="$(cat "$home/port")"
+  address="$(cat "$home/address" 2>/dev/null || echo 127.0.0.1)"
   case $2 in
     # An OPTIONS request of protocol 4 is answered by SUPPORTED (6).
-    cassandra) [[ $(exchange "$port" '\x04\0\0\0\x05\0\0\0\0' 9 | od -An -tx1 | tr -d ' \n') == 8400000006* ]] ;;
+    cassandra | cluster-?) [[ $(exchange "$address" "$port" '\x04\0\0\0\x05\0\0\0\0' 9 | od -An -tx1 | tr -d ' \n') == 8400000006* ]] ;;
     # It speaks TLS only, and is of use once the first user has been made.
-    secure) exchange "$port" '' 0 && grep -qs "superuser role" "$home/system.log" ;;
-    dynamodb) [[ $(exchange "$port" 'GET / HTTP/1.0\r\n\r\n' 5) == HTTP/ ]] ;;
+    secure) exchange "$address" "$port" '' 0 && grep -qs "superuser role" "$home/system.log" ;;
+    dynamodb) [[ $(exchange "$address" "$port" 'GET / HTTP/1.0\r\n\r\n' 5) == HTTP/ ]] ;;
   esac
 }
 
-# Sends bytes to a local port and prints the first `count` of the answer.
+# Sends bytes to a port and prints the first `count` of the answer.
 exchange() {
-  local port="$1" request="$2" count="$3"
+  local address="$1" port="$2" request="$3" count="$4"
   (
-    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    exec 3<>"/dev/tcp/$address/$port"
     printf "$request" >&3
     [[ $count -eq 0 ]] || timeout 5 head -c "$count" <&3
   ) 2>/dev/null

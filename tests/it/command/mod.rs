@@ -7,7 +7,7 @@ mod fencing;
 mod finishing;
 pub(crate) mod items;
 mod journals;
-mod killing;
+pub(crate) mod killing;
 mod letters;
 mod looking;
 mod lost;
@@ -106,6 +106,17 @@ impl Bench {
     }
 
     pub(crate) async fn with(name: &str, node: String, url: String, session: Session) -> Self {
+        Self::replicated(1, name, node, url, session).await
+    }
+
+    /// With so many replicas.
+    pub(crate) async fn replicated(
+        replicas: usize,
+        name: &str,
+        node: String,
+        url: String,
+        session: Session,
+    ) -> Self {
         let keyspace = unique(name);
         let bench = Bench {
             dynamo: client(&url),
@@ -115,7 +126,11 @@ impl Bench {
             keyspace,
             session,
         };
-        bench.cql("CREATE KEYSPACE @ WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}").await;
+        bench
+            .cql(&format!(
+                "CREATE KEYSPACE @ WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
+            ))
+            .await;
         bench
             .session
             .use_keyspace(&bench.keyspace, false)

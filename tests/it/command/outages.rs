@@ -12,7 +12,7 @@ const ROWS: usize = 12_000;
 /// How long the old store is stopped, and the new one: longer than a lease lasts.
 const OUTAGES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 /// How long stopping may take when the new store is silent.
-const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+const STOPPED_WITHIN: Duration = Duration::from_secs(120);
 
 /// One copy and one verification, and outages on their ways: each server stopped, and each one without an answer.
 #[tokio::test(flavor = "multi_thread")]
@@ -26,9 +26,7 @@ async fn a_copy_and_a_verification_wait_for_a_server_that_is_away() {
     .await;
     fill_messages(&bench, ROWS).await;
     bench.plan(PLAN).init();
-    let copy = bench
-        .migrate(&["copy", "--offline", "--json"])
-        .within(Duration::from_secs(400));
+    let copy = bench.migrate(&["copy", "--offline", "--json"]);
     let mut running = copy.spawn();
     let outages = [
         (
@@ -123,7 +121,7 @@ async fn verifications_wait(bench: &Bench, servers: &OwnServers) {
     let is_long = std::env::var_os("CROSSFADE_LONG").is_some();
     let away = Duration::from_secs(if is_long { 15 } else { 3 });
     let verify = bench.migrate(&["verify", "--repair", "--json", file]);
-    let mut running = verify.within(Duration::from_secs(400)).spawn();
+    let mut running = verify.spawn();
     while !exists(&bench.journal().join("messages.verify")) {
         assert!(running.runs(), "it is disturbed in mid-work");
         tokio::time::sleep(Duration::from_millis(10)).await;

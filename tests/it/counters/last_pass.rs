@@ -73,7 +73,7 @@ async fn replicas_that_are_away_are_named_with_both_ways_out() {
         .run()
         .expect_code(2);
     let took = asked.elapsed();
-    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(took < Duration::from_secs(600), "{took:?}");
     says(
         &refused,
         &[

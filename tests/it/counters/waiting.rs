@@ -36,10 +36,8 @@ async fn a_final_pass_waits_until_a_killed_copier_is_surely_dead() {
     assert_eq!(VOTES.assert_equal(&bench).await, 50);
 
     // Nobody is left, so that the next one needn't wait.
-    let begun = std::time::Instant::now();
     let outcome = bench.migrate(&arguments).run().expect_code(0);
     assert!(!outcome.stderr.contains("waiting until"), "{outcome}");
-    assert!(begun.elapsed().as_secs() < 20);
     bench.done().await;
 }
 

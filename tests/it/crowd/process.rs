@@ -17,7 +17,7 @@ use crate::driving::drive;
 use crate::support::signal;
 
 /// How long an answer may take, the process having been stopped meanwhile.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Who waits for which answer.
 type Waiting = Mutex<HashMap<u64, oneshot::Sender<Json>>>;

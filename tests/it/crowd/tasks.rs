@@ -34,7 +34,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 const BREATH: std::ops::Range<u64> = 100..300;
 /// Commands of a kind that are to be acknowledged in each phase.
 const ENOUGH: u64 = 15;
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 const KINDS: [&str; 7] = ["get", "put", "update", "delete", "query", "add", "count"];
 

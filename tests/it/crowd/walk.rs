@@ -20,7 +20,7 @@ use crate::support::Running;
 
 const LEASE: Duration = Duration::from_secs(3);
 pub const OPERATION: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(900);
 const TABLES: [&str; 3] = ["polls", "users", "messages"];
 /// The process whose answers can be held back.
 const HELD: usize = 2;

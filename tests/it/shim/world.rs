@@ -499,7 +499,7 @@ pub async fn everybody(world: &World, control: &Control, watch: &mut Watch) {
             return;
         }
         assert!(
-            begun.elapsed() < Duration::from_secs(120),
+            begun.elapsed() < Duration::from_secs(600),
             "waited for ever: {left:?}"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
