@@ -2,8 +2,12 @@
 //!
 //! Whether somebody is dead is judged by the one who waits, with the waiting one's own clock: an
 //! item that hasn't changed for its lease and its longest operation belongs to a participant that
-//! does nothing any more, and can do nothing late. Its item is taken away on the condition that it
+//! does nothing any more. Its item is marked on the condition that it
 //! still hasn't changed, so that one that does live finds itself lapsed, and joins again.
+//!
+//! What it has sent may still be under way: in a network that was cut, in a proxy, before the service.
+//! So it is marked as gone at first, and its item stays until surely nothing of it can land any more
+//! ([`Participant::longest_landing`]). Only steps that fear late calls wait for that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +24,15 @@ pub struct Gone {
     pub ids: Vec<String>,
     /// Whoever has been silent for so long, and longer than one that lives may be.
     pub silent: Option<Duration>,
+}
+
+/// What becomes of calls that may still land, of somebody who doesn't wait for them any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// They do no harm.
+    Let,
+    /// They are waited for.
+    Waited,
 }
 
 /// Somebody the barrier waits for.
@@ -50,7 +63,8 @@ impl Watch {
         }
     }
 
-    /// One look: takes away whoever is dead, and tells who hasn't acknowledged the phase yet.
+    /// One look: takes away whoever is dead, and tells who hasn't acknowledged the phase yet. Before a step
+    /// that fears late calls, tells too of whom something may still land.
     ///
     /// # Errors
     /// The store's.
@@ -59,18 +73,31 @@ impl Watch {
         control: &Control,
         target: &str,
         phase: Phase,
+        next: Option<Phase>,
         gone: &Gone,
     ) -> Result<Vec<Waiting>> {
-        let there = |participant: &Participant| participant.phase == Some(phase);
-        self.judge(control, target, there, gone).await
+        let late = match next.is_some_and(|next| phase.fears_late_calls(next)) {
+            true => Late::Waited,
+            false => Late::Let,
+        };
+        // A tool that works in `offline` may be dead though it has acknowledged that, and nobody else is there.
+        let there = |participant: &Participant| {
+            participant.phase == Some(phase) && (late == Late::Let || phase != Phase::Offline)
+        };
+        self.judge(control, target, there, late, gone).await
     }
 
     /// One look for whoever wants nobody to be there: takes away whoever is dead, and tells who is left.
     ///
     /// # Errors
     /// The store's.
-    pub async fn anybody(&mut self, control: &Control, target: &str) -> Result<Vec<Waiting>> {
-        self.judge(control, target, |_| false, &Gone::default())
+    pub async fn anybody(
+        &mut self,
+        control: &Control,
+        target: &str,
+        late: Late,
+    ) -> Result<Vec<Waiting>> {
+        self.judge(control, target, |_| false, late, &Gone::default())
             .await
     }
 
@@ -84,7 +111,8 @@ impl Watch {
             ids: Vec::new(),
             silent: Some(Duration::ZERO),
         };
-        self.judge(control, target, |_| false, &gone).await
+        self.judge(control, target, |_| false, Late::Let, &gone)
+            .await
     }
 
     async fn judge(
@@ -92,26 +120,39 @@ impl Watch {
         control: &Control,
         target: &str,
         is_fine: impl Fn(&Participant) -> bool,
+        late: Late,
         gone: &Gone,
     ) -> Result<Vec<Waiting>> {
-        let participants = control.participants(target).await?;
+        let participants = control.present_and_gone(target).await?;
         // Read after the answer has come, so that nobody is thought silent for longer than it was.
         let now = self.clock.now();
         let there: Vec<&String> = participants.iter().map(|(id, ..)| id).collect();
         self.seen.retain(|id, _| there.contains(&id));
         let mut waiting = Vec::new();
-        for (id, participant, version) in participants {
+        for (id, mut participant, mut version) in participants {
             let seen = self.seen.entry(id.clone()).or_insert((version, now));
             if seen.0 != version {
                 *seen = (version, now);
             }
-            if is_fine(&participant) {
-                continue;
-            }
             let silent = now.saturating_sub(seen.1);
-            if is_gone(&id, &participant, silent, gone)
-                && control.remove(target, &id, version).await?
-            {
+            let is_dead = !participant.gone
+                && !is_fine(&participant)
+                && is_gone(&id, &participant, silent, gone);
+            if is_dead && control.retire(target, &id, &participant, version).await? {
+                version += 1;
+                participant.gone = true;
+                // The word that it is gone is this watch's own: it is silent for as long as before.
+                seen.0 = version;
+            }
+            if participant.gone {
+                if silent >= participant.longest_landing() {
+                    control.remove(target, &id, version).await?;
+                    continue;
+                }
+                if late == Late::Let {
+                    continue;
+                }
+            } else if is_fine(&participant) && (late == Late::Let || !participant.late) {
                 continue;
             }
             waiting.push(Waiting {

@@ -138,6 +138,13 @@ impl Reads for Leased {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Store for Leased {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(Leased {
+            inner: self.inner.clone().afresh(),
+            member: self.member.clone(),
+        })
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Leased {
             inner: self.inner.clone().permitted(permit),

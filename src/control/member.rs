@@ -11,14 +11,14 @@
 //! - Whose item was taken away, because it was thought dead, has lapsed: it registers anew.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::{Control, INSTANCE, Leased, New, Participant, ParticipantKind, Record, VERSION};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Effect, Error, Kind, Result};
 use crate::model::Value;
 use crate::protocol::Phase;
 use crate::store::{Guard, Permit, Writer};
@@ -29,6 +29,14 @@ const JOINS: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Renewals in the time of a lease.
 const RENEWALS: u32 = 3;
+/// A request of a renewal gets this part of the lease.
+const REQUEST_SHARE: u32 = 6;
+/// So often its time is doubled at most.
+const MOST_DOUBLINGS: u32 = 3;
+/// How soon a renewal that hung is tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// A request that was signed is taken for five minutes by AWS, wherever it was in between.
+pub(super) const LANDING_SECONDS: u64 = 300;
 
 /// How long a participant may go on by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +45,9 @@ pub struct Lease {
     pub lasts: Duration,
     /// The longest operation, its retries and re-saves included.
     pub operation: Duration,
+    /// How long what was sent may be under way after its sender has given it up: in a network, in a proxy, in
+    /// the service, which takes a signed request for some minutes.
+    pub landing: Duration,
 }
 
 impl Default for Lease {
@@ -44,6 +55,7 @@ impl Default for Lease {
         Lease {
             lasts: Duration::from_secs(10),
             operation: Duration::from_secs(5),
+            landing: Duration::from_secs(LANDING_SECONDS),
         }
     }
 }
@@ -112,6 +124,10 @@ pub struct Member {
     /// Its item as it was last written, and its version. Locked over a renewal.
     item: tokio::sync::Mutex<Option<(Participant, i64)>>,
     drained: Notify,
+    /// Requests of renewals that hung since the last one that was answered.
+    hung: AtomicU32,
+    /// The control table over connections of its own, since one has hung.
+    afresh: Mutex<Option<Control>>,
 }
 
 struct State {
@@ -125,8 +141,10 @@ struct State {
     until: Duration,
     /// Operations under way.
     pins: BTreeMap<Phase, usize>,
-    /// What was sent under a phase, and nobody waits for any more, may land until then.
+    /// What was sent under a phase, and nobody waits for any more, is taken for over then.
     landing: BTreeMap<Phase, Duration>,
+    /// Surely over it is then.
+    late_until: Duration,
     /// Why it may not work any more, until it has joined again.
     lapsed: Option<Error>,
     /// It won't join again.
@@ -178,11 +196,14 @@ impl Member {
                 until: Duration::ZERO,
                 pins: BTreeMap::new(),
                 landing: BTreeMap::new(),
+                late_until: Duration::ZERO,
                 lapsed: Some(left()),
                 has_left: false,
             }),
             item: tokio::sync::Mutex::new(None),
             drained: Notify::new(),
+            hung: AtomicU32::new(0),
+            afresh: Mutex::new(None),
         });
         member.renew().await?;
         Ok(member)
@@ -250,15 +271,14 @@ impl Member {
             let Some((there, version)) = item.as_ref() else {
                 continue;
             };
-            let record = self.control.require(&self.target).await?.record;
+            let reading = self.control();
+            let record = self.soon(reading.require(&self.target)).await?.record;
             if let Err(error) = (self.accept)(&record) {
                 // The record isn't this participant's any more: nobody is to wait for it, once nothing of
                 // it can land any more. A row that is copied late would hide what others write in `bridge`.
                 self.lapse(error.clone());
                 self.idle().await;
-                self.control
-                    .remove(&self.target, &self.id, *version)
-                    .await?;
+                self.withdraw(there, *version).await?;
                 *item = None;
                 return Err(error);
             }
@@ -270,23 +290,80 @@ impl Member {
             let next = Participant {
                 phase: Some(acknowledged),
                 heartbeat: there.heartbeat + 1,
+                late: self.is_late(),
                 ..there.clone()
             };
             let guard = Guard::Equals(VERSION, Value::BigInt(*version));
             let (name, version) = (self.name(), version + 1);
-            if self
-                .control
-                .swap(&self.target, &name, &next, version, &guard)
-                .await?
-            {
+            let control = self.control();
+            let swap = control.swap(&self.target, &name, &next, version, &guard);
+            if self.soon(swap).await? {
                 self.renewed(acknowledged, record.phase, since);
                 *item = Some((next, version));
                 return Ok(());
             }
-            self.lapse(taken_away());
-            *item = None;
+            *item = self.earlier_renewal(&next, version).await?;
+            if item.is_none() {
+                self.lapse(taken_away());
+            }
         }
         Err(taken_away())
+    }
+
+    /// A renewal that was given up, and has landed: its item is this one's own. Everybody else who writes it
+    /// marks it as gone, or begins to count anew.
+    async fn earlier_renewal(
+        &self,
+        next: &Participant,
+        version: i64,
+    ) -> Result<Option<(Participant, i64)>> {
+        let (control, name) = (self.control(), self.name());
+        let there = self.soon(control.item::<Participant>(&self.target, &name));
+        Ok(there.await?.filter(|(there, at)| {
+            *at == version && there.heartbeat == next.heartbeat && !there.gone
+        }))
+    }
+
+    /// Takes its item away; or leaves word there that something of it may still land.
+    async fn withdraw(&self, there: &Participant, version: i64) -> Result<()> {
+        let control = self.control();
+        match self.is_late() {
+            true => control.retire(&self.target, &self.id, there, version).await,
+            false => control.remove(&self.target, &self.id, version).await,
+        }
+        .map(drop)
+    }
+
+    /// Whether something of it that nobody waits for any more may still land.
+    fn is_late(&self) -> bool {
+        self.role.clock.now() < self.state().late_until
+    }
+
+    /// The control table, over connections that haven't hung.
+    fn control(&self) -> Control {
+        let afresh = self.afresh.lock().unwrap_or_else(PoisonError::into_inner);
+        afresh.as_ref().unwrap_or(&self.control).clone()
+    }
+
+    /// One request of a renewal, within a part of the lease: one that hangs is tried anew while the lease
+    /// lasts, over another connection. Each that hangs gives the next one twice the time, so that a slow
+    /// store is no dead one.
+    async fn soon<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let hung = self.hung.load(Ordering::SeqCst);
+        let limit = self.role.lease.lasts / REQUEST_SHARE * (1 << hung.min(MOST_DOUBLINGS));
+        if let Ok(answer) = tokio::time::timeout(limit, request).await {
+            self.hung.store(0, Ordering::SeqCst);
+            return answer;
+        }
+        self.hung.fetch_add(1, Ordering::SeqCst);
+        let control = self.control.afresh();
+        *self.afresh.lock().unwrap_or_else(PoisonError::into_inner) = Some(control);
+        Err(Error::new(
+            Kind::Timeout,
+            "the control table didn't answer in time; it is asked again over another connection",
+        )
+        .at("target", self.target.as_str())
+        .effect(Effect::Unknown))
     }
 
     /// How often to renew.
@@ -297,15 +374,22 @@ impl Member {
     /// Renews for ever; at once when the last operation of an earlier phase ends. Ends only with an
     /// error that waiting doesn't cure: the record is another one now.
     pub async fn keep(&self) -> Error {
+        let mut pause = self.renew_every();
         loop {
             tokio::select! {
                 // In a fixed order, so that a test can do the same again.
                 biased;
-                () = tokio::time::sleep(self.renew_every()) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.drained.notified() => {}
             }
+            pause = self.renew_every();
             match self.renew().await {
                 Ok(()) => {}
+                // The lease goes on meanwhile.
+                Err(error) if error.kind() == Kind::Timeout => {
+                    tracing::debug!("the lease on {} wasn't renewed: {error}", self.target);
+                    pause = AGAIN_AFTER;
+                }
                 Err(error) if matches!(error.kind(), Kind::Mismatch | Kind::Missing) => {
                     return error;
                 }
@@ -329,22 +413,22 @@ impl Member {
         self.lapse(left());
         self.idle().await;
         match item.take() {
-            Some((_, version)) => {
-                let removed = self.control.remove(&self.target, &self.id, version);
-                removed.await.map(drop)
-            }
+            Some((there, version)) => self.withdraw(&there, version).await,
             None => Ok(()),
         }
     }
 
     async fn register(&self) -> Result<(Participant, i64)> {
         let seconds = |time: Duration| time.as_secs_f64().ceil() as u64;
-        let name = self.name();
-        let there = self
-            .control
-            .item::<Participant>(&self.target, &name)
-            .await?;
-        let earlier = there.as_ref().and_then(|(there, _)| there.phase);
+        let (name, control) = (self.name(), self.control());
+        let there = self.soon(control.item::<Participant>(&self.target, &name));
+        let there = there.await?;
+        // The barrier has gone on without one that is gone: whatever phase it learns is the one to begin in.
+        let present = there.as_ref().filter(|(there, _)| !there.gone);
+        let earlier = present.and_then(|(there, _)| there.phase);
+        if there.is_some() {
+            self.state().late_until = self.role.clock.now() + self.role.lease.landing;
+        }
         let joining = Participant {
             kind: self.role.kind,
             name: self.role.name.clone(),
@@ -352,15 +436,16 @@ impl Member {
             heartbeat: 0,
             lease_seconds: seconds(self.role.lease.lasts),
             operation_seconds: seconds(self.role.lease.operation),
+            landing_seconds: seconds(self.role.lease.landing),
+            gone: false,
+            late: there.is_some() || self.is_late(),
         };
         let (guard, version) = match there {
             Some((_, version)) => (Guard::Equals(VERSION, Value::BigInt(version)), version + 1),
             None => (Guard::Absent, 1),
         };
-        let written = self
-            .control
-            .swap(&self.target, &name, &joining, version, &guard);
-        if !written.await? {
+        let written = control.swap(&self.target, &name, &joining, version, &guard);
+        if !self.soon(written).await? {
             return Err(taken_away());
         }
         if let Some(phase) = earlier {
@@ -368,8 +453,8 @@ impl Member {
             // is not let go before they have landed.
             let mut state = self.state();
             state.phase = phase;
-            let until = self.role.clock.now() + self.role.lease.operation;
-            state.landing.insert(phase, until);
+            let now = self.role.clock.now();
+            state.landing.insert(phase, now + self.role.lease.operation);
         }
         Ok((joining, version))
     }
@@ -469,6 +554,15 @@ impl Pin {
         let member = &self.right.member;
         let until = member.role.clock.now() + member.role.lease.operation;
         member.state().landing.insert(self.right.phase, until);
+        self.may_land_late();
+    }
+
+    /// Notes that something of this operation may land after everybody has given it up, and would do harm
+    /// then; see [`Phase::fears_late_calls`].
+    pub fn may_land_late(&self) {
+        let member = &self.right.member;
+        let until = member.role.clock.now() + member.role.lease.landing;
+        member.state().late_until = until;
     }
 
     /// Whether the operation may go on: to be asked before each of its calls, and once more before

@@ -16,7 +16,7 @@ mod member;
 mod new;
 mod record;
 
-pub use barrier::{Gone, Waiting, Watch};
+pub use barrier::{Gone, Late, Waiting, Watch};
 pub use leased::Leased;
 pub use member::{Accept, Clock, Lease, Member, MemberRole, Pin};
 pub use new::New;
@@ -25,6 +25,7 @@ pub use record::{
     Versioned,
 };
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -302,12 +303,45 @@ impl Control {
     /// # Errors
     /// The store's, and [`Kind::Corrupt`].
     pub async fn participants(&self, target: &str) -> Result<Vec<(String, Participant, i64)>> {
+        let mut there = self.present_and_gone(target).await?;
+        there.retain(|(_, participant, _)| !participant.gone);
+        Ok(there)
+    }
+
+    /// The same, with those that are gone but for what may still land of them.
+    async fn present_and_gone(&self, target: &str) -> Result<Vec<(String, Participant, i64)>> {
         let rows = self.rows(target, INSTANCE).await?;
         let read = |(id, row): (String, Row)| {
             let version = self.version(target, &row)?;
             Ok((id, self.read(target, &row)?, version))
         };
         rows.into_iter().map(read).collect()
+    }
+
+    /// Marks a participant as gone, if its item is still this one. `false` if it isn't.
+    async fn retire(
+        &self,
+        target: &str,
+        id: &str,
+        there: &Participant,
+        version: i64,
+    ) -> Result<bool> {
+        let gone = Participant {
+            gone: true,
+            late: true,
+            ..there.clone()
+        };
+        let guard = Guard::Equals(VERSION, Value::BigInt(version));
+        let item = format!("{INSTANCE}{id}");
+        self.swap(target, &item, &gone, version + 1, &guard).await
+    }
+
+    /// The same table over connections of its own.
+    fn afresh(&self) -> Self {
+        Control {
+            store: self.store.clone().afresh(),
+            table: self.table.clone(),
+        }
     }
 
     /// Takes a participant away, if its item is still this one. `false` if it isn't.
@@ -394,7 +428,7 @@ impl Control {
     async fn rows(&self, target: &str, prefix: &str) -> Result<Vec<(String, Row)>> {
         let mut found = Vec::new();
         let mut list = List {
-            span: Span::whole(vec![Value::text(target)]),
+            span: beginning_with(target, prefix),
             reverse: false,
             after: None,
             limit: 1_000,
@@ -443,6 +477,25 @@ impl Control {
         .at("target", target)
         .at("control table", self.name())
         .help("was it written by a newer version, or changed by hand?")
+    }
+}
+
+/// The part of a target's items whose names begin so: whoever watches instances doesn't read ten thousand dead
+/// letters each time.
+fn beginning_with(target: &str, prefix: &str) -> Span {
+    let bound = |name: String| vec![Value::Text(name)];
+    let mut behind: Vec<char> = prefix.chars().collect();
+    let until = match behind.pop() {
+        Some(last) => {
+            behind.extend(char::from_u32(u32::from(last) + 1));
+            Bound::Excluded(bound(behind.into_iter().collect()))
+        }
+        None => Bound::Unbounded,
+    };
+    Span {
+        partition: vec![Value::text(target)],
+        from: Bound::Included(bound(prefix.to_owned())),
+        until,
     }
 }
 

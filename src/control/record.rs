@@ -316,12 +316,32 @@ pub struct Participant {
     pub lease_seconds: u64,
     /// How long an operation of it takes at most, seconds.
     pub operation_seconds: u64,
+    /// How long what it has sent may be under way after it has given it up, seconds.
+    #[serde(default = "landing_seconds")]
+    pub landing_seconds: u64,
+    /// It was taken for dead, or left with calls under way: it is waited for by moves alone that fear late
+    /// calls, and otherwise not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// Something of it that it doesn't wait for any more may still land.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+}
+
+fn landing_seconds() -> u64 {
+    super::member::LANDING_SECONDS
 }
 
 impl Participant {
     /// How long it may be silent though it lives and works: its lease and its longest operation.
     pub fn longest_silence(&self) -> Duration {
         Duration::from_secs(self.lease_seconds.saturating_add(self.operation_seconds))
+    }
+
+    /// How long it has to be silent until surely nothing of it can land any more.
+    pub fn longest_landing(&self) -> Duration {
+        let landing = self.operation_seconds.max(self.landing_seconds);
+        Duration::from_secs(self.lease_seconds.saturating_add(landing))
     }
 
     /// Whether it stops by itself when it can't renew. An application in a phase in which the old

@@ -194,7 +194,11 @@ async fn set(control: &Control, phase: Phase) {
 }
 
 async fn waiting(watch: &mut Watch, control: &Control, phase: Phase, gone: &Gone) -> usize {
-    watch.look(control, "t", phase, gone).await.unwrap().len()
+    watch
+        .look(control, "t", phase, None, gone)
+        .await
+        .unwrap()
+        .len()
 }
 
 #[tokio::test]
@@ -245,7 +249,7 @@ async fn an_application_goes_on_in_bridge_without_the_record_and_no_move_passes_
     assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 2);
     pass(&clock, 2);
     let left = watch
-        .look(&control, "t", Phase::Switch, &gone)
+        .look(&control, "t", Phase::Switch, None, &gone)
         .await
         .unwrap();
     assert_eq!(left.len(), 1, "the tool is dead");
@@ -380,7 +384,7 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
                 }
             }
             if watch
-                .look(&plain, "t", way[at % way.len()], &Gone::default())
+                .look(&plain, "t", way[at % way.len()], None, &Gone::default())
                 .await
                 .unwrap()
                 .is_empty()
@@ -513,4 +517,99 @@ async fn a_put_stops_in_its_middle_once_the_lease_is_over() {
         );
     }
     assert_eq!(asked.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test]
+async fn steps_that_fear_late_calls_wait_until_nothing_can_land_any_more() {
+    for (from, to) in [
+        (Phase::Switch, Phase::Bridge),
+        (Phase::New, Phase::Done),
+        (Phase::Offline, Phase::Done),
+    ] {
+        let control = prepared(Phase::Copy).await;
+        let clock = stopped();
+        let copier = join(&control, ParticipantKind::Copier, &clock).await;
+        let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
+        set(&control, from).await;
+        assert_eq!(waiting(&mut watch, &control, from, &nobody).await, 1);
+        pass(&clock, 15);
+        assert_eq!(
+            waiting(&mut watch, &control, from, &nobody).await,
+            0,
+            "its lease and its longest operation are over"
+        );
+        assert!(control.participants("t").await.unwrap().is_empty());
+        pass(&clock, 294);
+        for (next, waited) in [(None, 0), (Some(Phase::Copy), 0), (Some(to), 1)] {
+            let left = watch.look(&control, "t", from, next, &nobody).await;
+            assert_eq!(left.unwrap().len(), waited, "{from} -> {next:?}");
+        }
+        // Another command, which has seen nothing of it, waits from its own first look on.
+        let mut other = Watch::new(clock.clone());
+        let left = other.look(&control, "t", from, Some(to), &nobody).await;
+        assert_eq!(left.unwrap().len(), 1);
+        pass(&clock, 1);
+        let left = watch.look(&control, "t", from, Some(to), &nobody).await;
+        assert_eq!(
+            left.unwrap().len(),
+            0,
+            "a signed request isn't taken any more"
+        );
+        let left = other.look(&control, "t", from, Some(to), &nobody).await;
+        assert_eq!(left.unwrap().len(), 0);
+        drop(copier);
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_with_calls_under_way_leaves_word() {
+    let control = prepared(Phase::Copy).await;
+    let clock = stopped();
+    let shim = join(&control, ParticipantKind::Shim, &clock).await;
+    let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
+    shim.pin().unwrap().may_land_late();
+    set(&control, Phase::Switch).await;
+    shim.renew().await.unwrap();
+    assert_eq!(
+        waiting(&mut watch, &control, Phase::Switch, &nobody).await,
+        0
+    );
+    let back = Some(Phase::Bridge);
+    let left = watch
+        .look(&control, "t", Phase::Switch, back, &nobody)
+        .await;
+    assert_eq!(left.unwrap().len(), 1, "a re-save may still land");
+    shim.leave().await.unwrap();
+    assert!(control.participants("t").await.unwrap().is_empty());
+    let left = watch
+        .look(&control, "t", Phase::Switch, back, &nobody)
+        .await;
+    assert_eq!(left.unwrap().len(), 1, "though it has left");
+    pass(&clock, 310);
+    let left = watch
+        .look(&control, "t", Phase::Switch, back, &nobody)
+        .await;
+    assert_eq!(left.unwrap().len(), 0);
+}
+
+/// Whoever watches instances reads those alone, not ten thousand dead letters each time.
+#[tokio::test]
+async fn items_are_read_by_the_range_of_their_names() {
+    let control = prepared(Phase::Old).await;
+    let clock = stopped();
+    let tool = join(&control, ParticipantKind::Copier, &clock).await;
+    for prefix in [PROGRESS, FAILURE, INSTANCE, VERIFIED] {
+        let list = List {
+            span: beginning_with("t", prefix),
+            reverse: false,
+            after: None,
+            limit: 100,
+        };
+        let listed = control.store.list(&control.table, &list).await.unwrap();
+        let names: Vec<&str> = listed.rows.iter().filter_map(item_name).collect();
+        match prefix == INSTANCE {
+            true => assert_eq!(names, [format!("instance {}", tool.id())]),
+            false => assert!(names.is_empty(), "{names:?}"),
+        }
+    }
 }

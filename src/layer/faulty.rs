@@ -225,6 +225,17 @@ impl Reads for Faulty {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Store for Faulty {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(Faulty {
+            inner: self.inner.clone().afresh(),
+            faults: self.faults,
+            takes: self.takes.clone(),
+            refused: self.refused.clone(),
+            chance: self.chance.clone(),
+            calls: self.calls.clone(),
+        })
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Faulty {
             inner: self.inner.clone().permitted(permit),

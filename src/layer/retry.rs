@@ -267,6 +267,15 @@ impl Reads for Retry {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Store for Retry {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(Retry {
+            inner: self.inner.clone().afresh(),
+            patience: self.patience,
+            seen: self.seen.clone(),
+            pace: self.pace.clone(),
+        })
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Retry {
             inner: self.inner.clone().permitted(permit),

@@ -98,6 +98,10 @@ impl Reads for Stopping {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Store for Stopping {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(Stopping(self.0.clone().afresh()))
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Stopping(self.0.clone().permitted(permit)))
     }

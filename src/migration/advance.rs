@@ -176,7 +176,13 @@ impl Migration {
             };
             ahead.drain(..passed);
             if !self
-                .everybody(&control, &mut watch, now, &options.gone, tell)
+                .everybody(
+                    &control,
+                    &mut watch,
+                    (now, ahead.get(1).copied()),
+                    &options.gone,
+                    tell,
+                )
                 .await?
             {
                 continue;
@@ -293,19 +299,21 @@ impl Migration {
     }
 
     /// Waits until everybody has acknowledged a phase, and nothing that was begun in an earlier one can
-    /// still land. `false` if the record is in another phase meanwhile.
+    /// still land; before a step that fears late calls, nothing of whoever is gone either. `false` if the record is in another phase meanwhile.
     pub(super) async fn everybody(
         &self,
         control: &Control,
         watch: &mut Watch,
-        phase: Phase,
+        (phase, next): (Phase, Option<Phase>),
         gone: &Gone,
         tell: Tell<'_>,
     ) -> Result<bool> {
         let begun = Instant::now();
         let mut pause = FIRST_LOOK;
         loop {
-            let left = watch.look(control, &self.spec.to, phase, gone).await?;
+            let left = watch
+                .look(control, &self.spec.to, phase, next, gone)
+                .await?;
             if left.is_empty() {
                 tell(Told::Reached(phase));
                 return Ok(true);

@@ -344,7 +344,7 @@ impl Migration {
         let mut watch = Watch::new(Clock::Machine);
         let nobody = Gone::default();
         let control = self.patient_control();
-        let everybody = self.everybody(&control, &mut watch, phase, &nobody, &mut tell);
+        let everybody = self.everybody(&control, &mut watch, (phase, None), &nobody, &mut tell);
         let is_here = tokio::select! {
             here = everybody => here?,
             () = stop.cancelled() => return Err(copier::stopped()),
@@ -371,6 +371,7 @@ impl Migration {
             lease: Lease {
                 lasts: lease,
                 operation: OPERATION,
+                landing: self.landing,
             },
             clock: Clock::Machine,
         };

@@ -31,7 +31,7 @@ pub use settle::Unkept;
 pub use verify::{OldReading, VerifyOptions};
 
 use crate::control::{
-    Control, DeadLetter, New, Participant, Progress, Record, Verified, Versioned, hex,
+    Control, DeadLetter, Lease, New, Participant, Progress, Record, Verified, Versioned, hex,
 };
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
@@ -60,6 +60,7 @@ pub struct Migration {
     /// The control table for participants: a renewal that waits is none.
     leases: Control,
     pace: Paces,
+    landing: Duration,
     /// How long ago the oldest part of a verification may have been read for its result to count.
     fresh: Duration,
 }
@@ -136,6 +137,7 @@ impl Migration {
             control,
             leases,
             pace: Paces::default(),
+            landing: Lease::default().landing,
             fresh: FRESH,
         }
     }
@@ -164,6 +166,14 @@ impl Migration {
     #[must_use]
     pub fn paced(mut self, pace: Paces) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// The same, for a network and a service that may hold a call for so long after its sender has given it up:
+    /// [`Lease::landing`] of its tools.
+    #[must_use]
+    pub fn landing(mut self, landing: Duration) -> Self {
+        self.landing = landing;
         self
     }
 

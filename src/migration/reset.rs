@@ -9,7 +9,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::copy::{GOODBYE_WITHIN, OPERATION};
 use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
 use crate::control::{
-    Clock, Lease, Member, MemberRole, ParticipantKind, Record, Versioned, Waiting, Watch,
+    Clock, Late, Lease, Member, MemberRole, ParticipantKind, Record, Versioned, Waiting, Watch,
 };
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -114,6 +114,7 @@ impl Migration {
             lease: Lease {
                 lasts: lease,
                 operation: OPERATION,
+                landing: self.landing,
             },
             clock: Clock::Machine,
         };
@@ -141,10 +142,16 @@ impl Migration {
     /// Waits until whoever ended without a word is surely dead. Whoever lives is refused, but for one that
     /// has joined after this reset: it reads that it may not work, or that this reset comes first.
     async fn alone(&self, own: Option<&str>) -> Result<()> {
+        // What a copy has sent that was killed would land in the table that is `old` again; what another reset
+        // has sent, among the rows of the next copy.
+        let late = match own {
+            Some(_) => Late::Waited,
+            None => Late::Let,
+        };
         let mut watch = Watch::new(Clock::Machine);
         let mut first: Option<BTreeMap<String, u64>> = None;
         loop {
-            let mut left = watch.anybody(&self.control, &self.spec.to).await?;
+            let mut left = watch.anybody(&self.control, &self.spec.to, late).await?;
             left.retain(|one| Some(one.id.as_str()) != own);
             if left.is_empty() {
                 return Ok(());

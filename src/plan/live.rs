@@ -1,22 +1,65 @@
 //! `[lease]` and `[shim]`: what a plan says of applications that go on while their tables move.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use super::reader::Section;
-use super::{Lease, Resave, Shim};
+use super::{Lease, NewStore, Resave, Shim};
 use crate::store::Reading;
 
 /// Seconds that a lease, or an operation, may take.
 const SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
+/// Seconds that a call may be under way.
+const LANDING_SECONDS: std::ops::RangeInclusive<u32> = 0..=3600;
+/// The same to an endpoint on this machine.
+const LANDING_HERE: Duration = Duration::from_secs(10);
+
+/// How long what was sent may still land, where the plan doesn't say.
+///
+/// AWS takes a signed request for five minutes, wherever it was in between. To an endpoint on this machine there
+/// is no network that could hold one: only this machine's kernel, for as long as a call is waited for. A proxy
+/// there has to be said with `landing_seconds`. What is embedded ends with its process.
+fn landing(new: &NewStore) -> Duration {
+    match new {
+        NewStore::Embedded { .. } => Duration::ZERO,
+        NewStore::DynamoDb(dynamodb) => match dynamodb.endpoint.as_deref().is_some_and(is_here) {
+            true => LANDING_HERE,
+            false => Lease::default().landing,
+        },
+    }
+}
+
+/// Whether an endpoint is on this machine.
+fn is_here(endpoint: &str) -> bool {
+    let host = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, host)| host);
+    let host = host.split('/').next().unwrap_or(host);
+    let host = match host.strip_prefix('[') {
+        Some(six) => six.split(']').next().unwrap_or(six),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
 
 /// Reads `[lease]`; what isn't there has its default.
-pub(super) fn lease(top: &mut Section<'_>) -> Lease {
-    let default = Lease::default();
+pub(super) fn lease(top: &mut Section<'_>, new: Option<&NewStore>) -> Lease {
+    let default = Lease {
+        landing: new.map_or(Lease::default().landing, landing),
+        ..Lease::default()
+    };
     let Some(mut lease) = top.section("lease") else {
         return default;
     };
     let lasts = lease.seconds("seconds", SECONDS);
     let operation = lease.seconds("operation_seconds", SECONDS);
+    let landing = lease.seconds("landing_seconds", LANDING_SECONDS);
     lease.finish();
     Lease {
+        landing: landing.unwrap_or(default.landing),
         lasts: lasts.unwrap_or(default.lasts),
         operation: operation.unwrap_or(default.operation),
     }

@@ -68,7 +68,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     );
     let new = top.section("new").map(stores::new);
 
-    let lease = live::lease(&mut top);
+    let lease = live::lease(&mut top, new.as_ref().and_then(|new| new.store.as_ref()));
     let shim = live::shim(&mut top, &lease);
     let pace = top.section("pace").map(pace).unwrap_or_default();
     let verify = top.section("verify").map(verify).unwrap_or_default();

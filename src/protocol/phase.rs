@@ -314,6 +314,24 @@ impl Phase {
         Some(*way)
     }
 
+    /// Whether a call that was sent before a step does harm if it lands after it, so that the step waits for
+    /// as long as a network and the service may still hold one.
+    ///
+    /// Harm is done by what copiers, re-saves and resets send: an old row, put where nothing is. In `bridge`
+    /// it would hide what others go on writing to the old store; in `done` it would bring back what was
+    /// deleted; after a way back to `old` it would be there when the next move begins. What applications
+    /// send themselves has unknown effect until it lands, whenever that is, as without a migration.
+    pub fn fears_late_calls(self, to: Phase) -> bool {
+        match (self, to) {
+            (
+                Phase::Switch | Phase::Copy | Phase::New | Phase::Done | Phase::Offline,
+                Phase::Bridge,
+            )
+            | (_, Phase::Old | Phase::Done) => true,
+            (_, Phase::Bridge | Phase::Switch | Phase::Copy | Phase::New | Phase::Offline) => false,
+        }
+    }
+
     /// The phases on the way to another one, both ends included, by steps of one kind alone; the fewest
     /// there are. `None` if no such steps lead there.
     pub fn path(self, to: Phase, way: Way) -> Option<Vec<Phase>> {

@@ -96,6 +96,8 @@ pub(super) struct Operation {
     deadline: Instant,
     /// A write is out, and nobody knows what has become of it.
     in_doubt: bool,
+    /// It re-saves what the old store has: a late one would do harm.
+    pub saves: bool,
     /// It only shows what the old store has, so that it takes rows too that can't be kept in the new one.
     pub shows: bool,
     /// Why a row that it has read can't be kept there.
@@ -182,6 +184,7 @@ impl Operation {
             pin: Some(pin),
             deadline,
             in_doubt: false,
+            saves: false,
             shows: false,
             why_not_kept: None,
         })
@@ -410,6 +413,9 @@ impl Drop for Operation {
             return;
         };
         let longest = self.table.settings.lease.operation;
+        if self.saves {
+            pin.may_land_late();
+        }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 tokio::time::sleep(longest).await;

@@ -85,6 +85,7 @@ impl Operation {
     }
 
     async fn resave(mut self, mut resave: row::Resave) {
+        self.saves = true;
         let outcome = match self.drive_resave(&mut resave).await {
             Ok(outcome) => outcome,
             Err(error) => return self.not_resaved(&error),

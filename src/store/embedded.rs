@@ -320,6 +320,10 @@ impl Reads for Embedded {
 
 #[async_trait]
 impl Store for Embedded {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        self
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Embedded {
             name: self.name.clone(),

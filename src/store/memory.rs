@@ -209,6 +209,10 @@ impl Reads for Memory {
 
 #[async_trait]
 impl Store for Memory {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        self
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Memory {
             tables: self.tables.clone(),

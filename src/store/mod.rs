@@ -434,6 +434,10 @@ pub trait Store: Reads {
     /// may be many requests.
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store>;
 
+    /// The same store over new connections of its own: for who has met one that hangs, and can't wait until
+    /// the others turn out to hang too. A store without connections is itself.
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store>;
+
     /// Creates a table, and waits until it can be used.
     ///
     /// A table that is there with the same keys is left as it is.

@@ -192,6 +192,15 @@ fn registered(applications: &[(String, Participant)]) -> String {
 }
 
 fn silent(one: &Waiting) -> String {
+    let landing = one.participant.longest_landing();
+    if one.participant.gone {
+        return format!(
+            "{}, which is gone, but for what it has sent: that may land for another {} s ([lease] \
+             landing_seconds)",
+            named(&one.id, &one.participant),
+            landing.saturating_sub(one.silent).as_secs()
+        );
+    }
     format!(
         "{}, silent for {} s",
         named(&one.id, &one.participant),

@@ -112,7 +112,9 @@ impl Stores {
             let spec = connect::spec(&self.plan, table);
             let (old, new) = (self.old.clone(), self.new.clone());
             let migration = Migration::new(spec, old, new, self.control.clone());
-            let migration = migration.paced(self.pace.clone());
+            let migration = migration
+                .paced(self.pace.clone())
+                .landing(self.plan.lease.landing);
             let migration = migration.fresh(self.plan.verify.fresh);
             match &self.cassandra {
                 Some(cassandra) => {

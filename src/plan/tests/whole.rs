@@ -132,6 +132,19 @@ fn what_a_plan_says_of_applications() {
     let seconds = Duration::from_secs;
     assert_eq!(plan.lease.lasts, seconds(30));
     assert_eq!(plan.lease.operation, seconds(8));
+    for (endpoint, landing) in [
+        ("", 300),
+        ("endpoint = \"https://dynamodb.example.org\"\n", 300),
+        ("endpoint = \"http://10.0.0.7:8000\"\n", 300),
+        ("endpoint = \"http://127.0.0.1:8000\"\n", 10),
+        ("endpoint = \"http://localhost:8000/\"\n", 10),
+        ("endpoint = \"http://[::1]:8000\"\n", 10),
+    ] {
+        let plan = parsed(&SMALL.replace("[new]\n", &format!("[new]\n{endpoint}")));
+        assert_eq!(plan.lease.landing, seconds(landing), "{endpoint}");
+        let said = format!("{SMALL}[lease]\nlanding_seconds = 0\n");
+        assert_eq!(parsed(&said).lease.landing, seconds(0));
+    }
     let shim = Shim {
         reads: Reading::Eventual,
         resave: Resave::Inline,

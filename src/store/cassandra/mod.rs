@@ -363,6 +363,10 @@ impl Reads for Cassandra {
 
 #[async_trait]
 impl Store for Cassandra {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        self
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Cassandra {
             permit: Some(permit),

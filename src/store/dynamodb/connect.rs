@@ -152,7 +152,7 @@ fn check_url(endpoint: &str) -> Result<()> {
     }
 }
 
-fn http_client(tls: Option<&Tls>) -> Result<SharedHttpClient> {
+pub(super) fn http_client(tls: Option<&Tls>) -> Result<SharedHttpClient> {
     let builder = HttpBuilder::new()
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc));

@@ -65,6 +65,7 @@ pub struct DynamoDb {
     endpoint: Arc<str>,
     name: Arc<str>,
     timeout: Option<Duration>,
+    tls: Option<Tls>,
     partiql: Arc<Partiql>,
     /// Compiled once for each table, by its name.
     mappings: Arc<RwLock<HashMap<String, Arc<Mapping>>>>,
@@ -85,6 +86,7 @@ impl DynamoDb {
             name: format!("dynamodb {endpoint}").into(),
             endpoint: endpoint.into(),
             timeout: config.timeout,
+            tls: config.tls,
             partiql: Arc::new(Partiql::new(config.partiql)),
             mappings: Arc::default(),
             permit: None,
@@ -122,6 +124,17 @@ impl DynamoDb {
             table,
             endpoint: &self.endpoint,
             writes: false,
+        }
+    }
+
+    /// A client with the same settings and connections of its own. Its endpoint and certificates were right
+    /// when this one was made; should a file be gone since, it shares this one's connections.
+    fn client_afresh(&self) -> Client {
+        match connect::http_client(self.tls.as_ref()) {
+            Ok(http) => {
+                Client::from_conf(self.client.config().to_builder().http_client(http).build())
+            }
+            Err(_) => self.client.clone(),
         }
     }
 
@@ -206,6 +219,13 @@ impl Reads for DynamoDb {
 
 #[async_trait]
 impl Store for DynamoDb {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(DynamoDb {
+            client: self.client_afresh(),
+            ..DynamoDb::clone(&self)
+        })
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(DynamoDb {
             permit: Some(permit),

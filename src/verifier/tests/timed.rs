@@ -127,6 +127,10 @@ impl Reads for Timed {
 
 #[async_trait]
 impl Store for Timed {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        self
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         self.inner.clone().permitted(permit)
     }

@@ -26,7 +26,7 @@ use crate::history::{Meant, Told};
 const TASKS: usize = 20;
 
 /// The leases are short, so that one that stands still loses its own soon.
-const PLAN: &str = "[lease]\nseconds = 3\noperation_seconds = 2\n[shim]\nresave = \"background\"\n\
+const PLAN: &str = "[lease]\nseconds = 3\noperation_seconds = 2\nlanding_seconds = 3\n[shim]\nresave = \"background\"\n\
                     [[table]]\nname = \"polls\"\nto = \"@-polls\"\n\
                     [[table]]\nname = \"users\"\nto = \"@-users\"\n[table.columns]\nb = { rename = \"second\" }\n\
                     [[table]]\nname = \"messages\"\nto = \"@-messages\"\n[table.columns]\nb = { rename = \"second\" }\n";

@@ -76,7 +76,7 @@ async fn run(world: &Arc<World>, process: &Process, life: u32) -> Result<()> {
     let work = async {
         if is_frozen {
             let mut watch = Watch::new(world.clock());
-            everybody(world, &control, &mut watch).await;
+            everybody(world, &control, &mut watch, None).await;
             if control.require(TARGET).await?.record.phase != Phase::Copy {
                 return Err(Error::new(Kind::Mismatch, "overtaken"));
             }

@@ -274,6 +274,10 @@ impl Reads for Wire {
 
 #[async_trait]
 impl Store for Wire {
+    fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
+        self
+    }
+
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
         Arc::new(Wire {
             store: self.store.clone(),

@@ -26,6 +26,7 @@ use crate::history::{Cell, History, Meant, Told};
 pub const LEASE: Lease = Lease {
     lasts: Duration::from_secs(1),
     operation: Duration::from_secs(3),
+    landing: Duration::from_secs(6),
 };
 const DEADLINE: Duration = Duration::from_millis(2_500);
 /// The longest way of a call; no longer than the longest operation.
@@ -436,11 +437,11 @@ pub async fn mover(world: Arc<World>) {
     let mut watch = Watch::new(world.clock());
     for _ in 0..world.chance.below(5) + 5 {
         world.pause(400).await;
-        everybody(&world, &control, &mut watch).await;
-        let there = required(&control).await;
-        let Some(next) = next(&world, there.record.phase) else {
+        let Some(next) = next(&world, required(&control).await.record.phase) else {
             break;
         };
+        everybody(&world, &control, &mut watch, Some(next)).await;
+        let there = required(&control).await;
         if (there.record.phase, next) == (Phase::Copy, Phase::New) {
             while world.copied.load(Ordering::SeqCst) != there.record.freeze {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -457,7 +458,7 @@ pub async fn mover(world: Arc<World>) {
             world.tell(format!("to {next}"));
         }
     }
-    everybody(&world, &control, &mut watch).await;
+    everybody(&world, &control, &mut watch, None).await;
     world.over.store(true, Ordering::SeqCst);
 }
 
@@ -485,8 +486,8 @@ async fn required(control: &Control) -> Versioned {
     }
 }
 
-/// Waits until everybody is in the phase of the record.
-pub async fn everybody(world: &World, control: &Control, watch: &mut Watch) {
+/// Waits until everybody is in the phase of the record, and the next one may be entered.
+pub async fn everybody(world: &World, control: &Control, watch: &mut Watch, next: Option<Phase>) {
     let begun = Instant::now();
     loop {
         let phase = required(control).await.record.phase;
@@ -494,7 +495,7 @@ pub async fn everybody(world: &World, control: &Control, watch: &mut Watch) {
             ids: world.gone.lock().unwrap().iter().cloned().collect(),
             silent: None,
         };
-        let left = watch.look(control, TARGET, phase, &gone).await;
+        let left = watch.look(control, TARGET, phase, next, &gone).await;
         if left.as_ref().is_ok_and(Vec::is_empty) {
             return;
         }

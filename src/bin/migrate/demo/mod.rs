@@ -33,6 +33,8 @@ const INSTANCES: usize = 3;
 const LEASE: Lease = Lease {
     lasts: Duration::from_secs(4),
     operation: Duration::from_secs(4),
+    // Both stores are in this process.
+    landing: Duration::ZERO,
 };
 const CONTROL_TABLE: &str = "migrate-control";
 
