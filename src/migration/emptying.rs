@@ -51,7 +51,7 @@ impl Emptying {
 /// What items are compared with.
 enum Against {
     /// Their old rows.
-    Rows(Old, Transform),
+    Rows(Old, Box<Transform>),
     /// Their own watermarks: a total that is apart was added to.
     Watermarks,
     /// Nothing, for this reason.
@@ -108,7 +108,7 @@ impl Migration {
     /// The old table, if items can be compared with its rows.
     async fn old_rows(&self, record: &Record, open_old: OpenOld<'_>) -> Against {
         match self.comparable(record, open_old).await {
-            Ok((old, transform)) => Against::Rows(old, transform),
+            Ok((old, transform)) => Against::Rows(old, Box::new(transform)),
             Err(error) => Against::Nothing(error.to_string()),
         }
     }

@@ -18,7 +18,7 @@ impl Table {
     /// # Errors
     /// [`Kind::Invalid`] if a column is missing or of another type; and those of [`Table::phase`].
     pub async fn key_of(&self, key: &(impl Serialize + ?Sized)) -> Result<Key> {
-        self.key_within(&*self.begun().await?.joined, key)
+        self.key_within(&self.begun().await?.joined, key)
     }
 
     fn key_within(&self, joined: &Joined, key: &(impl Serialize + ?Sized)) -> Result<Key> {

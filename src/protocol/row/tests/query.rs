@@ -351,10 +351,11 @@ fn pages_grow_as_far_as_large_rows_allow() {
 
 #[test]
 fn a_range_that_is_being_deleted_tells_how_far_it_is() {
-    let mut stores = Stores::default();
-    stores.old = (0..10)
-        .map(|place| row(at(place), [Some(1), None]))
-        .collect();
+    let old = (0..10).map(|place| row(at(place), [Some(1), None]));
+    let mut stores = Stores {
+        old: old.collect(),
+        ..Stores::default()
+    };
     let mut delete = DeleteRange::new(Phase::Switch, span(), InOrder, 4, NOW);
     assert_eq!(delete.progress(), &Progress::default());
     let mut step = delete.begin();
