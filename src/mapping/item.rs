@@ -162,6 +162,16 @@ impl Mapping {
         &self.mark
     }
 
+    /// Whether an attribute is one of those that items of this mapping may have.
+    pub fn knows(&self, attribute: &str) -> bool {
+        self.slots.contains_key(attribute)
+    }
+
+    /// The names of all attributes that items of this mapping may have.
+    pub fn attributes_known(&self) -> impl Iterator<Item = &str> {
+        self.slots.keys().map(String::as_str)
+    }
+
     /// The names of all attributes that the migration keeps for itself: mark, decided columns, watermarks.
     pub fn reserved(&self) -> impl Iterator<Item = &str> {
         let watermarks = self.watermarks.iter().flatten();

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use super::DynamoDb;
 use super::attr::to_sdk_map;
 use super::errors::Call;
-use super::expression::{Terms, condition};
+use super::expression::{Terms, Unfit, condition};
 use super::put::pairs_text;
 use super::read::{Item, row_of};
 use super::update::Update;
@@ -26,11 +26,14 @@ use crate::model::{Change, Edit, If, Key, Mark, Row, Value};
 use crate::store::{Changed, Reading};
 
 /// How often an edit of collections is tried when others change the same ones meanwhile.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
+
+type Fit<T> = std::result::Result<T, Unfit>;
 
 impl DynamoDb {
     /// What [`crate::store::Store::change`] does. DynamoDB compares attributes; where the item has what is
     /// expected in another spelling, this spelling is expected of it.
+    /// It is one write, or a read and a write where that would be more than an expression holds.
     pub(super) async fn change_item(
         &self,
         mapping: &Mapping,
@@ -64,6 +67,20 @@ impl DynamoDb {
         change: &Change,
         on: &If,
     ) -> Result<Changed> {
+        match self.change_at_once(mapping, key, change, on).await {
+            Ok(changed) => Ok(changed),
+            Err(Unfit::TooLong(_)) => self.change_whole(mapping, key, change, on).await,
+            Err(Unfit::Wrong(error)) => Err(error),
+        }
+    }
+
+    async fn change_at_once(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        change: &Change,
+        on: &If,
+    ) -> Fit<Changed> {
         match change {
             Change::Put(row) => self.put_item(mapping, row, on).await,
             Change::Bury => {
@@ -89,7 +106,7 @@ impl DynamoDb {
         }
     }
 
-    async fn put_item(&self, mapping: &Mapping, row: &Row, on: &If) -> Result<Changed> {
+    async fn put_item(&self, mapping: &Mapping, row: &Row, on: &If) -> Fit<Changed> {
         let item = mapping.item(row)?;
         let mut terms = Terms::default();
         let condition = condition(mapping, on, &mut terms)?;
@@ -116,7 +133,7 @@ impl DynamoDb {
         self.changed(&call, mapping, &row.key, on.holds(None), answer, met)
     }
 
-    async fn delete_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Result<Changed> {
+    async fn delete_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Fit<Changed> {
         let mut terms = Terms::default();
         let condition = condition(mapping, on, &mut terms)?;
         let request = self
@@ -150,7 +167,7 @@ impl DynamoDb {
         key: &Key,
         edits: Edits<'_>,
         on: &If,
-    ) -> Result<Changed> {
+    ) -> Fit<Changed> {
         let elements = edits.elements();
         if elements.is_empty() {
             return self.edit_once(mapping, key, &edits, None, on).await;
@@ -171,7 +188,8 @@ impl DynamoDb {
             format!("a collection was changed by others {TRIES} times while it was edited");
         Err(call
             .error(Kind::Transient, Effect::None, message)
-            .at("key", key_text(mapping, key)))
+            .at("key", key_text(mapping, key))
+            .into())
     }
 
     /// Edits an item whose edited collections are those of `item`.
@@ -182,7 +200,7 @@ impl DynamoDb {
         edits: &Edits<'_>,
         item: Option<&Row>,
         on: &If,
-    ) -> Result<Changed> {
+    ) -> Fit<Changed> {
         let update = edits.update(mapping, key, item, on)?;
         let seen = collections(&edits.elements(), item);
         let takes_none = on.holds(None) && seen.iter().all(Option::is_none);
@@ -190,7 +208,7 @@ impl DynamoDb {
     }
 
     /// Takes marks, decided cells and watermarks off.
-    async fn strip_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Result<Changed> {
+    async fn strip_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Fit<Changed> {
         let mut update = Update::of(mapping, key)?;
         let condition = condition(mapping, on, &mut update.terms)?;
         condition.into_iter().for_each(|one| update.demand(one));
@@ -206,7 +224,7 @@ impl DynamoDb {
         key: &Key,
         update: Update,
         takes_none: bool,
-    ) -> Result<Changed> {
+    ) -> Fit<Changed> {
         let request = self
             .client
             .update_item()
@@ -241,7 +259,7 @@ impl DynamoDb {
         takes_none: bool,
         answer: std::result::Result<(), SdkError<E, HttpResponse>>,
         met: impl Fn(&E) -> Option<Option<Item>>,
-    ) -> Result<Changed>
+    ) -> Fit<Changed>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
@@ -254,10 +272,11 @@ impl DynamoDb {
                 let message = "a refused write doesn't tell which item was in the way";
                 let error = call.error(Kind::Unsupported, Effect::None, message);
                 let error = error.at("key", key_text(mapping, key));
-                Err(error.help("the endpoint has to know ReturnValuesOnConditionCheckFailure"))
+                let help = "the endpoint has to know ReturnValuesOnConditionCheckFailure";
+                Err(error.help(help).into())
             }
             Some(None) => Ok(Changed::Refused(None)),
-            None => Err(call.failed(error).at("key", key_text(mapping, key))),
+            None => Err(call.failed(error).at("key", key_text(mapping, key)).into()),
         }
     }
 }
@@ -278,7 +297,7 @@ impl Edits<'_> {
     }
 
     /// These edits as an update, if the condition holds and the edited collections are those of `item`.
-    fn update(&self, mapping: &Mapping, key: &Key, item: Option<&Row>, on: &If) -> Result<Update> {
+    fn update(&self, mapping: &Mapping, key: &Key, item: Option<&Row>, on: &If) -> Fit<Update> {
         let mut update = Update::of(mapping, key)?;
         if let Some(condition) = condition(mapping, on, &mut update.terms)? {
             update.demand(condition);
@@ -320,7 +339,7 @@ fn collections<'a>(cells: &[usize], item: Option<&'a Row>) -> Vec<Option<&'a Val
     cells.iter().map(value).collect()
 }
 
-fn key_text(mapping: &Mapping, key: &Key) -> String {
+pub(super) fn key_text(mapping: &Mapping, key: &Key) -> String {
     // It has been mapped before.
     mapping
         .key(key)

@@ -11,6 +11,33 @@ use crate::model::{If, Mark, Row, State, Value};
 
 /// The most bytes of an expression, set by DynamoDB.
 const LONGEST: usize = 4_096;
+/// The most operators and functions of an expression, set by DynamoDB.
+const OPERATORS: usize = 300;
+
+/// Why a change can't be said in an expression.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// It is more than an expression holds: for those who have no other way, an error.
+    TooLong(Error),
+    /// It can't be said at all.
+    Wrong(Error),
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Unfit::Wrong(error)
+    }
+}
+
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::TooLong(error) | Unfit::Wrong(error) => error,
+        }
+    }
+}
+
+type Fit<T> = std::result::Result<T, Unfit>;
 
 /// The names and values of a request's expressions, which are written as `#3` and `:5` there.
 #[derive(Clone, Debug, Default)]
@@ -75,9 +102,9 @@ fn letter(mark: Mark) -> Attr {
 /// A condition, or none; what it names and compares with is added to the terms.
 ///
 /// # Errors
-/// [`Kind::Invalid`] for columns that the table hasn't, values that aren't of their type, or more of
-/// them than an expression holds.
-pub(super) fn condition(mapping: &Mapping, on: &If, terms: &mut Terms) -> Result<Option<String>> {
+/// [`Kind::Invalid`] for columns that the table hasn't and values that aren't of their type;
+/// [`Unfit::TooLong`] for more of them than an expression holds.
+pub(super) fn condition(mapping: &Mapping, on: &If, terms: &mut Terms) -> Fit<Option<String>> {
     let condition = match on {
         If::Always => None,
         If::In { states, now } => in_states(mapping, states, *now, terms),
@@ -99,22 +126,32 @@ pub(super) fn condition(mapping: &Mapping, on: &If, terms: &mut Terms) -> Result
     condition.map(within_limit).transpose()
 }
 
-/// An expression that isn't too long.
+/// An expression that DynamoDB takes.
 ///
 /// # Errors
-/// [`Kind::Invalid`] if it is.
-pub(super) fn within_limit(expression: String) -> Result<String> {
-    if expression.len() <= LONGEST {
+/// [`Unfit::TooLong`] if it is longer, or has more operators.
+pub(super) fn within_limit(expression: String) -> Fit<String> {
+    let (bytes, operators) = (expression.len(), operators(&expression));
+    if bytes <= LONGEST && operators <= OPERATORS {
         return Ok(expression);
     }
-    Err(Error::new(
-        Kind::Invalid,
-        format!(
-            "an expression over the columns of an item has {} bytes, DynamoDB takes {LONGEST}",
-            expression.len()
-        ),
-    )
-    .help("change fewer columns at once"))
+    let message = format!(
+        "an expression over the columns of an item has {bytes} bytes and {operators} operators, DynamoDB takes \
+         {LONGEST} and {OPERATORS}"
+    );
+    let error = Error::new(Kind::Invalid, message).help("change fewer columns at once");
+    Err(Unfit::TooLong(error))
+}
+
+/// How many operators and functions an expression has: everything but words, names and values.
+fn operators(expression: &str) -> usize {
+    let words = expression.split(|c: char| c.is_whitespace() || "(),".contains(c));
+    let is_operator = |word: &&str| {
+        !word.is_empty()
+            && !word.starts_with(['#', ':'])
+            && !matches!(*word, "SET" | "REMOVE" | "ADD" | "DELETE")
+    };
+    words.filter(is_operator).count()
 }
 
 /// That the item is in one of these states; `None` if it always is.
@@ -230,4 +267,36 @@ fn is_same(mapping: &Mapping, seen: &Row, terms: &mut Terms) -> Result<String> {
         all.push(is_cell(mapping, cell, value.as_ref(), terms)?);
     }
     Ok(all.join(" AND "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_are_counted() {
+        let of = [
+            (
+                "SET #0 = :0, #1 = if_not_exists(#1, :1) REMOVE #2 ADD #3 :3",
+                3,
+            ),
+            ("#0 = :0 AND attribute_not_exists(#1)", 3),
+            ("((attribute_exists(#0) AND #1 IN (:1, :2)) OR #2 <= :3)", 5),
+        ];
+        for (expression, count) in of {
+            assert_eq!(operators(expression), count, "{expression}");
+        }
+    }
+
+    #[test]
+    fn an_expression_is_refused_for_its_length_and_for_its_operators() {
+        let equal = |count: usize| {
+            let all: Vec<String> = (0..count).map(|at| format!("#{at} = :{at}")).collect();
+            all.join(" AND ")
+        };
+        assert!(within_limit(equal(150)).is_ok());
+        assert!(matches!(within_limit(equal(151)), Err(Unfit::TooLong(_))));
+        assert!(within_limit("x".repeat(LONGEST)).is_ok());
+        assert!(within_limit("x".repeat(LONGEST + 1)).is_err());
+    }
 }

@@ -11,7 +11,10 @@ use super::attr::{to_sdk, to_sdk_map};
 use super::put::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
 use crate::mapping::{FoldedItem, Mapping};
 use crate::model::{Fold, Mark};
-use crate::store::Puts;
+use crate::store::{Put, Puts};
+
+/// Counters of one call at most, so that its expressions aren't too long.
+const COUNTERS: usize = 75;
 
 impl DynamoDb {
     /// What [`crate::store::Store::fold`] does.
@@ -26,11 +29,27 @@ impl DynamoDb {
     }
 
     async fn fold_one(&self, mapping: &Mapping, place: usize, fold: Fold) -> Outcome {
-        let item = match mapping.fold(fold) {
+        let mut item = match mapping.fold(fold) {
             Ok(item) => item,
             Err(error) => return Outcome::of(place, Err(error)),
         };
-        let update = Update::of(mapping, &item);
+        let mut units = 0.0;
+        loop {
+            // Each counter has a watermark of its own, so that a row of many may be folded in parts.
+            let rest = item.moves.split_off(COUNTERS.min(item.moves.len()));
+            let mut outcome = self.fold_part(mapping, place, &item).await;
+            units += outcome.units;
+            outcome.units = units;
+            let is_written = matches!(outcome.rows.as_slice(), [(_, Ok(Put::Written))]);
+            if rest.is_empty() || !is_written {
+                return outcome;
+            }
+            item.moves = rest;
+        }
+    }
+
+    async fn fold_part(&self, mapping: &Mapping, place: usize, item: &FoldedItem) -> Outcome {
+        let update = Update::of(mapping, item);
         let request = self
             .client
             .update_item()

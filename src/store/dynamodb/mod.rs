@@ -13,7 +13,7 @@
 //! | let expired items be deleted | `DescribeTimeToLive`, `UpdateTimeToLive` |
 //! | put where nothing is there | `PartiQLInsert`; `PutItem` too, for rows of many columns |
 //! | put on another condition, purge | `PutItem`; `DeleteItem` |
-//! | change one item | `PutItem`, `UpdateItem`, `DeleteItem`; `GetItem` too, for elements of collections |
+//! | change one item | `PutItem`, `UpdateItem`, `DeleteItem`; `GetItem` too, for elements of collections and for more columns than an expression holds |
 //! | fold counters, add to them | `UpdateItem` |
 //! | read, get, list, scan | `GetItem`; `BatchGetItem`; `Query`; `Scan` |
 
@@ -50,6 +50,7 @@ mod list;
 mod put;
 mod read;
 mod update;
+mod whole;
 
 use asking::Asking;
 pub use connect::{Config, Credentials, Tls};

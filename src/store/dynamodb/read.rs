@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::DynamoDb;
-use super::attr::{from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
+use super::attr::{Attrs, from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
 use super::put::{item_key_text, key_of_item, units};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::{Attr, Mapping, item_size};
@@ -87,6 +87,17 @@ impl DynamoDb {
         key: &Key,
         reading: Reading,
     ) -> Result<Option<Row>> {
+        let item = self.read_attributes(mapping, key, reading).await?;
+        item.map(|item| readable(mapping, item)).transpose()
+    }
+
+    /// All attributes of an item, those that the mapping doesn't know too.
+    pub(super) async fn read_attributes(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        reading: Reading,
+    ) -> Result<Option<Attrs>> {
         let Some(attrs) = mapping.key_to_find(key)? else {
             return Ok(None);
         };
@@ -99,7 +110,7 @@ impl DynamoDb {
             .set_key(Some(to_sdk_map(&attrs)))
             .consistent_read(reading == Reading::Strong);
         let answer = request.send().await.map_err(|error| call.failed(error))?;
-        answer.item.map(|item| row_of(mapping, item)).transpose()
+        answer.item.map(from_sdk_map).transpose()
     }
 
     /// Reads on while each answer brings something: DynamoDB cuts an answer at 16 MB.

@@ -1,7 +1,7 @@
 //! What an `UpdateItem` does, in DynamoDB's words.
 
 use super::attr::Attrs;
-use super::expression::{Terms, within_limit};
+use super::expression::{Terms, Unfit, within_limit};
 use crate::error::Result;
 use crate::mapping::{Attr, Mapping};
 use crate::model::{Key, Mark};
@@ -75,7 +75,7 @@ impl Update {
     ///
     /// # Errors
     /// As of [`within_limit`].
-    pub fn expression(&self) -> Result<String> {
+    pub fn expression(&self) -> Result<String, Unfit> {
         let parts = [
             ("SET", &self.set),
             ("REMOVE", &self.remove),
@@ -92,7 +92,7 @@ impl Update {
     ///
     /// # Errors
     /// As of [`within_limit`].
-    pub fn condition(&self) -> Result<Option<String>> {
+    pub fn condition(&self) -> Result<Option<String>, Unfit> {
         let all = (!self.conditions.is_empty()).then(|| self.conditions.join(" AND "));
         all.map(within_limit).transpose()
     }
