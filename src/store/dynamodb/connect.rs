@@ -14,13 +14,11 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_dynamodb::error::BoxError;
-use aws_smithy_http_client::Builder as HttpBuilder;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::errors::root_cause;
+use super::http;
 use crate::error::{Error, Kind, Result};
 
 /// How long a connection may take to come about, TLS included.
@@ -30,8 +28,6 @@ const CONNECT: Duration = Duration::from_secs(3);
 const CALL: Duration = Duration::from_secs(10);
 /// How long a first look may take, so that an endpoint that swallows everything is reported soon.
 const LOOK: Duration = Duration::from_secs(5);
-/// Connections kept open between calls.
-const IDLE_CONNECTIONS: usize = 256;
 
 /// Where DynamoDB is, and how to get in.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +96,7 @@ pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
     // Set on DynamoDB's client alone: the calls of the credential chain keep the SDK's retries, and
     // go to AWS.
     let mut builder = aws_sdk_dynamodb::config::Builder::from(&shared)
-        .http_client(http_client(config.tls.as_ref())?)
+        .http_client(http_client(config.tls.as_ref(), config.timeout)?)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts(config.timeout.unwrap_or(CALL)))
         // The timeout bounds bodies too.
@@ -152,13 +148,18 @@ fn check_url(endpoint: &str) -> Result<()> {
     }
 }
 
-pub(super) fn http_client(tls: Option<&Tls>) -> Result<SharedHttpClient> {
-    let builder = HttpBuilder::new()
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-    let Some(Tls { ca }) = tls else {
-        return Ok(builder.build_https());
-    };
+pub(super) fn http_client(
+    tls: Option<&Tls>,
+    timeout: Option<Duration>,
+) -> Result<SharedHttpClient> {
+    let roots = tls.map(roots).transpose()?;
+    http::client(roots, CONNECT, timeout.unwrap_or(CALL))
+        .map_err(|error| Error::new(Kind::Config, "encryption can't be set up").source_of(error))
+}
+
+/// The authorities of a file.
+fn roots(tls: &Tls) -> Result<rustls::RootCertStore> {
+    let Tls { ca } = tls;
     let refused = |why: String| {
         Error::new(Kind::Config, why)
             .at("file", ca.display().to_string())
@@ -166,7 +167,6 @@ pub(super) fn http_client(tls: Option<&Tls>) -> Result<SharedHttpClient> {
     };
     let pem = std::fs::read(ca)
         .map_err(|error| refused(format!("the certificate authority can't be read: {error}")))?;
-    // The client panics on a file that is no certificate, so it is read here first.
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         certificate
@@ -177,11 +177,7 @@ pub(super) fn http_client(tls: Option<&Tls>) -> Result<SharedHttpClient> {
     if roots.is_empty() {
         return Err(refused("there is no certificate in it".into()));
     }
-    let context = TlsContext::builder()
-        .with_trust_store(TrustStore::empty().with_pem_certificate(pem))
-        .build()
-        .map_err(|error| refused(format!("the certificate authority can't be used: {error}")))?;
-    Ok(builder.tls_context(context).build_https())
+    Ok(roots)
 }
 
 /// Prepares a call as far as its signature, and sends nothing: that loads the credentials, and

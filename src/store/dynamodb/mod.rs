@@ -45,6 +45,7 @@ mod create;
 mod errors;
 mod expression;
 mod fold;
+mod http;
 mod inspect;
 mod list;
 mod put;
@@ -131,7 +132,7 @@ impl DynamoDb {
     /// A client with the same settings and connections of its own. Its endpoint and certificates were right
     /// when this one was made; should a file be gone since, it shares this one's connections.
     fn client_afresh(&self) -> Client {
-        match connect::http_client(self.tls.as_ref()) {
+        match connect::http_client(self.tls.as_ref(), self.timeout) {
             Ok(http) => {
                 Client::from_conf(self.client.config().to_builder().http_client(http).build())
             }

@@ -9,6 +9,7 @@ mod changes;
 mod connection;
 mod faults;
 mod local;
+mod permits;
 mod wide;
 
 fn config(endpoint: &str) -> Config {

@@ -1,6 +1,7 @@
 //! Applications that go on while their tables move.
 
 mod copying;
+mod late;
 mod scheduler;
 mod wire;
 mod world;

@@ -57,6 +57,8 @@ pub struct Weather {
     pub unreachable: f64,
     /// It is done, and its answer is lost.
     pub lost: f64,
+    /// Something on the way keeps each write for so long.
+    pub held: Duration,
 }
 
 /// What has become of a process.
@@ -201,6 +203,13 @@ impl Wire {
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         self.permit.as_ref().map_or(Ok(()), Permit::ask)?;
+        let held = self.process.weather.held;
+        let work = async move {
+            if held > Duration::ZERO {
+                tokio::time::sleep(held).await;
+            }
+            work.await
+        };
         self.process.call(table, work).await
     }
 

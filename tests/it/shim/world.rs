@@ -63,6 +63,14 @@ pub fn spec() -> TableSpec {
     }
 }
 
+/// The table, as an application uses it.
+pub fn moving() -> Moving {
+    Moving {
+        spec: spec(),
+        exactly_once: false,
+    }
+}
+
 pub fn schema(counters: bool) -> Schema {
     let column = |name: &str, ty, role| Column {
         name: name.into(),
@@ -98,6 +106,7 @@ impl World {
             slowest: Duration::from_millis(slowest),
             unreachable: chance.one_of(&[0.0, 0.02, 0.05]),
             lost: chance.one_of(&[0.0, 0.02, 0.05]),
+            held: Duration::ZERO,
         };
         let world = World {
             old: Arc::new(Memory::new()),
@@ -179,11 +188,7 @@ impl World {
         };
         let old = OldStore::Open(Old(Wire::to(&self.old, process)));
         let new = New::over(Wire::to(&self.new, process));
-        let moving = Moving {
-            spec: spec(),
-            exactly_once: false,
-        };
-        Shim::start(settings, old, new, control(self, process), [moving]).unwrap()
+        Shim::start(settings, old, new, control(self, process), [moving()]).unwrap()
     }
 }
 
@@ -412,6 +417,7 @@ pub async fn look_at_the_end(world: Arc<World>) {
         slowest: Duration::from_millis(1),
         unreachable: 0.0,
         lost: 0.0,
+        held: Duration::ZERO,
     };
     let process = Process::new(&world.chance, calm);
     let shim = world.shim("the last one", &process);

@@ -1,0 +1,165 @@
+//! A permit is asked before every request, and what hangs doesn't cost a lease.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossfade::control::{Clock, Control, Lease, Member, MemberRole, New, ParticipantKind, Record};
+use crossfade::error::{Effect, Error, Kind};
+use crossfade::model::{Add, Change, Fold, If, Key, Move, Value};
+use crossfade::protocol::Phase;
+use crossfade::schema::{Role, StoredTable, Table, Type};
+use crossfade::store::dynamodb::{Config, DynamoDb};
+use crossfade::store::{Guard, Permit, Store};
+use serde_json::json;
+
+use super::{column, config, connect, key, note, notes, some_notes};
+use crate::forwarding::{Fault, Forwarding};
+use crate::scripted::{Reply, Scripted};
+
+/// One that holds for so many requests.
+fn permit_of(requests: u64) -> Permit {
+    let asked = AtomicU64::new(0);
+    Permit::new(
+        move || match asked.fetch_add(1, Ordering::SeqCst) < requests {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Unreachable, "the lease is over")),
+        },
+    )
+}
+
+#[tokio::test]
+async fn a_put_of_many_requests_stops_in_its_middle() {
+    let endpoint = Scripted::start(|_| Reply::Json(200, json!({})));
+    let single = Config {
+        partiql: Some(false),
+        ..config(&endpoint.url)
+    };
+    let store = Arc::new(DynamoDb::connect(single).await.unwrap()).permitted(permit_of(3));
+    let puts = store
+        .put(&notes("t"), &some_notes(40), &Guard::Absent)
+        .await;
+    assert_eq!(endpoint.count("PutItem"), 3);
+    let (written, refused): (Vec<_>, Vec<_>) = puts.rows.into_iter().partition(Result::is_ok);
+    assert_eq!((written.len(), refused.len()), (3, 37));
+    for error in refused.into_iter().filter_map(Result::err) {
+        assert_eq!(
+            (error.kind(), error.known_effect()),
+            (Kind::Unreachable, Effect::None),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_without_a_permit() {
+    let endpoint = Scripted::start(|_| Reply::Json(200, json!({})));
+    let store = Arc::new(connect(&endpoint.url).await).permitted(permit_of(0));
+    let table = notes("t");
+    let refused = |error: Option<Error>| {
+        let error = error.expect("refused");
+        assert_eq!(
+            (error.kind(), error.known_effect()),
+            (Kind::Unreachable, Effect::None),
+            "{error}"
+        );
+    };
+    for guard in [Guard::Absent, Guard::Always] {
+        let puts = store.put(&table, &some_notes(30), &guard).await;
+        puts.rows.into_iter().for_each(|row| refused(row.err()));
+    }
+    let purged = store.purge(&table, vec![key("a", 1)], &Guard::Always).await;
+    purged.rows.into_iter().for_each(|row| refused(row.err()));
+    let put = Change::Put(note("a", 1, "b"));
+    let changed = store.change(&table, &key("a", 1), &put, &If::Always).await;
+    refused(changed.err());
+    let counters = Table::new(
+        "c",
+        vec![
+            column("id", Type::Text, Role::Partition),
+            column("n", Type::Counter, Role::Regular),
+        ],
+    );
+    let counter = Key::row(vec![Value::text("a")], vec![]);
+    let fold = Fold {
+        key: counter.clone(),
+        moves: vec![Some(Move { from: None, to: 5 })],
+    };
+    let folded = store.fold(&counters, vec![fold]).await;
+    folded.rows.into_iter().for_each(|row| refused(row.err()));
+    for token in [None, Some("once".to_owned())] {
+        let add = Add {
+            key: counter.clone(),
+            by: vec![Some(1)],
+            mark: None,
+            token,
+        };
+        refused(store.add(&counters, &add).await.err());
+    }
+    assert_eq!(endpoint.seen().len(), 0);
+}
+
+/// One connection that never answers again, in the middle of a renewal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_hangs_is_made_again_within_the_lease() {
+    let real = crate::support::dynamodb_url();
+    let hangs = Arc::new(AtomicU64::new(0));
+    let left = hangs.clone();
+    let proxy = Forwarding::start(&real, move |_| {
+        let hung = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+            left.checked_sub(1)
+        });
+        match hung {
+            Ok(_) => Fault::ReplyWithheld,
+            Err(_) => Fault::None,
+        }
+    });
+    let name = format!("renewing-{:016x}", rand::random::<u64>());
+    let store = Arc::new(connect(&proxy.url).await);
+    let control = Control::new(New::over(store.clone()), &name);
+    control.create().await.unwrap();
+    let table = StoredTable::of(&notes("t"));
+    let record = Record {
+        plan: "p".into(),
+        phase: Phase::Switch,
+        freeze: 0,
+        frozen_at: None,
+        begun: "once".into(),
+        old_id: "old".into(),
+        target_id: "new".into(),
+        mapping: "m".into(),
+        source: table.clone(),
+        target: table,
+        default_ttl: 0,
+        emptying: false,
+        adopted: false,
+        fenced: Default::default(),
+    };
+    assert!(control.add("t", &record).await.unwrap());
+    let lease = Lease {
+        lasts: Duration::from_secs(6),
+        ..Lease::default()
+    };
+    let role = MemberRole {
+        id: "one".into(),
+        kind: ParticipantKind::Shim,
+        name: "one".into(),
+        lease,
+        clock: Clock::Machine,
+    };
+    let member = Member::join(control.clone(), "t", role, Box::new(|_| Ok(())));
+    let member = member.await.unwrap();
+    let keeping = member.clone();
+    let keeper = tokio::spawn(async move { keeping.keep().await });
+    // Whatever it asks next.
+    hangs.store(1, Ordering::SeqCst);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(9) {
+        member.pin().expect("the lease goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(hangs.load(Ordering::SeqCst), 0, "one has hung");
+    keeper.abort();
+    store.drop_table(&name).await.ok();
+}
