@@ -107,3 +107,32 @@ async fn a_reset_asks_and_leaves_what_others_wrote() {
     assert_eq!(left[0]["v"], A::N("70".into()));
     bench.done().await;
 }
+
+/// Others go on while it is suspended: it deletes nothing any more, and leaves the record as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_was_suspended_undoes_nothing() {
+    let bench = Bench::new("suspended").await;
+    fill_messages(&bench, ROWS).await;
+    bench.plan(&format!(
+        "[lease]\nseconds = 2\nlanding_seconds = 1\n{PLAN}"
+    ));
+    bench.init();
+    let run = |args: &[&str]| bench.migrate(args).run().expect_code(0);
+    run(&["copy", "--offline"]);
+    let reset = ["reset", "--table", "messages", "--yes-reset", "messages"];
+    let mut suspended = bench.migrate(&reset).spawn();
+    while bench.holds("messages", ROWS * 9 / 10).await {
+        assert!(suspended.runs(), "it isn't over so soon");
+    }
+    suspended.signal("STOP");
+    run(&reset);
+    run(&["copy", "--offline"]);
+    run(&["verify", "--table", "messages"]);
+    run(&["advance", "--table", "messages", "--to", "new"]);
+    suspended.signal("CONT");
+    let outcome = suspended.wait().expect_code(2);
+    says(&outcome, &["the control record was changed"]);
+    assert_all_there(&bench, ROWS).await;
+    assert_eq!(bench.status()[0]["phase"], "new");
+    bench.done().await;
+}
