@@ -1,0 +1,3 @@
+module crossfadekeys
+
+go 1.21
