@@ -237,15 +237,15 @@ pub(crate) fn n_size(text: &str) -> usize {
 }
 
 /// A number's text taken apart: `significant * 10^lowest`.
-struct Parts {
-    negative: bool,
+pub(crate) struct Parts {
+    pub(crate) negative: bool,
     /// Without leading and trailing zeros; empty for 0.
-    significant: String,
-    lowest: i64,
+    pub(crate) significant: String,
+    pub(crate) lowest: i64,
 }
 
 impl Parts {
-    fn of(text: &str) -> Option<Parts> {
+    pub(crate) fn of(text: &str) -> Option<Parts> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
             None => (text, 0),
