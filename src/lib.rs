@@ -1,5 +1,53 @@
-//! Move a table from one data store to another. This version copies tables of a stopped application;
-//! moving them while it keeps running is being built on the same ground.
+//! Move tables from one data store to another while the application keeps running. The first pair is Apache
+//! Cassandra (or ScyllaDB) to Amazon DynamoDB.
+//!
+//! An application opens its tables through the [`Shim`] for the time of the move. An operator moves each table from
+//! phase to phase with the command `migrate`, which copies what the application hasn't asked for, folds counters,
+//! compares both stores and cuts over. Where an operation reads and writes follows from the table's phase.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "plan", feature = "cassandra", feature = "dynamodb"))]
+//! # async fn run() -> crossfade::Result<()> {
+//! use std::path::Path;
+//!
+//! use crossfade::{Plan, connect};
+//! use serde::{Deserialize, Serialize};
+//! use serde_json::json;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct User {
+//!     id: String,
+//!     name: Option<String>,
+//! }
+//!
+//! let plan = Plan::load(Path::new("cf.toml"))?;
+//! let shim = connect::shim(&plan, "web-1").await?;
+//! let users = shim.table("users")?;
+//! users.put_as(&User { id: "u1".into(), name: Some("Ann".into()) }).await?;
+//! let ann: Option<User> = users.get_as(&json!({"id": "u1"})).await?;
+//!
+//! let votes = shim.table("votes")?;
+//! let act = votes.key_of(&json!({"act": "act-1"})).await?;
+//! votes.add(&act, "n", 1).await?;
+//! shim.leave().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `keys` | keys and values of items, without any dependency: for an application after the move |
+//! | `cassandra`, `dynamodb`, `embedded` | a store each; with any of them the shim, the control record and leases |
+//! | `plan` | reading plans from TOML |
+//! | `copy` | the copier, its journal, the verifier and what the command does to a table |
+//! | `conformance` | the suite that a store of your own has to pass |
+//! | `cli` (default) | the command `migrate` |
+//!
+//! An application takes `default-features = false, features = ["cassandra", "dynamodb", "plan"]`, or without `plan` and
+//! TOML, and makes the [`plan::Plan`] itself.
+//!
+//! # Modules
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -11,11 +59,14 @@
 //! | [`layer`] | wrappers around a store that are stores themselves |
 //! | [`control`] | what all processes of a migration agree on: the record, leases, the barrier |
 //! | [`shim`], [`json`] | what an application links; rows as JSON |
-//! | [`copier`], [`journal`] | copies rows, restartably |
-//! | [`verifier`] | compares both stores, restartably |
-//! | [`migration`] | one table's way from an old store to a new one |
+//! | `express` | DynamoDB's expressions |
+//! | [`copier`], [`journal`] | copies rows and folds counters, restartably |
+//! | [`verifier`] | compares both stores, restartably, and mends |
+//! | [`migration`] | what each command does to one table |
 //! | [`plan`], [`spec`], [`secret`] | what moves from where to where; passwords that never show |
 //! | [`connect`] | from a plan to open stores |
+//!
+//! The repository's `docs/ARCHITECTURE.md` follows a key through a read and through a copy.
 
 pub mod cql;
 pub mod error;
@@ -29,6 +80,8 @@ pub mod visible;
 pub mod connect;
 #[cfg(feature = "_store")]
 pub mod control;
+#[cfg(feature = "serve")]
+pub mod express;
 #[cfg(feature = "_store")]
 pub mod intervals;
 #[cfg(feature = "_store")]
@@ -64,3 +117,11 @@ mod disk;
 pub mod conformance;
 #[cfg(feature = "conformance")]
 pub mod stops;
+
+pub use error::{Effect, Error, Kind, Result};
+#[cfg(feature = "_store")]
+pub use plan::Plan;
+#[cfg(feature = "_store")]
+pub use shim::{Shim, Table, Ttl};
+#[cfg(feature = "_store")]
+pub use store::Store;

@@ -1,7 +1,7 @@
 //! The plan: which tables move from where to where, and what is different about them there.
 //!
 //! The types are for everyone. Reading them from TOML (`Plan::load`, `Plan::parse`) comes with the
-//! feature `cli`. A plan that was read is checked as far as that goes without a store: nothing
+//! feature `plan`. A plan that was read is checked as far as that goes without a store: nothing
 //! behind it has to ask again whether names are valid or tables collide.
 //!
 //! Relative paths (`[journal] dir`, `path` of an embedded store, certificates, `file:` references)
@@ -22,28 +22,28 @@ pub use crate::shim::Resave;
 use crate::store::Reading;
 pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod check;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod errors;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod live;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod parse;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod reader;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod reference;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod stores;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod tables;
-#[cfg(all(test, feature = "cli"))]
+#[cfg(all(test, feature = "plan"))]
 mod tests;
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 mod unbuilt;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "plan")]
 pub use errors::{PlanError, PlanErrors};
 
 /// The control table's name where the plan gives none.

@@ -73,6 +73,13 @@ fn an_application_gets_no_part_of_the_command() {
 }
 
 #[test]
+fn an_application_can_read_plans_without_the_command() {
+    let packages = packages(&["cassandra", "dynamodb", "plan"]);
+    assert_absent(&packages, &["clap", "comfy-table", "indicatif", "sled"]);
+    assert_eq!(versions(&packages, "toml").len(), 1);
+}
+
+#[test]
 fn one_store_does_not_bring_the_driver_of_another() {
     assert_absent(&packages(&["cassandra"]), &["aws-sdk-dynamodb", "sled"]);
     assert_absent(&packages(&["dynamodb"]), &["scylla", "sled"]);

@@ -40,6 +40,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("disk", &["stops"]),
+    ("express", &["mapping"]),
     ("journal", &["control", "disk", "store"]),
     ("json", &["mapping"]),
     ("layer", &["stops", "store"]),
@@ -112,6 +113,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "cql",
     "error",
+    "express",
     "intervals",
     "mapping",
     "model",

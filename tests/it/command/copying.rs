@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue as A;
+use crossfade::mapping::canonical;
 use crossfade::mapping::transform::Transform;
 use crossfade::model::{Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Role, Table};
@@ -295,12 +296,10 @@ async fn every_type_arrives_as_it_was() {
     for (read, wanted) in read.iter().zip(&rows) {
         assert_eq!(read.key, wanted.key);
         assert_eq!(read.mark, Some(Mark::Copied));
+        // Equal values have one form: that without nulls at the end of a tuple or a user-defined type.
+        let kept = canonical::stored(transform.target(), wanted.clone());
         for (at, (name, _, _)) in types.iter().enumerate() {
-            assert_eq!(
-                read.cells[at], wanted.cells[at],
-                "{name} of {:?}",
-                wanted.key
-            );
+            assert_eq!(read.cells[at], kept.cells[at], "{name} of {:?}", wanted.key);
         }
     }
     bench.done().await;
