@@ -3,7 +3,7 @@
 //!
 //! Whatever worked under the lost record has to have ended before the target is looked at, and before there is
 //! a record again. Tools, and applications from `switch` on, work only while their lease lasts, and find no
-//! record to renew it under; so it takes a lease and the longest operation. An application in `bridge` has
+//! record to renew it under; so it takes a lease, and the longest operation or landing. An application in `bridge` has
 //! nothing to do without the new store, and one that reaches it learns that the record is gone. In `old` nobody
 //! can be once a row was written to the new store. When there is a record again, each application joins anew,
 //! under the new beginning; no progress, dead letter, journal or verification of an earlier one counts.
@@ -213,8 +213,8 @@ impl Migration {
     /// registered. None of them can renew its lease meanwhile.
     async fn outlive(&self, lease: Lease) -> Result<()> {
         let registered = self.control.participants(&self.spec.to).await?;
-        let silences = registered.iter().map(|(_, one, _)| one.longest_silence());
-        let known = lease.lasts + lease.operation.max(OPERATION);
+        let silences = registered.iter().map(|(_, one, _)| one.longest_landing());
+        let known = lease.lasts + lease.operation.max(OPERATION).max(lease.landing);
         let longest = silences.fold(known, Duration::max);
         tracing::info!(
             "{}: waiting {} s, until whoever worked under the lost record has stopped",
