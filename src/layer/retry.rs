@@ -5,8 +5,8 @@
 //! call, also one that is made again, keeps within a [`Pace`] if there is one; that is waited for here, before
 //! the layers beneath look at their lease.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -67,6 +67,7 @@ pub struct Retry {
     inner: Arc<dyn Store>,
     patience: Patience,
     seen: Arc<Seen>,
+    outage: Arc<Outage>,
     pace: Arc<Pace>,
 }
 
@@ -77,6 +78,7 @@ impl Retry {
             inner,
             patience,
             seen: Arc::default(),
+            outage: Arc::default(),
             pace: Arc::default(),
         }
     }
@@ -106,8 +108,24 @@ impl Retry {
                     }
                     self.pause(&mut pauses, error).await?;
                 }
-                answer => return answer,
+                answer => {
+                    self.answered(pauses);
+                    return answer;
+                }
             }
+        }
+    }
+
+    /// A call has its answer: with the last one of those that were waiting the outage is over.
+    fn answered(&self, pauses: Pauses) {
+        let waited = pauses.waiting.is_some();
+        drop(pauses);
+        if let Some(lasted) = waited.then(|| self.outage.ended()).flatten() {
+            tracing::warn!(
+                "{} answers again, after {} s",
+                self.inner.name(),
+                lasted.as_secs()
+            );
         }
     }
 
@@ -115,33 +133,85 @@ impl Retry {
         let Some(pause) = pauses.next() else {
             return Err(error);
         };
-        let away = matches!(error.kind(), Kind::Unreachable | Kind::Timeout);
-        if away && pauses.tell() {
-            tracing::warn!(
-                "waiting for {}, {} s so far: {error}",
-                self.inner.name(),
-                pauses.begun.elapsed().as_secs()
-            );
+        if matches!(error.kind(), Kind::Unreachable | Kind::Timeout) {
+            let waiting = || Waiting::new(&self.outage, &self.seen);
+            pauses.waiting.get_or_insert_with(waiting);
+            if self.outage.is_to_be_told() {
+                tracing::warn!("waiting for {}: {error}", self.inner.name());
+            }
         }
-        let _waiting = away.then(|| Waiting::new(&self.seen.waiting));
         tokio::time::sleep(pause).await;
         Ok(())
     }
 }
 
-/// Counts a call as waiting, also if it is dropped while it sleeps.
-struct Waiting<'a>(&'a AtomicU64);
+/// How long one outage isn't told after another one has been: of a store that comes and goes.
+const APART: Duration = Duration::from_secs(5);
 
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Waiting(count)
+/// A time in which a store is away, as all calls see it together: from the first one that fails until each that
+/// has failed has its answer.
+#[derive(Debug, Default)]
+struct Outage(Mutex<Away>);
+
+#[derive(Debug, Default)]
+struct Away {
+    calls: usize,
+    since: Option<Instant>,
+    /// When the present one was told.
+    told: Option<Instant>,
+    /// When the last one was told.
+    last_told: Option<Instant>,
+}
+
+impl Outage {
+    fn away(&self) -> MutexGuard<'_, Away> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether to say that the store is away: once for each outage.
+    fn is_to_be_told(&self) -> bool {
+        let mut away = self.away();
+        let is_soon = away.last_told.is_some_and(|told| told.elapsed() < APART);
+        if away.told.is_some() || is_soon {
+            return false;
+        }
+        away.told = Some(Instant::now());
+        away.last_told = away.told;
+        true
+    }
+
+    /// How long it was, if it is over and had been told.
+    fn ended(&self) -> Option<Duration> {
+        let mut away = self.away();
+        if away.calls > 0 {
+            return None;
+        }
+        let since = away.since.take();
+        away.told.take().and(since).map(|since| since.elapsed())
     }
 }
 
-impl Drop for Waiting<'_> {
+/// A call that waits for a store that is away, until it has its answer or is dropped.
+struct Waiting(Arc<Outage>, Arc<Seen>);
+
+impl Waiting {
+    fn new(outage: &Arc<Outage>, seen: &Arc<Seen>) -> Self {
+        let mut away = outage.away();
+        if away.calls == 0 {
+            // Also after one whose last call was given up.
+            (away.since, away.told) = (Some(Instant::now()), None);
+        }
+        away.calls += 1;
+        drop(away);
+        seen.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(outage.clone(), seen.clone())
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.away().calls -= 1;
+        self.1.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -150,7 +220,8 @@ struct Pauses {
     patience: Patience,
     begun: Instant,
     last: Duration,
-    told: Option<Instant>,
+    /// From the first time that the store couldn't be reached.
+    waiting: Option<Waiting>,
 }
 
 impl Pauses {
@@ -159,7 +230,7 @@ impl Pauses {
             patience,
             begun: Instant::now(),
             last: patience.first,
-            told: None,
+            waiting: None,
         }
     }
 
@@ -172,17 +243,6 @@ impl Pauses {
         let span = (self.last * 3).saturating_sub(self.patience.first);
         self.last = (self.patience.first + span.mul_f64(share)).min(self.patience.longest);
         Some(self.last)
-    }
-
-    /// Whether to say that it is waiting: at once, then every ten seconds.
-    fn tell(&mut self) -> bool {
-        let due = self
-            .told
-            .is_none_or(|told| told.elapsed() >= Duration::from_secs(10));
-        if due {
-            self.told = Some(Instant::now());
-        }
-        due
     }
 }
 
@@ -272,6 +332,7 @@ impl Store for Retry {
             inner: self.inner.clone().afresh(),
             patience: self.patience,
             seen: self.seen.clone(),
+            outage: self.outage.clone(),
             pace: self.pace.clone(),
         })
     }
@@ -281,6 +342,7 @@ impl Store for Retry {
             inner: self.inner.clone().permitted(permit),
             patience: self.patience,
             seen: self.seen.clone(),
+            outage: self.outage.clone(),
             pace: self.pace.clone(),
         })
     }
@@ -411,10 +473,42 @@ impl Retry {
                     .effect(crate::error::Effect::Unknown),
             )
         };
+        self.answered(pauses);
         total.rows = answers
             .into_iter()
             .map(|answer| answer.unwrap_or_else(unanswered))
             .collect();
         total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_told_once_and_its_end_once() {
+        let (outage, seen) = (Arc::<Outage>::default(), Arc::<Seen>::default());
+        let wait = || Waiting::new(&outage, &seen);
+        let (one, other) = (wait(), wait());
+        assert!(outage.is_to_be_told());
+        assert!(!outage.is_to_be_told(), "one word for all calls");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(!outage.is_to_be_told(), "however long it lasts");
+        drop(one);
+        assert_eq!(outage.ended(), None, "a call is waiting still");
+        drop(other);
+        assert_eq!(outage.ended(), Some(Duration::from_secs(30)));
+        assert_eq!(outage.ended(), None);
+        assert_eq!(seen.waiting.load(Ordering::Relaxed), 0);
+
+        // Another one, long after it; and one whose only call is dropped.
+        let one = wait();
+        assert!(outage.is_to_be_told());
+        drop(one);
+        tokio::time::advance(APART).await;
+        let other = wait();
+        assert!(outage.is_to_be_told());
+        drop(other);
     }
 }
