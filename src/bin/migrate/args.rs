@@ -48,7 +48,7 @@ pub enum Command {
 #[derive(ClapArgs)]
 pub struct Demo {
     /// How many rows to move, a fifth of them users and the rest votes
-    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     pub rows: u64,
 }
 
