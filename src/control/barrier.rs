@@ -135,9 +135,10 @@ impl Watch {
                 *seen = (version, now);
             }
             let silent = now.saturating_sub(seen.1);
-            let is_dead = !participant.gone
-                && !is_fine(&participant)
-                && is_gone(&id, &participant, silent, gone);
+            let is_settled = is_fine(&participant) && (late == Late::Let || !participant.late);
+            // Also of one that has followed: it may have died before what it left under way had landed.
+            let is_dead =
+                !participant.gone && !is_settled && is_gone(&id, &participant, silent, gone);
             if is_dead && control.retire(target, &id, &participant, version).await? {
                 version += 1;
                 participant.gone = true;
@@ -152,7 +153,7 @@ impl Watch {
                 if late == Late::Let {
                     continue;
                 }
-            } else if is_fine(&participant) && (late == Late::Let || !participant.late) {
+            } else if is_settled {
                 continue;
             }
             waiting.push(Waiting {

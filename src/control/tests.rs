@@ -592,6 +592,25 @@ async fn who_leaves_with_calls_under_way_leaves_word() {
     assert_eq!(left.unwrap().len(), 0);
 }
 
+/// It has followed, and died before what it had left under way has landed.
+#[tokio::test]
+async fn who_leaves_word_and_is_killed_is_waited_for_no_longer_than_that() {
+    let control = prepared(Phase::Copy).await;
+    let clock = stopped();
+    let copier = join(&control, ParticipantKind::Copier, &clock).await;
+    let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
+    copier.pin().unwrap().may_land_late();
+    set(&control, Phase::Switch).await;
+    copier.renew().await.unwrap();
+    let back = Some(Phase::Bridge);
+    for (seconds, waited) in [(0, 1), (15, 1), (294, 1), (1, 0)] {
+        pass(&clock, seconds);
+        let left = watch.look(&control, "t", Phase::Switch, back, &nobody);
+        assert_eq!(left.await.unwrap().len(), waited, "{seconds} s later");
+    }
+    assert!(control.present_and_gone("t").await.unwrap().is_empty());
+}
+
 /// Whoever watches instances reads those alone, not ten thousand dead letters each time.
 #[tokio::test]
 async fn items_are_read_by_the_range_of_their_names() {
