@@ -169,7 +169,7 @@ impl Stores<'_> {
     fn migration(&self, table: &Table) -> Migration {
         let new = New::over(self.new.clone());
         let control = Control::new(new.clone(), CONTROL_TABLE);
-        Migration::new(spec(table), Old(self.old.clone()), new, control)
+        Migration::new(spec(table), Old(self.old.clone()), new, control).landing(LEASE.landing)
     }
 
     /// An application's access to all tables.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crossfade::control::{Clock, Gone};
 use crossfade::copier;
 use crossfade::error::Result;
+use crossfade::mapping::canonical;
 use crossfade::migration::{
     CopyOptions, Migration, MoveOptions, Started, Told, VerifyOptions, read_all,
 };
@@ -181,6 +182,8 @@ impl Stores<'_> {
             let (source, target) = (survey.transform.source(), survey.transform.target());
             let mut olds = BTreeMap::new();
             read_all(&*self.old, source, |row| {
+                // Equal values have one form.
+                let row = canonical::stored(source, row);
                 drop(olds.insert(format!("{:?}", row.key), row.cells));
             })
             .await?;
