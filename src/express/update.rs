@@ -57,20 +57,6 @@ impl Action {
     }
 }
 
-impl Amount {
-    /// The value, if it is one of the request and nothing has to be computed.
-    pub fn value(&self) -> Option<&Attr> {
-        match self {
-            Amount::Value(value) => Some(value),
-            Amount::Path(_)
-            | Amount::IfNotExists(_, _)
-            | Amount::Append(_, _)
-            | Amount::Plus(_, _)
-            | Amount::Minus(_, _) => None,
-        }
-    }
-}
-
 impl Update {
     /// An update from its text.
     ///

@@ -95,6 +95,17 @@ impl Retry {
         self.seen.clone()
     }
 
+    /// The same around a store that is this one in another way: what has been seen of it stays known.
+    fn around(&self, inner: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Retry {
+            inner,
+            patience: self.patience,
+            seen: self.seen.clone(),
+            outage: self.outage.clone(),
+            pace: self.pace.clone(),
+        })
+    }
+
     async fn again<T, F>(&self, call: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
@@ -328,23 +339,11 @@ impl Reads for Retry {
 #[deny(clippy::missing_trait_methods)]
 impl Store for Retry {
     fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
-        Arc::new(Retry {
-            inner: self.inner.clone().afresh(),
-            patience: self.patience,
-            seen: self.seen.clone(),
-            outage: self.outage.clone(),
-            pace: self.pace.clone(),
-        })
+        self.around(self.inner.clone().afresh())
     }
 
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {
-        Arc::new(Retry {
-            inner: self.inner.clone().permitted(permit),
-            patience: self.patience,
-            seen: self.seen.clone(),
-            outage: self.outage.clone(),
-            pace: self.pace.clone(),
-        })
+        self.around(self.inner.clone().permitted(permit))
     }
 
     async fn create(&self, table: &Table) -> Result<()> {
