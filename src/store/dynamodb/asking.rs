@@ -1,7 +1,10 @@
-//! A request asks for its permit when it is signed and about to be sent: after credentials have been
-//! waited for, and after every other request of the same call.
+//! A request asks for its permit when it is signed: after credentials have been waited for, and after every
+//! other request of the same call. One that is refused here takes no connection. It takes the permit along,
+//! and its [`super::socket`] asks again whenever it writes.
 
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 
@@ -15,6 +18,18 @@ pub(super) struct Asking(pub Option<Permit>);
 impl Intercept for Asking {
     fn name(&self) -> &'static str {
         "Asking"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(permit) = &self.0 {
+            context.request_mut().add_extension(permit.clone());
+        }
+        Ok(())
     }
 
     fn read_before_transmit(

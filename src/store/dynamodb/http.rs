@@ -26,10 +26,13 @@ use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tower_service::Service;
+
+use super::socket::{PermittedBody, Socket, Ticket};
+use crate::store::Permit;
 
 /// Connections kept open between calls.
 const IDLE_CONNECTIONS: usize = 256;
@@ -77,7 +80,7 @@ pub(super) fn client(
 }
 
 #[derive(Clone)]
-struct Http(Client<Timed, SdkBody>);
+struct Http(Client<Timed, PermittedBody>);
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,17 +100,26 @@ impl HttpClient for Http {
 
 impl HttpConnector for Http {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let request = match request.try_into_http1x() {
+        let mut request = match request.try_into_http1x() {
             Ok(request) => request,
             Err(error) => {
                 return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into())));
             }
         };
-        let sending = self.0.request(request);
+        let ticket = request.extensions_mut().remove::<Permit>().map(Ticket::new);
+        let connection = capture_connection(&mut request);
+        let sending = self.0.request(request.map(|body| PermittedBody {
+            body,
+            ticket: ticket.clone(),
+            connection,
+        }));
         HttpConnectorFuture::new(async move {
-            let answer = sending
-                .await
-                .map_err(|error| ConnectorError::io(error.into()))?;
+            let answer = sending.await.map_err(|error| {
+                match ticket.as_ref().and_then(|ticket| ticket.refused()) {
+                    Some(refused) => ConnectorError::user(refused.clone().into()),
+                    None => ConnectorError::io(error.into()),
+                }
+            })?;
             HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
@@ -134,7 +146,7 @@ impl Sockets {
 }
 
 impl Service<Uri> for Sockets {
-    type Response = TokioIo<TcpStream>;
+    type Response = Socket;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -147,7 +159,7 @@ impl Service<Uri> for Sockets {
         Box::pin(async move {
             let socket = connecting.await?;
             socket.inner().set_zero_linger()?;
-            Ok(socket)
+            Ok(Socket::new(socket))
         })
     }
 }
@@ -160,7 +172,7 @@ struct Timed {
 }
 
 impl Service<Uri> for Timed {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = MaybeHttpsStream<Socket>;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -180,6 +192,7 @@ mod tests {
 
     use std::io::Read;
 
+    use hyper_util::rt::TokioIo;
     use tokio::io::AsyncWriteExt;
 
     use super::*;
@@ -195,7 +208,7 @@ mod tests {
         let mut sockets = Sockets::new(Duration::from_secs(10));
         let connected = sockets.call(to).await.unwrap();
         let (mut server, _) = listener.accept().unwrap();
-        let mut socket = connected.into_inner();
+        let mut socket = TokioIo::new(connected);
         // Until neither side's buffers take any more.
         let flood = vec![7; 1 << 20];
         let mut sent = 0;

@@ -50,6 +50,7 @@ mod inspect;
 mod list;
 mod put;
 mod read;
+mod socket;
 mod update;
 mod whole;
 

@@ -114,7 +114,7 @@ async fn a_reset_that_was_suspended_undoes_nothing() {
     let bench = Bench::new("suspended").await;
     fill_messages(&bench, ROWS).await;
     bench.plan(&format!(
-        "[lease]\nseconds = 2\nlanding_seconds = 1\n{PLAN}"
+        "[lease]\nseconds = 2\nlanding_seconds = 5\n{PLAN}"
     ));
     bench.init();
     let run = |args: &[&str]| bench.migrate(args).run().expect_code(0);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossfade::control::{Clock, Control, Lease, Member, MemberRole, New, ParticipantKind, Record};
@@ -13,36 +13,46 @@ use crossfade::schema::{Role, StoredTable, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
 use crossfade::store::{Guard, Permit, Store};
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 
 use super::{column, config, connect, key, note, notes, some_notes};
 use crate::forwarding::{Fault, Forwarding};
 use crate::scripted::{Reply, Scripted};
 
-/// One that holds for so many requests.
-fn permit_of(requests: u64) -> Permit {
+fn over() -> Error {
+    Error::new(Kind::Unreachable, "the lease is over")
+}
+
+/// One that holds when it is asked so many times, and no more.
+fn permit_of(times: u64) -> Permit {
     let asked = AtomicU64::new(0);
-    Permit::new(
-        move || match asked.fetch_add(1, Ordering::SeqCst) < requests {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Unreachable, "the lease is over")),
-        },
-    )
+    Permit::new(move || match asked.fetch_add(1, Ordering::SeqCst) < times {
+        true => Ok(()),
+        false => Err(over()),
+    })
 }
 
 #[tokio::test]
 async fn a_put_of_many_requests_stops_in_its_middle() {
-    let endpoint = Scripted::start(|_| Reply::Json(200, json!({})));
+    let endpoint = Arc::new(Scripted::start(|_| Reply::Json(200, json!({}))));
     let single = Config {
         partiql: Some(false),
         ..config(&endpoint.url)
     };
-    let store = Arc::new(DynamoDb::connect(single).await.unwrap()).permitted(permit_of(3));
+    let sent = endpoint.clone();
+    let permit = Permit::new(move || match sent.count("PutItem") < 3 {
+        true => Ok(()),
+        false => Err(over()),
+    });
+    let store = Arc::new(DynamoDb::connect(single).await.unwrap()).permitted(permit);
     let puts = store
         .put(&notes("t"), &some_notes(40), &Guard::Absent)
         .await;
-    assert_eq!(endpoint.count("PutItem"), 3);
+    let sent = endpoint.count("PutItem");
+    // Those that were under way when the third arrived.
+    assert!((3..10).contains(&sent), "{sent}");
     let (written, refused): (Vec<_>, Vec<_>) = puts.rows.into_iter().partition(Result::is_ok);
-    assert_eq!((written.len(), refused.len()), (3, 37));
+    assert_eq!((written.len(), refused.len()), (sent, 40 - sent));
     for error in refused.into_iter().filter_map(Result::err) {
         assert_eq!(
             (error.kind(), error.known_effect()),
@@ -54,8 +64,20 @@ async fn a_put_of_many_requests_stops_in_its_middle() {
 
 #[tokio::test]
 async fn nothing_is_sent_without_a_permit() {
+    sends_nothing(0).await;
+}
+
+/// A process may be suspended between the two.
+#[tokio::test]
+async fn nothing_is_sent_with_a_permit_that_ended_before_the_first_byte() {
+    sends_nothing(1).await;
+}
+
+/// Each kind of write, with a permit that holds when it is asked so many times.
+async fn sends_nothing(holds: u64) {
     let endpoint = Scripted::start(|_| Reply::Json(200, json!({})));
-    let store = Arc::new(connect(&endpoint.url).await).permitted(permit_of(0));
+    let connected = Arc::new(connect(&endpoint.url).await);
+    let store = || connected.clone().permitted(permit_of(holds));
     let table = notes("t");
     let refused = |error: Option<Error>| {
         let error = error.expect("refused");
@@ -64,15 +86,20 @@ async fn nothing_is_sent_without_a_permit() {
             (Kind::Unreachable, Effect::None),
             "{error}"
         );
+        assert!(error.to_string().contains("the lease is over"), "{error}");
     };
     for guard in [Guard::Absent, Guard::Always] {
-        let puts = store.put(&table, &some_notes(30), &guard).await;
+        let puts = store().put(&table, &some_notes(30), &guard).await;
         puts.rows.into_iter().for_each(|row| refused(row.err()));
     }
-    let purged = store.purge(&table, vec![key("a", 1)], &Guard::Always).await;
+    let purged = store()
+        .purge(&table, vec![key("a", 1)], &Guard::Always)
+        .await;
     purged.rows.into_iter().for_each(|row| refused(row.err()));
     let put = Change::Put(note("a", 1, "b"));
-    let changed = store.change(&table, &key("a", 1), &put, &If::Always).await;
+    let changed = store()
+        .change(&table, &key("a", 1), &put, &If::Always)
+        .await;
     refused(changed.err());
     let counters = Table::new(
         "c",
@@ -86,7 +113,7 @@ async fn nothing_is_sent_without_a_permit() {
         key: counter.clone(),
         moves: vec![Some(Move { from: None, to: 5 })],
     };
-    let folded = store.fold(&counters, vec![fold]).await;
+    let folded = store().fold(&counters, vec![fold]).await;
     folded.rows.into_iter().for_each(|row| refused(row.err()));
     for token in [None, Some("once".to_owned())] {
         let add = Add {
@@ -95,9 +122,44 @@ async fn nothing_is_sent_without_a_permit() {
             mark: None,
             token,
         };
-        refused(store.add(&counters, &add).await.err());
+        refused(store().add(&counters, &add).await.err());
     }
     assert_eq!(endpoint.seen().len(), 0);
+}
+
+/// A server that reads slowly leaves a part of a large request in the process: it stays there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_not_written_to_its_end_without_a_permit() {
+    let listener = tokio::net::TcpSocket::new_v4().unwrap();
+    listener.set_recv_buffer_size(1 << 16).unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.listen(1).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let holds = Arc::new(AtomicBool::new(true));
+    let asked = holds.clone();
+    let permit = Permit::new(move || match asked.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => Err(over()),
+    });
+    let store = Arc::new(connect(&url).await).permitted(permit);
+    let rows: Vec<_> = (0..10)
+        .map(|n| note("a", n, &"x".repeat(390 << 10)))
+        .collect();
+    let putting = tokio::spawn(async move { store.put(&notes("t"), &rows, &Guard::Absent).await });
+    let (mut server, _) = listener.accept().await.unwrap();
+    // Long enough to fill what lies between them; if it isn't, less was sent.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    holds.store(false, Ordering::SeqCst);
+    let (mut got, mut part) = (0, vec![0; 1 << 16]);
+    while let Ok(read @ 1..) = server.read(&mut part).await {
+        got += read;
+    }
+    assert!(got < 10 * (390 << 10), "all of it arrived");
+    for row in putting.await.unwrap().rows {
+        let error = row.unwrap_err();
+        assert_eq!(error.known_effect(), Effect::None, "{error}");
+        assert!(error.to_string().contains("the lease is over"), "{error}");
+    }
 }
 
 /// One connection that never answers again, in the middle of a renewal.
