@@ -59,7 +59,7 @@
 //! | [`layer`] | wrappers around a store that are stores themselves |
 //! | [`control`] | what all processes of a migration agree on: the record, leases, the barrier |
 //! | [`shim`], [`json`] | what an application links; rows as JSON |
-//! | `express` | DynamoDB's expressions |
+//! | [`express`] | DynamoDB's expressions |
 //! | [`copier`], [`journal`] | copies rows and folds counters, restartably |
 //! | [`verifier`] | compares both stores, restartably, and mends |
 //! | [`migration`] | what each command does to one table |
@@ -80,7 +80,7 @@ pub mod visible;
 pub mod connect;
 #[cfg(feature = "_store")]
 pub mod control;
-#[cfg(feature = "serve")]
+#[cfg(feature = "_store")]
 pub mod express;
 #[cfg(feature = "_store")]
 pub mod intervals;

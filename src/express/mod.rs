@@ -9,6 +9,8 @@
 //!
 //! The parameters from before there were expressions become the same types: [`legacy`].
 //!
+//! An [`ItemRule`] is both of them about rows: what the protocol's machines and the stores take.
+//!
 //! `#name` and `:value` are replaced while an expression is parsed, by [`Placeholders`], which also knows which of
 //! them no expression of a request has used: the service refuses those. [`Printer`] goes the other way, so that a
 //! condition can be sent on with another one added to it.
@@ -21,6 +23,7 @@ mod apply;
 mod ast;
 mod condition;
 mod decimal;
+pub mod judge;
 mod key;
 pub mod legacy;
 mod placeholders;
@@ -35,6 +38,7 @@ mod value;
 mod tests;
 
 pub use ast::{Comparison, Condition, Operand, Path, Step};
+pub use judge::ItemRule;
 pub use key::{KeyCondition, SortCondition};
 pub use placeholders::Placeholders;
 pub use print::Printer;

@@ -253,24 +253,28 @@ impl Mapping {
         Ok(owned(attributes))
     }
 
+    /// The item as applications see it: without what the migration keeps for itself, and however large.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a key that no item can have, an expiry without an attribute for it, values not of
+    /// their column's type.
+    pub fn shown(&self, row: &Row) -> Result<Vec<(String, Attr)>> {
+        let mut item = Vec::with_capacity(self.table.columns.len() + 2);
+        self.put_key(&row.key, &mut item)?;
+        self.put_key_columns(&row.key, &mut item)?;
+        self.put_cells(row, &mut item)?;
+        if let Some(expires) = row.expires {
+            item.push((self.expiry_of_row()?, Attr::N(expires.to_string())));
+        }
+        Ok(owned(item))
+    }
+
     /// [`Mapping::item`] with the mapping's own names, and its size in bytes.
     pub(crate) fn attributes(&self, row: &Row) -> Result<(Vec<(&str, Attr)>, usize)> {
-        let columns = self.table.cells();
-        if row.cells.len() != columns.len() {
-            let (has, wants) = (row.cells.len(), columns.len());
-            let message = format!("a row has {has} cells where the table has {wants} columns");
-            return Err(Error::new(Kind::Invalid, message));
-        }
         let mut item = Vec::with_capacity(self.table.columns.len() + 4);
         self.put_key(&row.key, &mut item)?;
         self.put_key_columns(&row.key, &mut item)?;
-        for (column, value) in columns.iter().zip(&row.cells) {
-            let Some(value) = value else { continue };
-            if column.is_multicell() && is_null(value) {
-                continue;
-            }
-            put_column(column, value, &mut item)?;
-        }
+        self.put_cells(row, &mut item)?;
         for (name, watermark) in self.watermarks.iter().zip(&row.watermarks) {
             if let (Some(name), Some(watermark)) = (name, watermark) {
                 item.push((name.as_str(), Attr::N(watermark.to_string())));
@@ -287,6 +291,23 @@ impl Mapping {
         }
         let size = within_limit(&item)?;
         Ok((item, size))
+    }
+
+    fn put_cells<'m>(&'m self, row: &Row, item: &mut Vec<(&'m str, Attr)>) -> Result<()> {
+        let columns = self.table.cells();
+        if row.cells.len() != columns.len() {
+            let (has, wants) = (row.cells.len(), columns.len());
+            let message = format!("a row has {has} cells where the table has {wants} columns");
+            return Err(Error::new(Kind::Invalid, message));
+        }
+        for (column, value) in columns.iter().zip(&row.cells) {
+            let Some(value) = value else { continue };
+            if column.is_multicell() && is_null(value) {
+                continue;
+            }
+            put_column(column, value, item)?;
+        }
+        Ok(())
     }
 
     /// The row of an item. Attributes that the mapping doesn't know are passed over; an item without a

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::attr::Attr;
 use super::item::{Mapping, corrupt, is_null, owned, put_column};
+use super::types;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};
 use crate::schema::Column;
@@ -58,6 +59,19 @@ impl Mapping {
         let mut attrs = Vec::with_capacity(1);
         put_column(column, value, &mut attrs)?;
         Ok(attrs.pop().map(|(_, attr)| attr))
+    }
+
+    /// The value that an attribute is to a cell.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if it is none of the column's type, or there is no such column.
+    pub fn value(&self, cell: usize, attr: &Attr) -> Result<Value> {
+        let column = self.column(cell)?;
+        types::from_attr(attr.clone(), &column.ty).ok_or_else(|| {
+            let (name, ty) = (&column.name, column.cql_type());
+            let message = format!("the value of `{name}` doesn't fit its column, a {ty}");
+            Error::new(Kind::Invalid, message)
+        })
     }
 
     /// Key columns that are attributes of their own beside a made key.

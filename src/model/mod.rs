@@ -12,11 +12,13 @@ use std::net::IpAddr;
 mod change;
 mod item;
 mod range;
+mod rule;
 mod times;
 
 pub use change::{Change, Edit, Mutation, Update};
 pub use item::{If, State};
 pub use range::{List, Span};
+pub use rule::{Edits, Judge, Judged, Looks, Returns, Rule, Then};
 pub use times::{CellTimes, End, Ends, Times};
 
 /// An `f32` compared by its bits.

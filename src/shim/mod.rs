@@ -47,10 +47,14 @@
 //! | `crossfade_store_seconds` | histogram | `store`: `new`, `old`; `call`: `read`, `write`, `list` |
 
 mod adds;
+mod items;
+mod judged;
 mod old;
 mod operation;
 mod rows;
+mod scan;
 mod table;
+mod transact;
 mod typed;
 
 #[cfg(test)]
@@ -60,8 +64,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::items::Items;
+pub use self::judged::Returned;
 pub use self::old::{Connect, OldStore};
+pub use self::scan::{Part, Scan, Scanned};
 pub use self::table::{Page, Table, Written};
+pub use self::transact::{Cancelled, TransactWrite, Transacted, Writes};
 use crate::control::{Clock, Control, Lease, New};
 use crate::error::{Error, Kind, Result};
 use crate::spec::TableSpec;
@@ -112,6 +120,8 @@ pub enum Ttl {
     Never,
     /// So many seconds from now; at least 1.
     Seconds(u32),
+    /// At this time, in seconds since 1970.
+    At(i64),
 }
 
 /// A table that an application uses.

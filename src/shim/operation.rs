@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
+use super::items::Items;
 use super::table::Inner;
 use crate::control::{Member, Pin};
 use crate::error::{Effect, Error, Kind, Result};
@@ -30,7 +31,9 @@ pub(super) struct Joined {
     pub member: Arc<Member>,
     pub transform: Arc<Transform>,
     /// How keys lie in the new store, if it can't hold every one.
-    pub keys: Option<Mapping>,
+    pub keys: Option<Arc<Mapping>>,
+    /// How rows look as items, unless no item can hold them.
+    pub items: Result<Arc<Mapping>>,
     /// Seconds that a row lives where its writer doesn't say; 0 is for ever.
     pub default_ttl: u32,
     pub old_id: String,
@@ -59,6 +62,14 @@ impl Joined {
     /// Whether rows of the table can expire at all.
     pub fn rows_expire(&self) -> bool {
         self.transform.target().layout.expiry_attribute.is_some()
+    }
+
+    /// How rows look as items.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if no item can hold them.
+    pub fn items(&self) -> Result<Items> {
+        self.items.clone().map(Items::new)
     }
 
     /// Refuses a key that the new store can't hold: such a row stays in the old one.

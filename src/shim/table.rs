@@ -410,17 +410,19 @@ impl Inner {
 
     /// When a row expires that is written now, seconds since 1970.
     fn expires(&self, joined: &Joined, ttl: Ttl) -> Result<Option<i64>> {
-        let seconds = match ttl {
+        let from_now = |seconds: u32| now() + i64::from(seconds);
+        let expires = match ttl {
             Ttl::Never => return Ok(None),
             Ttl::Default if joined.default_ttl == 0 => return Ok(None),
-            Ttl::Default => joined.default_ttl,
-            Ttl::Seconds(seconds) => seconds.max(1),
+            Ttl::Default => from_now(joined.default_ttl),
+            Ttl::Seconds(seconds) => from_now(seconds.max(1)),
+            Ttl::At(at) => at,
         };
         if !joined.rows_expire() {
             return Err(self.wrong("the row expires, and the new table has no attribute for that".into())
                 .help("add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan"));
         }
-        Ok(Some(now() + i64::from(seconds)))
+        Ok(Some(expires))
     }
 
     /// Compares the old table with the record.
@@ -510,12 +512,14 @@ impl Inner {
         };
         let frozen_at = Arc::new(FrozenAt::default());
         let accept = accept(&spec.to, &record, frozen_at.clone());
+        let items = Mapping::new(transform.target()).map(Arc::new);
         let keys = match self.new.capabilities().key_attributes {
-            true => Some(Mapping::new(transform.target())?),
+            true => Some(items.clone()?),
             false => None,
         };
         Ok(Joined {
             keys,
+            items,
             member: Member::join(self.control.clone(), &spec.to, role, accept).await?,
             transform,
             default_ttl: record.default_ttl,

@@ -71,12 +71,12 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "shim",
         &[
-            "control", "json", "layer", "mapping", "protocol", "show", "spec", "store",
+            "control", "express", "json", "layer", "mapping", "protocol", "show", "spec", "store",
         ],
     ),
     ("spec", &["control", "mapping", "secret"]),
     ("show", &["control", "mapping", "store"]),
-    ("store", &["disk", "mapping", "secret"]),
+    ("store", &["disk", "express", "mapping", "secret"]),
     ("stops", &[]),
     (
         "verifier",

@@ -110,6 +110,7 @@
 mod get;
 mod purge;
 mod query;
+mod scan;
 mod tools;
 mod walk;
 mod write;
@@ -120,6 +121,7 @@ mod tests;
 pub use get::{Get, Got, Resave};
 pub use purge::{Purge, Purged};
 pub use query::{DeleteRange, Progress, Queried, Query};
+pub use scan::{Position, Shown};
 pub use tools::{Copied, CopyRow, Repair, Repaired};
 pub use walk::ClusteringOrder;
 pub use write::{Outcome, Write};
