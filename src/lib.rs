@@ -45,7 +45,7 @@
 //! | `cli` (default) | the command `migrate` |
 //!
 //! An application takes `default-features = false, features = ["cassandra", "dynamodb", "plan"]`, or without `plan` and
-//! TOML, and makes the [`plan::Plan`] itself.
+//! TOML, and makes the plan itself: [`Plan::new`].
 //!
 //! # Modules
 //!
@@ -67,6 +67,7 @@
 //! | [`connect`] | from a plan to open stores |
 //!
 //! The repository's `docs/ARCHITECTURE.md` follows a key through a read and through a copy.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod cql;
 pub mod error;
@@ -125,3 +126,8 @@ pub use plan::Plan;
 pub use shim::{Shim, Table, Ttl};
 #[cfg(feature = "_store")]
 pub use store::Store;
+
+/// The front page's code compiles.
+#[cfg(all(doctest, feature = "plan", feature = "cassandra", feature = "dynamodb"))]
+#[doc = include_str!("../README.md")]
+pub struct FrontPage;

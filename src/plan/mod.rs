@@ -24,6 +24,7 @@ pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 
 #[cfg(feature = "plan")]
 mod check;
+mod defaults;
 #[cfg(feature = "plan")]
 mod errors;
 #[cfg(feature = "plan")]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::defaults;
 use super::reader::{Section, Source, Text};
 use super::{Pace, Plan, PlanError, PlanErrors, Verify, check, live, stores, tables};
 
@@ -98,7 +99,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         old: old?.store?,
         new: new.store?,
         control_table: new.control_table.value,
-        journal_dir: journal_dir.map_or_else(|| Path::new("journal").join(&name), |dir| dir.path),
+        journal_dir: journal_dir.map_or_else(|| defaults::journal_dir(&name), |dir| dir.path),
         pace,
         lease,
         shim,

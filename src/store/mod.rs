@@ -358,7 +358,7 @@ pub trait Reads: Send + Sync + 'static {
     /// Any of the reads failed.
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>>;
 
-    /// Reads one row. As [`Store::get`], in the cheapest call there is.
+    /// Reads one row. As [`Reads::get`], in the cheapest call there is.
     ///
     /// # Errors
     /// The store can't be asked.
@@ -382,7 +382,7 @@ pub trait Reads: Send + Sync + 'static {
     /// Rows of a token range come in the order of their tokens.
     ///
     /// # Errors
-    /// [`crate::error::Kind::RangeTooCostly`] if a smaller range may do; see [`Store::halve`].
+    /// [`crate::error::Kind::RangeTooCostly`] if a smaller range may do; see [`Reads::halve`].
     async fn scan(
         &self,
         table: &Table,
@@ -512,7 +512,7 @@ pub trait Store: Reads {
     /// Takes a role's own grant to write to a table. One that isn't there is no error.
     ///
     /// # Errors
-    /// As of [`Store::writing`].
+    /// As of [`Reads::writing`].
     async fn revoke(&self, table: &str, _role: &str) -> Result<()> {
         Err(without_roles(table))
     }
@@ -520,7 +520,7 @@ pub trait Store: Reads {
     /// Gives it back. One that is there is no error.
     ///
     /// # Errors
-    /// As of [`Store::writing`].
+    /// As of [`Reads::writing`].
     async fn grant(&self, table: &str, _role: &str) -> Result<()> {
         Err(without_roles(table))
     }

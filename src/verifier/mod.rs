@@ -1,9 +1,9 @@
 //! Compares both stores, row by row and in both directions, without a point read where they agree.
 //!
 //! Each store is scanned once, at the same time as the other. What is read is summed up in a million
-//! [`buckets`]; only where sums differ, rows are looked at again, in [`rounds`], and each row that then
+//! buckets; only where sums differ, rows are looked at again, in `rounds`, and each row that then
 //! seems to differ is looked at once more by itself before it is called a difference. What Cassandra takes
-//! for equal is [`canonical`]. A verification that was killed goes on from its [`Checkpoint`].
+//! for equal is said in `canonical`. A verification that was killed goes on from its [`Checkpoint`].
 //!
 //! It shares no way of finding rows with the copier: it cuts the old table elsewhere, reads other pages,
 //! and finds what is in the new table by scanning that.

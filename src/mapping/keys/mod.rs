@@ -22,6 +22,7 @@ mod composite;
 mod hash;
 
 pub use component::{compare, decode_component, encode_component};
+#[cfg(feature = "_store")]
 pub(crate) use composite::holds_others;
 pub use hash::{HASHED, hashed_text, is_hashed};
 

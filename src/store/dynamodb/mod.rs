@@ -76,7 +76,7 @@ pub struct DynamoDb {
 }
 
 impl DynamoDb {
-    /// Makes a client. Credentials are loaded; the endpoint isn't called yet, [`Store::inspect`]
+    /// Makes a client. Credentials are loaded; the endpoint isn't called yet, [`inspect`](crate::store::Reads::inspect)
     /// is the call that tells whether it answers.
     ///
     /// # Errors

@@ -1,0 +1,129 @@
+//! Plans made by a program: what a plan's file would leave out is what it would be there.
+//!
+//! A plan that is made isn't checked as one that is read is. Names have to be valid, targets of two tables have to
+//! differ, and a table's target has to differ from the control table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::{
+    Cassandra, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION, DynamoDb, FinalRead, KeyNames, Lease,
+    NewStore, OldStore, Pace, Plan, Shim, TablePlan, Verify,
+};
+use crate::store::Consistency;
+
+impl Plan {
+    /// A plan of these tables, in the order they move, with the defaults of a plan's file.
+    pub fn new(
+        name: impl Into<String>,
+        old: OldStore,
+        new: NewStore,
+        tables: Vec<TablePlan>,
+    ) -> Self {
+        let name = name.into();
+        Plan {
+            old,
+            new,
+            control_table: DEFAULT_CONTROL_TABLE.into(),
+            journal_dir: journal_dir(&name),
+            pace: Pace::default(),
+            lease: Lease::default(),
+            shim: Shim::default(),
+            verify: Verify::default(),
+            mask_key: None,
+            tables,
+            file: PathBuf::from("(made by the program)"),
+            name,
+        }
+    }
+}
+
+/// Where the journal of a plan with this name lies.
+pub(super) fn journal_dir(name: &str) -> PathBuf {
+    Path::new("journal").join(name)
+}
+
+impl Cassandra {
+    /// A cluster without login and encryption, read and written at `local_quorum`.
+    pub fn new(nodes: Vec<String>, keyspace: impl Into<String>) -> Self {
+        Cassandra {
+            nodes,
+            keyspace: keyspace.into(),
+            consistency: Consistency::LocalQuorum,
+            write_consistency: Consistency::LocalQuorum,
+            page_rows: None,
+            datacenter: None,
+            login: None,
+            tls: None,
+        }
+    }
+}
+
+impl DynamoDb {
+    /// AWS in a region.
+    pub fn new(region: impl Into<String>) -> Self {
+        DynamoDb {
+            region: region.into(),
+            endpoint: None,
+            ca: None,
+            partiql: None,
+        }
+    }
+
+    /// A server with DynamoDB's protocol, `http://…` or `https://…`.
+    pub fn at(endpoint: impl Into<String>) -> Self {
+        DynamoDb {
+            endpoint: Some(endpoint.into()),
+            ..DynamoDb::new(DEFAULT_LOCAL_REGION)
+        }
+    }
+}
+
+impl TablePlan {
+    /// A table that keeps its name, its keys and its columns.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        TablePlan {
+            to: name.clone(),
+            name,
+            line: 0,
+            ignore: BTreeSet::new(),
+            reserved_prefix: None,
+            keys: KeyNames::default(),
+            expiry: None,
+            key_only: None,
+            decrements: false,
+            exactly_once: false,
+            final_read: FinalRead::All,
+            fence: None,
+            columns: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "plan"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// What a file leaves out and what a program leaves out is the same.
+    #[test]
+    fn a_plan_that_is_made_is_the_one_that_is_read() {
+        let text = "name = \"bgt\"\n\
+            [old]\nkind = \"cassandra\"\nnodes = [\"a:9042\"]\nkeyspace = \"k\"\n\
+            [new]\nkind = \"dynamodb\"\nregion = \"eu-west-1\"\n\
+            [[table]]\nname = \"votes\"\n";
+        let read = Plan::parse(text, Path::new("cf.toml"), &|_| None).unwrap();
+        let mut made = Plan::new(
+            "bgt",
+            OldStore::Cassandra(Cassandra::new(vec!["a:9042".into()], "k")),
+            NewStore::DynamoDb(DynamoDb::new("eu-west-1")),
+            vec![TablePlan::new("votes")],
+        );
+        // They say where the words are, which a program has none of.
+        made.file.clone_from(&read.file);
+        made.tables[0].line = read.tables[0].line;
+        assert_eq!(format!("{made:?}"), format!("{read:?}"));
+    }
+}
