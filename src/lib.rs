@@ -78,6 +78,8 @@ pub mod schema;
 pub mod visible;
 
 #[cfg(feature = "_store")]
+pub mod clock;
+#[cfg(feature = "_store")]
 pub mod connect;
 #[cfg(feature = "_store")]
 pub mod control;

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::member::Clock;
 use super::{Control, Participant};
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::protocol::Phase;
 

@@ -11,13 +11,14 @@
 //! - Whose item was taken away, because it was thought dead, has lapsed: it registers anew.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::{Control, INSTANCE, Leased, New, Participant, ParticipantKind, Record, VERSION};
+use crate::clock::Clock;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::Value;
 use crate::protocol::Phase;
@@ -58,41 +59,6 @@ impl Default for Lease {
             landing: Duration::from_secs(LANDING_SECONDS),
         }
     }
-}
-
-/// What leases are measured with.
-#[derive(Clone, Debug, Default)]
-pub enum Clock {
-    /// The machine's, which goes on while it is suspended.
-    #[default]
-    Machine,
-    /// Milliseconds that somebody else counts: for tests and simulations.
-    Counted(Arc<AtomicU64>),
-}
-
-impl Clock {
-    /// The time since some moment that is the same for the life of the process.
-    pub fn now(&self) -> Duration {
-        match self {
-            Clock::Machine => machine_time(),
-            Clock::Counted(millis) => Duration::from_millis(millis.load(Ordering::SeqCst)),
-        }
-    }
-}
-
-/// Linux has a clock that goes on while the machine is suspended.
-#[cfg(target_os = "linux")]
-fn machine_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// Elsewhere the standard library's has to do.
-#[cfg(not(target_os = "linux"))]
-fn machine_time() -> Duration {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    START.get_or_init(std::time::Instant::now).elapsed()
 }
 
 /// Who a participant is.

@@ -18,7 +18,7 @@ mod record;
 
 pub use barrier::{Gone, Late, Waiting, Watch};
 pub use leased::Leased;
-pub use member::{Accept, Clock, Lease, Member, MemberRole, Pin};
+pub use member::{Accept, Lease, Member, MemberRole, Pin};
 pub use new::New;
 pub use record::{
     Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey, Verified,

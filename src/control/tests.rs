@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::clock::Clock;
 use crate::intervals::Intervals;
 use crate::layer::faulty::{Faults, Faulty};
 use crate::model::Tokens;

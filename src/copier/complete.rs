@@ -8,6 +8,7 @@ use super::counters::READ_KEYS;
 use crate::control::DeadLetter;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Mark, Row};
+use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::row::{Call, Copied, CopyRow, Reply};
 use crate::store::Changed;

@@ -10,6 +10,7 @@ use crate::control::DeadLetter;
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fold, Key, Mark, Move, Row, Value};
+use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::counter::{
     self, Call, Down, Folded, Item, Pass, Reply, Rules, Totals, totals_of,

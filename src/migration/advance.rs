@@ -12,8 +12,9 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Refusal, WATCH_EVERY};
+use crate::clock::Clock;
 use crate::control::{
-    Clock, Control, Gone, Participant, ParticipantKind, Record, Versioned, Waiting, Watch, hex,
+    Control, Gone, Participant, ParticipantKind, Record, Versioned, Waiting, Watch, hex,
 };
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Survey, Told};
-use crate::control::{
-    Accept, Clock, Gone, Lease, Member, MemberRole, ParticipantKind, Record, Watch,
-};
+use crate::clock::Clock;
+use crate::control::{Accept, Gone, Lease, Member, MemberRole, ParticipantKind, Record, Watch};
 use crate::copier::{self, Copier, Counters, Live, Outcome};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Binding, Journal};

@@ -196,7 +196,7 @@ async fn differing<'r>(
     transform: &Transform,
     copied: &'r [Row],
 ) -> Result<Vec<&'r Row>> {
-    let now = super::finish::now();
+    let now = crate::clock::unix_seconds();
     let live = copied
         .iter()
         .filter(|row| State::of(Some(row), now) != State::Expired);

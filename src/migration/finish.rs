@@ -7,13 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::advance::{MoveOptions, Tell};
 use super::{Migration, SCAN_ROWS};
-use crate::control::{Clock, Lease, Member, MemberRole, New, ParticipantKind, Record};
+use crate::clock::Clock;
+use crate::clock::unix_seconds;
+use crate::control::{Lease, Member, MemberRole, New, ParticipantKind, Record};
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::mapping::{Mapping, item_size};
 use crate::model::Row;
+use crate::protocol::Machine;
 use crate::protocol::Phase;
 use crate::protocol::Step;
 use crate::protocol::phase::Way;
@@ -305,7 +308,7 @@ impl Purging {
         };
         let key = item.key.clone();
         let units = item_size(&self.mapping.item(&item)?).div_ceil(UNIT) as u64;
-        let mut purge = Purge::of_item(item, self.strip, now());
+        let mut purge = Purge::of_item(item, self.strip, unix_seconds());
         let mut step = purge.begin();
         let mut calls = 0;
         let purged = loop {
@@ -358,10 +361,4 @@ impl Purging {
             | Call::DeleteOld(_) => Ok(Reply::Unknown),
         }
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as i64)
 }

@@ -18,7 +18,8 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::copy::OPERATION;
 use super::{Init, Migration, Refusal, Survey, WATCH_EVERY};
-use crate::control::{Clock, Lease, New, Record, Watch};
+use crate::clock::Clock;
+use crate::control::{Lease, New, Record, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::layer::retry::Patience;
 use crate::model::{Mark, Row};

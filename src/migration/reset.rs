@@ -8,8 +8,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::copy::{GOODBYE_WITHIN, OPERATION};
 use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
+use crate::clock::Clock;
 use crate::control::{
-    Clock, Late, Lease, Member, MemberRole, ParticipantKind, Record, Versioned, Waiting, Watch,
+    Late, Lease, Member, MemberRole, ParticipantKind, Record, Versioned, Waiting, Watch,
 };
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;

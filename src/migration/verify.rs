@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Refusal, Survey};
+use crate::clock::unix_seconds;
 use crate::control::{Control, ParticipantKind, Record, Verified};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -156,7 +157,7 @@ impl Migration {
             clean: outcome.found.is_clean(),
             differences: outcome.found.differences(),
             old_rows: outcome.found.old_rows,
-            ended_at: now(),
+            ended_at: unix_seconds(),
             oldest_at: Some(outcome.oldest_at),
             copiers,
         };
@@ -174,7 +175,7 @@ impl Migration {
                 help: again,
             });
         };
-        let age = now().saturating_sub(oldest_at);
+        let age = unix_seconds().saturating_sub(oldest_at);
         if age < -CLOCKS {
             return Some(Refusal {
                 what: format!(
@@ -317,9 +318,4 @@ fn time(seconds: u64) -> String {
         120..=7_199 => format!("{} minutes", seconds / 60),
         _ => format!("{} hours", seconds / 3_600),
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as i64)
 }

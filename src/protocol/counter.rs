@@ -38,8 +38,8 @@
 //! bound the number of its calls: two folds of one row keep refusing each other only while one of them
 //! gets on, but a store that never tells its outcome would be asked for ever.
 
-use super::Phase;
 use super::phase::{CounterAdd, CounterShown, Work};
+use super::{Machine, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Move, Row, Value};
 
@@ -298,9 +298,14 @@ impl Fold {
             state: Folding::Again(scanned),
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Folded> {
+impl Machine for Fold {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Folded;
+
+    fn begin(&mut self) -> Step<Folded> {
         match std::mem::replace(&mut self.state, Folding::Start) {
             Folding::First(scanned) if self.may_insert(&scanned) => {
                 self.write(Call::Insert(scanned.clone()), scanned)
@@ -316,7 +321,7 @@ impl Fold {
 
     /// The step after a reply. Anything but what was hoped for means: from the start, because every step
     /// may safely be repeated.
-    pub fn step(&mut self, reply: Reply) -> Step<Folded> {
+    fn step(&mut self, reply: Reply) -> Step<Folded> {
         match std::mem::replace(&mut self.state, Folding::Start) {
             Folding::ReadingNew(scanned) => match reply {
                 Reply::New(item) => self.seen_new(item.unwrap_or_default().watermarks, scanned),
@@ -339,7 +344,9 @@ impl Fold {
             Folding::First(_) | Folding::Again(_) | Folding::Start => self.read_new(None),
         }
     }
+}
 
+impl Fold {
     /// A row without any total isn't worth an item, and a total below 0 may be a stale or a wrong one.
     fn may_insert(&self, scanned: &[Option<i64>]) -> bool {
         let mut totals = scanned.iter().flatten().peekable();
@@ -440,9 +447,14 @@ impl Count {
             state: Counting::Start,
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Counted> {
+impl Machine for Count {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Counted;
+
+    fn begin(&mut self) -> Step<Counted> {
         match self.shown {
             CounterShown::Old => self.read_old(Item::default()),
             CounterShown::OldAndNew | CounterShown::New => {
@@ -454,7 +466,7 @@ impl Count {
     }
 
     /// The step after a reply. One that isn't what was asked for means: from the start.
-    pub fn step(&mut self, reply: Reply) -> Step<Counted> {
+    fn step(&mut self, reply: Reply) -> Step<Counted> {
         match std::mem::replace(&mut self.state, Counting::Start) {
             Counting::ReadingNew => match reply {
                 Reply::New(item) => self.seen_new(item.unwrap_or_default()),
@@ -467,7 +479,9 @@ impl Count {
             Counting::Start => self.begin(),
         }
     }
+}
 
+impl Count {
     fn seen_new(&mut self, item: Item) -> Step<Counted> {
         match self.shown {
             CounterShown::OldAndNew => self.read_old(item),
@@ -517,9 +531,15 @@ impl Add {
             state: Adding::Start,
         }
     }
+}
 
-    /// The first step. Asked again, it never repeats the call.
-    pub fn begin(&mut self) -> Step<Added> {
+impl Machine for Add {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Added;
+
+    /// Asked again, it never repeats the call.
+    fn begin(&mut self) -> Step<Added> {
         match self.state {
             Adding::Start => match self.to {
                 CounterAdd::Old => self.send(Place::Old),
@@ -533,7 +553,7 @@ impl Add {
     }
 
     /// The answer that a reply means.
-    pub fn step(&mut self, reply: Reply) -> Step<Added> {
+    fn step(&mut self, reply: Reply) -> Step<Added> {
         match self.state {
             Adding::Start => self.begin(),
             Adding::Sent => self.end(match reply {
@@ -544,7 +564,9 @@ impl Add {
             Adding::Over(answer) => Step::Done(answer),
         }
     }
+}
 
+impl Add {
     fn send(&mut self, to: Place) -> Step<Added> {
         self.state = Adding::Sent;
         Step::Call(Call::Add {

@@ -17,6 +17,22 @@ pub mod row;
 
 pub use phase::Phase;
 
+/// An operation as a machine. One that is dropped before its end has done what its calls did, and nothing else.
+pub trait Machine {
+    /// What it asks of the stores.
+    type Call;
+    /// What came of that.
+    type Reply;
+    /// What it ends with.
+    type Answer;
+
+    /// The first step.
+    fn begin(&mut self) -> Step<Self::Call, Self::Answer>;
+
+    /// The step after a reply; each machine's own documentation says what one means that doesn't fit the call.
+    fn step(&mut self, reply: Self::Reply) -> Step<Self::Call, Self::Answer>;
+}
+
 /// What a machine wants next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step<C, A> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Ttl;
-use super::table::Table;
 use crate::error::{Error, Kind, Result};
 use crate::express::judge::{self, same};
 use crate::express::{Condition, Item, ItemRule, Update};
@@ -13,17 +12,6 @@ use crate::model::{Key, Row, Rule};
 /// How the rows of a table look as items.
 #[derive(Clone, Debug)]
 pub struct Items(Arc<Mapping>);
-
-impl Table {
-    /// How its rows look as items.
-    ///
-    /// # Errors
-    /// Those of [`Table::phase`]; [`Kind::Config`] for a table that no item can hold, which only an embedded new
-    /// store takes.
-    pub async fn items(&self) -> Result<Items> {
-        self.begun().await?.joined.items()
-    }
-}
 
 impl Items {
     pub(super) fn new(mapping: Arc<Mapping>) -> Self {

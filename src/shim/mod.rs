@@ -47,10 +47,12 @@
 //! | `crossfade_store_seconds` | histogram | `store`: `new`, `old`; `call`: `read`, `write`, `list` |
 
 mod adds;
+mod inner;
 mod items;
 mod judged;
 mod old;
 mod operation;
+mod queue;
 mod rows;
 mod scan;
 mod table;
@@ -67,10 +69,12 @@ use std::time::Duration;
 pub use self::items::Items;
 pub use self::judged::Returned;
 pub use self::old::{Connect, OldStore};
+pub use self::rows::{Page, Written};
 pub use self::scan::{Part, Scan, Scanned};
-pub use self::table::{Page, Table, Written};
+pub use self::table::Table;
 pub use self::transact::{Cancelled, TransactWrite, Transacted, Writes};
-use crate::control::{Clock, Control, Lease, New};
+use crate::clock::Clock;
+use crate::control::{Control, Lease, New};
 use crate::error::{Error, Kind, Result};
 use crate::spec::TableSpec;
 use crate::store::Reading;

@@ -1,21 +1,18 @@
 //! One operation: its phase, its deadline, and its calls of the stores.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use super::items::Items;
-use super::table::Inner;
-use crate::control::{Member, Pin};
+use super::inner::{Inner, Joined};
+use crate::control::Pin;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::Mapping;
-use crate::mapping::transform::Transform;
-use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span, Value};
+use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span};
 use crate::protocol::Phase;
 use crate::protocol::phase::{CounterAdd, RowWrite};
 use crate::schema::Table;
@@ -25,78 +22,6 @@ use crate::store::{Changed, Listed, Reading, Reads, Store};
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest one.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// A table under the record that it was joined with.
-pub(super) struct Joined {
-    pub member: Arc<Member>,
-    pub transform: Arc<Transform>,
-    /// How keys lie in the new store, if it can't hold every one.
-    pub keys: Option<Arc<Mapping>>,
-    /// How rows look as items, unless no item can hold them.
-    pub items: Result<Arc<Mapping>>,
-    /// Seconds that a row lives where its writer doesn't say; 0 is for ever.
-    pub default_ttl: u32,
-    pub old_id: String,
-    /// When the old table was frozen.
-    pub frozen_at: Arc<FrozenAt>,
-    /// Set once the old table has been found to be the recorded one.
-    pub old_is_right: tokio::sync::OnceCell<()>,
-}
-
-/// When the old table was frozen last, as the control record says that was read last: microseconds since
-/// 1970. It is set before an operation can begin in the phase that the same record says.
-#[derive(Default)]
-pub(super) struct FrozenAt(Mutex<Option<i64>>);
-
-impl FrozenAt {
-    pub fn get(&self) -> Option<i64> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn set(&self, at: Option<i64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
-    }
-}
-
-impl Joined {
-    /// Whether rows of the table can expire at all.
-    pub fn rows_expire(&self) -> bool {
-        self.transform.target().layout.expiry_attribute.is_some()
-    }
-
-    /// How rows look as items.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] if no item can hold them.
-    pub fn items(&self) -> Result<Items> {
-        self.items.clone().map(Items::new)
-    }
-
-    /// Refuses a key that the new store can't hold: such a row stays in the old one.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`] with the reason.
-    pub fn keeps(&self, key: &Key) -> Result<()> {
-        match &self.keys {
-            Some(keys) => keys.key(key).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// The same for a partition.
-    pub fn keeps_partition(&self, values: &[Value]) -> Result<()> {
-        match &self.keys {
-            Some(keys) => keys.partition_key(values).map(drop),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A call of an application: the record it works under, and when it has to be over.
-pub(super) struct Begun {
-    pub joined: Arc<Joined>,
-    pub deadline: Instant,
-}
 
 /// One operation of an application, under the phase it began in.
 pub(super) struct Operation {

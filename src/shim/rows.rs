@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Resave;
-use super::operation::{Begun, Operation, Place, Request, Sent};
-use super::table::{Inner, Page, Written, now};
+use super::inner::{Begun, Inner};
+use super::operation::{Operation, Place, Request, Sent};
+use crate::clock::unix_seconds;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;
 use crate::mapping::{canonical, keys};
@@ -14,7 +15,7 @@ use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, Query, Reply,
     Write,
 };
-use crate::protocol::{Step, counter};
+use crate::protocol::{Machine, Step, counter};
 use crate::schema::{Role, Table as Schema};
 use crate::show;
 use crate::store::{Changed, Listed, Reading};
@@ -22,40 +23,30 @@ use crate::store::{Changed, Listed, Reading};
 /// Keys that are listed at once to be deleted.
 const DELETED_AT_ONCE: usize = 100;
 
-/// A machine about rows.
-trait Machine {
-    type Answer;
-    fn begin(&mut self) -> row::Step<Self::Answer>;
-    fn step(&mut self, reply: Reply) -> row::Step<Self::Answer>;
+/// What came of a write that has a condition of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Written.
+    Done,
+    /// The condition isn't met, by this row. Nothing was changed.
+    Unmet(Option<Row>),
 }
 
-macro_rules! machine {
-    ($($machine:ty => $answer:ty),*) => {$(
-        impl Machine for $machine {
-            type Answer = $answer;
-            fn begin(&mut self) -> row::Step<$answer> {
-                self.begin()
-            }
-            fn step(&mut self, reply: Reply) -> row::Step<$answer> {
-                self.step(reply)
-            }
-        }
-    )*};
+/// A page of a range of rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// The key behind which the next page begins, if there may be more. It stays good in every phase and
+    /// in another process.
+    pub next: Option<Key>,
 }
-
-machine!(
-    Get => Got,
-    Write => Outcome,
-    row::Resave => (),
-    Query<TableOrder> => Queried,
-    DeleteRange<TableOrder> => Outcome
-);
 
 impl Operation {
     pub async fn get(mut self, key: Key) -> Result<Option<Row>> {
         self.shows = true;
         let key = canonical::key(self.joined.transform.target(), key);
-        let mut get = Get::new(self.phase(), key, now(), self.joined.rows_expire());
+        let mut get = Get::new(self.phase(), key, unix_seconds(), self.joined.rows_expire());
         let reading = self.table.settings.reads;
         let got = self.drive(&mut get, reading).await?;
         self.check()?;
@@ -69,7 +60,7 @@ impl Operation {
                 }
                 Ok(Some(row))
             }
-            Got::Refused => Err(offline(&self.table)),
+            Got::Refused => Err(self.table.offline()),
         }
     }
 
@@ -119,12 +110,12 @@ impl Operation {
         let list = canonical::list(self.joined.transform.target(), list);
         let order = TableOrder(self.joined.transform.clone());
         let expire = self.joined.rows_expire();
-        let mut query = Query::new(self.phase(), list, order, now(), expire);
+        let mut query = Query::new(self.phase(), list, order, unix_seconds(), expire);
         let queried = self.drive(&mut query, Reading::Strong).await?;
         self.check()?;
         match queried {
             Queried::Rows(rows, next) => Ok(Page { rows, next }),
-            Queried::Refused => Err(offline(&self.table)),
+            Queried::Refused => Err(self.table.offline()),
         }
     }
 
@@ -134,12 +125,13 @@ impl Operation {
         let span = canonical::span(self.joined.transform.target(), span);
         let order = TableOrder(self.joined.transform.clone());
         self.may_write(|joined| joined.keeps_partition(&span.partition))?;
-        let mut delete = DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, now());
+        let mut delete =
+            DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, unix_seconds());
         let ended = self.drive(&mut delete, Reading::Strong).await;
         let ended = ended.and_then(|outcome| self.written(outcome));
         let error = match ended {
             Ok(Written::Done) => return Ok(()),
-            Ok(Written::Unmet(_)) => unknown(&self.table),
+            Ok(Written::Unmet(_)) => self.table.unknown(),
             Err(error) => error,
         };
         Err(self.partly(error, delete.progress()))
@@ -164,7 +156,7 @@ impl Operation {
         match outcome {
             Outcome::Done => self.may_say_done().map(|()| Written::Done),
             Outcome::Unmet(row) => self.may_say_done().map(|()| Written::Unmet(row)),
-            Outcome::Unknown => Err(unknown(&self.table)),
+            Outcome::Unknown => Err(self.table.unknown()),
             Outcome::Later => Err(Error::new(
                 Kind::Transient,
                 format!(
@@ -174,11 +166,15 @@ impl Operation {
             )
             .at("table", self.table.name.as_str())
             .help("try again: it will do from `copy` on")),
-            Outcome::Refused => Err(offline(&self.table)),
+            Outcome::Refused => Err(self.table.offline()),
         }
     }
 
-    async fn drive<M: Machine>(&mut self, machine: &mut M, reading: Reading) -> Result<M::Answer> {
+    async fn drive<M: Machine<Call = Call, Reply = Reply>>(
+        &mut self,
+        machine: &mut M,
+        reading: Reading,
+    ) -> Result<M::Answer> {
         // Only the first look at the new store may be an eventual one: later ones decide something.
         let mut reading = reading;
         let mut step = machine.begin();
@@ -256,10 +252,10 @@ impl Operation {
 
     async fn read_new(&self, key: &Key, reading: Reading) -> Result<Option<Row>> {
         let mut item = self.read(Place::New, key, reading).await?;
-        let mut state = State::of(item.as_ref(), now());
+        let mut state = State::of(item.as_ref(), unix_seconds());
         if reading == Reading::Eventual && state != State::Row {
             item = self.read(Place::New, key, Reading::Strong).await?;
-            state = State::of(item.as_ref(), now());
+            state = State::of(item.as_ref(), unix_seconds());
         }
         let found = match state {
             State::Row => "row",
@@ -295,7 +291,7 @@ impl Operation {
             counter::Counted::OutOfRange { total, .. } => Err(self.table.wrong(format!(
                 "the counter's total would be {total}, which no bigint can hold"
             ))),
-            counter::Counted::Refused => Err(offline(&self.table)),
+            counter::Counted::Refused => Err(self.table.offline()),
         }
     }
 
@@ -329,7 +325,7 @@ impl Inner {
         loop {
             let mut operation = Operation::begin(self, &begun.joined, deadline)?;
             operation.may_write(|joined| joined.keeps(mutation.key()))?;
-            let mut write = Write::new(operation.phase(), mutation.clone(), now());
+            let mut write = Write::new(operation.phase(), mutation.clone(), unix_seconds());
             let outcome = match operation.drive(&mut write, Reading::Strong).await {
                 Ok(outcome) => outcome,
                 // What was waited for says more than that the time is over.
@@ -418,23 +414,6 @@ pub(super) fn to_source<T: Clone>(transform: &Transform, cells: Vec<Option<T>>) 
         }
     }
     old
-}
-
-pub(super) fn unknown(table: &Inner) -> Error {
-    Error::new(
-        Kind::Timeout,
-        "the reply to a write was lost: it may have been made, or may be yet",
-    )
-    .effect(Effect::Unknown)
-    .at("table", table.name.as_str())
-}
-
-pub(super) fn offline(table: &Inner) -> Error {
-    Error::new(
-        Kind::Mismatch,
-        "the table is offline: applications have to be stopped",
-    )
-    .at("table", table.name.as_str())
 }
 
 fn count_resave(table: &Inner, outcome: &'static str) {

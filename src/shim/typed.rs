@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use super::Ttl;
-use super::operation::{Begun, Joined};
+use super::inner::{Begun, Joined};
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
 use crate::json;

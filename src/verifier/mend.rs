@@ -8,6 +8,7 @@ use super::{Mending, Run};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;
 use crate::model::{Fold, Key, Mark, Row, Value};
+use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::counter::{self, Folded, Item, Rules, totals_of};
 use crate::protocol::row::{self, Copied, CopyRow, Repair, Repaired};

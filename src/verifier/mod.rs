@@ -27,7 +27,7 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,7 @@ pub use mend::Mended;
 use state::State;
 pub use state::{Belongs, Checkpoint};
 
+use crate::clock::unix_seconds;
 use crate::control::New;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::transform::Transform;
@@ -263,7 +264,7 @@ impl Verifier {
             seed: state.seed,
             cutoff: state.cutoff,
             is_resumed,
-            age: now() - oldest_at,
+            age: unix_seconds() - oldest_at,
             state: Mutex::new(state),
             begun,
             old_now: old_now.unwrap_or(i64::MAX),
@@ -333,7 +334,7 @@ impl Run<'_> {
         let fresh = self.verifier.options.fresh;
         loop {
             // A machine that sleeps stops the one clock, and somebody may set the other.
-            let by_wall = now() - self.state().begun_at;
+            let by_wall = unix_seconds() - self.state().begun_at;
             let by_run = self
                 .age
                 .saturating_add(self.begun.elapsed().as_secs() as i64);
@@ -391,11 +392,6 @@ impl Run<'_> {
 
 pub(crate) fn stopped() -> Error {
     Error::new(Kind::Stopped, "stopped; start again to go on")
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as i64)
 }
 
 /// Seconds that the expiries of a row and its copy may be apart: each is read by another clock.

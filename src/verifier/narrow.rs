@@ -14,6 +14,7 @@ use super::canonical::{Print, Printer};
 use super::rounds::too_many;
 use super::scan::Stance;
 use super::state::short;
+use crate::clock::unix_seconds;
 use crate::error::Result;
 
 /// Some of all buckets.
@@ -105,7 +106,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let turn = suspected.narrowed.len();
         let sums = Mutex::new(Buckets::default());
-        let cutoff = super::now() + super::MARGIN;
+        let cutoff = unix_seconds() + super::MARGIN;
         let add = |side: Side, print: Print| {
             let lives = print.expires.is_none_or(|at| at > cutoff);
             if lives

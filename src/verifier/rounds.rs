@@ -19,6 +19,7 @@ use super::narrow::{Open, Suspected};
 use super::scan::{Pages, Stance};
 use super::state::{FEW_OWNED, short};
 use super::suspects::{READ_KEYS, Suspect, Why};
+use crate::clock::unix_seconds;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens};
 use crate::store::Range;
@@ -195,7 +196,7 @@ impl Run<'_> {
     async fn round(&self, round: &Round<'_>) -> Result<()> {
         let target = self.verifier.transform.target();
         let mut printer = Printer::new(target, self.seed);
-        let cutoff = super::now() + super::MARGIN;
+        let cutoff = unix_seconds() + super::MARGIN;
         let mut left: HashMap<u64, Left> = HashMap::new();
         self.old_rows(self.old_tokens(&round.suspected.buckets), |row| {
             let print = self.old_print(row, &mut printer, cutoff);

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::MARGIN;
 use super::buckets::Buckets;
 use super::found::Found;
 use super::suspects::{Suspect, Why};
-use super::{MARGIN, now};
+use crate::clock::unix_seconds;
 use crate::control::StoredKey;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
@@ -95,7 +96,7 @@ pub(super) struct State {
 
 impl State {
     pub fn new(parts: Vec<Range>) -> Self {
-        let begun_at = now();
+        let begun_at = unix_seconds();
         let part = |range| Part {
             range,
             cursor: None,
@@ -240,7 +241,7 @@ impl Checkpoint {
             return None;
         }
         // One that seems to come is of a clock that was wrong, then or now.
-        if (now() - saved.begun_at).unsigned_abs() > fresh.as_secs() {
+        if (unix_seconds() - saved.begun_at).unsigned_abs() > fresh.as_secs() {
             tracing::info!(
                 "{}: an earlier verification was stopped, and what it read first is older than `[verify] fresh` \
                  ({} s): reading everything again",

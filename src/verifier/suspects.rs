@@ -10,7 +10,8 @@ use super::canonical::differing;
 use super::expiries;
 use super::scan::Stance;
 use super::state::State;
-use super::{MARGIN, Run, now};
+use super::{MARGIN, Run};
+use crate::clock::unix_seconds;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Mark, Row, Value};
 use crate::schema::Table;
@@ -294,7 +295,7 @@ impl Run<'_> {
 
     /// What an item and an old row, as the new store would have it, are to each other.
     fn compare(&self, item: Option<&Row>, old: Option<&Row>) -> Verdict {
-        let soon = now() + MARGIN;
+        let soon = unix_seconds() + MARGIN;
         let expires_soon =
             |row: Option<&Row>| row.and_then(|row| row.expires).is_some_and(|at| at <= soon);
         let Some(item) = item else {
@@ -335,7 +336,7 @@ impl Run<'_> {
     fn went_with_a_cell(&self, item: &Row, old: &Row) -> bool {
         let transform = &self.verifier.transform;
         transform.expires_with_the_first_cell()
-            && item.expires.is_some_and(|at| at <= now())
+            && item.expires.is_some_and(|at| at <= unix_seconds())
             && !differing(transform.target(), item, old).is_empty()
     }
 

@@ -17,6 +17,7 @@ const SHARED_BY_STORES: &[&str] = &["store::ordered"];
 /// Each part of the library, and what of the library it may use beside itself and [`MODEL`]. A name
 /// means a module and all below it, but `store` alone means the trait and not the single stores.
 const DIRECTIONS: &[(&str, &[&str])] = &[
+    ("clock", &[]),
     ("conformance", &["mapping", "store"]),
     (
         "connect",
@@ -32,7 +33,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "store::embedded",
         ],
     ),
-    ("control", &["layer", "mapping", "protocol", "store"]),
+    (
+        "control",
+        &["clock", "layer", "mapping", "protocol", "store"],
+    ),
     (
         "copier",
         &[
@@ -48,8 +52,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "migration",
         &[
-            "control", "copier", "journal", "layer", "mapping", "protocol", "report", "show",
-            "spec", "store", "verifier",
+            "clock", "control", "copier", "journal", "layer", "mapping", "protocol", "report",
+            "show", "spec", "store", "verifier",
         ],
     ),
     (
@@ -71,17 +75,19 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "shim",
         &[
-            "control", "express", "json", "layer", "mapping", "protocol", "show", "spec", "store",
+            "clock", "control", "express", "json", "layer", "mapping", "protocol", "show", "spec",
+            "store",
         ],
     ),
     ("spec", &["control", "mapping", "secret"]),
     ("show", &["control", "mapping", "store"]),
-    ("store", &["disk", "express", "mapping", "secret"]),
+    ("store", &["clock", "disk", "express", "mapping", "secret"]),
     ("stops", &[]),
     (
         "verifier",
         &[
-            "control", "disk", "journal", "layer", "mapping", "protocol", "report", "show", "store",
+            "clock", "control", "disk", "journal", "layer", "mapping", "protocol", "report",
+            "show", "store",
         ],
     ),
 ];

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crossfade::clock::Clock;
 use crossfade::connect;
-use crossfade::control::{Clock, Gone, Participant, Waiting};
+use crossfade::control::{Gone, Participant, Waiting};
 use crossfade::error::Error;
 use crossfade::migration::{Forecast, Migration, MoveOptions, OpenOld, Told, Unkept, too_soon};
 use crossfade::protocol::Phase;

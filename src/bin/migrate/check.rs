@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crossfade::clock;
 use crossfade::error::{Error, Kind, Result};
 use crossfade::mapping::transform::Mask;
 use crossfade::mapping::{Mapping, Transform, item_size};
@@ -186,7 +187,7 @@ async fn sample(
     let (mut bytes, mut largest, mut largest_key) = (0_u64, 0, String::new());
     let mut troubles: BTreeMap<String, Vec<String>> = BTreeMap::new();
     // As if it were frozen now: rows' ends are counted from there.
-    let transform = survey.transform.frozen(Some(words::now_micros()));
+    let transform = survey.transform.frozen(Some(clock::unix_micros()));
     for row in rows {
         let key = show::key(survey.transform.source(), &row.key);
         match item_bytes(&transform, mapping, row) {

@@ -1,7 +1,8 @@
 //! `migrate finish`
 
+use crossfade::clock::Clock;
 use crossfade::connect;
-use crossfade::control::{Clock, Gone};
+use crossfade::control::Gone;
 use crossfade::error::{Kind, Result};
 use crossfade::migration::{Finished, Migration, MoveOptions, Told};
 use crossfade::protocol::Phase;

@@ -1,7 +1,6 @@
 //! `migrate status`
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use crossfade::clock;
 use crossfade::error::Error;
 use crossfade::migration::{Migration, Status};
 use crossfade::protocol::Phase;
@@ -141,8 +140,7 @@ fn verified(migration: &Migration, status: &Status) -> String {
     let Some(verified) = &status.verified else {
         return "no".to_owned();
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = since.map_or(0, |since| since.as_secs() as i64);
+    let now = clock::unix_seconds();
     let ago = |at: i64| words::time((now - at).max(0) as f64);
     let read = verified.oldest_at.map(ago);
     let ago = ago(verified.ended_at);

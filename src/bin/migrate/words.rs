@@ -1,16 +1,6 @@
 //! Numbers and sizes as people read them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crossfade::visible::{visible, visible_json, visible_lines};
-
-/// Microseconds since 1970.
-pub fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-    })
-}
 
 /// `1234567` as `1,234,567`.
 pub fn count(number: u64) -> String {

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::control::{
-    Accept, Clock, Gone, Lease, Member, MemberRole, Participant, ParticipantKind,
-};
+use crate::clock::Clock;
+use crate::control::{Accept, Gone, Lease, Member, MemberRole, Participant, ParticipantKind};
 use crate::copier;
 use crate::model::{Key, Mark, Value};
 use crate::protocol::phase::Way;

@@ -1,7 +1,7 @@
 use super::{Call, Reply, Step, move_over, must_look_again, show};
 use crate::model::{Change, If, Key, Mark, Row, State};
-use crate::protocol::Phase;
 use crate::protocol::phase::RowRead;
+use crate::protocol::{Machine, Phase};
 
 /// Reads a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,9 +50,14 @@ impl Get {
             at: At::Start,
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Got> {
+impl Machine for Get {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Got;
+
+    fn begin(&mut self) -> Step<Got> {
         match self.read {
             RowRead::Old => self.read_old(None),
             RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::New => {
@@ -64,7 +69,7 @@ impl Get {
     }
 
     /// The step after a reply. One that isn't what was asked for means: from the start.
-    pub fn step(&mut self, reply: Reply) -> Step<Got> {
+    fn step(&mut self, reply: Reply) -> Step<Got> {
         let row = match reply {
             Reply::Row(row) => row,
             Reply::Page(_) | Reply::Written | Reply::Refused(_) | Reply::Unknown => {
@@ -79,7 +84,9 @@ impl Get {
             At::NewAgain(..) => self.seen_new(row),
         }
     }
+}
 
+impl Get {
     fn read_old(&mut self, item: Option<Row>) -> Step<Got> {
         self.at = At::Old(item);
         Step::Call(Call::ReadOld(self.key.clone()))
@@ -136,9 +143,14 @@ impl Resave {
             on,
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<()> {
+impl Machine for Resave {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = ();
+
+    fn begin(&mut self) -> Step<()> {
         Step::Call(Call::WriteNew {
             key: self.key.clone(),
             change: self.change.clone(),
@@ -148,7 +160,7 @@ impl Resave {
 
     /// The step after a reply. A refusal means that somebody else was there first, and a write whose
     /// reply was lost may be sent again, because of its condition.
-    pub fn step(&mut self, reply: Reply) -> Step<()> {
+    fn step(&mut self, reply: Reply) -> Step<()> {
         match reply {
             Reply::Written | Reply::Refused(_) => Step::Done(()),
             Reply::Row(_) | Reply::Page(_) | Reply::Unknown => self.begin(),

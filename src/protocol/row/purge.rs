@@ -1,5 +1,6 @@
 use super::{Call, Reply, Step};
 use crate::model::{Change, If, Key, Mark, Row, State};
+use crate::protocol::Machine;
 
 /// Takes away what the migration left at a key: a tombstone, a row that has expired, and the marks if it is
 /// told so. Lawful where
@@ -61,9 +62,14 @@ impl Purge {
             At::Reading => None,
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Purged> {
+impl Machine for Purge {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Purged;
+
+    fn begin(&mut self) -> Step<Purged> {
         if let Some(item) = self.scanned.take() {
             return self.seen(Some(*item));
         }
@@ -72,7 +78,7 @@ impl Purge {
     }
 
     /// The step after a reply. A lost one, and one that doesn't fit, mean: from the start.
-    pub fn step(&mut self, reply: Reply) -> Step<Purged> {
+    fn step(&mut self, reply: Reply) -> Step<Purged> {
         match (self.at, reply) {
             (At::Reading, Reply::Row(item)) | (At::Writing(_), Reply::Refused(item)) => {
                 self.seen(item)
@@ -83,7 +89,9 @@ impl Purge {
             | (_, Reply::Page(_) | Reply::Unknown) => self.begin(),
         }
     }
+}
 
+impl Purge {
     fn seen(&mut self, item: Option<Row>) -> Step<Purged> {
         // What is left is told of the item as it is now: whoever has changed it meanwhile may have taken its
         // marks off by that.

@@ -3,8 +3,8 @@ use std::collections::VecDeque;
 use super::walk::{ClusteringOrder, Stores, Stretch, Walk};
 use super::{Call, Outcome, Reply, Step, Write, show};
 use crate::model::{Key, List, Mutation, Row, Span, State};
-use crate::protocol::Phase;
 use crate::protocol::phase::RowRead;
+use crate::protocol::{Machine, Phase};
 
 fn stores(phase: Phase, rows_expire: bool) -> Option<Stores> {
     match phase.row_read() {
@@ -50,9 +50,14 @@ impl<O: ClusteringOrder> Query<O> {
             rows: Vec::new(),
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Queried> {
+impl<O: ClusteringOrder> Machine for Query<O> {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Queried;
+
+    fn begin(&mut self) -> Step<Queried> {
         match &mut self.walk {
             Some(walk) => Step::Call(walk.advance()),
             None => Step::Done(Queried::Refused),
@@ -60,7 +65,7 @@ impl<O: ClusteringOrder> Query<O> {
     }
 
     /// The step after a reply.
-    pub fn step(&mut self, reply: Reply) -> Step<Queried> {
+    fn step(&mut self, reply: Reply) -> Step<Queried> {
         let Some(walk) = &mut self.walk else {
             return Step::Done(Queried::Refused);
         };
@@ -140,9 +145,14 @@ impl<O: ClusteringOrder> DeleteRange<O> {
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Outcome> {
+impl<O: ClusteringOrder> Machine for DeleteRange<O> {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Outcome;
+
+    fn begin(&mut self) -> Step<Outcome> {
         match (&self.walk, self.phase) {
             (None, _) => Step::Done(Outcome::Refused),
             (Some(walk), Phase::Old) => {
@@ -162,7 +172,7 @@ impl<O: ClusteringOrder> DeleteRange<O> {
     }
 
     /// The step after a reply. A lost reply to a delete ends the whole, as some rows may be left.
-    pub fn step(&mut self, reply: Reply) -> Step<Outcome> {
+    fn step(&mut self, reply: Reply) -> Step<Outcome> {
         match (&mut self.at, reply) {
             (At::DeletingOld, Reply::Written) => Step::Done(Outcome::Done),
             (
@@ -176,7 +186,9 @@ impl<O: ClusteringOrder> DeleteRange<O> {
             (At::Walking, reply) => self.walked(reply),
         }
     }
+}
 
+impl<O: ClusteringOrder> DeleteRange<O> {
     fn walked(&mut self, reply: Reply) -> Step<Outcome> {
         let Some(walk) = &mut self.walk else {
             return Step::Done(Outcome::Refused);

@@ -1,5 +1,6 @@
 use super::{Call, Reply, Step, completes_what_is_met, move_over};
 use crate::model::{Change, If, Key, Mark, Row};
+use crate::protocol::Machine;
 
 /// Copies a row. Lawful where [`crate::protocol::phase::Work::Copy`] is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,9 +44,14 @@ impl CopyRow {
             partial: None,
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Copied> {
+impl Machine for CopyRow {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Copied;
+
+    fn begin(&mut self) -> Step<Copied> {
         let key = self.key.clone();
         let Some(old) = &self.old else {
             return Step::Call(Call::ReadOld(key));
@@ -55,7 +61,7 @@ impl CopyRow {
     }
 
     /// The step after a reply. Whatever doesn't fit is repeated: the conditions allow it.
-    pub fn step(&mut self, reply: Reply) -> Step<Copied> {
+    fn step(&mut self, reply: Reply) -> Step<Copied> {
         let is_reading = self.old.is_none();
         match reply {
             Reply::Row(None) if is_reading => Step::Done(Copied::Absent),
@@ -130,15 +136,20 @@ impl Repair {
             at: Repairing::ReadingNew,
         }
     }
+}
 
-    /// The first step.
-    pub fn begin(&mut self) -> Step<Repaired> {
+impl Machine for Repair {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Repaired;
+
+    fn begin(&mut self) -> Step<Repaired> {
         self.at = Repairing::ReadingNew;
         Step::Call(Call::ReadNew(self.key.clone()))
     }
 
     /// The step after a reply. A refusal, a lost reply, and one that doesn't fit mean: from the start.
-    pub fn step(&mut self, reply: Reply) -> Step<Repaired> {
+    fn step(&mut self, reply: Reply) -> Step<Repaired> {
         match (&mut self.at, reply) {
             (Repairing::ReadingNew, Reply::Row(item)) => self.seen_new(item),
             (Repairing::ReadingOld(item, mark), Reply::Row(old)) => {
@@ -155,7 +166,9 @@ impl Repair {
             | (_, Reply::Refused(_) | Reply::Page(_) | Reply::Unknown) => self.begin(),
         }
     }
+}
 
+impl Repair {
     fn seen_new(&mut self, item: Option<Row>) -> Step<Repaired> {
         let Some(item) = item else {
             let mut copy = CopyRow::of_key(self.key.clone());

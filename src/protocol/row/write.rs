@@ -1,6 +1,6 @@
 use super::{Call, Reply, Step, completes_what_is_met, move_over, settle, show};
 use crate::model::{Change, If, Mark, Mutation, Row, State, Update};
-use crate::protocol::Phase;
+use crate::protocol::{Machine, Phase};
 
 /// Writes a row: any [`Mutation`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,10 +109,15 @@ impl Write {
             at: At::Start,
         }
     }
+}
 
-    /// The first step: the write for an item as most items are. Where it is in another state, the refusal
-    /// tells which.
-    pub fn begin(&mut self) -> Step<Outcome> {
+impl Machine for Write {
+    type Call = Call;
+    type Reply = Reply;
+    type Answer = Outcome;
+
+    /// The write for an item as most items are. Where it is in another state, the refusal tells which.
+    fn begin(&mut self) -> Step<Outcome> {
         let actions = State::ALL.map(|state| self.action(state));
         let first = actions
             .into_iter()
@@ -122,7 +127,7 @@ impl Write {
 
     /// The step after a reply. One that doesn't fit a write counts as lost; where nothing but old rows has
     /// been written yet, the machine begins anew.
-    pub fn step(&mut self, reply: Reply) -> Step<Outcome> {
+    fn step(&mut self, reply: Reply) -> Step<Outcome> {
         match std::mem::replace(&mut self.at, At::Start) {
             At::Start => self.begin(),
             At::WritingNew => match reply {
@@ -152,7 +157,9 @@ impl Write {
             },
         }
     }
+}
 
+impl Write {
     /// The tables: what is to be done where the item is in this state.
     fn action(&self, item: State) -> Action {
         let (beneath, mark) = match self.place {

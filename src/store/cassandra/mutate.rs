@@ -8,9 +8,9 @@ use std::sync::PoisonError;
 
 use super::decode::Decided;
 use super::failure::{self, Doing};
-use super::scan::seconds_now;
 use super::statement::{Bound, equal, key_columns, of, quoted_always, role_of};
 use super::{Cassandra, Replicas};
+use crate::clock::unix_seconds;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::canonical;
 use crate::model::{Add, Edit, If, Key, Mark, Mutation, Row, Update, Value};
@@ -354,7 +354,7 @@ fn holds(table: &Table, expected: &Expected, there: Option<&Row>) -> bool {
 
 /// Seconds to live, as `USING TTL` wants them: at least 1, or 0 for good.
 fn ttl(expires: Option<i64>) -> i32 {
-    let left = |expires: i64| expires.saturating_sub(seconds_now()).max(1);
+    let left = |expires: i64| expires.saturating_sub(unix_seconds()).max(1);
     // Past the server's own limit (20 years) it refuses what it is given.
     expires.map_or(0, |expires| {
         i32::try_from(left(expires)).unwrap_or(i32::MAX)

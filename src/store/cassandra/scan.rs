@@ -5,8 +5,6 @@
 //! stands in [`Cursor::state`]; a range ends where the server gives no paging state, whatever the
 //! number of rows.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use scylla::response::{PagingState, PagingStateResponse};
 
 use super::decode::Reading;
@@ -15,6 +13,7 @@ use super::resume::{Position, Stage};
 use super::slice;
 use super::statement::{Bound, Selection, equal, of, quoted_always, token};
 use super::{Cassandra, Replicas, connect};
+use crate::clock::unix_seconds;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row};
 use crate::schema::{Order, Role, Table};
@@ -222,7 +221,7 @@ impl Cassandra {
         let cql = format!("{select} WHERE {}", asked.conditions);
         let mut statement = self.prepare(&cql, doing).await?;
         let paging = paging.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
-        let now = seconds_now();
+        let now = unix_seconds();
         let (answer, more) = loop {
             let rows = self.page_rows.within(limit);
             statement.set_page_size(i32::try_from(rows).unwrap_or(i32::MAX));
@@ -284,7 +283,7 @@ impl Cassandra {
             Replicas::Configured => {}
             Replicas::Agreed => statement.set_consistency(connect::agreed(self.writes)),
         }
-        let now = seconds_now();
+        let now = unix_seconds();
         let answer = self
             .session
             .execute_unpaged(&statement, &values)
@@ -348,11 +347,4 @@ impl Cassandra {
 fn foreign(what: &str) -> Error {
     Error::new(Kind::Mismatch, format!("the cursor isn't one of {what}"))
         .help("go on with the cursor of this very range, or without its state")
-}
-
-/// Seconds since 1970.
-pub(super) fn seconds_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |passed| passed.as_secs() as i64)
 }

@@ -1,6 +1,7 @@
 //! Rows that expire, and rows that came late.
 
 use super::*;
+use crate::clock::unix_seconds;
 
 /// Times of a row whose cells at these places end then; the others stay.
 fn expiring(mut row: Row, at: i64, cells: &[usize]) -> Row {
@@ -32,11 +33,11 @@ async fn expiries_are_compared_within_the_clocks_bound() {
         from: ExpiryFrom::Max,
     };
     let bench = Bench::of(people(), &BTreeMap::new(), Some(&rule)).await;
-    let later = now() + 10_000;
+    let later = unix_seconds() + 10_000;
     let rows: Vec<Row> = (0..20)
         .map(|id| expiring(person(id, 0, "x"), later, &[1, 2]))
         .collect();
-    let soon = expiring(person(50, 0, "x"), now() + 20, &[1, 2]);
+    let soon = expiring(person(50, 0, "x"), unix_seconds() + 20, &[1, 2]);
     let mut all = rows.clone();
     all.push(soon.clone());
     bench.both(&all).await;
@@ -52,14 +53,14 @@ async fn expiries_are_compared_within_the_clocks_bound() {
         bench.put_new(&[item]).await;
     }
     // One that has expired too early hides a row that the old store still shows.
-    for (id, at) in [(4, now() - 5), (5, now() + 100)] {
+    for (id, at) in [(4, unix_seconds() - 5), (5, unix_seconds() + 100)] {
         let mut item = marked(person(id, 0, "x"), Mark::Copied);
         item.expires = Some(at);
         bench.put_new(&[item]).await;
     }
     // A row that is gone from the old store because it has expired.
     let mut gone = marked(person(60, 0, "x"), Mark::Copied);
-    gone.expires = Some(now() - 5);
+    gone.expires = Some(unix_seconds() - 5);
     bench.put_new(&[gone]).await;
     let found = bench.run(timed.clone(), None).await.unwrap().found;
     assert_eq!(
@@ -84,12 +85,12 @@ async fn an_item_may_go_with_the_first_cell_of_its_row_where_the_plan_says_so() 
     };
     let bench = Bench::of(people(), &BTreeMap::new(), Some(&rule)).await;
     // The name of the first has expired; of the second nothing has.
-    let mut rows = [1, 2].map(|id| expiring(person(id, 0, "x"), now() + 10_000, &[2]));
+    let mut rows = [1, 2].map(|id| expiring(person(id, 0, "x"), unix_seconds() + 10_000, &[2]));
     rows[0].cells[1] = None;
     bench.put_old(&rows).await;
     for id in [1, 2] {
         let mut item = marked(person(id, 0, "x"), Mark::Copied);
-        item.expires = Some(now() - 5);
+        item.expires = Some(unix_seconds() - 5);
         bench.put_new(&[item]).await;
     }
     let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &rows));
@@ -163,7 +164,7 @@ async fn a_wide_partition(off: impl Fn(i32) -> i64) -> Found {
         from: ExpiryFrom::Max,
     };
     let bench = Bench::of(people(), &BTreeMap::new(), Some(&rule)).await;
-    let later = now() + 1_000_000;
+    let later = unix_seconds() + 1_000_000;
     let rows: Vec<Row> = (0..20_000)
         .map(|at| expiring(person(1, at, "x"), later, &[1, 2]))
         .collect();

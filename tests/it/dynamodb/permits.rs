@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossfade::control::{Clock, Control, Lease, Member, MemberRole, New, ParticipantKind, Record};
+use crossfade::clock::Clock;
+use crossfade::control::{Control, Lease, Member, MemberRole, New, ParticipantKind, Record};
 use crossfade::error::{Effect, Error, Kind};
 use crossfade::model::{Add, Change, Fold, If, Key, Move, Value};
 use crossfade::protocol::Phase;

@@ -9,6 +9,7 @@ use crossfade::control::{Accept, Member, MemberRole, New, ParticipantKind, Recor
 use crossfade::error::{Effect, Error, Kind, Result};
 use crossfade::mapping::transform::Transform;
 use crossfade::model::{Fold, Key, List, Mark, Row, Span, Value};
+use crossfade::protocol::Machine;
 use crossfade::protocol::counter::{self, Pass, Rules};
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{Call, CopyRow, Reply};

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossfade::control::{Clock, Control, Gone, Lease, New, Record, Versioned, Watch};
+use crossfade::clock::Clock;
+use crossfade::control::{Control, Gone, Lease, New, Record, Versioned, Watch};
 use crossfade::error::{Effect, Result};
 use crossfade::migration::{InitOptions, Migration};
 use crossfade::model::{Edit, Key, List, Mark, Row, Span, Tokens, Update, Value};

@@ -1,5 +1,6 @@
 //! What applications do.
 
+use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{Add, Added, Call, Reply, Step};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{Call, Fold, Folded, Pass, Reply, Step, Totals};
 

@@ -1,5 +1,6 @@
 //! What has to hold in every state.
 
+use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{Call, Counted, Item, Reply, Step, Totals};
 

@@ -1,5 +1,6 @@
 //! The rules as they are, and mutants: each changes one of them, and nothing else.
 
+use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{
     Add, Added, Call, Count, Fold, Folded, Item, Pass, Reply, Rules, Step, may_enter_new,

@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 
 use crossfade::model::{Edit, Key, List, Mutation, Row, Update, Value};
-use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{
     Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, Outcome, Purge, Queried, Query, Repair,
     Repaired, Reply, Resave, Step, Write,
 };
+use crossfade::protocol::{Machine as _, Phase};
 
 use super::history::{Meaning, Meant};
 use super::stores::{key, span};

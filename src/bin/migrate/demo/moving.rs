@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crossfade::control::{Clock, Gone};
+use crossfade::clock::Clock;
+use crossfade::control::Gone;
 use crossfade::copier;
 use crossfade::error::Result;
 use crossfade::mapping::canonical;

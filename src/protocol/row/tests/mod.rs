@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::model::{Mark, Update, Value};
-use crate::protocol::Phase;
+use crate::protocol::{Machine, Phase};
 
 mod get;
 mod query;
@@ -196,40 +196,8 @@ fn page(rows: &[Row], list: &List) -> Page {
     Page { rows, more }
 }
 
-/// What all machines have in common.
-trait Machine {
-    type Answer;
-    fn begin(&mut self) -> Step<Self::Answer>;
-    fn step(&mut self, reply: Reply) -> Step<Self::Answer>;
-}
-
-macro_rules! machines {
-    ($($machine:ty => $answer:ty),+) => {
-        $(impl Machine for $machine {
-            type Answer = $answer;
-            fn begin(&mut self) -> Step<$answer> {
-                <$machine>::begin(self)
-            }
-            fn step(&mut self, reply: Reply) -> Step<$answer> {
-                <$machine>::step(self, reply)
-            }
-        })+
-    };
-}
-
-machines!(
-    Get => Got,
-    Resave => (),
-    Write => Outcome,
-    CopyRow => Copied,
-    Repair => Repaired,
-    Purge => Purged,
-    Query<InOrder> => Queried,
-    DeleteRange<InOrder> => Outcome
-);
-
 /// Runs a machine to its end; `between` may act on the stores before each call. Also tells the calls.
-fn drive<M: Machine>(
+fn drive<M: Machine<Call = Call, Reply = Reply>>(
     machine: &mut M,
     stores: &mut Stores,
     mut between: impl FnMut(&Call, &mut Stores),
@@ -249,7 +217,10 @@ fn drive<M: Machine>(
     }
 }
 
-fn run<M: Machine>(mut machine: M, stores: &mut Stores) -> (M::Answer, String) {
+fn run<M: Machine<Call = Call, Reply = Reply>>(
+    mut machine: M,
+    stores: &mut Stores,
+) -> (M::Answer, String) {
     let (answer, calls) = drive(&mut machine, stores, |_, _| {});
     (answer, calls.join(", "))
 }

@@ -128,7 +128,10 @@ fn purge() {
 
 #[test]
 fn tools_begin_again_after_a_lost_reply() {
-    fn lose_each<M: Machine + Clone>(machine: M, before: &Stores) -> Vec<Stores> {
+    fn lose_each<M: Machine<Call = Call, Reply = Reply> + Clone>(
+        machine: M,
+        before: &Stores,
+    ) -> Vec<Stores> {
         let mut ends = Vec::new();
         for lost in 0.. {
             for applied in [false, true] {
