@@ -40,6 +40,13 @@ impl Leased {
     }
 }
 
+impl Member {
+    /// The new store in the hands of this participant: what it sends is sent while its lease lasts.
+    pub fn writer(self: &Arc<Self>, new: &New) -> Leased {
+        Leased::new(new, self.clone())
+    }
+}
+
 /// A write on its way. While nobody knows what has become of it, be it that nobody waits any more, it may
 /// land.
 struct Sent(Option<Pin>);

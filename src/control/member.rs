@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Control, INSTANCE, Leased, New, Participant, ParticipantKind, Record, VERSION};
+use super::record::LANDING_SECONDS;
+use super::{Control, INSTANCE, New, Participant, ParticipantKind, Record, VERSION};
 use crate::clock::Clock;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::Value;
@@ -36,8 +37,6 @@ const REQUEST_SHARE: u32 = 6;
 const MOST_DOUBLINGS: u32 = 3;
 /// How soon a renewal that hung is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// A request that was signed is taken for five minutes by AWS, wherever it was in between.
-pub(super) const LANDING_SECONDS: u64 = 300;
 
 /// How long a participant may go on by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -468,7 +467,7 @@ impl Member {
         if joined != state.joined {
             return Err(taken_away());
         }
-        let needs_none = |phase| matches!(phase, Phase::Old | Phase::Bridge);
+        let needs_none = |phase: Phase| !phase.needs_lease();
         let unleased = self.role.kind == ParticipantKind::Shim
             && needs_none(phase)
             && needs_none(state.acknowledged);
@@ -481,11 +480,6 @@ impl Member {
         )
         .at("target", self.target.as_str())
         .help("is the new store reachable? It goes on by itself as soon as it is"))
-    }
-
-    /// The new store in the hands of this participant: what it sends is sent while its lease lasts.
-    pub fn writer(self: &Arc<Self>, new: &New) -> Leased {
-        Leased::new(new, self.clone())
     }
 
     fn name(&self) -> String {

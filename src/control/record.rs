@@ -328,8 +328,11 @@ pub struct Participant {
     pub late: bool,
 }
 
+/// A request that was signed is taken for five minutes by AWS, wherever it was in between.
+pub(super) const LANDING_SECONDS: u64 = 300;
+
 fn landing_seconds() -> u64 {
-    super::member::LANDING_SECONDS
+    LANDING_SECONDS
 }
 
 impl Participant {
@@ -348,21 +351,13 @@ impl Participant {
     /// store decides goes on: a hiccup of the new store must not stop it. A tool always stops, so that a
     /// killed one delays a move by its lease and its longest operation at most.
     pub fn is_leased(&self) -> bool {
-        match (self.kind, self.phase) {
-            (ParticipantKind::Shim, Some(Phase::Old | Phase::Bridge)) => false,
-            (
-                ParticipantKind::Shim,
-                Some(Phase::Switch | Phase::Copy | Phase::New | Phase::Done | Phase::Offline)
-                | None,
-            )
-            | (
-                ParticipantKind::Copier
-                | ParticipantKind::Repair
-                | ParticipantKind::Retry
-                | ParticipantKind::Purge
-                | ParticipantKind::Reset,
-                _,
-            ) => true,
+        match self.kind {
+            ParticipantKind::Shim => self.phase.is_none_or(Phase::needs_lease),
+            ParticipantKind::Copier
+            | ParticipantKind::Repair
+            | ParticipantKind::Retry
+            | ParticipantKind::Purge
+            | ParticipantKind::Reset => true,
         }
     }
 }

@@ -2,9 +2,31 @@
 
 use std::collections::HashMap;
 
-use super::item::{KeyAttribute, KeyType};
 use super::text;
 use crate::schema::{Column, Role, Table, Type};
+
+/// The type of a key attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// String.
+    S,
+    /// Number.
+    N,
+    /// Binary.
+    B,
+}
+
+/// A key attribute of the new store's table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyAttribute {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: KeyType,
+    /// Whether it is made of key columns (`pk`, `sk`), which then are attributes of their own too;
+    /// else it is the attribute of the only column of its part of the key.
+    pub made: bool,
+}
 
 /// The name of a made sort key where the plan gives none.
 pub const SORT_ATTRIBUTE: &str = "sk";

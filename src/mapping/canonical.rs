@@ -18,7 +18,6 @@
 //!
 //! A partition key is told apart by its bytes, in Cassandra as here: its nulls and its spelling stay.
 
-use super::item::is_null;
 use super::keys::compare;
 use super::number;
 use crate::error::Result;
@@ -380,6 +379,16 @@ fn trimmed_fields<'t>(
         None => field,
     });
     without_last_nulls(fields.collect())
+}
+
+/// A collection or user-defined type of cells, without any: null in CQL.
+pub(crate) fn is_null(value: &Value) -> bool {
+    match value {
+        Value::List(values) | Value::Set(values) => values.is_empty(),
+        Value::Map(pairs) => pairs.is_empty(),
+        Value::Udt(fields) => fields.iter().all(Option::is_none),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

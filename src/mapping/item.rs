@@ -3,35 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::attr::{Attr, ITEM_LIMIT, item_size};
+use super::attributes::{KeyAttribute, KeyType};
+use super::canonical::is_null;
 use super::keys::{self, PARTITION_KEY_LIMIT, SORT_KEY_LIMIT, STATIC_SORT_KEY};
 use super::{attributes, number, text, types};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fold, Key, Mark, Move, Row, Times, Value};
 use crate::schema::{Column, Table};
-
-/// The type of a key attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyType {
-    /// String.
-    S,
-    /// Number.
-    N,
-    /// Binary.
-    B,
-}
-
-/// A key attribute of the new store's table.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeyAttribute {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub ty: KeyType,
-    /// Whether it is made of key columns (`pk`, `sk`), which then are attributes of their own too;
-    /// else it is the attribute of the only column of its part of the key.
-    pub made: bool,
-}
 
 /// How the rows of one table become items: compiled once, used for every row.
 #[derive(Clone, Debug)]
@@ -507,16 +486,6 @@ pub(super) fn owned(attributes: Vec<(&str, Attr)>) -> Vec<(String, Attr)> {
 fn are_of(columns: &[Column], values: &[Value]) -> bool {
     let mut pairs = columns.iter().zip(values);
     columns.len() == values.len() && pairs.all(|(column, value)| cql::is_of(value, &column.ty))
-}
-
-/// A collection or user-defined type of cells, without any: null in CQL.
-pub(crate) fn is_null(value: &Value) -> bool {
-    match value {
-        Value::List(values) | Value::Set(values) => values.is_empty(),
-        Value::Map(pairs) => pairs.is_empty(),
-        Value::Udt(fields) => fields.iter().all(Option::is_none),
-        _ => false,
-    }
 }
 
 fn put_columns<'m>(

@@ -24,10 +24,8 @@ pub(crate) mod arbitrary;
 mod tests;
 
 pub use attr::{Attr, ITEM_LIMIT, item_size};
-pub use attributes::SORT_ATTRIBUTE;
-#[cfg(feature = "copy")]
-pub(crate) use item::is_null;
-pub use item::{FoldedColumn, FoldedItem, KeyAttribute, KeyType, Mapping};
+pub use attributes::{KeyAttribute, KeyType, SORT_ATTRIBUTE};
+pub use item::{FoldedColumn, FoldedItem, Mapping};
 pub use keys::{PARTITION_KEY_LIMIT, SORT_KEY_LIMIT};
 pub use report::ColumnReport;
 pub use span::{SortEnd, SortRange};

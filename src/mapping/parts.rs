@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::attr::Attr;
-use super::item::{Mapping, corrupt, is_null, owned, put_column};
+use super::canonical::is_null;
+use super::item::{Mapping, corrupt, owned, put_column};
 use super::types;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};

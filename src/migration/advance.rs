@@ -8,99 +8,18 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, Refusal, WATCH_EVERY};
-use crate::clock::Clock;
-use crate::control::{
-    Control, Gone, Participant, ParticipantKind, Record, Versioned, Waiting, Watch, hex,
-};
+use super::moves::{Forecast, MoveOptions, Refusal, Tell, Told};
+use super::{Migration, WATCH_EVERY};
+use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versioned, Watch, hex};
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
 use crate::protocol::phase::Way;
-use crate::store::Old;
 
 /// How soon to look again at first: whoever is idle acknowledges at once.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
-
-/// Opens the old store, should a move have to look into it. It may be dead by then, so that it isn't
-/// opened before.
-pub type OpenOld<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Old>> + Sync);
-
-/// Is told how a move goes on.
-pub type Tell<'a> = &'a mut (dyn FnMut(Told<'_>) + Send);
-
-/// How a table is to be moved.
-pub struct MoveOptions<'a> {
-    /// How many applications have to be registered, where the operator says so.
-    pub expect: Option<usize>,
-    /// Whom the operator vouches to be gone.
-    pub gone: Gone,
-    /// What the wait for those who are silent is measured with.
-    pub clock: Clock,
-    /// The table's name, typed by an operator who wants it in `done` and knows that there is no way back.
-    pub done: Option<String>,
-    /// The old store.
-    pub open_old: OpenOld<'a>,
-}
-
-/// How a move goes on.
-#[derive(Debug)]
-pub enum Told<'a> {
-    /// `old` is about to be left, and these applications follow. One that isn't among them goes on
-    /// writing to the old store only.
-    Applications(&'a [(String, Participant)]),
-    /// A step is about to be made.
-    Step {
-        /// Where everybody is.
-        from: Phase,
-        /// Where everybody is to go.
-        to: Phase,
-    },
-    /// These haven't acknowledged the phase yet.
-    Waiting {
-        /// The phase.
-        phase: Phase,
-        /// Who, and since when each is silent.
-        left: &'a [Waiting],
-        /// How long it has been waiting for this phase.
-        waited: Duration,
-    },
-    /// Everybody is in this phase.
-    Reached(Phase),
-    /// The role may not write to the old table any more; it waits until no server goes by what it
-    /// remembers.
-    Fencing {
-        /// The role.
-        role: &'a str,
-        /// How long it waits.
-        settles: Duration,
-    },
-    /// The role may write to the old table again.
-    Unfenced {
-        /// The role.
-        role: &'a str,
-    },
-}
-
-/// A step that a move would make.
-#[derive(Debug)]
-pub struct Forecast {
-    /// Where it would begin.
-    pub from: Phase,
-    /// Where it would lead.
-    pub to: Phase,
-    /// Who is registered now, by id, and would have to acknowledge it.
-    pub waits_for: Vec<(String, Participant)>,
-    /// The role whose permission to write to the old table it would take.
-    pub takes: Option<String>,
-    /// The roles that it would give theirs back.
-    pub gives: BTreeSet<String>,
-    /// What stands against it now.
-    pub refusals: Vec<Refusal>,
-}
 
 impl Migration {
     /// Moves the table to a phase, step by step: [`Way::Forward`] or [`Way::Back`]. Where it is there

@@ -2,7 +2,7 @@
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::advance::OpenOld;
+use super::moves::OpenOld;
 use super::{MOST_NAMES, Migration, SCAN_ROWS};
 use crate::control::{New, Record, hex};
 use crate::error::{Error, Kind, Result};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::advance::{MoveOptions, OpenOld};
+use super::moves::{MoveOptions, OpenOld, Refusal};
 use super::{MOST_NAMES, Migration};
 use crate::control::{New, Record};
 use crate::error::Result;
@@ -23,15 +23,6 @@ const SCANS: usize = 8;
 const ITEMS: usize = 5_000;
 /// Keys of one read of the old store.
 const READ_KEYS: usize = 100;
-
-/// Something that stands against entering a phase.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What it is.
-    pub what: String,
-    /// What to do about it.
-    pub help: String,
-}
 
 impl Migration {
     /// What stands against a table's entering a phase from where it is; all of it that can be told.

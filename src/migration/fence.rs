@@ -6,8 +6,8 @@
 //! record has left `copy`: so whatever is killed, a table in `copy` is never without it. The role is noted in
 //! the record before its permission is taken, and stays there until it was given back.
 
-use super::advance::{MoveOptions, OpenOld, Tell, Told};
-use super::{Migration, Refusal};
+use super::Migration;
+use super::moves::{MoveOptions, OpenOld, Refusal, Tell, Told};
 use crate::control::{Control, Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Old, Writing};

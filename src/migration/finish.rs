@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
-use super::advance::{MoveOptions, Tell};
+use super::moves::{MoveOptions, Tell};
 use super::{Migration, SCAN_ROWS};
 use crate::clock::Clock;
 use crate::clock::unix_seconds;

@@ -59,7 +59,10 @@ impl Migration {
                 None => self.repeat(&survey, there, record, options).await,
             },
             None if options.adopt && options.regain.is_some() => match options.regain {
-                Some(regain) => self.regain(&survey, record, regain).await,
+                Some(regain) => {
+                    let marks = self.regain(&survey, record, regain).await?;
+                    Ok(Init::Regained(marks))
+                }
                 None => self.begin(&survey, record, options).await,
             },
             None => self.begin(&survey, record, options).await,

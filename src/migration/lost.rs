@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::copy::OPERATION;
-use super::{Init, Migration, Refusal, Survey, WATCH_EVERY};
+use super::{Migration, Refusal, Survey, WATCH_EVERY};
 use crate::clock::Clock;
 use crate::control::{Lease, New, Record, Watch};
 use crate::error::{Error, Kind, Result};
@@ -158,7 +158,7 @@ impl Migration {
         survey: &Survey,
         record: Record,
         regain: Regain,
-    ) -> Result<Init> {
+    ) -> Result<Marks> {
         // At first sight, so that what can't be isn't waited for.
         self.regainable(survey, regain).await?;
         self.outlive(regain.lease).await?;
@@ -185,7 +185,7 @@ impl Migration {
         };
         self.control.clear(&self.spec.to).await?;
         match self.control.add(&self.spec.to, &record).await? {
-            true => Ok(Init::Regained(marks)),
+            true => Ok(marks),
             false => Err(self.overtaken()),
         }
     }

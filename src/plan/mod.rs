@@ -30,6 +30,8 @@ mod errors;
 #[cfg(feature = "plan")]
 mod live;
 #[cfg(feature = "plan")]
+mod names;
+#[cfg(feature = "plan")]
 mod parse;
 #[cfg(feature = "plan")]
 mod reader;

@@ -1,12 +1,13 @@
 //! A plan's text, read as a whole: what stands where, then whether it fits together.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::de::DeTable;
 
 use super::defaults;
-use super::reader::{Section, Source, Text};
-use super::{Pace, Plan, PlanError, PlanErrors, Verify, check, live, stores, tables};
+use super::names::Folder;
+use super::reader::{Section, Source};
+use super::{Pace, Plan, PlanError, PlanErrors, Verify, check, live, names, stores, tables};
 
 impl Plan {
     /// Reads and checks the plan in a file, with the process's environment.
@@ -56,7 +57,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     top.require("name", "write name = \"…\"");
     let name = top
         .text("name")
-        .filter(|name| check::plan_name(source, name));
+        .filter(|name| names::plan_name(source, name));
 
     top.require(
         "old",
@@ -83,6 +84,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     let tables = tables::read(&mut top, mask.is_some(), &shim);
     top.finish();
 
+    check::unique(source, &tables);
     if let Some(old) = &old {
         check::old_names(source, old, &tables);
     }
@@ -109,21 +111,6 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         file: source.file.to_owned(),
         name,
     })
-}
-
-/// A folder of the plan, with its line.
-pub(super) struct Folder {
-    pub path: PathBuf,
-    pub line: usize,
-}
-
-impl From<Text> for Folder {
-    fn from(text: Text) -> Self {
-        Folder {
-            path: text.value.into(),
-            line: text.line,
-        }
-    }
 }
 
 fn pace(mut pace: Section<'_>) -> Pace {

@@ -1,7 +1,6 @@
 //! `[old]` and `[new]`.
 
-use super::check;
-use super::parse::Folder;
+use super::names::{self, Folder};
 use super::reader::{Section, Text};
 use super::{
     Cassandra, ClientCertificate, Consistency, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION,
@@ -118,13 +117,13 @@ fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
     let nodes = old
         .texts("nodes")
         .iter()
-        .filter_map(|node| check::node(source, node))
+        .filter_map(|node| names::node(source, node))
         .collect();
 
     old.require("keyspace", "write keyspace = \"…\"");
     let keyspace = old
         .text("keyspace")
-        .filter(|keyspace| check::cassandra_name(source, "keyspace", keyspace));
+        .filter(|keyspace| names::cassandra_name(source, "keyspace", keyspace));
     let reads = consistency(old, "consistency", &UNFIT_FOR_READS);
     let reads = reads.unwrap_or(Consistency::LocalQuorum);
     let writes = consistency(old, "write_consistency", &UNFIT_FOR_WRITES);
@@ -247,10 +246,10 @@ fn dynamodb(new: &mut Section<'_>) -> Option<DynamoDb> {
     let region = new.text("region");
     let endpoint = new.text("endpoint");
     if let Some(endpoint) = &endpoint {
-        check::endpoint(new.source, endpoint);
+        names::endpoint(new.source, endpoint);
     }
     if !new.has("endpoint") {
-        check::no_other_endpoint(new.source, new.line);
+        names::no_other_endpoint(new.source, new.line);
     }
     let of_aws = endpoint
         .as_ref()

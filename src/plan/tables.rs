@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check;
 use super::reader::{Section, Source, Text};
 use super::{FinalRead, Ignore, KeyNames, Shim, TablePlan};
 use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
@@ -25,12 +24,10 @@ pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &Shim) -> Ve
             "write [[table]] with name = \"…\"",
         );
     }
-    let tables: Vec<Read> = sections
+    sections
         .into_iter()
         .filter_map(|section| table(section, has_mask_key, shim))
-        .collect();
-    check::unique(top.source, &tables);
-    tables
+        .collect()
 }
 
 fn table(mut table: Section<'_>, has_mask_key: bool, shim: &Shim) -> Option<Read> {

@@ -152,6 +152,7 @@ struct Line {
     row_write: RowWrite,
     counter_add: CounterAdd,
     counter_shown: CounterShown,
+    needs_lease: bool,
     work: &'static [Work],
     moves: &'static [(Phase, Way)],
 }
@@ -174,6 +175,7 @@ const TABLE: [Line; 7] = [
         row_write: RowWrite::Old,
         counter_add: CounterAdd::Old,
         counter_shown: CounterShown::Old,
+        needs_lease: false,
         work: &[Work::Fold],
         moves: &[
             (Phase::Bridge, Way::Forward),
@@ -187,6 +189,7 @@ const TABLE: [Line; 7] = [
         row_write: RowWrite::NewIfThereElseOld,
         counter_add: CounterAdd::Old,
         counter_shown: CounterShown::OldAndNew,
+        needs_lease: false,
         work: &[Work::Fold],
         moves: &[(Phase::Switch, Way::Forward), (Phase::Old, Way::Back)],
     },
@@ -197,6 +200,7 @@ const TABLE: [Line; 7] = [
         row_write: RowWrite::NewOverOld,
         counter_add: CounterAdd::New,
         counter_shown: CounterShown::OldAndNew,
+        needs_lease: true,
         work: &[Work::Fold],
         moves: &[(Phase::Copy, Way::Forward), (Phase::Bridge, Way::Back)],
     },
@@ -207,6 +211,7 @@ const TABLE: [Line; 7] = [
         row_write: RowWrite::NewOverOld,
         counter_add: CounterAdd::New,
         counter_shown: CounterShown::OldAndNew,
+        needs_lease: true,
         work: FROZEN,
         moves: &[(Phase::New, Way::Forward), (Phase::Switch, Way::Back)],
     },
@@ -217,6 +222,7 @@ const TABLE: [Line; 7] = [
         row_write: RowWrite::NewWithTombstones,
         counter_add: CounterAdd::New,
         counter_shown: CounterShown::New,
+        needs_lease: true,
         work: &[Work::Verify],
         moves: &[(Phase::Done, Way::Forward), (Phase::Copy, Way::Back)],
     },
@@ -227,6 +233,7 @@ const TABLE: [Line; 7] = [
         row_write: RowWrite::New,
         counter_add: CounterAdd::NewUnmarked,
         counter_shown: CounterShown::New,
+        needs_lease: true,
         work: &[Work::Purge, Work::DropOld],
         moves: &[],
     },
@@ -237,6 +244,7 @@ const TABLE: [Line; 7] = [
         row_write: RowWrite::Refused,
         counter_add: CounterAdd::Refused,
         counter_shown: CounterShown::Refused,
+        needs_lease: true,
         work: FROZEN,
         moves: &[
             (Phase::New, Way::Forward),
@@ -300,6 +308,12 @@ impl Phase {
     /// What an application shows as a counter's total.
     pub fn counter_shown(self) -> CounterShown {
         self.line().counter_shown
+    }
+
+    /// Whether an application's operation takes a lease that lasts. Where the old store decides it doesn't: a hiccup
+    /// of the new store must not stop a healthy application. Tools always take one.
+    pub fn needs_lease(self) -> bool {
+        self.line().needs_lease
     }
 
     /// Whether a tool may do this work.

@@ -9,7 +9,7 @@ use twox_hash::XxHash3_128;
 
 use super::buckets::bucket_of;
 use crate::cql;
-use crate::mapping::is_null;
+use crate::mapping::canonical::is_null;
 use crate::mapping::keys::encode_component;
 use crate::model::{Key, Row, Value};
 use crate::schema::{Column, Order, Table, Type};

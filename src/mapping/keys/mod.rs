@@ -18,12 +18,11 @@ use crate::model::Value;
 use crate::schema::{Column, Order, Role, Type};
 
 mod component;
-mod composite;
 mod hash;
 
-pub use component::{compare, decode_component, encode_component};
 #[cfg(feature = "_store")]
-pub(crate) use composite::holds_others;
+pub(crate) use component::holds_others;
+pub use component::{compare, decode_component, encode_component};
 pub use hash::{HASHED, hashed_text, is_hashed};
 
 #[cfg(test)]

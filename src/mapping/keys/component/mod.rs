@@ -5,10 +5,13 @@
 //! A component says itself where it ends, so components follow one another without a separator. Ascending
 //! bytes are ascending values; a descending component is the same with every bit turned round.
 
+mod composite;
+
 use std::cmp::Ordering;
 
+pub(crate) use self::composite::holds_others;
+
 use super::super::{number, text};
-use super::composite;
 use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{F32, F64, Value};
@@ -44,12 +47,7 @@ pub fn encode_component(ty: &Type, order: Order, value: &Value, out: &mut Vec<u8
 
 /// Appends an ascending component; `None` if the value can't have one, when some of it may have been appended.
 /// Bytes that don't follow their type are taken only inside others, and where others would be inside.
-pub(super) fn put_component(
-    ty: &Type,
-    value: &Value,
-    takes_raw: bool,
-    out: &mut Vec<u8>,
-) -> Option<()> {
+fn put_component(ty: &Type, value: &Value, takes_raw: bool, out: &mut Vec<u8>) -> Option<()> {
     if is_empty(ty, value) {
         out.push(EMPTY);
         return Some(());
@@ -81,13 +79,13 @@ pub fn decode_component<'a>(ty: &Type, order: Order, bytes: &'a [u8]) -> Option<
     Some((value, input.rest))
 }
 
-pub(super) fn read_component(ty: &Type, input: &mut Input<'_>) -> Option<Value> {
+fn read_component(ty: &Type, input: &mut Input<'_>) -> Option<Value> {
     let header = input.byte()?;
     read_value(ty, header, input)
 }
 
 /// Reads what follows a component's header.
-pub(super) fn read_value(ty: &Type, header: u8, input: &mut Input<'_>) -> Option<Value> {
+fn read_value(ty: &Type, header: u8, input: &mut Input<'_>) -> Option<Value> {
     match header {
         EMPTY if composite::has_fields(ty) => Some(cql::decode(ty, &[])),
         EMPTY => Some(Value::Empty),
@@ -407,7 +405,7 @@ fn from_time(bytes: &[u8; 16]) -> [u8; 16] {
 }
 
 /// What is left to read, with its bits turned round where they were.
-pub(super) struct Input<'a> {
+struct Input<'a> {
     rest: &'a [u8],
     flip: u8,
 }

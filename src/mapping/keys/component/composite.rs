@@ -4,7 +4,7 @@
 //! component, so that what is shorter sorts first. Of a tuple or user-defined type the null fields at the end
 //! are left out, since Cassandra takes them as equal to fields that are missing.
 
-use super::component::{Input, put_component, read_component, read_value};
+use super::{Input, put_component, read_component, read_value};
 use crate::model::Value;
 use crate::schema::Type;
 
