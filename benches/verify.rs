@@ -25,7 +25,7 @@ use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
 use crossfade::store::{Cursor, Guard, Old, Range, Reads, Store};
-use crossfade::verifier::{Belongs, Checkpoint, Live, Options, Verifier};
+use crossfade::verifier::{Adopted, Belongs, Checkpoint, Live, Options, Verifier};
 
 const TURNS: usize = 3;
 /// Rows of a put, and of a page of the bare scans.
@@ -73,6 +73,7 @@ async fn main() {
             transform: transform.clone(),
             counters: None,
             frozen_at: Some(frozen_at),
+            adopted: Adopted::default(),
             options: options.clone(),
         };
         let mut checkpoint = checkpoint(folder.path(), &transform, turn);
@@ -251,6 +252,7 @@ fn checkpoint(folder: &std::path::Path, transform: &Transform, turn: usize) -> C
         begun: String::new(),
         reading: String::new(),
         copiers: BTreeMap::new(),
+        adoption: None,
     };
     let tables = (transform.source().clone(), transform.target().clone());
     Checkpoint::open(folder, "bench", belongs, tables).unwrap()

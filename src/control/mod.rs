@@ -8,8 +8,10 @@
 //! | `progress <journal>` | a copier's done ranges, counts and heartbeat |
 //! | `failure <digest>` | a dead letter: a row or range that could not be copied |
 //! | `verified` | what the last whole verification found |
+//! | `adopted <id> <n>` | digests of items that `init --adopt` found |
 //! | `instance <id>` | a participant: an application or a tool that may write to the target |
 
+mod adopted;
 mod barrier;
 mod leased;
 mod member;
@@ -21,8 +23,8 @@ pub use leased::Leased;
 pub use member::{Accept, Lease, Member, MemberRole, Pin};
 pub use new::New;
 pub use record::{
-    Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey, Verified,
-    Versioned,
+    Adoption, Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey,
+    Verified, Versioned,
 };
 
 use std::ops::Bound;

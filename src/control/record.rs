@@ -48,10 +48,24 @@ pub struct Record {
     /// `init --adopt` took a target over that had items already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// Which items those are. None where there are none, and where an earlier version took the target over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
     /// Roles whose permission to write to the old table has been taken, or is about to be: noted before
     /// it is taken, and forgotten only after it was given back.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fenced: BTreeSet<String>,
+}
+
+/// Which list of adopted items is a target's. The record names it once all of it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adoption {
+    /// A digest of the whole list: the same items make the same list.
+    pub id: String,
+    /// How many items it has.
+    pub items: u64,
+    /// How many control items hold it.
+    pub pieces: u64,
 }
 
 mod phase_name {

@@ -36,6 +36,7 @@ fn record(plan: &str) -> Record {
         default_ttl: 0,
         emptying: false,
         adopted: false,
+        adoption: None,
         fenced: Default::default(),
     }
 }

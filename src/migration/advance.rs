@@ -138,6 +138,19 @@ impl Migration {
         if !refusals.is_empty() {
             return Err(self.refused(next, &refusals));
         }
+        if let Some(adoption) = there
+            .record
+            .adoption
+            .as_ref()
+            .filter(|_| from == Phase::Old)
+        {
+            tracing::info!(
+                "{}: from `{next}` on applications see the {} items that the target was taken over with, and not the \
+                 old rows that have the same keys",
+                self.spec.name,
+                adoption.items
+            );
+        }
         let there = match is_freezing(from, next) {
             true => match self.close_fence(control, there, options, tell).await? {
                 Some(noted) => noted,

@@ -97,17 +97,21 @@ impl Migration {
         }
         // Counters may have been folded before.
         let is_counter = survey.transform.source().is_counter();
-        if !there.record.adopted
-            && !is_counter
-            && self.holds_items(survey.transform.target()).await?
-        {
-            return Err(
-                Error::new(Kind::Mismatch, "the target got items after `migrate init`")
-                    .at("target", self.spec.to.as_str())
-                    .help(
-                        "who writes to it? Delete them, or accept them with `migrate init --adopt` and the target's name",
-                    ),
+        let beyond = match is_counter {
+            true => Vec::new(),
+            false => self.beyond_adopted(&there.record).await?,
+        };
+        if !beyond.is_empty() {
+            let message = format!(
+                "the target got items after `migrate init`, such as {}",
+                beyond.join("; ")
             );
+            return Err(Error::new(Kind::Mismatch, message)
+                .at("target", self.spec.to.as_str())
+                .help(format!(
+                    "who writes to it? Delete them, or accept them with `migrate init --adopt {}`",
+                    self.spec.to
+                )));
         }
         let freeze = there.record.freeze + 1;
         let record = Record {

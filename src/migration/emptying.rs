@@ -2,6 +2,7 @@
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use super::adopting::is_adopted;
 use super::moves::OpenOld;
 use super::{MOST_NAMES, Migration, SCAN_ROWS};
 use crate::control::{New, Record, hex};
@@ -15,7 +16,7 @@ use crate::protocol::{Phase, counter};
 use crate::schema::StoredTable;
 use crate::show;
 use crate::store::{Cursor, Old, Range};
-use crate::verifier;
+use crate::verifier::{self, Adopted};
 
 /// Parts of the target that are looked through at once.
 const SCANS: usize = 8;
@@ -25,8 +26,10 @@ const SCANS: usize = 8;
 pub struct Emptying {
     /// Items that the copier wrote: it would delete them.
     pub copied: u64,
-    /// Items of others: it would leave them.
+    /// Items of others, and what was there before: it would leave them.
     pub left: u64,
+    /// How many of those were adopted.
+    pub adopted: u64,
     /// Of those that the copier wrote, how many aren't as their old rows are: an application may have changed
     /// them since, or the old table was.
     pub changed: u64,
@@ -40,6 +43,7 @@ impl Emptying {
     fn and(mut self, other: Emptying) -> Emptying {
         self.copied += other.copied;
         self.left += other.left;
+        self.adopted += other.adopted;
         self.changed += other.changed;
         self.some.extend(other.some);
         self.some.truncate(MOST_NAMES);
@@ -75,11 +79,12 @@ impl Migration {
             true => Against::Watermarks,
             false => self.old_rows(&record, open_old).await,
         };
+        let adopted = self.adopted(&record).await?;
         let new = self.new.patient(Patience::default(), &self.pace.new);
         let ranges = new.splits(&target, SCANS).await?;
         let mut scans: FuturesUnordered<_> = ranges
             .iter()
-            .map(|range| look(&new, &target, range, &against))
+            .map(|range| look(&new, &target, range, &adopted, &against))
             .collect();
         let mut found = Emptying::default();
         while let Some(part) = scans.next().await {
@@ -143,6 +148,7 @@ async fn look(
     new: &New,
     target: &crate::schema::Table,
     range: &Range,
+    adopted: &Adopted,
     against: &Against,
 ) -> Result<Emptying> {
     let mut found = Emptying::default();
@@ -150,11 +156,17 @@ async fn look(
     loop {
         let page = new.scan(target, range, cursor.as_ref(), SCAN_ROWS).await?;
         found.left += page.unreadable.len() as u64;
-        let (copied, others): (Vec<Row>, Vec<Row>) = page
+        let unreadable = page.unreadable.iter();
+        found.adopted += unreadable.filter(|item| is_adopted(item, adopted)).count() as u64;
+        let (was_there, rows): (Vec<Row>, Vec<Row>) = page
             .rows
             .into_iter()
+            .partition(|row| adopted.has_item(target, row));
+        found.adopted += was_there.len() as u64;
+        let (copied, others): (Vec<Row>, Vec<Row>) = rows
+            .into_iter()
             .partition(|row| row.mark == Some(Mark::Copied));
-        found.left += others.len() as u64;
+        found.left += (was_there.len() + others.len()) as u64;
         found.copied += copied.len() as u64;
         let changed = match against {
             Against::Watermarks => added_to(&copied),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use super::adopting::is_adopted;
 use super::moves::{MoveOptions, OpenOld, Refusal};
 use super::{MOST_NAMES, Migration};
 use crate::control::{New, Record};
@@ -16,6 +17,7 @@ use crate::protocol::{counter, row};
 use crate::schema::Table;
 use crate::show;
 use crate::store::{Cursor, Old, Range};
+use crate::verifier::Adopted;
 
 /// Parts of the target that are looked through at once.
 const SCANS: usize = 8;
@@ -70,11 +72,19 @@ impl Migration {
                 help: "stop them and copy offline, or move to DynamoDB".into(),
             }]);
         }
-        if record.adopted || !self.holds_items(&record.target.read()?).await? {
+        let beyond = self.beyond_adopted(record).await?;
+        if beyond.is_empty() {
             return Ok(Vec::new());
         }
+        let what = match record.adopted {
+            true => "the target has got or changed items since it was taken over, which",
+            false => "the target has items, which",
+        };
         Ok(vec![Refusal {
-            what: "the target has items, which would hide the rows of the old table".into(),
+            what: format!(
+                "{what} would hide the rows of the old table: such as {}",
+                beyond.join("; ")
+            ),
             help: format!(
                 "who wrote them? Delete them, or accept them with `migrate init --adopt {}`",
                 self.spec.to
@@ -86,11 +96,12 @@ impl Migration {
     /// of a row there, or adds to a counter.
     pub(super) async fn may_return(&self, record: &Record) -> Result<Vec<Refusal>> {
         let target = record.target.read()?;
+        let adopted = self.adopted(record).await?;
         let new = self.new.patient(Patience::default(), &self.pace.new);
         let ranges = new.splits(&target, SCANS).await?;
         let mut scans: FuturesUnordered<_> = ranges
             .iter()
-            .map(|range| hidden_in_old(&new, &target, range))
+            .map(|range| hidden_in_old(&new, &target, range, &adopted))
             .collect();
         let mut held = Vec::new();
         while let Some(found) = scans.next().await {
@@ -245,8 +256,15 @@ impl Migration {
     }
 }
 
-/// The first keys of a range whose items show what the old table doesn't.
-async fn hidden_in_old(new: &New, target: &Table, range: &Range) -> Result<Vec<String>> {
+/// The first keys of a range whose items show what the old table doesn't. What was adopted, and has no mark, no
+/// application has written since; and in `old` nobody looked at it before.
+async fn hidden_in_old(
+    new: &New,
+    target: &Table,
+    range: &Range,
+    adopted: &Adopted,
+) -> Result<Vec<String>> {
+    let is_as_adopted = |item: &Row| item.mark.is_none() && adopted.has_item(target, item);
     let may_return = |item: &Row| match target.is_counter() {
         true => match counter::Item::of(item.clone()) {
             Ok(item) => counter::may_return_to_old(Some(&item)),
@@ -258,8 +276,11 @@ async fn hidden_in_old(new: &New, target: &Table, range: &Range) -> Result<Vec<S
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.scan(target, range, cursor.as_ref(), ITEMS).await?;
-        held.extend(page.unreadable.into_iter().map(|item| item.key));
-        let hidden = page.rows.iter().filter(|item| !may_return(item));
+        let unreadable = page.unreadable.into_iter();
+        let unreadable = unreadable.filter(|item| !is_adopted(item, adopted));
+        held.extend(unreadable.map(|item| item.key));
+        let rows = page.rows.iter();
+        let hidden = rows.filter(|item| !may_return(item) && !is_as_adopted(item));
         held.extend(hidden.map(|item| show::key(target, &item.key)));
         cursor = page.next;
         if cursor.is_none() || held.len() >= MOST_NAMES {
@@ -279,7 +300,7 @@ async fn partial_of(
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.scan(target, range, cursor.as_ref(), ITEMS).await?;
-        let page = page.readable()?;
+        let page = page.readable_but_for_strangers()?;
         let rows = page.rows.into_iter();
         let partial = rows.filter(|row| row.mark == Some(Mark::Partial));
         held.extend(holds(partial.map(|row| row.key).collect()).await?);

@@ -149,6 +149,8 @@ impl Migration {
         let left = member.leave().await;
         let finished = purged?;
         left?;
+        // In `done` items without a mark are what applications write.
+        self.control.forget_adopted(&self.spec.to).await?;
         Ok(finished)
     }
 

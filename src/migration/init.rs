@@ -5,6 +5,7 @@ use crate::control::{Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
 use crate::protocol::phase::Way;
+use crate::verifier::Adopted;
 
 /// What `init` found and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +14,8 @@ pub enum Init {
     Created,
     /// They were there already, and are this plan's.
     Repeated,
-    /// The target, or another plan's record, was taken over.
-    Adopted,
+    /// The target, or another plan's record, was taken over, with so many items that were there.
+    Adopted(u64),
     /// A lost record was made anew, for a target with these items.
     Regained(Marks),
 }
@@ -107,20 +108,26 @@ impl Migration {
         if holds_items && !options.adopt {
             return Err(self.foreign_items(held));
         }
-        if holds_items {
-            self.refuse_moved(survey).await?;
-        }
+        let adoption = match holds_items {
+            true => {
+                let target = survey.transform.target();
+                let stock = self.stock(target, Some(&Adopted::default())).await?;
+                self.refuse_moved(survey, stock.marks)?;
+                self.listed(stock).await?
+            }
+            false => None,
+        };
         let record = Record {
             adopted: holds_items,
+            adoption,
             ..record
         };
         // Of a record that somebody deleted. A copier that still runs has its dead letters elsewhere too.
         self.control.clear(&self.spec.to).await?;
         if self.control.add(&self.spec.to, &record).await? {
-            return Ok(if holds_items {
-                Init::Adopted
-            } else {
-                Init::Created
+            return Ok(match holds_items {
+                true => adopted_items(&record),
+                false => Init::Created,
             });
         }
         // Another `init` was quicker; it must have been this plan's.
@@ -139,10 +146,8 @@ impl Migration {
 
     /// Refuses to begin anew what was begun before: in `old` nobody would look at what applications have written
     /// to the new store, and a copy wouldn't overwrite what an earlier one has left.
-    async fn refuse_moved(&self, survey: &Survey) -> Result<()> {
-        let target = survey.transform.target();
-        let marks = self.marks(target).await?;
-        if !marks.is_of_a_migration(target.is_counter()) {
+    fn refuse_moved(&self, survey: &Survey, marks: Marks) -> Result<()> {
+        if !marks.is_of_a_migration(survey.transform.target().is_counter()) {
             return Ok(());
         }
         let message = format!(
@@ -177,8 +182,11 @@ impl Migration {
         options: InitOptions,
     ) -> Result<Init> {
         let same = self.spec.same(&there.record, &record);
-        if !options.adopt || (same.is_ok() && there.record.phase != Phase::Old) {
+        if !options.adopt {
             return same.map(|()| Init::Repeated);
+        }
+        if same.is_ok() && there.record.phase != Phase::Old {
+            return self.list_again(survey, there).await;
         }
         if there.record.phase != Phase::Old {
             return Err(Error::new(
@@ -196,18 +204,56 @@ impl Migration {
                 }
             }));
         }
-        let adopted = self.holds_items(survey.transform.target()).await?;
-        if same.is_ok() && adopted == there.record.adopted {
+        let before = self.adopted_before(&there.record).await?;
+        let stock = self.stock(survey.transform.target(), Some(&before)).await?;
+        let adopted = stock.holds_items();
+        // Written anew even if it is the same, for pieces of it may be lost.
+        let adoption = self.listed(stock).await?;
+        if same.is_ok() && adopted == there.record.adopted && adoption == there.record.adoption {
             return Ok(Init::Repeated);
         }
         let record = Record {
             adopted,
+            adoption,
             freeze: there.record.freeze,
             ..record
         };
-        match self.control.replace(&self.spec.to, &there, &record).await? {
-            true => Ok(Init::Adopted),
+        self.replace_adopted(&there, record).await
+    }
+
+    /// Makes the list of what a target was taken over with, if there is none: an earlier version kept none.
+    async fn list_again(&self, survey: &Survey, there: Versioned) -> Result<Init> {
+        // In `done` items without a mark are what applications write.
+        let may_list = match there.record.phase {
+            Phase::Done => false,
+            Phase::Old
+            | Phase::Bridge
+            | Phase::Switch
+            | Phase::Copy
+            | Phase::New
+            | Phase::Offline => self.lacks_its_list(&there.record).await?,
+        };
+        if !may_list {
+            return Ok(Init::Repeated);
+        }
+        let target = survey.transform.target();
+        let stock = self.stock(target, Some(&Adopted::default())).await?;
+        let record = Record {
+            adoption: self.listed(stock).await?,
+            ..there.record.clone()
+        };
+        self.replace_adopted(&there, record).await
+    }
+
+    async fn replace_adopted(&self, there: &Versioned, record: Record) -> Result<Init> {
+        match self.control.replace(&self.spec.to, there, &record).await? {
+            true => Ok(adopted_items(&record)),
             false => Err(self.overtaken()),
         }
     }
+}
+
+fn adopted_items(record: &Record) -> Init {
+    let items = record.adoption.as_ref().map(|adoption| adoption.items);
+    Init::Adopted(items.unwrap_or(0))
 }

@@ -14,23 +14,15 @@
 
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
-
+use super::adopting::Stock;
 use super::copy::OPERATION;
+use super::marks::Marks;
 use super::{Migration, Refusal, Survey, WATCH_EVERY};
 use crate::clock::Clock;
-use crate::control::{Lease, New, Record, Watch};
+use crate::control::{Lease, Record, Watch};
 use crate::error::{Error, Kind, Result};
-use crate::layer::retry::Patience;
-use crate::model::{Mark, Row};
-use crate::protocol::{Phase, counter};
-use crate::schema::Table;
-use crate::store::{Cursor, Range};
-
-/// Parts of the target that are looked through at once.
-const SCANS: usize = 8;
-/// Items of one page.
-const ITEMS: usize = 5_000;
+use crate::protocol::Phase;
+use crate::verifier::Adopted;
 
 /// The phase that an operator gives a target whose control record is lost.
 #[derive(Clone, Copy, Debug)]
@@ -45,50 +37,7 @@ pub struct Regain {
     pub done: bool,
 }
 
-/// What lies in a target, by who wrote it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Items that a copy or fold wrote.
-    pub copied: u64,
-    /// Items that applications wrote, saved or deleted; counters that they added to.
-    pub applications: u64,
-    /// Items without a mark: written in `done`, or by somebody else.
-    pub unmarked: u64,
-}
-
 impl Marks {
-    fn and(self, other: Marks) -> Marks {
-        Marks {
-            copied: self.copied + other.copied,
-            applications: self.applications + other.applications,
-            unmarked: self.unmarked + other.unmarked,
-        }
-    }
-
-    fn of(item: &Row, is_counter: bool) -> Marks {
-        // A fold leaves a counter's mark as it is, so what was added shows in its watermark too.
-        let is_added_to = is_counter
-            && !counter::Item::of(item.clone())
-                .is_ok_and(|item| counter::may_return_to_old(Some(&item)));
-        let mut marks = Marks::default();
-        match item.mark {
-            None => marks.unmarked = 1,
-            Some(Mark::Copied) if !is_added_to => marks.copied = 1,
-            Some(
-                Mark::Copied | Mark::Resaved | Mark::Application | Mark::Tombstone | Mark::Partial,
-            ) => {
-                marks.applications = 1;
-            }
-        }
-        marks
-    }
-
-    /// Whether a migration that begins at `old` would hide or overwrite what was moved here before. Folded
-    /// counters are at home in `old`.
-    pub(super) fn is_of_a_migration(self, is_counter: bool) -> bool {
-        self.applications > 0 || (!is_counter && self.copied > 0)
-    }
-
     /// What stands against giving a target with these items a phase.
     fn against(self, is_counter: bool, regain: Regain) -> Vec<Refusal> {
         let phase = regain.phase;
@@ -162,7 +111,8 @@ impl Migration {
         // At first sight, so that what can't be isn't waited for.
         self.regainable(survey, regain).await?;
         self.outlive(regain.lease).await?;
-        let marks = self.regainable(survey, regain).await?;
+        let stock = self.regainable(survey, regain).await?;
+        let marks = stock.marks;
         let is_frozen = matches!(regain.phase, Phase::Copy | Phase::Offline);
         let frozen_at = match is_frozen {
             true => self.old_looks.0.now().await?,
@@ -180,6 +130,7 @@ impl Migration {
             freeze: u64::from(is_frozen),
             frozen_at,
             adopted: marks.unmarked > 0,
+            adoption: self.listed(stock).await?,
             fenced: fenced.cloned().collect(),
             ..record
         };
@@ -191,12 +142,16 @@ impl Migration {
     }
 
     /// What lies in the target, if that allows the phase.
-    async fn regainable(&self, survey: &Survey, regain: Regain) -> Result<Marks> {
+    async fn regainable(&self, survey: &Survey, regain: Regain) -> Result<Stock> {
         let target = survey.transform.target();
-        let marks = self.marks(target).await?;
+        // In `done` items without a mark are what applications write.
+        let list = Adopted::default();
+        let list = (regain.phase != Phase::Done).then_some(&list);
+        let stock = self.stock(target, list).await?;
+        let marks = stock.marks;
         let refusals = marks.against(target.is_counter(), regain);
         if refusals.is_empty() {
-            return Ok(marks);
+            return Ok(stock);
         }
         let lines = refusals
             .iter()
@@ -233,54 +188,6 @@ impl Migration {
             tokio::time::sleep(WATCH_EVERY).await;
         }
         Ok(())
-    }
-
-    /// Counts what lies in the target, by who wrote it.
-    pub(super) async fn marks(&self, target: &Table) -> Result<Marks> {
-        let new = self.new.patient(Patience::default(), &self.pace.new);
-        let ranges = new.splits(target, SCANS).await?;
-        let mut scans: FuturesUnordered<_> = ranges
-            .iter()
-            .map(|range| marks_of(&new, target, range))
-            .collect();
-        let mut marks = Marks::default();
-        while let Some(found) = scans.next().await {
-            marks = marks.and(found?);
-        }
-        Ok(marks)
-    }
-}
-
-impl Marks {
-    /// In words.
-    pub fn told(self) -> String {
-        format!(
-            "{} items of applications, {} copied, {} without a mark",
-            self.applications, self.copied, self.unmarked
-        )
-    }
-}
-
-async fn marks_of(new: &New, target: &Table, range: &Range) -> Result<Marks> {
-    let is_counter = target.is_counter();
-    let mut marks = Marks::default();
-    let mut cursor: Option<Cursor> = None;
-    loop {
-        let page = new.scan(target, range, cursor.as_ref(), ITEMS).await?;
-        for item in &page.unreadable {
-            // Whatever it is, with a mark it came by the shim or a tool, and without it didn't.
-            match item.is_marked {
-                true => marks.applications += 1,
-                false => marks.unmarked += 1,
-            }
-        }
-        for item in &page.rows {
-            marks = marks.and(Marks::of(item, is_counter));
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(marks);
-        }
     }
 }
 
@@ -335,23 +242,5 @@ mod tests {
                 assert!(refused(USED, is_counter, never, true));
             }
         }
-    }
-
-    #[test]
-    fn a_counter_that_was_added_to_is_an_application_s() {
-        use crate::model::{Key, Value};
-        let counter = |mark, total, watermark| {
-            let key = Key::row(vec![Value::Int(1)], vec![]);
-            let mut row = Row::new(key, vec![Some(Value::BigInt(total))]);
-            row.mark = mark;
-            row.watermarks = vec![watermark];
-            Marks::of(&row, true)
-        };
-        let folded = counter(Some(Mark::Copied), 5, Some(5));
-        assert_eq!((folded.copied, folded.applications), (1, 0));
-        let added = counter(Some(Mark::Copied), 6, Some(5));
-        assert_eq!((added.copied, added.applications), (0, 1));
-        assert_eq!(counter(Some(Mark::Application), 5, Some(5)).applications, 1);
-        assert_eq!(counter(None, 5, Some(5)).unmarked, 1);
     }
 }

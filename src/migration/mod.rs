@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod adopting;
 mod advance;
 mod copy;
 mod emptying;
@@ -12,6 +13,7 @@ mod fence;
 mod finish;
 mod init;
 mod lost;
+mod marks;
 mod moves;
 mod reset;
 mod retry;
@@ -24,7 +26,8 @@ pub use copy::{CopyOptions, Started, shard_tokens};
 pub use emptying::Emptying;
 pub use finish::{Finished, Kept};
 pub use init::{Init, InitOptions};
-pub use lost::{Marks, Regain};
+pub use lost::Regain;
+pub use marks::Marks;
 pub use moves::{Forecast, MoveOptions, OpenOld, Refusal, Tell, Told};
 pub use reset::Reset;
 pub use retry::Retried;
@@ -313,6 +316,7 @@ impl Migration {
             default_ttl: survey.old.default_ttl,
             emptying: false,
             adopted: false,
+            adoption: None,
             fenced: BTreeSet::new(),
         }
     }
@@ -351,10 +355,6 @@ impl Migration {
                      `migrate init --adopt` with its name",
                 )
         })
-    }
-
-    async fn holds_items(&self, target: &Table) -> Result<bool> {
-        Ok(self.held(target).await? != Held::Nothing)
     }
 
     /// What a target holds, by the first items that are met.

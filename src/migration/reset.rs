@@ -19,6 +19,7 @@ use crate::model::{Mark, Row};
 use crate::protocol::Phase;
 use crate::schema::Table;
 use crate::store::{Cursor, Guard, Put, Range, Reads, Store};
+use crate::verifier::Adopted;
 
 /// Parts of the target that are emptied at once.
 const EMPTIED_AT_ONCE: usize = 8;
@@ -28,7 +29,7 @@ const EMPTIED_AT_ONCE: usize = 8;
 pub struct Reset {
     /// Items deleted: those the copier wrote.
     pub emptied: u64,
-    /// Items left, which somebody else wrote.
+    /// Items left, which somebody else wrote, or which were there before.
     pub left: u64,
 }
 
@@ -203,10 +204,11 @@ impl Migration {
         let target = record.target.read()?;
         let leased = Arc::new(member.writer(&self.new));
         let new = Retry::new(leased, Patience::default()).paced(&self.pace.new);
+        let adopted = self.adopted(record).await?;
         let ranges = new.splits(&target, EMPTIED_AT_ONCE).await?;
         let mut emptying: FuturesUnordered<_> = ranges
             .iter()
-            .map(|range| empty_range(&new, &target, range))
+            .map(|range| empty_range(&new, &target, range, &adopted))
             .collect();
         let mut reset = Reset::default();
         while let Some(range) = emptying.next().await {
@@ -218,13 +220,20 @@ impl Migration {
     }
 }
 
-async fn empty_range(new: &dyn Store, target: &Table, range: &Range) -> Result<Reset> {
+async fn empty_range(
+    new: &dyn Store,
+    target: &Table,
+    range: &Range,
+    adopted: &Adopted,
+) -> Result<Reset> {
     let mut reset = Reset::default();
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.scan(target, range, cursor.as_ref(), SCAN_ROWS).await?;
-        let page = page.readable()?;
-        let copied = |row: &&Row| row.mark == Some(Mark::Copied);
+        let page = page.readable_but_for_strangers()?;
+        reset.left += page.unreadable.len() as u64;
+        // An adopted counter counted before anything was folded into it, and folds go on from its watermark.
+        let copied = |row: &&Row| row.mark == Some(Mark::Copied) && !adopted.has_item(target, row);
         reset.left += page.rows.iter().filter(|row| !copied(row)).count() as u64;
         let keys = page
             .rows

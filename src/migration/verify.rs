@@ -104,6 +104,7 @@ impl Migration {
                 decrements: self.spec.decrements,
             }),
             frozen_at: record.frozen_at,
+            adopted: self.adopted(&record).await?,
             options: verifier::Options {
                 fresh: self.fresh,
                 ..options.verify
@@ -125,6 +126,9 @@ impl Migration {
             }
         };
         let outcome = outcome?;
+        if outcome.found.foreign > 0 && record.adopted && record.adoption.is_none() {
+            self.advise_a_list();
+        }
         let is_whole = verifier.options.sample >= 1.0;
         // Hours of work: a new store that is away now is waited for too.
         tokio::select! {
@@ -135,6 +139,15 @@ impl Migration {
             checkpoint.remove();
         }
         Ok(outcome)
+    }
+
+    fn advise_a_list(&self) {
+        tracing::warn!(
+            "{}: an earlier version has taken this target over, and kept no list of what was in it. If the items \
+             without a mark are those, `migrate init --adopt {}` makes the list",
+            self.spec.name,
+            self.spec.to
+        );
     }
 
     /// Makes sure that what was found is of any worth, and notes it if the tables were compared as a whole:
@@ -242,6 +255,7 @@ impl Migration {
             begun: record.begun.clone(),
             reading: options.reading.clone(),
             copiers,
+            adoption: record.adoption.as_ref().map(|adoption| adoption.id.clone()),
         };
         let transform = &survey.transform;
         let tables = (transform.source().clone(), transform.target().clone());

@@ -90,6 +90,7 @@ impl Bench {
                 frozen_at: None,
                 emptying: false,
                 adopted: false,
+                adoption: None,
                 fenced: Default::default(),
             };
             assert!(control.add(&spec.to, &record).await.unwrap());

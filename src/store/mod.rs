@@ -117,6 +117,8 @@ pub struct Unreadable {
     pub error: Error,
     /// Whether it has a mark, as everything has that shims and tools wrote.
     pub is_marked: bool,
+    /// A digest of its key and all it holds, if it has no mark and was met by a scan.
+    pub digest: Option<u64>,
 }
 
 impl Page {
@@ -131,6 +133,18 @@ impl Page {
                 unreadable: Vec::new(),
                 ..self
             }),
+        }
+    }
+
+    /// The page, for whoever can't do without any item of a shim's or a tool's. What strangers wrote may be
+    /// unreadable.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if an item with a mark can't be read.
+    pub fn readable_but_for_strangers(self) -> Result<Page> {
+        match self.unreadable.iter().find(|item| item.is_marked) {
+            Some(unreadable) => Err(unreadable.error.clone()),
+            None => Ok(self),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adopted::Adopted;
 use super::canonical::differing;
 use super::suspects::Verdict;
 use crate::mapping::transform::Transform;
@@ -28,7 +29,11 @@ pub struct Found {
     /// Counter rows whose watermark isn't the old total; and those that no application has added to, and
     /// whose total isn't the watermark.
     pub counters_wrong: u64,
-    /// Items without a mark: neither a shim nor a tool wrote them.
+    /// Items that were in the new store when `init --adopt` took it over, and are as they were then; counters
+    /// that were, unless an application has added to them since. No differences.
+    #[serde(default)]
+    pub adopted: u64,
+    /// Items without a mark that weren't adopted: neither a shim nor a tool wrote them.
     pub foreign: u64,
     /// Old rows that were written after the old table was frozen, and that the new store doesn't have so.
     pub late_writes: u64,
@@ -121,6 +126,10 @@ impl Found {
     ) {
         let (kind, count) = match verdict {
             Verdict::Same | Verdict::Owned => return,
+            Verdict::Adopted => {
+                self.adopted += 1;
+                return;
+            }
             Verdict::Expiring => {
                 self.expiring += 1;
                 return;
@@ -149,6 +158,7 @@ impl Found {
             ),
             Verdict::Same
             | Verdict::Owned
+            | Verdict::Adopted
             | Verdict::Expiring
             | Verdict::LateButSame
             | Verdict::Missing
@@ -168,7 +178,11 @@ impl Found {
     }
 
     /// Counts an item that can't be read.
-    pub(super) fn unreadable(&mut self, item: &Unreadable) {
+    pub(super) fn unreadable(&mut self, item: &Unreadable, adopted: &Adopted) {
+        if item.digest.is_some_and(|digest| adopted.has(digest)) {
+            self.adopted += 1;
+            return;
+        }
         let (kind, count) = match item.is_marked {
             true => ("unreadable", &mut self.unreadable),
             false => ("foreign", &mut self.foreign),

@@ -9,8 +9,10 @@
 //! and finds what is in the new table by scanning that.
 //!
 //! What the application owns (its rows, tombstones) isn't compared, and neither are the old rows of such keys.
-//! Counters are compared by their watermarks, whoever added to them.
+//! Counters are compared by their watermarks, whoever added to them. Items that were [`adopted`] are counted, and
+//! otherwise like the application's.
 
+mod adopted;
 mod buckets;
 mod canonical;
 mod expiries;
@@ -32,6 +34,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use adopted::Adopted;
+pub(crate) use adopted::digest as adopted_digest;
 pub use found::{Example, Found, Values};
 pub(crate) use mend::Bench;
 pub use mend::Mended;
@@ -124,6 +128,8 @@ pub struct Verifier {
     pub counters: Option<Rules>,
     /// When the old table was frozen by the old store's clock, microseconds since 1970, if that is known.
     pub frozen_at: Option<i64>,
+    /// Items that were in the new store before anything was moved.
+    pub adopted: Adopted,
     /// How it goes about its work.
     pub options: Options,
 }

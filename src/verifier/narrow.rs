@@ -134,7 +134,7 @@ impl Run<'_> {
                         }
                     }
                     // Their old rows stay suspected.
-                    Stance::Owned | Stance::Foreign | Stance::Partial => {}
+                    Stance::Owned | Stance::Adopted | Stance::Foreign | Stance::Partial => {}
                 })
             };
             self.at_once(ranges, item).await

@@ -165,7 +165,7 @@ impl Run<'_> {
         let parts = self.unless_stopped(parts).await?;
         self.at_once(parts, |range| async {
             self.new_items(range, |item, printer| match self.stance(&item) {
-                Stance::Owned | Stance::Foreign => {
+                Stance::Owned | Stance::Adopted | Stance::Foreign => {
                     let print = short(printer.key(&item.key).1);
                     if print % of == part {
                         let mut prints = prints.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +253,7 @@ impl Run<'_> {
         }
         let key = item.key.clone();
         match self.stance(&item) {
-            Stance::Owned | Stance::Foreign => {
+            Stance::Owned | Stance::Adopted | Stance::Foreign => {
                 left.remove(&short(digest));
             }
             // Stays, if the old store has the row.

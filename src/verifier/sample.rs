@@ -88,18 +88,23 @@ impl Run<'_> {
                     match self.stance(&item) {
                         Stance::Owned if is_late => {}
                         Stance::Owned => continue,
+                        Stance::Adopted => {
+                            self.state().found.adopted += 1;
+                            if !is_late {
+                                continue;
+                            }
+                        }
                         Stance::Foreign => {
                             self.suspect(Why::Foreign, key, source, &mut printer);
                             continue;
                         }
-                        Stance::Compared
-                            if super::suspects::is_off(&item)
-                                && self.verifier.counters.is_some() =>
-                        {
+                        Stance::Compared if self.has_odd_totals(&item) => {
                             self.suspect(Why::Totals, key, source, &mut printer);
                             continue;
                         }
                         Stance::Compared => {
+                            let is_adopted = self.is_adopted(&item);
+                            self.state().found.adopted += u64::from(is_adopted);
                             let item = self.as_compared(item);
                             if item.is_some_and(|item| self.are_same(&item, &old)) && !is_late {
                                 continue;

@@ -277,7 +277,7 @@ impl Run<'_> {
                 state.parts[place].cursor = page.next;
                 page.unreadable
                     .iter()
-                    .for_each(|item| state.found.unreadable(item));
+                    .for_each(|item| state.found.unreadable(item, &self.verifier.adopted));
                 for item in page.rows {
                     self.see_item(item, &mut printer, &mut state);
                 }
@@ -297,7 +297,8 @@ impl Run<'_> {
         }
         let most = self.verifier.options.most_owned;
         match self.stance(&item) {
-            Stance::Owned => {
+            stance @ (Stance::Owned | Stance::Adopted) => {
+                state.found.adopted += u64::from(stance == Stance::Adopted);
                 let digest = printer.key(&item.key).1;
                 state.owned.add(item.key, digest, most);
             }
@@ -311,7 +312,8 @@ impl Run<'_> {
                 if self.verifier.counters.is_some() {
                     state.found.new_total += item.cells.iter().map(total).sum::<i128>();
                 }
-                if self.verifier.counters.is_some() && is_off(&item) {
+                state.found.adopted += u64::from(self.is_adopted(&item));
+                if self.has_odd_totals(&item) {
                     let digest = printer.key(&item.key).1;
                     state.suspect(self.suspect_item(Why::Totals, item.key.clone()), digest);
                 }
@@ -339,12 +341,28 @@ impl Run<'_> {
     /// What an item means to the comparison.
     pub(super) fn stance(&self, item: &Row) -> Stance {
         match item.mark {
+            // Of a counter what was folded into it is compared, like of any other.
+            None if self.is_adopted(item) => match self.verifier.counters {
+                Some(_) => Stance::Compared,
+                None => Stance::Adopted,
+            },
             None => Stance::Foreign,
             Some(Mark::Tombstone) => Stance::Owned,
             Some(Mark::Application) if self.verifier.counters.is_none() => Stance::Owned,
             Some(Mark::Partial) => Stance::Partial,
             Some(Mark::Copied | Mark::Resaved | Mark::Application) => Stance::Compared,
         }
+    }
+
+    pub(super) fn is_adopted(&self, item: &Row) -> bool {
+        let table = self.verifier.transform.target();
+        self.verifier.adopted.has_item(table, item)
+    }
+
+    /// Whether the totals of a counter that no application has added to aren't what was folded, though it began
+    /// with nothing.
+    pub(super) fn has_odd_totals(&self, item: &Row) -> bool {
+        self.verifier.counters.is_some() && is_off(item) && !self.is_adopted(item)
     }
 
     /// Looks at what has come together, before it takes too much room.
@@ -408,6 +426,8 @@ pub(super) enum Stance {
     Compared,
     /// The old row doesn't matter.
     Owned,
+    /// The same: it was there before anything was moved.
+    Adopted,
     /// The same, and somebody unknown wrote it.
     Foreign,
     /// It takes an old row to complete it: if there is one, the stores differ.

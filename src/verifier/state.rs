@@ -145,6 +145,9 @@ pub struct Belongs {
     /// What each copier and fold had told of itself when it began, as digests. Once one has worked since, what
     /// was read before counts for nothing in front of `new`, so that it isn't gone on with.
     pub copiers: BTreeMap<String, String>,
+    /// The list of adopted items by which they are told from strangers'.
+    #[serde(default)]
+    pub adoption: Option<String>,
 }
 
 /// What is in the file beside sums and digests.

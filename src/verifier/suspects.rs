@@ -64,6 +64,8 @@ pub(super) enum Verdict {
     Same,
     /// The application owns the key, so the old row doesn't matter.
     Owned,
+    /// The same: it was there before anything was moved. Whoever had changed it has changed it back.
+    Adopted,
     Expiring,
     LateButSame,
     Missing,
@@ -92,6 +94,7 @@ impl Verdict {
             | Verdict::Partial => true,
             Verdict::Same
             | Verdict::Owned
+            | Verdict::Adopted
             | Verdict::Expiring
             | Verdict::LateButSame
             | Verdict::Unfit(_)
@@ -247,7 +250,12 @@ impl Run<'_> {
             },
         };
         match (suspect.why, &suspect.source, item) {
-            (Why::Foreign, _, Some(Row { mark: None, .. })) => return Verdict::Foreign,
+            (Why::Foreign, _, Some(item)) if self.stance(item) == Stance::Foreign => {
+                return Verdict::Foreign;
+            }
+            (Why::Foreign, _, Some(item)) if self.stance(item) == Stance::Adopted => {
+                return Verdict::Adopted;
+            }
             // It has a mark by now, and nobody knows its row in the old store.
             (Why::Foreign, None, _) => return Verdict::Owned,
             (Why::Totals, None, Some(item)) if is_still_off(item) => return Verdict::Total,
@@ -280,6 +288,7 @@ impl Run<'_> {
             Verdict::Foreign => Verdict::Owned,
             Verdict::Same
             | Verdict::Owned
+            | Verdict::Adopted
             | Verdict::Expiring
             | Verdict::LateButSame
             | Verdict::Missing
@@ -307,7 +316,7 @@ impl Run<'_> {
         };
         match self.stance(item) {
             Stance::Foreign => return Verdict::Foreign,
-            Stance::Owned => return Verdict::Owned,
+            Stance::Owned | Stance::Adopted => return Verdict::Owned,
             Stance::Partial if old.is_some() => return Verdict::Partial,
             Stance::Partial => return Verdict::Owned,
             Stance::Compared => {}

@@ -48,7 +48,11 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
         let done = match migration.init(options).await {
             Ok(Init::Created) => "ready".to_owned(),
             Ok(Init::Repeated) => "was ready already".to_owned(),
-            Ok(Init::Adopted) => "taken over as it is".to_owned(),
+            Ok(Init::Adopted(0)) => "taken over as it is".to_owned(),
+            Ok(Init::Adopted(items)) => format!(
+                "taken over as it is, with {} items; old rows with their keys aren't copied",
+                words::count(items)
+            ),
             Ok(Init::Regained(marks)) => format!("taken over: {}", marks.told()),
             // A plan's rules that don't fit a table are of that kind.
             Err(error) if copy::concerns_one_table(&error) || error.kind() == Kind::Config => {

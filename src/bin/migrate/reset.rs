@@ -71,6 +71,12 @@ fn told(migration: &Migration, found: &Emptying) -> String {
         words::count(found.copied),
         words::count(found.left)
     );
+    if found.adopted > 0 {
+        text.push_str(&format!(
+            " {} of those were there when `init --adopt` took the target over.",
+            words::count(found.adopted)
+        ));
+    }
     if found.changed > 0 {
         text.push_str(&format!(
             "\n  {} of the copied items aren't as their old rows are. Somebody has changed them, or the old rows, since \

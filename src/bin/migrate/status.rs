@@ -123,6 +123,11 @@ fn fenced(status: &Status) -> Vec<&str> {
     roles.map(String::as_str).collect()
 }
 
+fn adopted(status: &Status) -> Option<u64> {
+    let adoption = status.record.as_ref()?.adoption.as_ref()?;
+    Some(adoption.items)
+}
+
 fn freeze(status: &Status) -> String {
     let record = status.record.as_ref();
     record.map_or_else(String::new, |record| words::count(record.freeze))
@@ -174,6 +179,8 @@ struct Line<'a> {
     /// Roles that may not write to the old table while it is frozen.
     fenced: Vec<&'a str>,
     dead_letters: u64,
+    /// Items that `init --adopt` took over; null where it took none over, or an earlier version didn't count them.
+    adopted: Option<u64>,
     /// What the last whole verification of this freeze found.
     verified: Option<Verified>,
     copiers: Vec<Copier<'a>>,
@@ -244,6 +251,7 @@ fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
         copied: status.share,
         fenced: fenced(status),
         dead_letters: status.failures,
+        adopted: adopted(status),
         verified: status.verified.as_ref().map(|verified| Verified {
             clean: verified.clean,
             differences: verified.differences,

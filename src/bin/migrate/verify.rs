@@ -139,6 +139,7 @@ struct Line<'a> {
     different: u64,
     counters_wrong: u64,
     foreign: u64,
+    adopted: u64,
     late_writes: u64,
     partial: u64,
     unreadable: u64,
@@ -183,6 +184,7 @@ fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
         different: found.different,
         counters_wrong: found.counters_wrong,
         foreign: found.foreign,
+        adopted: found.adopted,
         late_writes: found.late_writes,
         partial: found.partial,
         unreadable: found.unreadable,
@@ -285,6 +287,10 @@ fn notes(found: &Found) -> Vec<String> {
             notes.push(format!("{} {what}", words::count(count)));
         }
     };
+    note(
+        found.adopted,
+        "items were there when `init --adopt` took the target over (adopted), and are no differences",
+    );
     note(
         found.partial,
         "items have some columns of their rows only: --repair completes them",

@@ -140,6 +140,7 @@ impl Bench {
             default_ttl: 0,
             emptying: false,
             adopted: false,
+            adoption: None,
             fenced: Default::default(),
         };
         assert!(control.add("target", &record).await.unwrap());

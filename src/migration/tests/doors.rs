@@ -52,6 +52,30 @@ async fn a_table_of_rows_returns_to_old_while_the_target_holds_nothing() {
     }
 }
 
+/// What was there before anything was moved is nothing that anybody wrote to the new store.
+#[tokio::test]
+async fn adopted_items_dont_keep_a_table_from_returning_to_old() {
+    let bench = Bench::rows().await;
+    put(&bench.new, &bench.target(), &[row(3, None)]).await;
+    let adopt = InitOptions {
+        adopt: true,
+        ..InitOptions::default()
+    };
+    let adopted = bench.migration.init(adopt).await.unwrap();
+    assert_eq!(adopted, Init::Adopted(1));
+    bench.forward(Phase::Switch).await.unwrap();
+    bench.back(Phase::Old).await.unwrap();
+    bench.forward(Phase::Bridge).await.unwrap();
+    put(
+        &bench.new,
+        &bench.target(),
+        &[row(3, Some(Mark::Application))],
+    )
+    .await;
+    let error = bench.back(Phase::Old).await.unwrap_err().to_string();
+    assert!(error.contains("id=3"), "{error}");
+}
+
 #[tokio::test]
 async fn counters_return_to_old_while_nobody_has_added_in_the_new_store() {
     let bench = Bench::of(Type::Counter).await;

@@ -42,6 +42,7 @@ mod batch;
 mod change;
 mod connect;
 mod create;
+mod digest;
 mod errors;
 mod expression;
 mod fold;

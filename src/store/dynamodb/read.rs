@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::DynamoDb;
 use super::attr::{Attrs, from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
+use super::digest::digest;
 use super::put::{item_key_text, key_of_item, units};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::{Attr, Mapping, item_size};
@@ -229,9 +230,14 @@ impl DynamoDb {
             for item in answer.items.unwrap_or_default() {
                 let attrs = from_sdk_map(item)?;
                 page.bytes += item_size(&attrs) as u64;
+                // Its reader takes the attributes apart.
+                let unmarked = (!is_marked(mapping, &attrs)).then(|| attrs.clone());
                 match read_row(mapping, attrs) {
                     Ok(row) => page.rows.push(row),
-                    Err(unreadable) => page.unreadable.push(unreadable),
+                    Err(unreadable) => page.unreadable.push(Unreadable {
+                        digest: unmarked.map(digest),
+                        ..unreadable
+                    }),
                 }
             }
             let Some(last) = answer.last else {
@@ -269,7 +275,7 @@ pub(super) fn readable(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<
 /// The row of an item.
 fn read_row(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row, Unreadable> {
     let key = item_key_text(mapping, &attrs);
-    let is_marked = attrs.iter().any(|(name, _)| name == mapping.mark());
+    let is_marked = is_marked(mapping, &attrs);
     mapping.row(attrs).map_err(|error| Unreadable {
         error: Error::new(Kind::Corrupt, error.message())
             .at("table", &mapping.table().name)
@@ -277,5 +283,10 @@ fn read_row(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<Row, Unread
             .help("the item was not written by this mapping, or was changed by hand since"),
         key,
         is_marked,
+        digest: None,
     })
+}
+
+fn is_marked(mapping: &Mapping, attrs: &[(String, Attr)]) -> bool {
+    attrs.iter().any(|(name, _)| name == mapping.mark())
 }

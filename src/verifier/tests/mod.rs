@@ -11,6 +11,7 @@ use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
 use crate::store::{Guard, Put, Reads, Store};
 
+mod adopting;
 mod bounded;
 mod resuming;
 mod timed;
@@ -23,6 +24,7 @@ struct Bench {
     new: Arc<Memory>,
     transform: Arc<Transform>,
     frozen_at: Option<i64>,
+    adopted: Adopted,
     sample: f64,
     folder: tempfile::TempDir,
 }
@@ -117,6 +119,7 @@ impl Bench {
             new,
             transform,
             frozen_at: None,
+            adopted: Adopted::default(),
             sample: 1.0,
             folder: tempfile::tempdir().unwrap(),
         }
@@ -166,6 +169,7 @@ impl Bench {
             transform: self.transform.clone(),
             counters: is_counter.then_some(Rules::default()),
             frozen_at: self.frozen_at,
+            adopted: self.adopted.clone(),
             options: Options {
                 delay: Duration::ZERO,
                 page_bytes: 700,
@@ -188,6 +192,7 @@ impl Bench {
             begun: "once".into(),
             reading: "one".into(),
             copiers: BTreeMap::new(),
+            adoption: None,
         };
         let tables = (
             self.transform.source().clone(),

@@ -197,6 +197,7 @@ async fn a_renewal_that_hangs_is_made_again_within_the_lease() {
         default_ttl: 0,
         emptying: false,
         adopted: false,
+        adoption: None,
         fenced: Default::default(),
     };
     assert!(control.add("t", &record).await.unwrap());
