@@ -12,5 +12,7 @@
 mod checking;
 #[path = "model/counters/mod.rs"]
 mod counters;
+#[path = "model/permits/mod.rs"]
+mod permits;
 #[path = "model/rows/mod.rs"]
 mod rows;
