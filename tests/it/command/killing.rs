@@ -74,7 +74,7 @@ async fn killed_five_times_nothing_is_lost() {
     let rows = if std::env::var_os("CROSSFADE_LONG").is_some() {
         100_000
     } else {
-        20_000
+        10_000
     };
     let bench = Bench::new("killed").await;
     fill_messages(&bench, rows).await;

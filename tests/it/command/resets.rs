@@ -4,6 +4,8 @@ use super::killing::{PLAN, assert_all_there, fill_messages};
 use super::{Bench, says};
 
 const ROWS: usize = 3_000;
+/// A look counts the whole target, on the server that the reset works on.
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_can_be_emptied_and_copied_again() {
@@ -17,6 +19,7 @@ async fn a_table_can_be_emptied_and_copied_again() {
     let mut running = reset().spawn();
     while bench.holds("messages", ROWS * 3 / 4).await {
         assert!(running.runs(), "it isn't over so soon");
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     running.kill();
     assert!(bench.holds("messages", 1).await, "it was killed half-way");
@@ -123,6 +126,7 @@ async fn a_reset_that_was_suspended_undoes_nothing() {
     let mut suspended = bench.migrate(&reset).spawn();
     while bench.holds("messages", ROWS * 9 / 10).await {
         assert!(suspended.runs(), "it isn't over so soon");
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     suspended.signal("STOP");
     run(&reset);
