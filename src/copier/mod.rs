@@ -40,6 +40,7 @@ use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::journal::{Journal, Remembered};
+use crate::layer::FIRST_PAGE;
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};
 use crate::protocol::counter::Pass;
@@ -57,8 +58,6 @@ pub struct Options {
     pub splits: usize,
     /// Puts that may be under way at once.
     pub puts: usize,
-    /// Bytes of rows that may be in memory at once.
-    pub bytes_in_flight: usize,
     /// Bytes of rows that a page should have.
     pub page_bytes: usize,
     /// How often progress is written to the control table.
@@ -74,7 +73,6 @@ impl Default for Options {
             readers: 16,
             splits: 256,
             puts: 64,
-            bytes_in_flight: 48 << 20,
             page_bytes: 512 << 10,
             report_every: Duration::from_secs(10),
             most_failures: 10_000,
@@ -82,12 +80,9 @@ impl Default for Options {
     }
 }
 
-/// Rows of the very first pages, before anything is known of their size.
-const FIRST_PAGE: usize = 100;
 /// Of the first pages of later ranges. They are as large as the last page was to be, but elsewhere
 /// rows may be far larger.
 const LARGEST_FIRST_PAGE: usize = 400;
-const LARGEST_PAGE: usize = 5_000;
 /// Rows that are put with one call.
 const PUT_BYTES: usize = 1 << 20;
 /// How long writes under way may take once the copy has been asked to stop.
@@ -97,7 +92,7 @@ const LAST_TRIES: u32 = 3;
 
 /// Everything a copy of one table needs.
 pub struct Copier {
-    /// Where rows are read. Should wait by itself, see [`crate::layer::Retry`].
+    /// Where rows are read. Should wait by itself, and for room for what it reads, see [`crate::layer::Retry`].
     pub old: Old,
     /// Where they are put. Should wait by itself too.
     pub new: Writer,
@@ -139,7 +134,6 @@ struct Run<'a> {
     stop: &'a CancellationToken,
     done: Mutex<Done>,
     puts: Semaphore,
-    bytes: Semaphore,
     /// Rows of a range's first page.
     first_page: AtomicUsize,
     /// Counter rows of which the new store has an item, as far as this run has met them.
@@ -189,7 +183,6 @@ impl Copier {
             stop,
             done: Mutex::new(done),
             puts: Semaphore::new(self.options.puts),
-            bytes: Semaphore::new(self.options.bytes_in_flight),
             first_page: AtomicUsize::new(FIRST_PAGE),
             met: AtomicU64::new(0),
             met_again: AtomicBool::new(false),

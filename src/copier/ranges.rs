@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::work::Job;
-use super::{LARGEST_FIRST_PAGE, LARGEST_PAGE, LAST_TRIES, Run, stopped};
+use super::{LARGEST_FIRST_PAGE, LAST_TRIES, Run};
 use crate::control::DeadLetter;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row, Tokens};
+use crate::layer::next_page;
+use crate::model::{Key, Tokens};
 use crate::show;
 use crate::store::{Cursor, Page, Range};
 
@@ -171,16 +172,11 @@ impl Run<'_> {
                     last: last.clone(),
                 }
             })?;
-            limit = page_limit(&page, limit, self.copier.options.page_bytes);
+            limit = next_page(&page, limit, self.copier.options.page_bytes);
             self.first_page
                 .store(limit.min(LARGEST_FIRST_PAGE), Ordering::Relaxed);
             let cursor = page.next.clone();
             let newest = page.rows.last().map(|row| row.key.clone());
-            let weight: usize = page.rows.iter().map(Row::weight).sum();
-            let room = self.room(weight).await.map_err(|error| Ended {
-                error,
-                last: last.clone(),
-            })?;
             let reading = async {
                 match &cursor {
                     Some(cursor) => Some(self.page(range, Some(cursor), limit).await),
@@ -189,7 +185,7 @@ impl Run<'_> {
             };
             let writing = async {
                 let written = self.write(page.rows).await;
-                drop(room);
+                drop(page.room);
                 written
             };
             let (following, written) = tokio::join!(reading, writing);
@@ -211,15 +207,6 @@ impl Run<'_> {
         }
     }
 
-    async fn room(&self, weight: usize) -> Result<tokio::sync::SemaphorePermit<'_>> {
-        let most = self.copier.options.bytes_in_flight;
-        let permits = u32::try_from(weight.clamp(1, most)).unwrap_or(u32::MAX);
-        tokio::select! {
-            room = self.bytes.acquire_many(permits) => room.map_err(|_| stopped()),
-            () = self.stop.cancelled() => Err(stopped()),
-        }
-    }
-
     async fn page(&self, range: &Range, after: Option<&Cursor>, limit: usize) -> Result<Page> {
         let source = self.copier.transform.source();
         self.unless_stopped(self.copier.old.0.scan(source, range, after, limit))
@@ -231,14 +218,4 @@ impl Run<'_> {
 struct Ended {
     error: Error,
     last: Option<Key>,
-}
-
-/// How many rows the next page should have, from the size of the last one.
-fn page_limit(page: &Page, limit: usize, wanted: usize) -> usize {
-    if page.rows.is_empty() {
-        return limit;
-    }
-    let weight: usize = page.rows.iter().map(Row::weight).sum();
-    let each = (weight / page.rows.len()).max(1);
-    (wanted / each).clamp(1, LARGEST_PAGE).min(limit * 4)
 }

@@ -5,12 +5,13 @@
 //! waits for it. So a ceiling holds over any stretch of time, but for one second's worth that may have been
 //! saved up, and for calls that cost more than those before them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::error::Result;
+use crate::store::Room;
 
 /// How much of what a call has cost goes into what the next one is thought to cost.
 const LEARNED: f64 = 0.1;
@@ -20,6 +21,7 @@ const LEARNED: f64 = 0.1;
 pub struct Pace {
     reads: Option<Account>,
     writes: Option<Account>,
+    room: Arc<Room>,
 }
 
 impl Pace {
@@ -31,7 +33,20 @@ impl Pace {
             // Nobody knows how many rows a page has before the first one is there.
             reads: read_rows.map(|rate| Account::new(rate, 0.0)),
             writes: write_units.map(|rate| Account::new(rate, 1.0)),
+            room: Arc::default(),
         }
+    }
+
+    /// The same, with pages that take their room from this: that of the whole process.
+    #[must_use]
+    pub fn within(mut self, room: &Arc<Room>) -> Self {
+        self.room = room.clone();
+        self
+    }
+
+    /// Where pages take their room.
+    pub(super) fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// Reads, and tells how many rows that were.
@@ -128,7 +143,6 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;

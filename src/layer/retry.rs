@@ -2,8 +2,8 @@
 //!
 //! Only calls that may be sent twice go through it: reads, and writes whose guard makes a second
 //! one harmless. It tries again for as long as [`Patience`] says, with growing, jittered pauses. Every
-//! call, also one that is made again, keeps within a [`Pace`] if there is one; that is waited for here, before
-//! the layers beneath look at their lease.
+//! call, also one that is made again, keeps within a [`Pace`] if there is one, and every page within the process's
+//! [`Room`](crate::store::Room); those are waited for here, before the layers beneath look at their lease.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::Pace;
+use super::sizes::Sizes;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crate::schema::Table;
@@ -69,6 +70,7 @@ pub struct Retry {
     seen: Arc<Seen>,
     outage: Arc<Outage>,
     pace: Arc<Pace>,
+    sizes: Arc<Sizes>,
 }
 
 impl Retry {
@@ -80,6 +82,7 @@ impl Retry {
             seen: Arc::default(),
             outage: Arc::default(),
             pace: Arc::default(),
+            sizes: Arc::default(),
         }
     }
 
@@ -103,7 +106,29 @@ impl Retry {
             seen: self.seen.clone(),
             outage: self.outage.clone(),
             pace: self.pace.clone(),
+            sizes: self.sizes.clone(),
         })
+    }
+
+    /// A page of as many rows as there is room for.
+    async fn page(
+        &self,
+        table: &Table,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let each = self.sizes.may_weigh(&table.name);
+        let most = match self.inner.capabilities().page_bytes {
+            0 => usize::MAX,
+            // Rows weigh somewhat more in memory than they do there.
+            bytes => bytes * 2,
+        };
+        let (rows, mut held) = self.pace.room().take(limit, each, most).await;
+        let mut page = self.inner.scan(table, range, after, rows).await?;
+        held.settle(self.sizes.saw(&table.name, &page));
+        page.room = Some(Arc::new(held));
+        Ok(page)
     }
 
     async fn again<T, F>(&self, call: impl Fn() -> F) -> Result<T>
@@ -316,7 +341,7 @@ impl Reads for Retry {
         limit: usize,
     ) -> Result<Page> {
         let page = || {
-            let page = self.inner.scan(table, range, after, limit);
+            let page = self.page(table, range, after, limit);
             self.pace.reading(page, |page| page.rows.len())
         };
         self.again(page).await

@@ -45,7 +45,7 @@ use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
 use crate::schema::{StoredTable, Table};
-use crate::store::{Cursor, Finding, Inspection, Old, Range, Weight};
+use crate::store::{Cursor, Finding, Inspection, Old, Range, Room, Weight};
 
 /// A table's migration.
 #[derive(Clone)]
@@ -69,13 +69,30 @@ pub struct Migration {
     fresh: Duration,
 }
 
-/// The ceilings within which the tools work in either store.
-#[derive(Clone, Debug, Default)]
+/// The ceilings within which the tools work in either store, and the room that their pages share.
+#[derive(Clone, Debug)]
 pub struct Paces {
     /// In the old one.
     pub old: Arc<Pace>,
     /// In the new one. The control table isn't slowed down.
     pub new: Arc<Pace>,
+}
+
+impl Paces {
+    /// These ceilings, and one room for the pages of both stores.
+    pub fn new(old: Pace, new: Pace) -> Self {
+        let room = Arc::<Room>::default();
+        Paces {
+            old: Arc::new(old.within(&room)),
+            new: Arc::new(new.within(&room)),
+        }
+    }
+}
+
+impl Default for Paces {
+    fn default() -> Self {
+        Paces::new(Pace::default(), Pace::default())
+    }
 }
 
 /// What a target holds that has no control record.

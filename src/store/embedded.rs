@@ -218,6 +218,7 @@ impl Reads for Embedded {
             tokens: false,
             key_attributes: false,
             put_rows: 500,
+            page_bytes: 0,
         }
     }
 

@@ -137,6 +137,7 @@ impl Reads for Memory {
             tokens: true,
             key_attributes: false,
             put_rows: 100,
+            page_bytes: 0,
         }
     }
 

@@ -24,8 +24,10 @@ pub mod embedded;
 pub mod memory;
 mod ordered;
 mod permit;
+mod room;
 
 pub use permit::Permit;
+pub use room::{Held, Room};
 
 /// What a store can do. Nothing, by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Capabilities {
     pub key_attributes: bool,
     /// The most rows of one put that cost one round trip; more are allowed.
     pub put_rows: usize,
+    /// Bytes that a page has at most, whatever its rows; 0 where only its rows are limited.
+    pub page_bytes: usize,
 }
 
 /// A part of a table to scan.
@@ -106,6 +110,8 @@ pub struct Page {
     pub units: f64,
     /// What lies there and can't be read as a row of this table; only of new stores.
     pub unreadable: Vec<Unreadable>,
+    /// The room that its rows take, for as long as anybody holds on to this; `None` where nobody counts.
+    pub room: Option<Arc<Held>>,
 }
 
 /// An item that can't be read as a row of its table: somebody else wrote it, or changed it by hand.

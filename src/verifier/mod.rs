@@ -25,7 +25,7 @@ mod scan;
 mod state;
 mod suspects;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,7 +117,7 @@ impl Default for Options {
 
 /// Everything a verification of one table needs.
 pub struct Verifier {
-    /// Where old rows are read. Should wait by itself, see [`crate::layer::Retry`], and tell when rows were
+    /// Where old rows are read. Should wait by itself, and for room, see [`crate::layer::Retry`], and tell when rows were
     /// written since the freeze.
     pub old: Old,
     /// Where items are read, and mended. Should wait by itself too.

@@ -14,6 +14,7 @@ use super::suspects::{READ_KEYS, Suspect, Why, is_off};
 use super::{FUTURE, Run, stopped};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
+use crate::layer::{FIRST_PAGE, next_page};
 use crate::model::{Key, Mark, Row, Tokens, Value};
 use crate::show;
 use crate::store::{Cursor, Page, Range, Reads};
@@ -22,9 +23,6 @@ use crate::store::{Cursor, Page, Range, Reads};
 const MANY_SUSPECTS: usize = 50_000;
 /// How often a range that can't be cut any more is tried.
 const LAST_TRIES: u32 = 3;
-/// Rows of a range's first page.
-const FIRST_PAGE: usize = 100;
-const LARGEST_PAGE: usize = 2_500;
 
 /// What some rows of the old table come to.
 #[derive(Default)]
@@ -470,10 +468,7 @@ impl Pages {
             Ok(page) => {
                 self.cursor = page.next.clone();
                 self.is_over = page.next.is_none();
-                let weight: usize = page.rows.iter().map(Row::weight).sum();
-                let each = weight / page.rows.len().max(1) + 1;
-                let wanted = run.verifier.options.page_bytes / each;
-                self.limit = wanted.clamp(1, LARGEST_PAGE).min(limit * 4);
+                self.limit = next_page(page, limit, run.verifier.options.page_bytes);
             }
             Err(_) => self.is_over = true,
         }

@@ -19,6 +19,10 @@ use crate::store::Reads;
 
 /// Rows that are read with one call.
 pub(super) const READ_KEYS: usize = 100;
+/// Rows of a first look, before anything is known of what they weigh.
+const FIRST_LOOK: usize = 25;
+/// Bytes of rows of a look, each of which is read three times.
+const LOOK_BYTES: usize = 4 << 20;
 /// How often an item that changes under one's eyes is looked at.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -112,6 +116,14 @@ struct Look {
     is_steady: bool,
 }
 
+impl Look {
+    fn weight(&self) -> usize {
+        let rows = [&self.item, &self.old].map(|row| row.as_ref().ok());
+        let rows = rows.into_iter().flatten().flatten();
+        rows.map(Row::weight).sum()
+    }
+}
+
 impl Run<'_> {
     /// Looks at all suspects there are, counts what they are, and forgets them.
     pub(super) async fn settle(&self) -> Result<()> {
@@ -120,6 +132,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.wait(self.verifier.options.delay).await?;
+        let mut most = FIRST_LOOK;
         while left > 0 {
             if self.is_enough() {
                 let mut state = self.state();
@@ -127,9 +140,13 @@ impl Run<'_> {
                 state.found.stop_early(0);
                 break;
             }
-            let count = left.min(READ_KEYS);
+            let count = left.min(most);
             let part = self.state().suspects[..count].to_vec();
             let looks = self.look(&part).await?;
+            let largest = looks.iter().map(Look::weight).max().unwrap_or(1);
+            most = (LOOK_BYTES / largest.max(1))
+                .clamp(1, READ_KEYS)
+                .min(most * 4);
             let mut state = self.state();
             for (suspect, look) in part.iter().zip(looks) {
                 self.count(suspect, &look, &mut state);

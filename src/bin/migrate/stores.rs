@@ -75,10 +75,10 @@ impl Stores {
             OldStore::Embedded { path } => format!("embedded {}", path.display()),
         };
         let new_name = new.name().to_owned();
-        let pace = Paces {
-            old: Arc::new(Pace::new(plan.pace.read_rows, None)),
-            new: Arc::new(Pace::new(plan.pace.read_rows, plan.pace.write_units)),
-        };
+        let pace = Paces::new(
+            Pace::new(plan.pace.read_rows, None),
+            Pace::new(plan.pace.read_rows, plan.pace.write_units),
+        );
         Ok(Stores {
             plan,
             old,

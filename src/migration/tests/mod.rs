@@ -17,6 +17,7 @@ use crate::store::memory::Memory;
 use crate::store::{Guard, Put, Store};
 
 mod doors;
+mod memory;
 
 struct Bench {
     migration: Migration,

@@ -273,6 +273,7 @@ impl Reads for Cassandra {
             tokens: false,
             key_attributes: false,
             put_rows: 1,
+            page_bytes: 0,
         }
     }
 

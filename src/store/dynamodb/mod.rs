@@ -181,6 +181,7 @@ impl Reads for DynamoDb {
             tokens: true,
             key_attributes: true,
             put_rows: BATCH,
+            page_bytes: 1 << 20,
         }
     }
 

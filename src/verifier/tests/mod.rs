@@ -14,7 +14,7 @@ use crate::store::{Guard, Put, Reads, Store};
 mod adopting;
 mod bounded;
 mod resuming;
-mod timed;
+pub(crate) mod timed;
 mod times;
 
 use timed::Timed;

@@ -15,19 +15,24 @@ use crate::store::{
 };
 
 /// What the store's clock says at first, microseconds since 1970.
-pub(super) const NOW: i64 = 1_700_000_000_000_000;
+pub(crate) const NOW: i64 = 1_700_000_000_000_000;
 
 /// A store in memory whose rows tell times, which the memory itself doesn't keep, and whose scans take
 /// their time.
-pub(super) struct Timed {
+pub(crate) struct Timed {
     inner: Arc<Memory>,
     /// Rows that were read by their keys.
     pub alone: AtomicU64,
     /// Ranges that were begun to be scanned.
     pub scans: AtomicU64,
     times: BTreeMap<String, Times>,
+    /// Bytes of rows that are on their way in pages, and the most that ever were.
+    pub on_the_way: AtomicU64,
+    pub most_on_the_way: AtomicU64,
     /// How long a page takes.
     pub page: Duration,
+    /// How much longer each megabyte of it takes.
+    pub megabyte: Duration,
     /// It is scanned by its own parts alone, like DynamoDB.
     pub has_no_tokens: bool,
     /// A key that it can't have.
@@ -43,8 +48,11 @@ impl Timed {
             inner,
             alone: AtomicU64::new(0),
             scans: AtomicU64::new(0),
+            on_the_way: AtomicU64::new(0),
+            most_on_the_way: AtomicU64::new(0),
             times: times.collect(),
             page: Duration::from_micros(100),
+            megabyte: Duration::ZERO,
             has_no_tokens: false,
             refuses: None,
         }
@@ -110,8 +118,13 @@ impl Reads for Timed {
         if after.is_none() {
             self.scans.fetch_add(1, Ordering::Relaxed);
         }
-        tokio::time::sleep(self.page).await;
         let mut page = self.inner.scan(table, range, after, limit).await?;
+        let weight: u64 = page.rows.iter().map(|row| row.weight() as u64).sum();
+        let now = self.on_the_way.fetch_add(weight, Ordering::Relaxed) + weight;
+        self.most_on_the_way.fetch_max(now, Ordering::Relaxed);
+        let takes = self.page + self.megabyte.mul_f64(weight as f64 / 1e6);
+        tokio::time::sleep(takes).await;
+        self.on_the_way.fetch_sub(weight, Ordering::Relaxed);
         page.rows.iter_mut().for_each(|row| self.tell(row));
         Ok(page)
     }
