@@ -172,7 +172,7 @@ async fn an_adoption_that_is_killed_anywhere_is_begun_again() {
     }
     for point in 1.. {
         let killed = adopt(&bench)
-            .env("CROSSFADE_STOP_AT", &point.to_string())
+            .env("CROSSFADE_STOP_AT", point.to_string())
             .run();
         if killed.code == Some(0) {
             assert!(point > 4, "it has written a list and a record: {killed}");
