@@ -9,38 +9,7 @@ use std::io::{self, Write};
 
 use super::canonical::Print;
 use super::expiries::{self, Cells, Edge, Edges, LEVELS, TooMany};
-use super::state::short;
-use crate::model::Tokens;
-
-/// Buckets are ranges of 2^44 tokens.
-const BITS: u32 = 20;
-/// How many there are.
-pub(super) const BUCKETS: u32 = 1 << BITS;
-
-/// The bucket of a token.
-pub(super) fn bucket_of(token: i64) -> u32 {
-    (((token as u64) ^ (1 << 63)) >> (64 - BITS)) as u32
-}
-
-/// The tokens of the buckets from the first to the last.
-pub(super) fn tokens_of(first: u32, last: u32) -> Tokens {
-    let edge = |bucket: u32| ((u64::from(bucket) << (64 - BITS)) ^ (1 << 63)) as i64;
-    Tokens {
-        // No key has the lowest token of all.
-        after: edge(first).saturating_sub(1),
-        up_to: match last + 1 {
-            BUCKETS => i64::MAX,
-            next => edge(next) - 1,
-        },
-    }
-}
-
-/// Whose row it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Old,
-    New,
-}
+use super::grid::{BUCKETS, Side, short};
 
 /// Some rows of one store and one bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -323,7 +292,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::expiries::CLOCK_BOUND;
+    use super::super::grid::{bucket_of, tokens_of};
     use super::*;
+    use crate::model::Tokens;
 
     #[test]
     fn buckets_are_ranges_of_tokens_that_cover_the_ring() {

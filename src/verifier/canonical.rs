@@ -7,7 +7,7 @@
 
 use twox_hash::XxHash3_128;
 
-use super::buckets::bucket_of;
+use super::grid::bucket_of;
 use crate::cql;
 use crate::mapping::canonical::is_null;
 use crate::mapping::keys::encode_component;

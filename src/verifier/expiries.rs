@@ -22,9 +22,8 @@
 
 use std::io::{self, Write};
 
-use super::buckets::Side;
 use super::canonical::Print;
-use super::state::short;
+use super::grid::{Side, short};
 
 /// How far apart the two stores' expiries of one row may be, seconds: each is a clock's reading and a
 /// remaining time in whole seconds.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adopted::Adopted;
 use super::canonical::differing;
-use super::suspects::Verdict;
+use super::verdict::Verdict;
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Row};
 use crate::show;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use super::suspects::Suspect;
+use super::verdict::Suspect;
 use super::{Mending, Run};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;

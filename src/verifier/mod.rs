@@ -17,6 +17,7 @@ mod buckets;
 mod canonical;
 mod expiries;
 mod found;
+mod grid;
 mod mend;
 mod narrow;
 mod rounds;
@@ -26,6 +27,7 @@ mod state;
 mod suspects;
 #[cfg(test)]
 pub(crate) mod tests;
+mod verdict;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,13 +9,12 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
 use super::Run;
-use super::buckets::{BUCKETS, Buckets, Side};
+use super::buckets::Buckets;
 use super::canonical::{Print, Printer};
-use super::rounds::too_many;
-use super::scan::Stance;
-use super::state::short;
+use super::grid::{BUCKETS, Side, short};
+use super::verdict::Stance;
 use crate::clock::unix_seconds;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// Some of all buckets.
 #[derive(Clone, Debug)]
@@ -156,6 +155,14 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+pub(super) fn too_many() -> Error {
+    Error::new(
+        Kind::Unsupported,
+        "more rows expire than can be compared in the memory there is",
+    )
+    .help("compare parts of it with --sample")
 }
 
 #[cfg(test)]

@@ -12,15 +12,16 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::Run;
-use super::buckets::{Buckets, Side, tokens_of};
+use super::buckets::Buckets;
 use super::canonical::{Print, Printer};
 use super::expiries;
-use super::narrow::{Open, Suspected};
-use super::scan::{Pages, Stance};
-use super::state::{FEW_OWNED, short};
-use super::suspects::{READ_KEYS, Suspect, Why};
+use super::grid::{Side, short, tokens_of};
+use super::narrow::{Open, Suspected, too_many};
+use super::scan::Pages;
+use super::state::FEW_OWNED;
+use super::verdict::{READ_KEYS, Stance, Suspect, Why};
 use crate::clock::unix_seconds;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::model::{Key, Row, Tokens};
 use crate::store::Range;
 
@@ -390,14 +391,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-pub(super) fn too_many() -> Error {
-    Error::new(
-        Kind::Unsupported,
-        "more rows expire than can be compared in the memory there is",
-    )
-    .help("compare parts of it with --sample")
 }
 
 fn are_same(old: &Left, new: &Print) -> bool {

@@ -1,10 +1,11 @@
 //! A part of the old table, compared by reading each of its rows in the new store.
 
 use super::Run;
-use super::buckets::{BUCKETS, Side, tokens_of};
 use super::canonical::Printer;
-use super::scan::{Pages, Stance};
-use super::suspects::{READ_KEYS, Suspect, Why};
+use super::grid::{BUCKETS, Side, tokens_of};
+use super::scan::Pages;
+
+use super::verdict::{READ_KEYS, Stance, Suspect, Why};
 use crate::error::{Kind, Result};
 use crate::model::{Key, Row};
 use crate::store::Range;

@@ -7,10 +7,11 @@
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::buckets::{self, Side};
+use super::buckets;
 use super::canonical::Printer;
+use super::grid::Side;
 use super::state::State;
-use super::suspects::{READ_KEYS, Suspect, Why, is_off};
+use super::verdict::{READ_KEYS, Stance, Suspect, Why, is_off};
 use super::{FUTURE, Run, stopped};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
@@ -415,21 +416,6 @@ fn suspect(why: Why, key: Key, source: Key) -> Suspect {
         key,
         source: Some(source),
     }
-}
-
-/// What an item means to the comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stance {
-    /// It has to be what the old row is.
-    Compared,
-    /// The old row doesn't matter.
-    Owned,
-    /// The same: it was there before anything was moved.
-    Adopted,
-    /// The same, and somebody unknown wrote it.
-    Foreign,
-    /// It takes an old row to complete it: if there is one, the stores differ.
-    Partial,
 }
 
 /// The pages of a range, one after the other.

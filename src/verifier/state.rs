@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::MARGIN;
 use super::buckets::Buckets;
 use super::found::Found;
-use super::suspects::{Suspect, Why};
+use super::grid::short;
+use super::verdict::{Suspect, Why};
 use crate::clock::unix_seconds;
 use crate::control::StoredKey;
 use crate::disk;
@@ -65,11 +66,6 @@ impl Owned {
             self.keys = Vec::new();
         }
     }
-}
-
-/// The beginning of a digest.
-pub(super) fn short(digest: u128) -> u64 {
-    (digest >> 64) as u64
 }
 
 /// How far a verification has come.

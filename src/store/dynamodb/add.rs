@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{TransactWriteItem, Update as SdkUpdate};
 
 use super::DynamoDb;
 use super::attr::to_sdk_map;
-use super::put::pairs_text;
+use super::outcome::pairs_text;
 use super::update::Update;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::{Attr, Mapping};

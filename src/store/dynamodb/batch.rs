@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::types::{
 
 use super::attr::{into_sdk, wire_bytes, wire_text};
 use super::errors::{Call, is_refused_request, is_unknown_call};
-use super::put::{Outcome, Ready, Rows, units};
+use super::outcome::{Outcome, units};
+use super::ready::{Ready, Rows};
 use super::{BATCH, DynamoDb};
 use crate::error::{Error, Kind, Result};
 use crate::store::Put;

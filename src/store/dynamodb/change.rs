@@ -17,7 +17,7 @@ use super::DynamoDb;
 use super::attr::to_sdk_map;
 use super::errors::Call;
 use super::expression::{Terms, Unfit, condition};
-use super::put::pairs_text;
+use super::outcome::pairs_text;
 use super::read::{Item, row_of};
 use super::update::Update;
 use crate::error::{Effect, Kind, Result};

@@ -3,98 +3,22 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use futures::StreamExt;
 use futures::stream;
 
-use super::attr::{into_sdk, key_text, to_sdk_map};
-use super::errors::Call;
+use super::attr::{into_sdk, to_sdk_map};
 use super::expression::{Terms, condition};
+use super::outcome::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
+use super::ready::{Ready, Rows};
 use super::{DynamoDb, batch};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::mapping::{Attr, Mapping};
 use crate::model::{Key, Row};
-use crate::store::{Guard, Put, Puts, failed_rows};
+use crate::store::{Guard, Puts, failed_rows};
 
-/// Single calls of one put that are under way at once.
-pub(super) const SINGLE_CALLS: usize = 16;
 /// Batches of one put that are under way at once.
 const BATCHES: usize = 8;
-/// Bytes that are one write unit.
-const UNIT: usize = 1024;
-
-/// The rows of a put, and how they become items.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub mapping: &'a Mapping,
-    pub rows: &'a [Row],
-}
-
-/// A row that is ready to be sent.
-pub(super) struct Ready<'a> {
-    /// Its place among the rows of the put.
-    pub place: usize,
-    /// Its attributes, those of the key included. Empty once they are on their way, since the SDK
-    /// keeps what it sends; see [`Rows::item`].
-    pub item: Vec<(&'a str, Attr)>,
-    /// Its size as DynamoDB counts it.
-    pub size: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// A row's attributes, to be sent: those that are ready, or the same again.
-    pub(super) fn item(&self, ready: &mut Ready<'a>) -> Result<Vec<(&'a str, Attr)>> {
-        match ready.item.is_empty() {
-            true => Ok(self.mapping.attributes(&self.rows[ready.place])?.0),
-            false => Ok(std::mem::take(&mut ready.item)),
-        }
-    }
-
-    /// A row's key for people.
-    pub(super) fn key_text(&self, place: usize) -> String {
-        match self.mapping.key(&self.rows[place].key) {
-            Ok(key) => pairs_text(&key),
-            // It has been mapped before.
-            Err(_) => "?".to_owned(),
-        }
-    }
-}
-
-/// What became of some rows.
-#[derive(Default)]
-pub(super) struct Outcome {
-    /// By their places.
-    pub rows: Vec<(usize, Result<Put>)>,
-    /// Capacity consumed.
-    pub units: f64,
-}
-
-impl Outcome {
-    /// What became of one row that cost nothing.
-    pub(super) fn of(place: usize, row: Result<Put>) -> Outcome {
-        Outcome {
-            rows: vec![(place, row)],
-            units: 0.0,
-        }
-    }
-
-    /// What became of these rows and of others.
-    pub(super) fn and(mut self, other: Outcome) -> Outcome {
-        self.rows.extend(other.rows);
-        self.units += other.units;
-        self
-    }
-}
-
-impl Ready<'_> {
-    /// Write units of this row, for servers that don't tell.
-    pub(super) fn units(&self) -> f64 {
-        self.size.div_ceil(UNIT).max(1) as f64
-    }
-}
-
 impl DynamoDb {
     /// What [`crate::store::Store::put`] does.
     pub(super) async fn put_rows(&self, mapping: &Mapping, rows: &[Row], guard: &Guard) -> Puts {
@@ -279,27 +203,6 @@ fn ready<'a>(mapping: &'a Mapping, place: usize, row: &Row) -> Result<(u64, Read
     Ok((digest.finish(), Ready { place, item, size }))
 }
 
-/// The attributes of an item's key, partition first.
-pub(super) fn key_of_item<'a>(
-    mapping: &'a Mapping,
-    item: &'a [(String, Attr)],
-) -> impl Iterator<Item = (&'a str, &'a Attr)> {
-    let names = std::iter::once(mapping.partition()).chain(mapping.sort());
-    names.filter_map(|key| {
-        let (name, attr) = item.iter().find(|(name, _)| *name == key.name)?;
-        Some((name.as_str(), attr))
-    })
-}
-
-/// An item's key for people.
-pub(super) fn item_key_text(mapping: &Mapping, item: &[(String, Attr)]) -> String {
-    key_text(key_of_item(mapping, item))
-}
-
-pub(super) fn pairs_text(attrs: &[(String, Attr)]) -> String {
-    key_text(attrs.iter().map(|(name, attr)| (name.as_str(), attr)))
-}
-
 /// A guard in DynamoDB's words, the same for each row.
 #[derive(Default)]
 struct Condition {
@@ -314,61 +217,5 @@ impl Condition {
             expression: condition(mapping, &guard.condition(), &mut terms)?,
             terms,
         })
-    }
-}
-
-pub(super) fn single_outcome<E>(
-    call: &Call<'_>,
-    place: usize,
-    answer: std::result::Result<Option<ConsumedCapacity>, SdkError<E, HttpResponse>>,
-    expected: f64,
-    key: impl FnOnce() -> String,
-) -> Outcome
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let (row, units) = match answer {
-        Ok(consumed) => (
-            Ok(Put::Written),
-            units(consumed.as_slice()).unwrap_or(expected),
-        ),
-        // A condition that doesn't hold is paid for too.
-        Err(error)
-            if error.as_service_error().and_then(E::code)
-                == Some("ConditionalCheckFailedException") =>
-        {
-            (Ok(Put::Refused), expected)
-        }
-        Err(error) => (Err(call.failed(error).at("key", key())), 0.0),
-    };
-    Outcome {
-        rows: vec![(place, row)],
-        units,
-    }
-}
-
-/// What the server says it took; `None` if it doesn't say.
-pub(super) fn units(consumed: &[ConsumedCapacity]) -> Option<f64> {
-    let units: Vec<f64> = consumed.iter().filter_map(|c| c.capacity_units()).collect();
-    (!units.is_empty()).then(|| units.iter().sum())
-}
-
-pub(super) fn puts(count: usize, outcome: Outcome, sizes: &[usize]) -> Puts {
-    let mut rows: Vec<Option<Result<Put>>> = (0..count).map(|_| None).collect();
-    let mut bytes = 0;
-    for (place, row) in outcome.rows {
-        if matches!(row, Ok(Put::Written)) {
-            bytes += sizes[place] as u64;
-        }
-        rows[place] = Some(row);
-    }
-    let lost = || Err(Error::new(Kind::Unknown, "a row was left out of its put"));
-    Puts {
-        rows: rows
-            .into_iter()
-            .map(|row| row.unwrap_or_else(lost))
-            .collect(),
-        units: outcome.units,
-        bytes,
     }
 }

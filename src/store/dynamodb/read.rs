@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::DynamoDb;
 use super::attr::{Attrs, from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
 use super::digest::digest;
-use super::put::{item_key_text, key_of_item, units};
+use super::outcome::{item_key_text, key_of_item, units};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::{Attr, Mapping, item_size};
 use crate::model::{Key, Row};

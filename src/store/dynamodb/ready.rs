@@ -1,0 +1,53 @@
+//! Rows that are ready to be sent.
+
+use super::outcome::pairs_text;
+use crate::error::Result;
+use crate::mapping::{Attr, Mapping};
+use crate::model::Row;
+
+/// Bytes that are one write unit.
+const UNIT: usize = 1024;
+
+/// The rows of a put, and how they become items.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub mapping: &'a Mapping,
+    pub rows: &'a [Row],
+}
+
+/// A row that is ready to be sent.
+pub(super) struct Ready<'a> {
+    /// Its place among the rows of the put.
+    pub place: usize,
+    /// Its attributes, those of the key included. Empty once they are on their way, since the SDK
+    /// keeps what it sends; see [`Rows::item`].
+    pub item: Vec<(&'a str, Attr)>,
+    /// Its size as DynamoDB counts it.
+    pub size: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// A row's attributes, to be sent: those that are ready, or the same again.
+    pub(super) fn item(&self, ready: &mut Ready<'a>) -> Result<Vec<(&'a str, Attr)>> {
+        match ready.item.is_empty() {
+            true => Ok(self.mapping.attributes(&self.rows[ready.place])?.0),
+            false => Ok(std::mem::take(&mut ready.item)),
+        }
+    }
+
+    /// A row's key for people.
+    pub(super) fn key_text(&self, place: usize) -> String {
+        match self.mapping.key(&self.rows[place].key) {
+            Ok(key) => pairs_text(&key),
+            // It has been mapped before.
+            Err(_) => "?".to_owned(),
+        }
+    }
+}
+
+impl Ready<'_> {
+    /// Write units of this row, for servers that don't tell.
+    pub(super) fn units(&self) -> f64 {
+        self.size.div_ceil(UNIT).max(1) as f64
+    }
+}
