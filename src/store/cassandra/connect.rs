@@ -87,6 +87,7 @@ async fn open(config: Config) -> Result<Cassandra> {
         way_out: None,
         writes: config.write_consistency.unwrap_or(config.consistency),
         page_rows: Arc::new(Ceiling::new(config.page_rows)),
+        pulse: Arc::default(),
         reads_element_ttls: false,
         zero_ttl_is_default: false,
         without_default_ttl: Arc::default(),

@@ -322,13 +322,11 @@ fn attempted(error: &RequestAttemptError, doing: Doing) -> Error {
 
 fn answered(error: &DbError, why: &str, doing: Doing) -> Error {
     match error {
-        DbError::ReadFailure { .. } | DbError::ReadTimeout { .. } if doing == Doing::Scan => {
-            Error::new(
-                Kind::RangeTooCostly,
-                format!("the replicas couldn't read the range: {why}"),
-            )
-            .help("a smaller range may be readable")
-        }
+        DbError::ReadFailure { .. } if doing == Doing::Scan => Error::new(
+            Kind::RangeTooCostly,
+            format!("the replicas couldn't read the range: {why}"),
+        )
+        .help("a smaller range may be readable"),
         DbError::ReadTimeout { .. } => Error::new(
             Kind::Timeout,
             format!("the replicas didn't answer in time: {why}"),

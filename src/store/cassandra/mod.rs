@@ -7,6 +7,7 @@
 //! | `statement`, `decode` | CQL texts, prepared once; rows between the wire and [`crate::model`] |
 //! | `scan`, `resume` | pages of a range, and going on behind a row |
 //! | `ceiling` | how many rows a page may have |
+//! | `pulse` | which nodes have gone away lately |
 //! | `slice`, `ordinal` | cutting a range in two |
 //! | `mutate` | what applications write to single rows |
 //! | `span` | parts of a partition: lists and deletes |
@@ -29,6 +30,7 @@ mod inspect;
 mod mutate;
 mod ordinal;
 mod overlap;
+mod pulse;
 mod resume;
 mod scan;
 mod shown;
@@ -52,6 +54,7 @@ use scylla::statement::prepared::PreparedStatement;
 use self::ceiling::Ceiling;
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
+use self::pulse::Pulse;
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
     Reads, Store, Writing, failed_rows, unsupported,
@@ -94,6 +97,8 @@ pub struct Cassandra {
     login: Option<String>,
     /// Rows of a page at most.
     page_rows: Arc<Ceiling>,
+    /// Which nodes have gone away lately.
+    pulse: Arc<Pulse>,
     /// Whether `TTL(…)` takes a collection that isn't frozen (Cassandra 5.0 and later).
     reads_element_ttls: bool,
     /// Whether `USING TTL 0` means the table's default, not for good (Cassandra before 3.6).
@@ -335,23 +340,8 @@ impl Reads for Cassandra {
             Ok(page) => return Ok(page),
             Err(error) => error,
         };
-        // The driver's own clock ran out: a range the server chews on, or a server that is gone?
         let error = match error.kind() {
-            Kind::Timeout if self.lives().await => Error::new(
-                Kind::RangeTooCostly,
-                format!(
-                    "{}, though the server answers other questions",
-                    error.message()
-                ),
-            )
-            .help("a smaller range may be readable")
-            .source_of(error),
-            Kind::Timeout => Error::new(
-                Kind::Unreachable,
-                format!("{}, and no server answers", error.message()),
-            )
-            .help("check that the nodes are up")
-            .source_of(error),
+            Kind::Timeout => pulse::timed_out(error, self.has_lost_a_node(), self.lives()).await,
             _ => error,
         };
         Err(self.placed(error, table, Doing::Scan))
