@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::refused;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mapping::number::Parts;
 
 /// The most significant digits.
@@ -14,7 +14,7 @@ const BELOW: i64 = 126;
 const SMALLEST: i64 = -130;
 
 /// The order of two numbers by value. What isn't a number has the order of its text, so that there is one.
-pub(super) fn order(one: &str, two: &str) -> Ordering {
+pub fn order(one: &str, two: &str) -> Ordering {
     let (Some(one), Some(two)) = (Parts::of(one), Parts::of(two)) else {
         return one.cmp(two);
     };
@@ -37,18 +37,33 @@ pub(super) fn order(one: &str, two: &str) -> Ordering {
     })
 }
 
+/// A number as the service keeps it: without an exponent, nor zeros that mean nothing.
+///
+/// # Errors
+/// [`crate::error::Kind::Invalid`], in the words of the service: it isn't a number, or has too many digits, or lies
+/// beyond what a number can be.
+pub fn number(text: &str) -> Result<String> {
+    let parts = Parts::of(text).ok_or_else(|| not_a_number(text))?;
+    if parts.significant.is_empty() {
+        return Ok("0".into());
+    }
+    within(&parts)?;
+    Ok(plain(&parts))
+}
+
+fn not_a_number(text: &str) -> Error {
+    refused(format!(
+        "The parameter cannot be converted to a numeric value: {text}"
+    ))
+}
+
 /// The sum of two numbers, or the first one less the second one.
 ///
 /// # Errors
 /// The result has too many digits, or lies beyond what a number can be.
 pub(super) fn sum(one: &str, two: &str, is_less: bool) -> Result<String> {
-    let not = |text: &str| {
-        refused(format!(
-            "The parameter cannot be converted to a numeric value: {text}"
-        ))
-    };
-    let one = Parts::of(one).ok_or_else(|| not(one))?;
-    let mut two = Parts::of(two).ok_or_else(|| not(two))?;
+    let one = Parts::of(one).ok_or_else(|| not_a_number(one))?;
+    let mut two = Parts::of(two).ok_or_else(|| not_a_number(two))?;
     two.negative ^= is_less;
     for parts in [&one, &two] {
         // Keeps what follows short, whatever was typed.

@@ -38,12 +38,14 @@ mod value;
 mod tests;
 
 pub use ast::{Comparison, Condition, Operand, Path, Step};
+pub use decimal::{number, order as compare_numbers};
 pub use judge::ItemRule;
 pub use key::{KeyCondition, SortCondition};
 pub use placeholders::Placeholders;
 pub use print::Printer;
 pub use project::Projection;
 pub use update::{Action, Amount, Update};
+pub use value::equal;
 
 use std::collections::BTreeMap;
 

@@ -37,7 +37,7 @@ pub(super) fn at<'v>(value: &'v Attr, steps: &[Step]) -> Option<&'v Attr> {
 }
 
 /// Whether two values are equal: numbers by value, sets in any order, maps by their entries.
-pub(super) fn equal(one: &Attr, two: &Attr) -> bool {
+pub fn equal(one: &Attr, two: &Attr) -> bool {
     match (one, two) {
         (Attr::N(one), Attr::N(two)) => decimal::order(one, two) == Ordering::Equal,
         (Attr::L(one), Attr::L(two)) => {

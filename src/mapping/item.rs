@@ -180,6 +180,23 @@ impl Mapping {
         }
     }
 
+    /// The values of a partition key attribute: exactly, so that another spelling of them is none.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if it is no partition key of this table, or a hashed one, which doesn't tell its values.
+    pub fn partition_of(&self, attr: &Attr) -> Result<Vec<Value>> {
+        let own = vec![None; self.table.partition().len()];
+        let read = self.read_partition(Some(attr.clone()), own);
+        let values = read.map_err(|error| Error::new(Kind::Invalid, error.message()))?;
+        match self.partition_key(&values) {
+            Ok(again) if is_same_key(&again, attr) => Ok(values),
+            Ok(_) | Err(_) => {
+                let message = format!("{} isn't spelled as keys are", self.partition.name);
+                Err(Error::new(Kind::Invalid, message))
+            }
+        }
+    }
+
     /// The partition key attribute's value to be looked for; `None` if no item can have it.
     ///
     /// # Errors
@@ -474,6 +491,16 @@ impl Mapping {
             *value = exact;
         }
         Ok(Some(values))
+    }
+}
+
+/// Whether two key attributes are the same one: numbers by value.
+fn is_same_key(one: &Attr, other: &Attr) -> bool {
+    match (one, other) {
+        (Attr::N(one), Attr::N(other)) => {
+            number::small_integer_of_n(one) == number::small_integer_of_n(other)
+        }
+        (one, other) => one == other,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
@@ -22,10 +22,12 @@ use super::http;
 use crate::error::{Error, Kind, Result};
 
 /// How long a connection may take to come about, TLS included.
-const CONNECT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT: Duration = Duration::from_secs(3);
 /// How long a call may take where the configuration doesn't say, from its first byte to the last of
 /// the answer: a batch of 4 MiB gets through a slow line in it.
-const CALL: Duration = Duration::from_secs(10);
+pub(super) const CALL: Duration = Duration::from_secs(10);
+/// What other servers than AWS's are given for a region.
+pub(super) const ANY_REGION: &str = "us-east-1";
 /// How long a first look may take, so that an endpoint that swallows everything is reported soon.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -72,8 +74,8 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A client, and the endpoint that it really talks to.
-pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
+/// Region and credentials, as the configuration, the environment and profiles say.
+pub(super) async fn shared(config: &Config) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
@@ -92,7 +94,12 @@ pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
             "crossfade",
         ));
     }
-    let shared = loader.load().await;
+    loader.load().await
+}
+
+/// A client, and the endpoint that it really talks to.
+pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
+    let shared = shared(config).await;
     // Set on DynamoDB's client alone: the calls of the credential chain keep the SDK's retries, and
     // go to AWS.
     let mut builder = aws_sdk_dynamodb::config::Builder::from(&shared)
@@ -111,7 +118,7 @@ pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
                 .help("write `region = \"…\"` under [new], or set AWS_REGION"));
         }
         // Another server than AWS's ignores the region, but a signature needs one.
-        builder = builder.region(Region::from_static("us-east-1"));
+        builder = builder.region(Region::from_static(ANY_REGION));
     }
     let client = Client::from_conf(builder.build());
     let endpoint = effective_endpoint(&client).await?;
@@ -158,7 +165,7 @@ pub(super) fn http_client(
 }
 
 /// The authorities of a file.
-fn roots(tls: &Tls) -> Result<rustls::RootCertStore> {
+pub(super) fn roots(tls: &Tls) -> Result<rustls::RootCertStore> {
     let Tls { ca } = tls;
     let refused = |why: String| {
         Error::new(Kind::Config, why)

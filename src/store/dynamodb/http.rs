@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_types::body::SdkBody;
 use http::Uri;
+use http_body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
@@ -57,6 +58,23 @@ pub(super) fn client(
     connect: Duration,
     call: Duration,
 ) -> Result<SharedHttpClient, rustls::Error> {
+    let client = connections(roots, connect, call)?;
+    Ok(SharedHttpClient::new(Http(client)))
+}
+
+/// Connections of their own, whose calls take no longer than this.
+///
+/// # Errors
+/// As of [`client`].
+pub(super) fn connections<B>(
+    roots: Option<RootCertStore>,
+    connect: Duration,
+    call: Duration,
+) -> Result<Client<Timed, B>, rustls::Error>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
     let roots = roots.map_or_else(|| SYSTEM.clone(), Arc::new);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
@@ -72,11 +90,10 @@ pub(super) fn client(
         inner: https,
         within: connect,
     };
-    let client = Client::builder(TokioExecutor::new())
+    Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(timed);
-    Ok(SharedHttpClient::new(Http(client)))
+        .build(timed))
 }
 
 #[derive(Clone)]
@@ -166,7 +183,7 @@ impl Service<Uri> for Sockets {
 
 /// Connects within a time, encryption included.
 #[derive(Clone)]
-struct Timed {
+pub(super) struct Timed {
     inner: HttpsConnector<Sockets>,
     within: Duration,
 }

@@ -51,6 +51,7 @@ mod inspect;
 mod list;
 mod outcome;
 mod put;
+mod raw;
 mod read;
 mod ready;
 mod socket;
@@ -60,6 +61,7 @@ mod whole;
 use asking::Asking;
 pub use connect::{Config, Credentials, Tls};
 use errors::Call;
+pub use raw::{Raw, RawAnswer};
 
 /// Rows that one request of a batch takes at most, set by DynamoDB.
 const BATCH: usize = 25;
