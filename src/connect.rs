@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::control::{Control, New};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NewStore, OldStore, Plan, TablePlan};
+#[cfg(feature = "serve")]
+use crate::serve;
 use crate::shim::{Moving, OldStore as Later, Settings, Shim};
 use crate::spec::TableSpec;
 #[cfg(feature = "cassandra")]
@@ -77,14 +79,105 @@ pub async fn open_cassandra(plan: &crate::plan::Cassandra) -> Result<Cassandra> 
 
 #[cfg(feature = "dynamodb")]
 async fn open_dynamodb(plan: &crate::plan::DynamoDb) -> Result<DynamoDb> {
-    let config = dynamodb::Config {
+    DynamoDb::connect(dynamodb_config(plan)).await
+}
+
+#[cfg(feature = "dynamodb")]
+fn dynamodb_config(plan: &crate::plan::DynamoDb) -> dynamodb::Config {
+    dynamodb::Config {
         region: Some(plan.region.clone()),
         endpoint: plan.endpoint.clone(),
         partiql: plan.partiql,
         tls: plan.ca.clone().map(|ca| dynamodb::Tls { ca }),
         ..dynamodb::Config::default()
+    }
+}
+
+/// What the sidecar of a plan is: its shim, with all of the plan's tables or those with these names, and the rest. It
+/// listens on `listen`.
+///
+/// # Errors
+/// [`Kind::Config`] for a name that isn't the plan's, and if the plan's endpoint is the sidecar itself; those of
+/// [`shim`].
+#[cfg(feature = "serve")]
+pub async fn sidecar(
+    plan: &Plan,
+    name: impl Into<String>,
+    tables: &[String],
+    listen: std::net::SocketAddr,
+) -> Result<(Shim, serve::Settings)> {
+    let known = |name: &&String| plan.tables.iter().any(|table| table.name == **name);
+    if let Some(name) = tables.iter().find(|name| !known(name)) {
+        let names: Vec<&str> = plan
+            .tables
+            .iter()
+            .map(|table| table.name.as_str())
+            .collect();
+        let error = Error::new(Kind::Config, format!("the plan has no table `{name}`"));
+        return Err(error.help(format!("its tables are: {}", names.join(", "))));
+    }
+    let is_served = |table: &TablePlan| tables.is_empty() || tables.contains(&table.name);
+    let mut served = plan.clone();
+    served.tables.retain(is_served);
+    let others = plan.tables.iter().filter(|table| !is_served(table));
+    let mut settings = serve::Settings {
+        withheld: others.map(|table| table.to.clone()).collect(),
+        access: plan
+            .serve
+            .key
+            .clone()
+            .map(|(access_key, secret_key)| serve::Access {
+                access_key,
+                secret_key,
+            }),
+        unknown: match plan.serve.refuses_unknown {
+            true => serve::Unknown::Refuse,
+            false => serve::Unknown::Pass,
+        },
+        ..serve::Settings::default()
     };
-    DynamoDb::connect(config).await
+    settings.withheld.insert(plan.control_table.clone());
+    match &plan.new {
+        #[cfg(feature = "dynamodb")]
+        NewStore::DynamoDb(dynamodb) => {
+            let raw = dynamodb::Raw::connect(&dynamodb_config(dynamodb)).await?;
+            refuse_loop(raw.endpoint(), listen)?;
+            settings.upstream = Some(Arc::new(raw));
+        }
+        #[cfg(not(feature = "dynamodb"))]
+        NewStore::DynamoDb(_) => return Err(left_out("dynamodb")),
+        NewStore::Embedded { .. } => {
+            let _ = listen;
+        }
+    }
+    Ok((shim(&served, name).await?, settings))
+}
+
+/// Requests that the sidecar sends on must not come back to it.
+#[cfg(all(feature = "serve", feature = "dynamodb"))]
+fn refuse_loop(endpoint: &str, listen: std::net::SocketAddr) -> Result<()> {
+    let host = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, host)| host);
+    let host = host
+        .split('/')
+        .next()
+        .unwrap_or(host)
+        .replace("localhost", "127.0.0.1");
+    let Ok(address) = host.parse::<std::net::SocketAddr>() else {
+        return Ok(());
+    };
+    let is_here =
+        address.ip() == listen.ip() || (address.ip().is_loopback() && listen.ip().is_unspecified());
+    if !is_here || address.port() != listen.port() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Config,
+        "the plan's new store is the address that the sidecar listens on",
+    )
+    .at("endpoint", endpoint)
+    .help("name DynamoDB itself in [new] endpoint, or leave it out, and unset AWS_ENDPOINT_URL_DYNAMODB for the sidecar"))
 }
 
 /// Takes part in a plan's migrations: for an application of this name (machine and process, for people).

@@ -41,6 +41,7 @@
 //! | `cassandra`, `dynamodb`, `embedded` | a store each; with any of them the shim, the control record and leases |
 //! | `plan` | reading plans from TOML |
 //! | `copy` | the copier, its journal, the verifier and what the command does to a table |
+//! | `serve` | the sidecar: DynamoDB's protocol for applications in other languages |
 //! | `conformance` | the suite that a store of your own has to pass |
 //! | `cli` (default) | the command `migrate` |
 //!
@@ -95,6 +96,8 @@ pub mod layer;
 pub mod plan;
 #[cfg(feature = "_store")]
 pub mod secret;
+#[cfg(feature = "serve")]
+pub mod serve;
 #[cfg(feature = "_store")]
 pub mod shim;
 #[cfg(feature = "_store")]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Cassandra, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION, DynamoDb, FinalRead, KeyNames, Lease,
-    NewStore, OldStore, Pace, Plan, Shim, TablePlan, Verify,
+    NewStore, OldStore, Pace, Plan, Serve, Shim, TablePlan, Verify,
 };
 use crate::store::Consistency;
 
@@ -30,6 +30,7 @@ impl Plan {
             lease: Lease::default(),
             shim: Shim::default(),
             verify: Verify::default(),
+            serve: Serve::default(),
             mask_key: None,
             tables,
             file: PathBuf::from("(made by the program)"),

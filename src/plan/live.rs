@@ -1,10 +1,10 @@
-//! `[lease]` and `[shim]`: what a plan says of applications that go on while their tables move.
+//! `[lease]`, `[shim]` and `[serve]`: what a plan says of applications that go on while their tables move.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::reader::Section;
-use super::{Lease, NewStore, Resave, Shim};
+use super::{Lease, NewStore, Resave, Serve, Shim};
 use crate::store::Reading;
 
 /// Seconds that a lease, or an operation, may take.
@@ -101,5 +101,48 @@ pub(super) fn shim(top: &mut Section<'_>, lease: &Lease) -> Shim {
         reads: reads.unwrap_or(default.reads),
         resave: resave.unwrap_or(default.resave),
         deadline: deadline.unwrap_or(default.deadline),
+    }
+}
+
+/// Reads `[serve]`. Whoever reaches the sidecar has its rights, so it listens beyond this machine only to those who
+/// have a key.
+pub(super) fn serve(mut serve: Section<'_>) -> Serve {
+    let default = Serve::default();
+    let listen = serve.text("listen").and_then(|text| {
+        let address = text.value.parse::<SocketAddr>();
+        if address.is_err() {
+            serve.source.wrong(
+                text.line,
+                format!("`{}` isn't an address to listen on", text.shown),
+                "write an IP address and a port, such as 127.0.0.1:8000",
+            );
+        }
+        address.ok()
+    });
+    let access_key = serve.text("access_key");
+    let secret_key = serve.secret("secret_key");
+    for (there, missing) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
+        if serve.has(there) && !serve.has(missing) {
+            serve.source.wrong(
+                serve.line_of(there),
+                format!("there is `{there}` without `{missing}`"),
+                "write both, or none to listen on this machine alone",
+            );
+        }
+    }
+    let listen = listen.unwrap_or(default.listen);
+    if !listen.ip().is_loopback() && !serve.has("access_key") {
+        serve.source.wrong(
+            serve.line_of("listen"),
+            format!("whoever reaches {listen} would have the sidecar's rights"),
+            "write access_key = \"…\" and secret_key = \"${…}\", with which clients have to sign; or listen on 127.0.0.1",
+        );
+    }
+    let unknown = serve.choice("unknown", &[("pass", false), ("refuse", true)]);
+    serve.finish();
+    Serve {
+        listen,
+        key: access_key.map(|id| id.value).zip(secret_key),
+        refuses_unknown: unknown.unwrap_or(default.refuses_unknown),
     }
 }

@@ -10,6 +10,7 @@
 //! repository.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use std::time::Duration;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub shim: Shim,
     /// What a verification is good for (`[verify]`).
     pub verify: Verify,
+    /// How the sidecar listens (`[serve]`).
+    pub serve: Serve,
     /// The key of `mask = "hmac"`. There is one if any column asks for it.
     pub mask_key: Option<Secret>,
     /// The tables in the order they move. At least one; neither names nor targets repeat.
@@ -190,6 +193,30 @@ impl Default for Verify {
     fn default() -> Self {
         Verify {
             fresh: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// Where the sidecar listens by default.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+
+/// How the sidecar listens, and to whom.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// Its address. One beyond this machine is taken with a key only.
+    pub listen: SocketAddr,
+    /// The id and the secret that clients have to sign with; left out = everybody on this machine.
+    pub key: Option<(String, Secret)>,
+    /// Requests on tables that the plan doesn't name are refused, and not sent on.
+    pub refuses_unknown: bool,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Serve {
+            listen: DEFAULT_LISTEN,
+            key: None,
+            refuses_unknown: false,
         }
     }
 }

@@ -74,6 +74,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     let shim = live::shim(&mut top, &lease);
     let pace = top.section("pace").map(pace).unwrap_or_default();
     let verify = top.section("verify").map(verify).unwrap_or_default();
+    let serve = top.section("serve").map(live::serve).unwrap_or_default();
     let journal_dir = top.section("journal").and_then(journal);
     let mask = top.section("mask").map(|mut mask| {
         mask.require("key", "write key = \"${MASK_KEY}\"");
@@ -106,6 +107,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         lease,
         shim,
         verify,
+        serve,
         mask_key: mask.flatten(),
         tables: tables.into_iter().map(|table| table.plan).collect(),
         file: source.file.to_owned(),

@@ -59,6 +59,8 @@ fn table(mut table: Section<'_>, has_mask_key: bool, shim: &Shim) -> Option<Read
     let final_read = table.choice("final_read", &final_reads).unwrap_or_default();
     let ignore: BTreeSet<Ignore> = table.choices("ignore", Ignore::NAMES).into_iter().collect();
     let reserved_prefix = table.text("reserved_prefix");
+    // What else there may be one day isn't built yet.
+    table.choice("attributes", &[("columns", ())]);
     let fence = table.section("fence").and_then(fence);
 
     // Attributes that the plan names: no two may be the same.

@@ -33,6 +33,11 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "write \"reject\": a row over the item limit is a dead letter",
     },
     Unbuilt {
+        key: "table.attributes",
+        values: &["any"],
+        instead: "write \"columns\": the sidecar refuses items with an attribute that is no column",
+    },
+    Unbuilt {
         key: "table.where",
         values: &[],
         instead: "leave it out: tables are moved whole",

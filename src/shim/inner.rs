@@ -164,6 +164,21 @@ impl Inner {
         .at("table", self.name.as_str())
     }
 
+    /// The phase in which an operation would begin now.
+    ///
+    /// # Errors
+    /// What stands in the way of one.
+    pub fn ready(&self) -> Result<Phase> {
+        match &*self.state.borrow() {
+            Joining::Joined(joined) => joined.member.pin().map(|pin| pin.phase()),
+            Joining::Trying(Some(error)) | Joining::Refused(error) => Err(error.clone()),
+            Joining::Trying(None) => {
+                let message = "it hasn't been joined yet";
+                Err(Error::new(Kind::Unreachable, message).at("table", self.name.as_str()))
+            }
+        }
+    }
+
     pub async fn joined(&self, deadline: Instant) -> Result<Arc<Joined>> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, Joining::Trying(_)));

@@ -155,8 +155,10 @@ impl Settings {
 }
 
 /// An application's access to its tables.
+#[derive(Clone)]
 pub struct Shim {
     tables: BTreeMap<String, Table>,
+    deadline: Duration,
 }
 
 impl Shim {
@@ -209,6 +211,7 @@ impl Shim {
         };
         Ok(Shim {
             tables: tables.into_iter().map(table).collect(),
+            deadline: settings.deadline,
         })
     }
 
@@ -222,6 +225,11 @@ impl Shim {
             Error::new(Kind::Config, format!("there is no table `{name}`"))
                 .help(format!("there are: {}", names.join(", ")))
         })
+    }
+
+    /// How long an operation takes at most.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// All tables.

@@ -53,6 +53,19 @@ impl Table {
         &self.inner.name
     }
 
+    /// Its name in the new store.
+    pub fn target(&self) -> &str {
+        &self.inner.moving.spec.to
+    }
+
+    /// The phase in which an operation would begin now, without waiting for anything.
+    ///
+    /// # Errors
+    /// What stands in the way of one: the table hasn't been joined yet, or the lease is over.
+    pub fn ready(&self) -> Result<Phase> {
+        self.inner.ready()
+    }
+
     /// Waits until the table has been joined, and tells the phase that operations begin in.
     ///
     /// # Errors

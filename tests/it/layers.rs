@@ -24,6 +24,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "control",
             "plan",
+            "serve",
             "shim",
             "spec",
             "store",
@@ -55,6 +56,17 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("plan", &["control", "mapping", "secret", "shim", "store"]),
     ("protocol", &[]),
     ("secret", &[]),
+    (
+        "serve",
+        &[
+            "express",
+            "mapping",
+            "protocol",
+            "secret",
+            "shim",
+            "store::dynamodb",
+        ],
+    ),
     (
         "shim",
         &[

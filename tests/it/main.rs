@@ -20,5 +20,6 @@ mod forwarding;
 mod history;
 mod layers;
 mod scripted;
+mod serve;
 mod shim;
 mod support;

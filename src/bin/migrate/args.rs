@@ -43,6 +43,8 @@ pub enum Command {
     Finish(Finish),
     /// Leave `offline`: delete what the copier wrote and go back to `old`
     Reset(Reset),
+    /// Speak DynamoDB's protocol in front of a migration, for applications in any language; until it is stopped
+    Serve(Serve),
 }
 
 #[derive(ClapArgs)]
@@ -270,4 +272,17 @@ pub struct Reset {
     /// Show what would be deleted, compared with the old table; change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Serve {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// Where to listen, instead of [serve] listen in the plan: an IP address and a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Only this table of the plan (its old name); may be repeated. The others are refused
+    #[arg(long = "table", value_name = "NAME")]
+    pub tables: Vec<String>,
 }

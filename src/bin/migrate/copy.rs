@@ -268,7 +268,8 @@ pub fn stop_on_signal(screen: &Screen) -> CancellationToken {
     stop
 }
 
-async fn signal() {
+/// Ends with the first Ctrl-C or SIGTERM from now on.
+pub async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminated = async {
         match signal(SignalKind::terminate()) {

@@ -13,6 +13,7 @@ mod finish;
 mod init;
 mod reset;
 mod screen;
+mod serve;
 mod status;
 mod stores;
 mod verify;
@@ -45,10 +46,12 @@ fn main() -> ExitCode {
     screen.log();
     // One thread: a copy is one flow of pages, and handing each answer from thread to thread took a
     // tenth of its time. More cores are used by `--shard`.
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let mut builder = match &args.command {
+        // A sidecar has many clients at once.
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: can't start: {error}");
@@ -78,6 +81,7 @@ async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
         Command::Failures(args) => failures::run(&args, screen).await,
         Command::Finish(args) => finish::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args, screen).await,
+        Command::Serve(args) => serve::run(&args, screen).await,
     }
 }
 

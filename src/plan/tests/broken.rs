@@ -168,7 +168,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"name = "bgt""#,
         "name = \"bgt\"\nold_store = 1",
-        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, verify, journal, mask, table)",
+        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, verify, serve, journal, mask, table)",
     ),
     (
         r#"name = "bgt""#,

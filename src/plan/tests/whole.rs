@@ -297,3 +297,39 @@ fn secrets_dont_show() {
 fn plans() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("plans")
 }
+
+#[test]
+fn how_the_sidecar_listens() {
+    let plan = parsed(SMALL);
+    assert_eq!(plan.serve.listen, crate::plan::DEFAULT_LISTEN);
+    assert!(plan.serve.key.is_none() && !plan.serve.refuses_unknown);
+    let text = "[serve]\nlisten = \"0.0.0.0:9000\"\naccess_key = \"AKID\"\nsecret_key = \"${PASSWORD}\"\nunknown = \"refuse\"\n";
+    let plan = parsed(&format!("{SMALL}attributes = \"columns\"\n{text}"));
+    assert_eq!(plan.serve.listen.to_string(), "0.0.0.0:9000");
+    assert!(plan.serve.refuses_unknown);
+    let (id, secret) = plan.serve.key.clone().unwrap();
+    assert_eq!((id.as_str(), secret.expose()), ("AKID", "hunter2 ${HOST}"));
+    assert!(!format!("{plan:?}").contains("hunter2"));
+
+    for (serve, said) in [
+        (
+            "listen = \"localhost:8000\"",
+            "`localhost:8000` isn't an address to listen on (write an IP address and a port, such as 127.0.0.1:8000)",
+        ),
+        (
+            "listen = \"0.0.0.0:8000\"",
+            "whoever reaches 0.0.0.0:8000 would have the sidecar's rights (write access_key",
+        ),
+        (
+            "access_key = \"AKID\"",
+            "there is `access_key` without `secret_key` (write both",
+        ),
+        ("unknown = \"drop\"", "`unknown` can't be \"drop\""),
+    ] {
+        let errors = errors(&format!("{SMALL}[serve]\n{serve}\n"));
+        assert!(errors.contains(said), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    let errors = errors(&format!("{SMALL}attributes = \"any\"\n"));
+    assert!(errors.contains("attributes"), "{errors}");
+}

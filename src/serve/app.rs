@@ -1,0 +1,112 @@
+//! What the requests on a sidecar share: its tables, and the way to others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::attempts::Attempts;
+use super::fault::Fault;
+use super::pass::{Passed, Upstream, table_of};
+use super::signature::Access;
+use super::target::Target;
+use crate::shim::{Shim, Table};
+
+/// What stands before an operation's name.
+pub(super) const SERVICE: &str = "DynamoDB_20120810.";
+
+/// What is done with tables that the plan doesn't name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// Requests on them are sent on.
+    #[default]
+    Pass,
+    /// They are refused.
+    Refuse,
+}
+
+/// Answers requests.
+pub(super) struct App {
+    shim: Shim,
+    /// By their names in the new store.
+    pub tables: BTreeMap<String, Table>,
+    pub withheld: BTreeSet<String>,
+    pub upstream: Option<Arc<dyn Upstream>>,
+    pub access: Option<Access>,
+    pub unknown: Unknown,
+    pub attempts: Arc<Attempts>,
+}
+
+impl App {
+    pub fn new(
+        shim: Shim,
+        withheld: BTreeSet<String>,
+        upstream: Option<Arc<dyn Upstream>>,
+        access: Option<Access>,
+        unknown: Unknown,
+    ) -> Self {
+        let tables = shim.tables();
+        let tables = tables.map(|table| (table.target().to_owned(), table.clone()));
+        App {
+            tables: tables.collect(),
+            shim,
+            withheld,
+            upstream,
+            access,
+            unknown,
+            attempts: Arc::default(),
+        }
+    }
+
+    pub fn shim(&self) -> &Shim {
+        &self.shim
+    }
+
+    /// A table of the plan, by its name or ARN; `None` for another one that requests may go to.
+    pub async fn target(&self, name: &str) -> Result<Option<Target>, Fault> {
+        let name = table_of(name);
+        match self.tables.get(name) {
+            Some(table) => Ok(Some(Target {
+                name: name.to_owned(),
+                table: table.clone(),
+                items: table.items().await?,
+            })),
+            None => self.refuse_other(name).map(|()| None),
+        }
+    }
+
+    /// Refuses the control table; and others, if the plan says so.
+    pub fn refuse_other(&self, name: &str) -> Result<(), Fault> {
+        if self.withheld.contains(name) {
+            return Err(Fault::denied(format!(
+                "`{name}` isn't served by this sidecar: it is the migration's control table, or a table of the plan that \
+                 the sidecar was started without"
+            )));
+        }
+        if self.unknown == Unknown::Refuse && !self.tables.contains_key(name) {
+            return Err(Fault::denied(format!(
+                "the plan doesn't name the table `{name}`, and its [serve] unknown = \"refuse\" refuses others"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sends a request on.
+    pub async fn send_on(&self, operation: &str, body: Bytes) -> Result<Passed, Fault> {
+        let target = format!("{SERVICE}{operation}");
+        self.send_as(&target, "application/x-amz-json-1.0", body)
+            .await
+    }
+
+    pub async fn send_as(&self, target: &str, kind: &str, body: Bytes) -> Result<Passed, Fault> {
+        let upstream = self.upstream.as_ref().ok_or_else(|| {
+            Fault::new(
+                400,
+                "ResourceNotFoundException",
+                "Requested resource not found: this sidecar's new store has the plan's tables alone",
+            )
+        })?;
+        let sent = upstream.send(target, kind, body).await;
+        sent.map_err(|error| Fault::unanswered(&error))
+    }
+}

@@ -1,0 +1,376 @@
+//! The memory of attempts: a client's retry of one call is answered as the call was, and isn't made again.
+//!
+//! Each SDK sends the same `amz-sdk-invocation-id` with every attempt of a call. Of each write that is remembered for
+//! some minutes:
+//!
+//! | the earlier attempt | the retry |
+//! |---|---|
+//! | is still under way | waits for its answer |
+//! | was answered | gets the same answer |
+//! | certainly did nothing | is made |
+//! | nobody knows; made again it would count twice | gets AmbiguousWriteFailureException |
+//! | nobody knows; made again it comes to the same | is made |
+//! | isn't known here, after a restart say | is made, unless it would count twice |
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::fault::{Fault, Twice};
+
+/// How long calls are remembered: longer than any SDK goes on with one.
+const KEPT: Duration = Duration::from_secs(600);
+/// How many calls are remembered at most.
+const CALLS: usize = 100_000;
+/// Bytes of answers that are remembered at most.
+const BYTES: usize = 32 << 20;
+
+pub(super) type Outcome = Result<Bytes, Fault>;
+
+/// What a request says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attempt {
+    /// The same for all attempts of a call: its id, and what tells its body.
+    pub call: Option<String>,
+    /// The id alone.
+    pub id: Option<String>,
+    /// Whether it says that it isn't the first one.
+    pub is_retry: bool,
+}
+
+impl Attempt {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let call = text("amz-sdk-invocation-id").filter(|id| (1..=128).contains(&id.len()));
+        let number = text("amz-sdk-request").and_then(|request| {
+            let mut parts = request.split(';').map(str::trim);
+            parts.find_map(|part| part.strip_prefix("attempt=")?.parse::<u32>().ok())
+        });
+        Attempt {
+            call: call.map(str::to_owned),
+            id: call.map(str::to_owned),
+            is_retry: number.is_some_and(|number| number > 1),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Attempts(Mutex<Calls>);
+
+#[derive(Default)]
+struct Calls {
+    of: HashMap<String, Call>,
+    /// The oldest first.
+    order: VecDeque<(Instant, String)>,
+    bytes: usize,
+}
+
+enum Call {
+    Running(watch::Receiver<Option<Outcome>>),
+    Answered(Outcome),
+    /// It certainly did nothing, or may be made again.
+    Open,
+}
+
+/// What is to be done with an attempt.
+enum Next {
+    Make(Option<watch::Sender<Option<Outcome>>>),
+    Wait(watch::Receiver<Option<Outcome>>),
+    Answer(Outcome),
+}
+
+impl Attempts {
+    /// Answers an attempt of a write: as the call was answered, or by making it. It is made in a task of its own, so
+    /// that a client that goes away doesn't cut it off.
+    pub async fn make(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        twice: Twice,
+        write: impl Future<Output = Outcome> + Send + 'static,
+    ) -> Outcome {
+        let (sender, mut receiver) = match self.next(&attempt, twice) {
+            Next::Answer(outcome) => return outcome,
+            Next::Wait(receiver) => (None, receiver),
+            Next::Make(Some(sender)) => {
+                let receiver = sender.subscribe();
+                (Some(sender), receiver)
+            }
+            Next::Make(None) => {
+                let (sender, receiver) = watch::channel(None);
+                (Some(sender), receiver)
+            }
+        };
+        if let Some(sender) = sender {
+            let attempts = self.clone();
+            tokio::spawn(async move {
+                let outcome = write.await;
+                if let Some(call) = attempt.call {
+                    attempts.over(call, &outcome, twice);
+                }
+                sender.send_replace(Some(outcome));
+            });
+        }
+        let answered = receiver.wait_for(Option::is_some).await;
+        let outcome = answered.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or_else(|| match twice {
+            Twice::Same => Err(Fault::new(
+                500,
+                "InternalServerError",
+                "the write broke off",
+            )),
+            Twice::Counts => Err(Fault::ambiguous(
+                "the write broke off: it may have been made",
+            )),
+        })
+    }
+
+    /// Notes that the first attempt of a call was turned away before anything was done, and its body read. (An
+    /// earlier one of a later attempt may have been made before a restart.)
+    pub fn turned_away(&self, attempt: Attempt) {
+        if let (Some(id), false) = (attempt.id, attempt.is_retry) {
+            let mut calls = self.calls();
+            if !calls.of.contains_key(&id) {
+                calls.keep(id, Call::Open);
+            }
+        }
+    }
+
+    fn next(&self, attempt: &Attempt, twice: Twice) -> Next {
+        let Some(id) = &attempt.call else {
+            return Next::Make(None);
+        };
+        let mut calls = self.calls();
+        match calls.of.get(id) {
+            Some(Call::Running(receiver)) => return Next::Wait(receiver.clone()),
+            Some(Call::Answered(outcome)) => return Next::Answer(outcome.clone()),
+            Some(Call::Open) => {}
+            None if attempt.is_retry && twice == Twice::Counts && !calls.knows(&attempt.id) => {
+                return Next::Answer(Err(Fault::ambiguous(
+                    "this is a retry of a request that this sidecar doesn't know, after a restart or at another \
+                     sidecar: it may have been made, and would count twice",
+                )));
+            }
+            None => {}
+        }
+        let (sender, receiver) = watch::channel(None);
+        calls.keep(id.clone(), Call::Running(receiver));
+        Next::Make(Some(sender))
+    }
+
+    fn over(&self, call: String, outcome: &Outcome, twice: Twice) {
+        let is_open = match outcome {
+            Ok(_) => false,
+            Err(fault) => match twice {
+                // Unavailable and throttled: certainly not made. A 500 of a write of constants may be made again.
+                Twice::Same | Twice::Counts => {
+                    fault.status >= 500 || fault.code == "ProvisionedThroughputExceededException"
+                }
+            },
+        };
+        let call_is = match is_open {
+            true => Call::Open,
+            false => Call::Answered(outcome.clone()),
+        };
+        self.calls().replace(call, call_is);
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Call {
+    fn weight(&self) -> usize {
+        match self {
+            Call::Answered(Ok(body)) => body.len(),
+            Call::Answered(Err(fault)) => fault.message.len(),
+            Call::Running(_) | Call::Open => 0,
+        }
+    }
+}
+
+impl Calls {
+    fn knows(&self, id: &Option<String>) -> bool {
+        id.as_ref().is_some_and(|id| self.of.contains_key(id))
+    }
+
+    fn keep(&mut self, id: String, call: Call) {
+        self.order.push_back((Instant::now(), id.clone()));
+        self.replace(id, call);
+        self.forget();
+    }
+
+    fn replace(&mut self, id: String, call: Call) {
+        self.bytes += call.weight();
+        if let Some(before) = self.of.insert(id, call) {
+            self.bytes -= before.weight();
+        }
+    }
+
+    fn forget(&mut self) {
+        while let Some((at, _)) = self.order.front() {
+            let is_over = at.elapsed() > KEPT || self.order.len() > CALLS || self.bytes > BYTES;
+            if !is_over {
+                return;
+            }
+            if let Some((_, id)) = self.order.pop_front()
+                && let Some(call) = self.of.remove(&id)
+            {
+                self.bytes -= call.weight();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn attempt(call: &str, number: u32) -> Attempt {
+        Attempt {
+            call: Some(format!("{call} and its body")),
+            id: Some(call.to_owned()),
+            is_retry: number > 1,
+        }
+    }
+
+    /// Makes attempts, and counts how often the write was made.
+    struct Writer {
+        attempts: Arc<Attempts>,
+        made: Arc<AtomicUsize>,
+    }
+
+    impl Writer {
+        fn new() -> Self {
+            Writer {
+                attempts: Arc::default(),
+                made: Arc::default(),
+            }
+        }
+
+        async fn make(&self, attempt: Attempt, twice: Twice, outcome: Outcome) -> Outcome {
+            let made = self.made.clone();
+            let write = async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                made.fetch_add(1, Ordering::Relaxed);
+                outcome
+            };
+            self.attempts.make(attempt, twice, write).await
+        }
+
+        fn made(&self) -> usize {
+            self.made.load(Ordering::Relaxed)
+        }
+    }
+
+    fn done(text: &'static str) -> Outcome {
+        Ok(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_gets_the_answer_of_its_call() {
+        let writer = Writer::new();
+        let first = writer
+            .make(attempt("a", 1), Twice::Counts, done("one"))
+            .await;
+        let second = writer
+            .make(attempt("a", 2), Twice::Counts, done("two"))
+            .await;
+        assert_eq!(
+            (first, second, writer.made()),
+            (done("one"), done("one"), 1)
+        );
+        let together = tokio::join!(
+            writer.make(attempt("b", 1), Twice::Counts, done("three")),
+            writer.make(attempt("b", 2), Twice::Counts, done("four")),
+        );
+        assert_eq!(
+            (together, writer.made()),
+            ((done("three"), done("three")), 2)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_after_its_client_is_gone_is_still_joined() {
+        let writer = Writer::new();
+        let gone = writer.make(attempt("a", 1), Twice::Counts, done("one"));
+        assert!(
+            tokio::time::timeout(Duration::from_millis(10), gone)
+                .await
+                .is_err()
+        );
+        let second = writer
+            .make(attempt("a", 2), Twice::Counts, done("two"))
+            .await;
+        assert_eq!((second, writer.made()), (done("one"), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_did_nothing_is_made_again() {
+        let writer = Writer::new();
+        let later = Err(Fault::unavailable("later"));
+        assert!(
+            writer
+                .make(attempt("a", 1), Twice::Counts, later)
+                .await
+                .is_err()
+        );
+        let second = writer
+            .make(attempt("a", 2), Twice::Counts, done("two"))
+            .await;
+        assert_eq!((second, writer.made()), (done("two"), 2));
+        writer.attempts.turned_away(attempt("b", 1));
+        let third = writer
+            .make(attempt("b", 2), Twice::Counts, done("three"))
+            .await;
+        assert_eq!((third, writer.made()), (done("three"), 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_unknown_never_counts_twice() {
+        let writer = Writer::new();
+        let unknown = Err(Fault::ambiguous("lost"));
+        assert_eq!(
+            writer
+                .make(attempt("a", 1), Twice::Counts, unknown.clone())
+                .await,
+            unknown
+        );
+        assert_eq!(
+            writer
+                .make(attempt("a", 2), Twice::Counts, done("two"))
+                .await,
+            unknown
+        );
+        let strange = writer
+            .make(attempt("b", 2), Twice::Counts, done("three"))
+            .await;
+        assert!(strange.is_err_and(|fault| fault.code == "AmbiguousWriteFailureException"));
+        assert_eq!(writer.made(), 1);
+        let same = writer
+            .make(attempt("c", 2), Twice::Same, done("four"))
+            .await;
+        assert_eq!((same, writer.made()), (done("four"), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded() {
+        let writer = Writer::new();
+        for at in 0..40 {
+            let large = Ok(Bytes::from(vec![0; 1 << 20]));
+            let call = attempt(&format!("call {at}"), 1);
+            assert!(writer.make(call, Twice::Same, large).await.is_ok());
+        }
+        let calls = writer.attempts.calls();
+        assert!(calls.bytes <= BYTES + (1 << 20), "{}", calls.bytes);
+        assert!(calls.of.len() < 40);
+        assert_eq!(calls.of.len(), calls.order.len());
+    }
+}

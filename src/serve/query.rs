@@ -1,0 +1,223 @@
+//! Query: the rows of a partition, or of a part of it.
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+
+use super::asked::{Asked, Expressed, enumerated};
+use super::attempts::Outcome;
+use super::capacity::{self, Wanted};
+use super::fault::Fault;
+use super::span::{Rows, rows};
+use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
+use crate::express::{Condition, Item, Projection};
+use crate::model::{Key, List};
+
+/// Bytes of items that a page evaluates.
+pub(super) const PAGE: usize = 1 << 20;
+/// Rows that are asked for first, where a page has no limit of its own.
+const FIRST: usize = 100;
+/// And later, once it is known how large they are.
+const MOST: usize = 1_000;
+
+/// What is done with each item that is evaluated.
+pub(super) struct Page {
+    filter: Option<Condition>,
+    projection: Option<Projection>,
+    counts: bool,
+    limit: usize,
+    pub wanted: Wanted,
+    items: Vec<Json>,
+    count: usize,
+    scanned: usize,
+    bytes: usize,
+}
+
+impl Page {
+    /// What a Query or a Scan says of it.
+    pub fn of(asked: &Asked, target: &Target, expressed: &mut Expressed) -> Result<Self, Fault> {
+        let (filter, projection) = (expressed.filter.take(), expressed.projection.take());
+        target.refuse_reserved(filter.iter().flat_map(paths))?;
+        target.refuse_reserved(projection.iter().flat_map(|projection| &projection.paths))?;
+        let counts = match asked.select.as_deref() {
+            None | Some("ALL_ATTRIBUTES" | "SPECIFIC_ATTRIBUTES") => false,
+            Some("COUNT") => true,
+            Some("ALL_PROJECTED_ATTRIBUTES") => {
+                return Err(Fault::invalid(
+                    "One or more parameter values were invalid: Select type ALL_PROJECTED_ATTRIBUTES is supported only \
+                     when querying an index",
+                ));
+            }
+            Some(other) => {
+                let all = "[SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES]";
+                return Err(enumerated("select", other, all));
+            }
+        };
+        if counts && projection.is_some() {
+            return Err(Fault::invalid(
+                "One or more parameter values were invalid: Cannot specify the AttributesToGet when choosing to get \
+                 only the Count",
+            ));
+        }
+        Ok(Page {
+            filter,
+            projection,
+            counts,
+            limit: asked.limit()?.unwrap_or(usize::MAX),
+            wanted: Wanted::of(asked.return_consumed_capacity.as_deref())?,
+            items: Vec::new(),
+            count: 0,
+            scanned: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Evaluates an item; whether the page is full with it.
+    pub fn take(&mut self, item: Item) -> bool {
+        self.scanned += 1;
+        self.bytes += capacity::size(&item);
+        if self
+            .filter
+            .as_ref()
+            .is_none_or(|filter| filter.holds(Some(&item)))
+        {
+            self.count += 1;
+            if !self.counts {
+                self.items
+                    .push(item_json(project(item, self.projection.as_ref())));
+            }
+        }
+        self.is_full()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.scanned >= self.limit || self.bytes >= PAGE
+    }
+
+    /// How many rows to ask for, so that there is about a page of them.
+    pub fn rows(&self) -> usize {
+        let left = self.limit.saturating_sub(self.scanned).max(1);
+        let bytes = PAGE.saturating_sub(self.bytes);
+        let by_size = match self.bytes.checked_div(self.scanned) {
+            None | Some(0) => FIRST,
+            Some(of_one) => (bytes / of_one).clamp(1, MOST),
+        };
+        left.min(by_size)
+    }
+
+    /// The reply; `last` is where the next page goes on.
+    pub fn reply(self, target: &Target, last: Option<Json>) -> Bytes {
+        let units = capacity::read(self.bytes);
+        reply([
+            ("Items", (!self.counts).then_some(Json::Array(self.items))),
+            ("Count", Some(json!(self.count))),
+            ("ScannedCount", Some(json!(self.scanned))),
+            ("LastEvaluatedKey", last),
+            (
+                "ConsumedCapacity",
+                self.wanted.of_table(&target.name, units),
+            ),
+        ])
+        .into()
+    }
+}
+
+/// Query.
+pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
+    refuse_index(target, &asked)?;
+    if target.is_counter() {
+        return Err(counters_alone(&target.name));
+    }
+    let (partition, sort) = target.key_names();
+    let mut expressed = asked.expressed(partition, sort)?;
+    let condition = expressed.key.take().ok_or_else(|| {
+        Fault::invalid(
+            "Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.",
+        )
+    })?;
+    if let Some(filter) = &expressed.filter {
+        refuse_keys_in_filter(target, filter)?;
+    }
+    let mut page = Page::of(&asked, target, &mut expressed)?;
+    let start = asked.exclusive_start_key.take().map(super::json::item);
+    let start = start
+        .map(|key| target.items.key(&key))
+        .transpose()
+        .map_err(|_| Fault::invalid("The provided starting key is invalid"))?;
+    let forward = asked.scan_index_forward.unwrap_or(true);
+    let (span, test) = match rows(target, condition)? {
+        Rows::None => return Ok(page.reply(target, None)),
+        Rows::One(key) => {
+            // Behind the only one there is nothing.
+            if start.is_none()
+                && let Some(item) = target.read(&key).await?
+            {
+                page.take(item);
+            }
+            return Ok(page.reply(target, None));
+        }
+        Rows::Of(span, test) => (span, test),
+    };
+    if start
+        .as_ref()
+        .is_some_and(|start| start.partition != span.partition)
+    {
+        return Err(Fault::invalid(
+            "The provided starting key is outside query boundaries based on provided conditions",
+        ));
+    }
+    let mut list = List {
+        span,
+        reverse: forward == target.mapping().is_reversed(),
+        after: start,
+        limit: 1,
+    };
+    loop {
+        list.limit = page.rows();
+        let found = target.table.query(list.clone()).await?;
+        for row in found.rows {
+            let key = row.key.clone();
+            let item = target.shown(&row)?;
+            if !test.as_ref().is_none_or(|test| test.holds(Some(&item))) {
+                continue;
+            }
+            if page.take(item) {
+                return Ok(page.reply(target, Some(last(target, &key)?)));
+            }
+        }
+        match found.next {
+            None => return Ok(page.reply(target, None)),
+            Some(next) => list.after = Some(next),
+        }
+    }
+}
+
+fn last(target: &Target, key: &Key) -> Result<Json, Fault> {
+    Ok(item_json(target.items.key_item(key)?))
+}
+
+/// Indexes aren't the old table's.
+pub(super) fn refuse_index(target: &Target, asked: &Asked) -> Result<(), Fault> {
+    let Some(index) = &asked.index_name else {
+        return Ok(());
+    };
+    Err(Fault::invalid(format!(
+        "the index `{index}` of `{}` isn't read through the sidecar: it lacks the rows that haven't moved, and has the \
+         marks of those that have. Read it at DynamoDB itself, from phase `done` on",
+        target.name
+    )))
+}
+
+fn refuse_keys_in_filter(target: &Target, filter: &Condition) -> Result<(), Fault> {
+    let (partition, sort) = target.key_names();
+    let is_key = |name: &str| name == partition || Some(name) == sort;
+    match paths(filter)
+        .into_iter()
+        .find(|path| is_key(&path.attribute))
+    {
+        None => Ok(()),
+        Some(path) => Err(Fault::invalid(format!(
+            "Filter Expression can only contain non-primary key attributes: Primary key attribute: {}",
+            path.attribute
+        ))),
+    }
+}

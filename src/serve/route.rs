@@ -1,0 +1,329 @@
+//! Which request goes where: an operation, and the tables that it names.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::app::{App, SERVICE, Unknown};
+use super::asked::Asked;
+use super::attempts::{Attempt, Attempts, Outcome};
+use super::fault::{Fault, Twice};
+use super::pass::{Named, described, mentions, only_looks, statements, table_of};
+use super::target::Target;
+use super::wire::{Answer, Hold, Received, Service};
+use super::{batch, item, query, scan, transact};
+use crate::protocol::Phase;
+
+impl App {
+    async fn route(self: &Arc<Self>, request: &Received) -> Result<Answer, Fault> {
+        if let Some(access) = &self.access {
+            access.verify(&request.parts, &request.body)?;
+        }
+        let target = request.header("x-amz-target");
+        let Some(operation) = target.strip_prefix(SERVICE) else {
+            return self.other_service(request, target).await;
+        };
+        let body = &request.body;
+        let attempt = attempt(request);
+        let making = Making {
+            attempts: &self.attempts,
+            attempt,
+            hold: request.hold.clone(),
+        };
+        let answer = match operation {
+            "GetItem" | "PutItem" | "UpdateItem" | "DeleteItem" | "Query" | "Scan" => {
+                let Some(target) = self.target(&table_name(body)?).await? else {
+                    return self.pass(request).await;
+                };
+                on_items(operation, target, body, making).await?
+            }
+            "BatchGetItem" | "BatchWriteItem" => {
+                if !self.names_own(&batch_tables(body)?)? {
+                    return self.pass(request).await;
+                }
+                match operation {
+                    "BatchGetItem" => batch::get(self, body).await?,
+                    _ => {
+                        let batch = batch::read(self, body).await?;
+                        let write = batch.write(self.clone());
+                        making.of(Twice::Same, write).await?
+                    }
+                }
+            }
+            "TransactGetItems" | "TransactWriteItems" => {
+                if !self.names_own(&transact::tables(body)?)? {
+                    return self.pass(request).await;
+                }
+                match operation {
+                    "TransactGetItems" => transact::get(self, body).await?,
+                    _ => {
+                        let write = transact::write(self, body).await?;
+                        making.of(write.twice, write.making).await?
+                    }
+                }
+            }
+            "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction" => {
+                self.refuse_statements(body)?;
+                return self.pass(request).await;
+            }
+            "DescribeEndpoints" => endpoints(request),
+            "ListTables" => self.list_tables(request).await?,
+            other => return self.on_tables(other, request).await,
+        };
+        Ok(Answer::json(200, answer.to_vec()))
+    }
+
+    /// Whether any of these tables is one of the plan's.
+    fn names_own(&self, names: &[String]) -> Result<bool, Fault> {
+        let mut own = false;
+        for name in names.iter().map(|name| table_of(name)) {
+            self.refuse_other(name)?;
+            own |= self.tables.contains_key(name);
+        }
+        Ok(own)
+    }
+
+    fn refuse_statements(&self, body: &[u8]) -> Result<(), Fault> {
+        let statements = statements(body)?;
+        let tables = self.tables.keys().chain(&self.withheld);
+        for table in tables {
+            if statements
+                .iter()
+                .any(|statement| mentions(statement, table))
+            {
+                return Err(Fault::invalid(format!(
+                    "PartiQL on `{table}` isn't taken by the sidecar: use the operations on items, or PartiQL at \
+                     DynamoDB itself once the table's migration is over"
+                )));
+            }
+        }
+        match self.unknown {
+            Unknown::Pass => Ok(()),
+            Unknown::Refuse => Err(Fault::denied(
+                "PartiQL isn't taken where the plan says [serve] unknown = \"refuse\"",
+            )),
+        }
+    }
+
+    /// A request about tables themselves.
+    async fn on_tables(
+        self: &Arc<Self>,
+        operation: &str,
+        request: &Received,
+    ) -> Result<Answer, Fault> {
+        let named: Named = super::json::read(&request.body)?;
+        for name in named.all() {
+            self.refuse_other(name)?;
+            let Some(table) = self.tables.get(name) else {
+                continue;
+            };
+            if !only_looks(operation) && table.phase().await? != Phase::Done {
+                return Err(Fault::denied(format!(
+                    "{operation} on `{name}` isn't allowed before the phase `done`: the table is being migrated"
+                )));
+            }
+            if self.upstream.is_none() {
+                return match (operation, self.target(name).await?) {
+                    ("DescribeTable", Some(target)) => Ok(Answer::json(200, described(&target))),
+                    (_, _) => Err(Fault::invalid(format!(
+                        "{operation} isn't there where the new store is embedded"
+                    ))),
+                };
+            }
+        }
+        self.pass(request).await
+    }
+
+    /// A request to another service of the same endpoint: streams.
+    async fn other_service(
+        self: &Arc<Self>,
+        request: &Received,
+        target: &str,
+    ) -> Result<Answer, Fault> {
+        let is_streams = target.starts_with("DynamoDBStreams_");
+        if is_streams && self.unknown == Unknown::Pass {
+            return self.pass(request).await;
+        }
+        Err(Fault::new(
+            400,
+            "UnknownOperationException",
+            "there is no such operation: X-Amz-Target is missing, or not DynamoDB_20120810",
+        ))
+    }
+
+    async fn list_tables(&self, request: &Received) -> Outcome {
+        if self.upstream.is_none() {
+            let names: Vec<&String> = self.tables.keys().collect();
+            return Ok(json!({ "TableNames": names }).to_string().into());
+        }
+        let answer = self.send_on("ListTables", request.body.clone()).await?;
+        let mut said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if answer.status != 200 {
+            return Err(Fault::passed_on(answer.status, &said));
+        }
+        if let Json::Array(names) = &mut said["TableNames"] {
+            names.retain(|name| {
+                name.as_str()
+                    .is_none_or(|name| self.refuse_other(name).is_ok())
+            });
+        }
+        Ok(said.to_string().into())
+    }
+
+    async fn pass(&self, request: &Received) -> Result<Answer, Fault> {
+        let kind = match request.header("content-type") {
+            "" => "application/x-amz-json-1.0",
+            kind => kind,
+        };
+        let target = request.header("x-amz-target");
+        let passed = self.send_as(target, kind, request.body.clone()).await?;
+        Ok(passed.into())
+    }
+}
+
+impl Service for App {
+    async fn answer(self: Arc<Self>, request: Received) -> Answer {
+        let began = Instant::now();
+        let operation = shown_operation(request.header("x-amz-target"));
+        let answered = self.route(&request).await;
+        let outcome = match &answered {
+            Ok(answer) if answer.status == 200 => "ok",
+            Ok(_) => "refused upstream",
+            Err(fault) => fault.code,
+        };
+        metrics::counter!("crossfade_requests_total", "operation" => operation, "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("crossfade_request_seconds", "operation" => operation)
+            .record(began.elapsed());
+        tracing::debug!("{operation}: {outcome}, {:?}", began.elapsed());
+        answered.unwrap_or_else(Answer::from)
+    }
+
+    fn is_ready(&self) -> Result<(), String> {
+        for table in self.tables.values() {
+            table
+                .ready()
+                .map_err(|error| format!("{}: {error}", table.name()))?;
+        }
+        Ok(())
+    }
+
+    fn turned_away(&self, headers: &HeaderMap) {
+        self.attempts.turned_away(Attempt::of(headers));
+    }
+
+    fn longest(&self) -> Duration {
+        self.shim().deadline()
+    }
+}
+
+/// How a write is made, or joined.
+struct Making<'a> {
+    attempts: &'a Arc<Attempts>,
+    attempt: Attempt,
+    hold: Arc<Hold>,
+}
+
+impl Making<'_> {
+    async fn of(
+        self,
+        twice: Twice,
+        write: impl Future<Output = Outcome> + Send + 'static,
+    ) -> Outcome {
+        let hold = self.hold;
+        let write = async move {
+            let outcome = write.await;
+            drop(hold);
+            outcome
+        };
+        self.attempts.make(self.attempt, twice, write).await
+    }
+}
+
+/// A request on the items of one table of the plan.
+async fn on_items(operation: &str, target: Target, body: &Bytes, making: Making<'_>) -> Outcome {
+    let asked: Asked = super::json::read(body)?;
+    let write = match operation {
+        "GetItem" => return item::get(&target, asked).await,
+        "Query" => return query::query(&target, asked).await,
+        "Scan" => return scan::scan(&target, asked).await,
+        "PutItem" => item::put(target, asked)?,
+        "UpdateItem" => item::update(target, asked)?,
+        _ => item::delete(target, asked)?,
+    };
+    making.of(write.twice, write.making).await
+}
+
+/// What a request says of itself. A call that comes with another body is another call.
+fn attempt(request: &Received) -> Attempt {
+    let mut attempt = Attempt::of(&request.parts.headers);
+    if let Some(call) = &mut attempt.call {
+        let mut of = DefaultHasher::new();
+        request.header("x-amz-target").hash(&mut of);
+        request.body.hash(&mut of);
+        call.push_str(&format!(" {:016x}", of.finish()));
+    }
+    attempt
+}
+
+fn table_name(body: &[u8]) -> Result<String, Fault> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Named {
+        table_name: Option<String>,
+    }
+    let named: Named = super::json::read(body)?;
+    named
+        .table_name
+        .ok_or_else(|| super::asked::missing("tableName"))
+}
+
+fn batch_tables(body: &[u8]) -> Result<Vec<String>, Fault> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Batch {
+        #[serde(default)]
+        request_items: BTreeMap<String, serde::de::IgnoredAny>,
+    }
+    let batch: Batch = super::json::read(body)?;
+    Ok(batch.request_items.into_keys().collect())
+}
+
+/// The SDK goes on asking here.
+fn endpoints(request: &Received) -> Bytes {
+    let endpoint = json!({"Address": request.header("host"), "CachePeriodInMinutes": 1440});
+    json!({ "Endpoints": [endpoint] }).to_string().into()
+}
+
+/// The operations that metrics tell apart: a client doesn't make up names of its own.
+fn shown_operation(target: &str) -> &'static str {
+    const ALL: [&str; 18] = [
+        "BatchExecuteStatement",
+        "BatchGetItem",
+        "BatchWriteItem",
+        "DeleteItem",
+        "DescribeEndpoints",
+        "DescribeLimits",
+        "DescribeTable",
+        "DescribeTimeToLive",
+        "ExecuteStatement",
+        "ExecuteTransaction",
+        "GetItem",
+        "ListTables",
+        "PutItem",
+        "Query",
+        "Scan",
+        "TransactGetItems",
+        "TransactWriteItems",
+        "UpdateItem",
+    ];
+    let operation = target.strip_prefix(SERVICE).unwrap_or_default();
+    let known = ALL.into_iter().find(|known| *known == operation);
+    known.unwrap_or("other")
+}

@@ -1,0 +1,218 @@
+//! A table of the plan, as requests on it see it.
+
+use serde_json::{Map, Value as Json};
+
+use super::fault::Fault;
+use super::json::ShownItem;
+use crate::express::{Action, Amount, Condition, Item, Operand, Path, Projection, Update};
+use crate::mapping::{Attr, Mapping};
+use crate::model::{Key, Row, Value};
+use crate::shim::{Items, Table};
+
+/// A table of the plan for one request.
+#[derive(Clone)]
+pub(super) struct Target {
+    /// The new store's name for it, which is the one that applications use.
+    pub name: String,
+    pub table: Table,
+    pub items: Items,
+}
+
+impl Target {
+    pub fn mapping(&self) -> &Mapping {
+        self.items.mapping()
+    }
+
+    pub fn is_counter(&self) -> bool {
+        self.mapping().table().is_counter()
+    }
+
+    /// The names of the key attributes.
+    pub fn key_names(&self) -> (&str, Option<&str>) {
+        let sort = self.mapping().sort().map(|sort| sort.name.as_str());
+        (&self.mapping().partition().name, sort)
+    }
+
+    /// Reads an item.
+    pub async fn read(&self, key: &Key) -> Result<Option<Item>, Fault> {
+        if self.is_counter() {
+            let totals = self.table.count(key).await?;
+            return self.totals(key, &totals);
+        }
+        let row = self.table.get(key).await?;
+        row.map(|row| self.shown(&row)).transpose()
+    }
+
+    pub fn shown(&self, row: &Row) -> Result<Item, Fault> {
+        Ok(self.items.item(row)?)
+    }
+
+    /// The item of a counter's totals; none where all are null.
+    pub fn totals(&self, key: &Key, totals: &[Option<i64>]) -> Result<Option<Item>, Fault> {
+        if totals.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let cells = totals.iter().map(|total| total.map(Value::BigInt));
+        let row = Row::new(key.clone(), cells.collect());
+        self.shown(&row).map(Some)
+    }
+
+    /// Refuses a projection or filter that names what the migration keeps for itself.
+    pub fn refuse_reserved<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p Path>,
+    ) -> Result<(), Fault> {
+        for path in paths {
+            crate::express::judge::refuse_reserved(self.mapping(), &path.attribute)?;
+        }
+        Ok(())
+    }
+
+    /// What an update adds to each counter.
+    pub fn adds(&self, update: &Update) -> Result<Vec<Option<i64>>, Fault> {
+        let table = self.mapping().table();
+        let mut by = vec![None; table.cells().len()];
+        for action in &update.actions {
+            let place = table
+                .cell(&action.path().attribute)
+                .filter(|_| action.path().steps.is_empty());
+            let number = added(action).and_then(|text| text.parse::<i64>().ok());
+            match (place.and_then(|place| by.get_mut(place)), number) {
+                (Some(place), Some(number)) => *place = Some(number),
+                (Some(_), None) | (None, _) => return Err(counters_alone(&self.name)),
+            }
+        }
+        match by.iter().all(Option::is_none) {
+            true => Err(counters_alone(&self.name)),
+            false => Ok(by),
+        }
+    }
+}
+
+/// What a table of counters takes.
+pub(super) fn counters_alone(table: &str) -> Fault {
+    Fault::invalid(format!(
+        "the table `{table}` holds counters: until its migration is over it takes `ADD counter :whole_number` and `SET \
+         counter = if_not_exists(counter, :zero) + :whole_number` without a condition, and reads by key"
+    ))
+}
+
+/// The number that an action adds to what is there or to 0.
+fn added(action: &Action) -> Option<String> {
+    match action {
+        Action::Add(_, Attr::N(number)) => Some(number.clone()),
+        Action::Set(path, Amount::Plus(one, two)) => match (&**one, &**two) {
+            (first, Amount::Value(Attr::N(number))) | (Amount::Value(Attr::N(number)), first)
+                if is_or_zero(first, path) =>
+            {
+                Some(number.clone())
+            }
+            (_, _) => None,
+        },
+        Action::Set(path, Amount::Minus(one, two)) => match (&**one, &**two) {
+            (first, Amount::Value(Attr::N(number))) if is_or_zero(first, path) => {
+                Some(match number.strip_prefix('-') {
+                    Some(positive) => positive.to_owned(),
+                    None => format!("-{number}"),
+                })
+            }
+            (_, _) => None,
+        },
+        Action::Set(_, _) | Action::Add(_, _) | Action::Delete(_, _) | Action::Remove(_) => None,
+    }
+}
+
+fn is_or_zero(amount: &Amount, path: &Path) -> bool {
+    match amount {
+        Amount::IfNotExists(there, otherwise) => {
+            there == path && **otherwise == Amount::Value(Attr::N("0".into()))
+        }
+        Amount::Value(_)
+        | Amount::Path(_)
+        | Amount::Append(_, _)
+        | Amount::Plus(_, _)
+        | Amount::Minus(_, _) => false,
+    }
+}
+
+/// Whether an update comes to the same when it is made twice.
+pub(super) fn is_same_twice(update: &Update) -> bool {
+    update.actions.iter().all(|action| {
+        let is_plain = action.path().steps.iter().all(|step| match step {
+            crate::express::Step::Field(_) => true,
+            crate::express::Step::Index(_) => false,
+        });
+        is_plain
+            && match action {
+                Action::Set(path, amount) => match amount {
+                    Amount::Value(_) => true,
+                    Amount::IfNotExists(there, otherwise) => {
+                        there == path && matches!(**otherwise, Amount::Value(_))
+                    }
+                    Amount::Path(_)
+                    | Amount::Append(_, _)
+                    | Amount::Plus(_, _)
+                    | Amount::Minus(_, _) => false,
+                },
+                Action::Add(_, Attr::N(_)) => false,
+                Action::Add(_, _) | Action::Delete(_, _) | Action::Remove(_) => true,
+            }
+    })
+}
+
+/// The paths that a condition looks at.
+pub(super) fn paths(condition: &Condition) -> Vec<&Path> {
+    fn of<'c>(operands: &[&'c Operand], found: &mut Vec<&'c Path>) {
+        for operand in operands {
+            match operand {
+                Operand::Path(path) | Operand::Size(path) => found.push(path),
+                Operand::Value(_) | Operand::SizeOf(_) => {}
+            }
+        }
+    }
+    fn all<'c>(condition: &'c Condition, found: &mut Vec<&'c Path>) {
+        match condition {
+            Condition::And(parts) | Condition::Or(parts) => {
+                parts.iter().for_each(|part| all(part, found));
+            }
+            Condition::Not(inner) => all(inner, found),
+            Condition::Compare(one, _, two)
+            | Condition::BeginsWith(one, two)
+            | Condition::Contains(one, two) => of(&[one, two], found),
+            Condition::Between(one, low, high) => of(&[one, low, high], found),
+            Condition::In(one, choices) => {
+                of(&[one], found);
+                of(&choices.iter().collect::<Vec<_>>(), found);
+            }
+            Condition::Exists(path) | Condition::NotExists(path) | Condition::HasType(path, _) => {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    all(condition, &mut found);
+    found
+}
+
+/// What a projection keeps of an item; all of it without one.
+pub(super) fn project(item: Item, projection: Option<&Projection>) -> Item {
+    match projection {
+        Some(projection) => projection.of(&item),
+        None => item,
+    }
+}
+
+/// An item as JSON.
+pub(super) fn json(item: Item) -> Json {
+    // Its keys are text, the one thing that JSON asks for.
+    serde_json::to_value(ShownItem(item)).unwrap_or_default()
+}
+
+/// A reply of several parts, some of which may not be there.
+pub(super) fn reply(parts: impl IntoIterator<Item = (&'static str, Option<Json>)>) -> Vec<u8> {
+    let parts = parts.into_iter();
+    let parts: Map<String, Json> = parts
+        .filter_map(|(name, part)| Some((name.to_owned(), part?)))
+        .collect();
+    serde_json::to_vec(&parts).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! Applications in Python against the sidecar, in every phase and straight afterwards against DynamoDB itself: what
+//! they see is the same.
+
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::python::python;
+use crate::command::{Bench, credentials};
+use crate::support::Running;
+
+const PLAN: &str = "[lease]\nseconds = 2\noperation_seconds = 3\n[shim]\nresave = \"inline\"\ndeadline_seconds = 3\n\
+                    [[table]]\nname = \"votes\"\nto = \"@-votes\"\n\
+                    [[table]]\nname = \"users\"\nto = \"@-users\"\nkey_only = \"keep\"\n\
+                    [[table]]\nname = \"events\"\nto = \"@-events\"\nkey_only = \"keep\"\n\
+                    [[table]]\nname = \"notes\"\nto = \"@-notes\"\nkey_only = \"keep\"\n";
+const TABLES: [&str; 4] = ["votes", "users", "events", "notes"];
+const PHASES: [&str; 6] = ["old", "bridge", "switch", "copy", "new", "done"];
+
+/// A sidecar, and where it listens.
+pub struct Sidecar {
+    pub running: Running,
+    pub url: String,
+}
+
+impl Sidecar {
+    /// Starts one, and waits until it is ready.
+    pub fn start(bench: &Bench) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("an address");
+        drop(free);
+        let running = bench
+            .migrate(&["serve", "--listen", &address.to_string()])
+            .spawn();
+        let url = format!("http://{address}");
+        let mut sidecar = Sidecar { running, url };
+        while !sidecar.is_ready() {
+            assert!(sidecar.running.runs(), "it has ended");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        sidecar
+    }
+
+    fn is_ready(&self) -> bool {
+        use std::io::{Read, Write};
+        let address = self.url.trim_start_matches("http://");
+        let Ok(mut socket) = TcpStream::connect(address) else {
+            return false;
+        };
+        let request = b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let mut answer = String::new();
+        socket.write_all(request).is_ok()
+            && socket.read_to_string(&mut answer).is_ok()
+            && answer.starts_with("HTTP/1.1 200")
+    }
+}
+
+async fn bench() -> Bench {
+    let bench = Bench::new("serve").await;
+    for statement in [
+        "CREATE TABLE votes (act text PRIMARY KEY, n counter)",
+        "CREATE TABLE users (id text PRIMARY KEY, name text, age int, big bigint, score double, active boolean, \
+         data blob, tags set<text>, props map<text, text>, notes list<text>, version int)",
+        "CREATE TABLE events (p text, at int, what text, PRIMARY KEY (p, at))",
+        "CREATE TABLE notes (p text, title text, what text, owner text, PRIMARY KEY (p, title)) \
+         WITH CLUSTERING ORDER BY (title DESC)",
+    ] {
+        bench.cql(statement).await;
+    }
+    for key in PHASES.iter().chain(&["direct"]) {
+        for number in 0..8 {
+            bench
+                .cql(&format!(
+                    "INSERT INTO users (id, name, age, score, tags, props) VALUES \
+                     ('{key}-{number}', 'N{number}', {number}, 0.5, {{'a', 'b'}}, {{'k': 'v{number}'}})"
+                ))
+                .await;
+            bench
+                .cql(&format!(
+                    "INSERT INTO events (p, at, what) VALUES ('{key}', {number}, 'w{number}')"
+                ))
+                .await;
+        }
+        for title in ["a", "ab", "b", "bé", "béé", "c"] {
+            bench
+                .cql(&format!(
+                    "INSERT INTO notes (p, title, what) VALUES ('{key}', '{title}', 'w')"
+                ))
+                .await;
+        }
+        bench
+            .cql(&format!(
+                "UPDATE votes SET n = n + 100 WHERE act = '{key}-1'"
+            ))
+            .await;
+    }
+    bench.plan(PLAN);
+    bench.migrate(&["init"]).run().expect_code(0);
+    bench
+}
+
+fn advance(bench: &Bench, to: &str) {
+    if to == "new" {
+        bench.migrate(&["copy", "--final"]).run().expect_code(0);
+        bench.migrate(&["verify"]).run().expect_code(0);
+    }
+    for table in TABLES {
+        let done = ["--yes-done", table];
+        let advance = ["advance", "--table", table, "--to", to, "--expect", "1"];
+        let extra = if to == "done" { &done[..] } else { &[] };
+        bench
+            .migrate(&[&advance[..], extra].concat())
+            .run()
+            .expect_code(0);
+    }
+}
+
+/// What the script sees: by step.
+fn script(bench: &Bench, url: &str, key: &str) -> Vec<(String, Json)> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/serve/script.py");
+    let output = Command::new(python())
+        .args([file, url, &bench.keyspace, key])
+        .envs(credentials())
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .output()
+        .expect("python runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{key}: {stderr}");
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let step = |line: &str| {
+        let line: Json = serde_json::from_str(line).expect("JSON");
+        (
+            line["step"].as_str().expect("a step").to_owned(),
+            line["seen"].clone(),
+        )
+    };
+    lines.lines().map(step).collect()
+}
+
+/// What a step may see instead in a phase: a refusal, as `docs/sidecar.md` has it.
+fn is_refusal(phase: &str, step: &str, seen: &Json) -> bool {
+    let last = seen.as_array().and_then(|seen| seen.last());
+    let code = last.map(|last| last[0].clone()).unwrap_or_default();
+    match (phase, step) {
+        // The old store has none.
+        ("old", "transactions") => code == json!("ValidationException"),
+        // What hasn't moved can't be judged yet.
+        ("bridge" | "switch", "conditions" | "returned" | "transactions") => {
+            code == json!("ServiceUnavailable")
+        }
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn python_applications_see_the_same_in_every_phase() {
+    let bench = bench().await;
+    let sidecar = Sidecar::start(&bench);
+    let mut seen = Vec::new();
+    for phase in PHASES {
+        if phase != "old" {
+            advance(&bench, phase);
+        }
+        seen.push((phase, script(&bench, &sidecar.url, phase)));
+    }
+    sidecar.running.signal("TERM");
+    sidecar.running.wait().expect_code(0);
+    let direct = script(&bench, &bench.url, "direct");
+    let mut wrong = Vec::new();
+    for (phase, steps) in &seen {
+        assert_eq!(steps.len(), direct.len(), "{phase}");
+        for ((step, seen), (_, expected)) in steps.iter().zip(&direct) {
+            if seen != expected && !is_refusal(phase, step, seen) {
+                wrong.push(format!(
+                    "{phase}, {step}:\n  {}",
+                    difference(seen, expected)
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    bench.done().await;
+}
+
+/// The first results that differ.
+fn difference(seen: &Json, expected: &Json) -> String {
+    let (seen, expected) = (
+        seen.as_array().expect("a list"),
+        expected.as_array().expect("a list"),
+    );
+    let at = seen
+        .iter()
+        .zip(expected)
+        .position(|(one, other)| one != other);
+    let at = at.unwrap_or(seen.len().min(expected.len()));
+    let show = |all: &Vec<Json>| all.get(at).map_or("nothing".to_owned(), Json::to_string);
+    format!(
+        "result {at} is {}\n  and directly {}",
+        show(seen),
+        show(expected)
+    )
+}

@@ -1,0 +1,5 @@
+//! The sidecar: its wire, and clients in other languages.
+
+mod clients;
+mod python;
+mod wire;
