@@ -32,6 +32,14 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// The time of day, seconds since 1970. None where the caller counts the time.
+    pub fn unix_seconds(&self) -> Option<i64> {
+        match self {
+            Clock::Machine => Some(unix_seconds()),
+            Clock::Counted(_) => None,
+        }
+    }
+
     /// The time since some moment that is the same for the life of the process.
     pub fn now(&self) -> Duration {
         match self {

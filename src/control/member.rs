@@ -255,6 +255,7 @@ impl Member {
             let next = Participant {
                 phase: Some(acknowledged),
                 heartbeat: there.heartbeat + 1,
+                renewed_at: self.role.clock.unix_seconds(),
                 late: self.is_late(),
                 ..there.clone()
             };
@@ -399,6 +400,7 @@ impl Member {
             name: self.role.name.clone(),
             phase: earlier,
             heartbeat: 0,
+            renewed_at: self.role.clock.unix_seconds(),
             lease_seconds: seconds(self.role.lease.lasts),
             operation_seconds: seconds(self.role.lease.operation),
             landing_seconds: seconds(self.role.lease.landing),

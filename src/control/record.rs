@@ -151,6 +151,10 @@ pub struct Progress {
     pub copier: String,
     /// Grows while it runs.
     pub heartbeat: u64,
+    /// When this was noted by its own machine's clock, seconds since 1970: for people. None where an earlier
+    /// version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noted_at: Option<i64>,
     /// It ended by itself, rather than being killed.
     pub ended: bool,
     /// Done token ranges, `after..up_to`.
@@ -326,6 +330,10 @@ pub struct Participant {
     pub phase: Option<Phase>,
     /// Grows with every renewal.
     pub heartbeat: u64,
+    /// When it renewed last by its own machine's clock, seconds since 1970: for people, who look once. What
+    /// decides is how long its heartbeat was watched to be the same. None where an earlier version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<i64>,
     /// How long it goes on without a renewal, seconds.
     pub lease_seconds: u64,
     /// How long an operation of it takes at most, seconds.

@@ -124,6 +124,7 @@ async fn what_copiers_note_is_listed_and_can_be_cleared() {
         mapping: "m".into(),
         copier: "here".into(),
         heartbeat: 3,
+        noted_at: None,
         ended: false,
         done: Progress::ranges(&done),
         counts: Counts::default(),

@@ -35,6 +35,7 @@ pub use counters::Counters;
 pub use progress::{Live, Reading};
 use work::Job;
 
+use crate::clock;
 use crate::control::{Control, Counts, DeadLetter, Progress};
 use crate::cql;
 use crate::error::{Error, Kind, Result};
@@ -426,6 +427,7 @@ impl Run<'_> {
             mapping: self.copier.mapping.clone(),
             copier: self.copier.copier.clone(),
             heartbeat: self.live.beat(),
+            noted_at: Some(clock::unix_seconds()),
             ended,
             done: Progress::ranges(&self.done.lock().await.noted),
             counts,

@@ -462,6 +462,18 @@ impl Migration {
         Ok(record)
     }
 
+    /// The table's phase, or `None` before `init`.
+    ///
+    /// # Errors
+    /// The new store's; a record that can't be read, or of another plan.
+    pub async fn phase(&self) -> Result<Option<Phase>> {
+        let Some(there) = self.control.load(&self.spec.to).await? else {
+            return Ok(None);
+        };
+        self.spec.same_plan(&there.record)?;
+        Ok(Some(there.record.phase))
+    }
+
     /// Where the migration stands. Asks the new store only.
     ///
     /// # Errors
@@ -480,7 +492,15 @@ impl Migration {
         };
         let record = there.record;
         self.spec.same_plan(&record)?;
-        let share = self.done_elsewhere(&record).await?.share_of(Tokens::ALL);
+        let counts = match record.phase {
+            // What there is belongs to a freeze that was left: the next one begins anew.
+            Phase::Old | Phase::Bridge | Phase::Switch => false,
+            Phase::Copy | Phase::New | Phase::Done | Phase::Offline => true,
+        };
+        let share = match counts {
+            true => self.done_elsewhere(&record).await?.share_of(Tokens::ALL),
+            false => 0.0,
+        };
         let mut copiers = self.control.progress(&self.spec.to).await?;
         copiers.retain(|(_, progress)| progress.is_of(&record));
         let failures = self.letters(&record).await?.len() as u64;
@@ -490,7 +510,7 @@ impl Migration {
         let verified = self.control.verified(&self.spec.to).await?;
         Ok(Status {
             is_counter,
-            verified: verified.filter(|verified| verified.is_of(&record)),
+            verified: verified.filter(|verified| counts && verified.is_of(&record)),
             record: Some(record),
             share,
             copiers,

@@ -1,6 +1,7 @@
 //! `migrate check`: what there is to know before anything moves.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crossfade::clock;
 use crossfade::error::{Error, Kind, Result};
@@ -14,6 +15,7 @@ use crossfade::store::{Finding, Weight};
 use crossfade::visible::visible;
 
 use crate::args;
+use crate::next;
 use crate::stores::Stores;
 use crate::words;
 use crate::{Exit, ends};
@@ -31,6 +33,8 @@ pub async fn run(args: &args::Check) -> Result<Exit, Error> {
         stores.old_name, stores.new_name
     ));
     let mut exit = Exit::Done;
+    let mut tables = 0;
+    let mut unready = Vec::new();
     for migration in stores.migrations(args.chosen.table.as_deref())? {
         words::print(&format!(
             "\n{} -> {}",
@@ -45,9 +49,35 @@ pub async fn run(args: &args::Check) -> Result<Exit, Error> {
             Err(error) => return Err(error),
         };
         exit = exit.max(checked);
+        tables += 1;
+        if checked != Exit::Done {
+            let why = match checked {
+                Exit::Differences => "some of its rows would become dead letters",
+                Exit::Done | Exit::Error | Exit::Stopped => "refused",
+            };
+            unready.push(format!("{}: {why}, as said above", migration.spec.name));
+        }
     }
+    words::print(&verdict(&args.chosen.plan, tables, &unready));
     stores.close().await;
     Ok(exit)
+}
+
+/// What all of it comes to.
+fn verdict(plan: &Path, tables: usize, unready: &[String]) -> String {
+    if unready.is_empty() {
+        let tables = match tables {
+            1 => "the table".to_owned(),
+            tables => format!("all {tables} tables"),
+        };
+        let plan = next::quoted(&plan.to_string_lossy());
+        return format!("\n{tables} can be moved: migrate init --plan {plan}");
+    }
+    let ready = tables - unready.len();
+    format!(
+        "\n{ready} of {tables} tables can be moved as the plan says; to be decided:\n  {}",
+        unready.join("\n  ")
+    )
 }
 
 fn is_about_the_table(error: &Error) -> bool {

@@ -22,7 +22,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let shard = args.shard.as_deref().map(shard).transpose()?;
     let stores = Stores::open(&args.chosen.plan).await?;
-    let migrations = stores.migrations(args.chosen.table.as_deref())?;
+    let migrations = stores
+        .unfinished(args.chosen.table.as_deref(), screen)
+        .await?;
     let stop = stop_on_signal(screen);
     let mut exit = Exit::Done;
     let (mut rows, mut counters) = (Vec::new(), Vec::new());

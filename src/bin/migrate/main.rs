@@ -11,6 +11,7 @@ mod ends;
 mod failures;
 mod finish;
 mod init;
+mod next;
 mod reset;
 mod screen;
 mod serve;

@@ -31,7 +31,7 @@ impl Screen {
     pub fn new() -> Self {
         Screen {
             bars: MultiProgress::new(),
-            terminal: io::stderr().is_terminal(),
+            terminal: io::stderr().is_terminal() && !is_dumb(),
         }
     }
 
@@ -42,7 +42,7 @@ impl Screen {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(self.clone())
-            .with_ansi(self.terminal)
+            .with_ansi(self.terminal && !without_colour())
             .with_target(false)
             .init();
     }
@@ -115,6 +115,16 @@ impl Screen {
         };
         Followed { bar, task }
     }
+}
+
+/// A terminal on which no bar can be drawn: it gets lines, as a file does.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// <https://no-color.org>
+fn without_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// A copy that is being shown.

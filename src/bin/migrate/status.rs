@@ -1,12 +1,14 @@
 //! `migrate status`
 
 use crossfade::clock;
+use crossfade::control::Progress;
 use crossfade::error::Error;
 use crossfade::migration::{Migration, Status};
 use crossfade::protocol::Phase;
 
 use crate::Exit;
 use crate::args;
+use crate::next::next;
 use crate::stores::Stores;
 use crate::words;
 
@@ -18,6 +20,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
     let mut fences = Vec::new();
     let mut copiers = Vec::new();
     let mut instances = Vec::new();
+    let mut steps = Vec::new();
     for migration in &migrations {
         let spec = &migration.spec;
         let status = migration.status().await?;
@@ -37,6 +40,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             words::count(status.failures),
             verified(migration, &status),
         ]);
+        steps.extend(next(&args.chosen.plan, migration, &status));
         for role in fenced(&status) {
             fences.push(vec![spec.name.clone(), role.to_owned()]);
         }
@@ -44,12 +48,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             copiers.push(vec![
                 spec.name.clone(),
                 progress.copier.clone(),
-                if progress.ended {
-                    "ended"
-                } else {
-                    "at work, or was killed"
-                }
-                .to_owned(),
+                work(progress),
                 words::count(progress.counts.read),
                 words::count(progress.counts.written + progress.counts.folded),
                 words::time(progress.counts.seconds),
@@ -62,7 +61,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
                 one.kind.name().to_owned(),
                 one.name.clone(),
                 one.phase.map_or("joining", Phase::name).to_owned(),
-                words::count(one.heartbeat),
+                last_seen(one.renewed_at),
             ]);
         }
     }
@@ -99,16 +98,38 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             words::print(&format!("\n{}", words::table(&header, fences)));
         }
         if !instances.is_empty() {
-            let header = ["table", "instance", "", "name", "phase", "heartbeat"];
+            let header = ["table", "instance", "", "name", "phase", "seen"];
             words::print(&format!("\n{}", words::table(&header, instances)));
         }
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
             words::print(&format!("\n{}", words::table(&header, copiers)));
         }
+        if !steps.is_empty() {
+            words::print(&format!("\nnext:\n  {}", steps.join("\n  ")));
+        }
     }
     stores.close().await;
     Ok(Exit::Done)
+}
+
+/// A copier tells how far it is every ten seconds.
+const QUIET: i64 = 40;
+
+fn work(progress: &Progress) -> String {
+    let silent = progress.noted_at.map(|at| clock::unix_seconds() - at);
+    match (progress.ended, silent) {
+        (true, _) => "ended".to_owned(),
+        (false, None) => "at work, or was killed".to_owned(),
+        (false, Some(silent)) if silent < QUIET => "at work".to_owned(),
+        (false, Some(silent)) => format!("silent for {}: killed?", words::time(silent as f64)),
+    }
+}
+
+/// By the clocks of two machines, as far as they agree.
+fn last_seen(at: Option<i64>) -> String {
+    let ago = |at: i64| words::time((clock::unix_seconds() - at).max(0) as f64);
+    at.map_or_else(String::new, |at| format!("{} ago", ago(at)))
 }
 
 fn phase(status: &Status) -> &str {
@@ -209,6 +230,8 @@ struct Copier<'a> {
     copier: &'a str,
     ended: bool,
     heartbeat: u64,
+    /// When it told of itself last by its own clock, seconds since 1970; null where an earlier version did.
+    noted_at: Option<i64>,
     #[serde(flatten)]
     counts: &'a crossfade::control::Counts,
 }
@@ -221,6 +244,8 @@ struct Instance<'a> {
     /// Null while it joins.
     phase: Option<&'static str>,
     heartbeat: u64,
+    /// When it renewed last by its own clock, seconds since 1970; null where an earlier version did.
+    renewed_at: Option<i64>,
     lease_seconds: u64,
     operation_seconds: u64,
 }
@@ -232,6 +257,7 @@ fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
         copier: &progress.copier,
         ended: progress.ended,
         heartbeat: progress.heartbeat,
+        noted_at: progress.noted_at,
         counts: &progress.counts,
     });
     let instances = status.instances.iter().map(|(id, one)| Instance {
@@ -240,6 +266,7 @@ fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
         name: &one.name,
         phase: one.phase.map(Phase::name),
         heartbeat: one.heartbeat,
+        renewed_at: one.renewed_at,
         lease_seconds: one.lease_seconds,
         operation_seconds: one.operation_seconds,
     });

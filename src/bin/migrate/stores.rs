@@ -9,9 +9,12 @@ use crossfade::error::{Error, Kind, Result};
 use crossfade::layer::Pace;
 use crossfade::migration::{Migration, OldReading, Paces};
 use crossfade::plan::{FinalRead, OldStore, Plan, TablePlan};
+use crossfade::protocol::Phase;
 use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
+
+use crate::screen::Screen;
 
 /// What else to do where a settling pass misses a replica.
 const QUORUM_IS_ENOUGH: &str = "or, if one is gone for good, accept a quorum: `final_read = \"quorum\"` for the table in the plan";
@@ -89,6 +92,23 @@ impl Stores {
             control,
             pace,
         })
+    }
+
+    /// What [`Stores::migrations`] gives but for tables that are finished, unless one is named: a plan keeps its
+    /// tables until the last of them is.
+    pub async fn unfinished(&self, table: Option<&str>, screen: &Screen) -> Result<Vec<Migration>> {
+        let mut migrations = Vec::new();
+        for migration in self.migrations(table)? {
+            // What is wrong with its record is told by what is done with it.
+            let phase = migration.phase().await.unwrap_or_default();
+            match (table, phase) {
+                (None, Some(Phase::Done)) => {
+                    screen.say(&format!("{}: finished, left out", migration.spec.name));
+                }
+                _ => migrations.push(migration),
+            }
+        }
+        Ok(migrations)
     }
 
     /// The plan's migrations, in its order: all of them, or that of one table.

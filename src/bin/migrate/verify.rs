@@ -36,7 +36,9 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
         None => VerifyReads::AsPlanned,
     };
     let stores = Stores::open(&args.chosen.plan).await?;
-    let migrations = stores.migrations(args.chosen.table.as_deref())?;
+    let migrations = stores
+        .unfinished(args.chosen.table.as_deref(), screen)
+        .await?;
     let stop = copy::stop_on_signal(screen);
     let mut exit = Exit::Done;
     let mut verified = Vec::new();

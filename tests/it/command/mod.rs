@@ -4,6 +4,7 @@
 mod adopting;
 mod advancing;
 mod copying;
+mod desk;
 mod fencing;
 mod finishing;
 pub(crate) mod items;

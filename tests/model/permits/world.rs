@@ -172,6 +172,7 @@ impl World {
             name: String::new(),
             phase: Some(phase),
             heartbeat: 0,
+            renewed_at: None,
             lease_seconds: LEASE,
             operation_seconds: OPERATION,
             landing_seconds: LANDING,

@@ -1,0 +1,179 @@
+//! What an operator does next with a table, as a line to type.
+
+use std::path::Path;
+
+use crossfade::control::ParticipantKind;
+use crossfade::migration::{Migration, Status};
+use crossfade::protocol::Phase;
+
+/// The next command of a table, and why. None once nothing is left to do.
+pub fn next(plan: &Path, migration: &Migration, status: &Status) -> Option<String> {
+    let verified = match &status.verified {
+        None => Verified::No,
+        Some(verified) if !verified.clean => Verified::Differs,
+        Some(verified) if migration.is_stale(verified.oldest_at).is_some() => Verified::TooOld,
+        Some(_) => Verified::Clean,
+    };
+    let place = Place {
+        phase: status.record.as_ref().map(|record| record.phase),
+        is_counter: status.is_counter,
+        is_copied: status.share >= 1.0,
+        failures: status.failures,
+        verified,
+    };
+    let step = place.step()?;
+    let plan = quoted(&plan.to_string_lossy());
+    let table = quoted(&migration.spec.name);
+    let (command, more) = step.command;
+    let line = match command {
+        "init" => format!("migrate init --plan {plan}"),
+        // Who is registered is who was started with the shim: whether that is everybody only an operator knows.
+        "advance" => {
+            let applications = status.instances.iter();
+            let applications = applications.filter(|(_, one)| one.kind == ParticipantKind::Shim);
+            let expected = applications.count();
+            format!("migrate advance --plan {plan} --table {table}{more} --expect {expected}")
+        }
+        command => format!("migrate {command} --plan {plan} --table {table}{more}"),
+    };
+    Some(format!("{line}    # {}", step.why))
+}
+
+/// A word of a command line as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verified {
+    No,
+    Clean,
+    TooOld,
+    Differs,
+}
+
+/// What decides it.
+struct Place {
+    phase: Option<Phase>,
+    is_counter: bool,
+    is_copied: bool,
+    failures: u64,
+    verified: Verified,
+}
+
+struct Step {
+    /// The command, and what follows `--table NAME`.
+    command: (&'static str, &'static str),
+    why: &'static str,
+}
+
+fn step(command: &'static str, more: &'static str, why: &'static str) -> Option<Step> {
+    Some(Step {
+        command: (command, more),
+        why,
+    })
+}
+
+impl Place {
+    fn step(&self) -> Option<Step> {
+        match self.phase {
+            None => step("init", "", "makes the table and its control record"),
+            Some(Phase::Old) => step(
+                "advance",
+                " --to copy",
+                "applications follow, phase by phase; or `copy --offline` while they are stopped",
+            ),
+            Some(Phase::Bridge | Phase::Switch) => {
+                step("advance", " --to copy", "then the rest can be copied")
+            }
+            Some(Phase::Copy) => self.of_a_copy("", "new"),
+            Some(Phase::Offline) => self.of_a_copy(" --offline", "done"),
+            Some(Phase::New) => step("finish", "", "no way back from there: it asks first"),
+            Some(Phase::Done) => None,
+        }
+    }
+
+    fn of_a_copy(&self, offline: &'static str, to: &'static str) -> Option<Step> {
+        if !self.is_copied {
+            return match (self.is_counter, offline.is_empty()) {
+                (true, true) => step("copy", " --final", "nothing adds to the old counters"),
+                (true, false) => step("copy", " --offline --final", "settles the counters"),
+                (false, true) => step("copy", "", "goes on where it was"),
+                (false, false) => step("copy", " --offline", "goes on where it was"),
+            };
+        }
+        if self.failures > 0 {
+            return step("failures", "", "rows that could not be copied, and why");
+        }
+        match self.verified {
+            Verified::No => step("verify", "", "compares every row, both ways"),
+            Verified::TooOld => step("verify", "", "the last one is too old to count"),
+            Verified::Differs => step("verify", " --repair", "mends what differs"),
+            Verified::Clean if to == "new" => step("advance", " --to new", "everything is there"),
+            Verified::Clean => step("advance", " --to done", "no way back from there: it asks"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn place(phase: Phase) -> Place {
+        Place {
+            phase: Some(phase),
+            is_counter: false,
+            is_copied: true,
+            failures: 0,
+            verified: Verified::Clean,
+        }
+    }
+
+    #[test]
+    fn every_place_has_its_next_command() {
+        let command = |place: Place| place.step().map(|step| step.command);
+        assert_eq!(command(place(Phase::Old)), Some(("advance", " --to copy")));
+        assert_eq!(command(place(Phase::Copy)), Some(("advance", " --to new")));
+        assert_eq!(
+            command(place(Phase::Offline)),
+            Some(("advance", " --to done"))
+        );
+        assert_eq!(command(place(Phase::New)), Some(("finish", "")));
+        assert_eq!(command(place(Phase::Done)), None);
+        let counters = Place {
+            is_counter: true,
+            is_copied: false,
+            ..place(Phase::Copy)
+        };
+        assert_eq!(command(counters), Some(("copy", " --final")));
+        let letters = Place {
+            failures: 1,
+            ..place(Phase::Copy)
+        };
+        assert_eq!(command(letters), Some(("failures", "")));
+        for (verified, wanted) in [
+            (Verified::No, ("verify", "")),
+            (Verified::TooOld, ("verify", "")),
+            (Verified::Differs, ("verify", " --repair")),
+        ] {
+            let place = Place {
+                verified,
+                ..place(Phase::Copy)
+            };
+            assert_eq!(command(place), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn names_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("plans/cf.toml"), "plans/cf.toml");
+        assert_eq!(quoted("Mixed Case's"), r"'Mixed Case'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}
