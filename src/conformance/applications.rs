@@ -71,6 +71,7 @@ impl Notes<'_> {
         let changed = changed.unwrap_or_else(|error| panic!("{mutation:?}: {error:?}"));
         match changed {
             Changed::Written => Changed::Written,
+            Changed::Told(row) => Changed::Told(row.map(plain)),
             Changed::Refused(met) => Changed::Refused(met.map(plain)),
         }
     }

@@ -151,6 +151,7 @@ fn name_of_if(on: &If) -> &'static str {
         If::Always => "Always",
         If::In { .. } => "In",
         If::Cells { .. } => "Cells",
+        If::Judged { .. } => "Judged",
         If::Decides(_) => "Decides",
         If::Marked(_) => "Marked",
         If::Same(_) => "Same",
@@ -162,6 +163,7 @@ fn name_of_change(change: &Change) -> &'static str {
         Change::Put(_) => "Put",
         Change::Bury => "Bury",
         Change::Remove => "Remove",
+        Change::Keep => "Keep",
         Change::Strip => "Strip",
         Change::Edit { cells, .. } if cells.iter().flatten().any(Edit::needs_old) => {
             "Edit of elements"

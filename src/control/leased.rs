@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::{Member, New, Pin};
 use crate::error::{Effect, Error, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Writing, failed_rows,
+    Reads, Store, Together, Writing, failed_rows,
 };
 
 /// The wrapper. Each write is an operation of its own, and a permit is asked before each request that
@@ -107,6 +107,10 @@ impl Reads for Leased {
         self.inner.read(table, key, reading).await
     }
 
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        self.inner.get_together(keys).await
+    }
+
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
         self.inner.list(table, list).await
     }
@@ -187,6 +191,28 @@ impl Store for Leased {
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
         let (sent, store) = self.begin()?;
         sent.one(store.change(table, key, change, on).await)
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        let (sent, store) = self.begin()?;
+        sent.one(store.change_and_tell(table, key, change, on, returns).await)
+    }
+
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        let (sent, store) = self.begin()?;
+        sent.one(store.transact(changes).await)
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        let (sent, store) = self.begin()?;
+        sent.one(store.add_and_tell(table, add).await)
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {

@@ -91,6 +91,7 @@ impl Run<'_> {
                 let change = new.change(transform.target(), &item, &change, &on);
                 Ok(match self.unless_late(self.turn(1, change)).await?? {
                     Changed::Written => Reply::Written,
+                    Changed::Told(item) => Reply::Told(item),
                     Changed::Refused(met) => Reply::Refused(met),
                 })
             }
@@ -105,7 +106,8 @@ impl Run<'_> {
             | Call::WriteOld(_)
             | Call::ListNew(_)
             | Call::ListOld(_)
-            | Call::DeleteOld(_) => Err(Error::new(
+            | Call::DeleteOld(_)
+            | Call::WriteAndTell { .. } => Err(Error::new(
                 Kind::Unknown,
                 "the copy of a row asked for something that isn't a copy's",
             )),

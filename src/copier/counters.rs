@@ -162,7 +162,7 @@ impl Run<'_> {
                     Step::Call(Call::ReadOld) => old_reads.push((task, ())),
                     Step::Call(Call::Insert(totals)) => inserts.push((task, totals)),
                     Step::Call(Call::Fold(moves)) => folds.push((task, moves)),
-                    Step::Call(Call::Add { .. }) => {
+                    Step::Call(Call::Add { .. } | Call::AddAndTell { .. }) => {
                         return Err(Error::new(Kind::Unknown, "a fold asked for an add"));
                     }
                 }

@@ -9,8 +9,9 @@ use super::value::equal;
 use super::{Item, refused};
 use crate::error::{Error, Kind, Result};
 use crate::mapping::number::small_integer_of_n;
-use crate::mapping::{Attr, Mapping};
+use crate::mapping::{Attr, Mapping, canonical};
 use crate::model::{Edit, Edits, Judge, Looks, Row, Value};
+use crate::schema::Role;
 
 /// A condition on the item that a row becomes, and what an update makes of it.
 #[derive(Debug)]
@@ -18,22 +19,28 @@ pub struct ItemRule {
     mapping: Arc<Mapping>,
     condition: Option<Condition>,
     update: Option<Update>,
+    expires: Option<i64>,
     looks: Looks,
     text: String,
 }
 
 impl ItemRule {
-    /// A rule for the items of this mapping: one without a condition always holds, one without an update
-    /// changes nothing.
+    /// A rule for the items of this mapping, static ones or others: one without a condition always holds, one
+    /// without an update changes nothing. An update comes with the expiry that it gives unless it says another.
     ///
     /// # Errors
     /// [`Kind::Invalid`] if it names an attribute that the migration keeps for itself, or the update one that
     /// is no column outside the key.
     pub fn new(
         mapping: Arc<Mapping>,
+        is_static: bool,
         condition: Option<Condition>,
-        update: Option<Update>,
+        update: Option<(Update, Option<i64>)>,
     ) -> Result<Self> {
+        let (update, expires) = match update {
+            Some((update, expires)) => (Some(update), expires),
+            None => (None, None),
+        };
         let mut paths = Vec::new();
         if let Some(condition) = &condition {
             of_condition(condition, &mut paths);
@@ -51,13 +58,22 @@ impl ItemRule {
         for path in paths {
             refuse_reserved(&mapping, &path.attribute)?;
             more |= mapping.expiry() == Some(path.attribute.as_str());
-            cells.extend(mapping.table().cell(&path.attribute));
+            // Of the other kind of row's columns it has none.
+            let own = |cell: &usize| {
+                let column = mapping.table().cells().get(*cell);
+                column.is_some_and(|column| (column.role == Role::Static) == is_static)
+            };
+            cells.extend(mapping.table().cell(&path.attribute).filter(own));
         }
-        let text = format!("{}: {condition:?} {update:?}", mapping.table().name);
+        let text = format!(
+            "{}: {condition:?} {update:?} {expires:?}",
+            mapping.table().name
+        );
         Ok(ItemRule {
             mapping,
             condition,
             update,
+            expires,
             looks: match more {
                 true => Looks::Row,
                 false => Looks::Cells(cells),
@@ -94,7 +110,7 @@ impl Judge for ItemRule {
         let table = self.mapping.table();
         let mut edits = Edits {
             cells: vec![None; table.cells().len()],
-            expires: None,
+            expires: self.expires,
         };
         let Some(update) = &self.update else {
             return Ok(edits);
@@ -113,7 +129,7 @@ impl Judge for ItemRule {
                 *edit = Some(value.transpose()?.flatten().map_or(Edit::Clear, Edit::Set));
             }
         }
-        Ok(edits)
+        Ok(canonical::edits(table, edits))
     }
 
     fn looks(&self) -> &Looks {

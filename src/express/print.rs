@@ -8,7 +8,7 @@ use super::update::{Action, Amount, Update};
 use crate::mapping::Attr;
 
 /// Gathers the names and values of what it prints. One for each request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Printer {
     names: BTreeMap<String, String>,
     values: Vec<Attr>,
@@ -96,8 +96,9 @@ impl Printer {
         parts.join(word)
     }
 
-    /// In parentheses where it is made of several: the service refuses redundant ones.
-    fn enclosed(&mut self, condition: &Condition) -> String {
+    /// A condition's text to stand among others, in parentheses where it is made of several: the service refuses
+    /// redundant ones.
+    pub fn enclosed(&mut self, condition: &Condition) -> String {
         let text = self.condition(condition);
         match condition {
             Condition::And(_) | Condition::Or(_) => format!("({text})"),

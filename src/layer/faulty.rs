@@ -9,11 +9,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Writing, failed_rows,
+    Reads, Store, Together, Writing, failed_rows,
 };
 
 /// How often what goes wrong, each from 0 (never) to 1 (always).
@@ -168,6 +168,11 @@ impl Reads for Faulty {
         self.inner.read(table, key, reading).await
     }
 
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        self.arrive().await?;
+        self.inner.get_together(keys).await
+    }
+
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
         self.arrive().await?;
         self.inner.list(table, list).await
@@ -286,6 +291,34 @@ impl Store for Faulty {
         self.arrive().await?;
         let changed = self.inner.change(table, key, change, on).await;
         self.reply(changed).await
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        self.arrive().await?;
+        let changed = self
+            .inner
+            .change_and_tell(table, key, change, on, returns)
+            .await;
+        self.reply(changed).await
+    }
+
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        self.arrive().await?;
+        let changed = self.inner.transact(changes).await;
+        self.reply(changed).await
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        self.arrive().await?;
+        let added = self.inner.add_and_tell(table, add).await;
+        self.reply(added).await
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use super::Pace;
 use super::sizes::Sizes;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Put, Puts, Range,
-    Reading, Reads, Store, Writing,
+    Reading, Reads, Store, Together, Writing,
 };
 
 /// How long to wait for a store.
@@ -317,6 +317,14 @@ impl Reads for Retry {
         self.again(read).await
     }
 
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        let get = || {
+            let get = self.inner.get_together(keys);
+            self.pace.reading(get, |_| keys.len())
+        };
+        self.again(get).await
+    }
+
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
         let page = || {
             let page = self.inner.list(table, list);
@@ -394,6 +402,27 @@ impl Store for Retry {
             self.pace.writing(1, change, |_| 0.0)
         };
         self.again(change).await
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        self.inner
+            .change_and_tell(table, key, change, on, returns)
+            .await
+    }
+
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        self.inner.transact(changes).await
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        self.inner.add_and_tell(table, add).await
     }
 
     /// Sent once: what an application adds or writes may not be repeated behind its back.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::stops;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Writing,
+    Reads, Store, Together, Writing,
 };
 
 struct Stopping(Arc<dyn Store>);
@@ -56,6 +56,10 @@ impl Reads for Stopping {
 
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         self.0.read(table, key, reading).await
+    }
+
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        self.0.get_together(keys).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -146,6 +150,40 @@ impl Store for Stopping {
         let changed = self.0.change(table, key, change, on).await;
         behind("change", table);
         changed
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        before("change", table);
+        let changed = self
+            .0
+            .change_and_tell(table, key, change, on, returns)
+            .await;
+        behind("change", table);
+        changed
+    }
+
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        let Some(first) = changes.first() else {
+            return self.0.transact(changes).await;
+        };
+        before("transact", first.table);
+        let changed = self.0.transact(changes).await;
+        behind("transact", first.table);
+        changed
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        before("add", table);
+        let added = self.0.add_and_tell(table, add).await;
+        behind("add", table);
+        added
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {

@@ -21,7 +21,7 @@
 use super::keys::compare;
 use super::number;
 use crate::error::Result;
-use crate::model::{Edit, If, Key, List, Mutation, Row, Span, Update, Value};
+use crate::model::{Edit, Edits, If, Judged, Key, List, Mutation, Row, Span, Then, Update, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 
 /// A key that an application gives.
@@ -54,17 +54,50 @@ pub fn mutation(table: &Table, mutation: Mutation) -> Mutation {
         Mutation::UpdateIf {
             update: given,
             expected,
-        } => {
-            let of = |(at, value): (usize, Option<Value>)| match table.cells().get(at) {
-                Some(column) => (at, cell(column, value)),
-                None => (at, value),
-            };
-            Mutation::UpdateIf {
-                update: update(table, given),
-                expected: expected.into_iter().map(of).collect(),
-            }
-        }
+        } => Mutation::UpdateIf {
+            update: update(table, given),
+            expected: self::expected(table, expected),
+        },
+        Mutation::DeleteIf {
+            key: given,
+            expected,
+        } => Mutation::DeleteIf {
+            key: key(table, given),
+            expected: self::expected(table, expected),
+        },
     }
+}
+
+/// A write that an application wants where a rule of its own holds.
+pub fn judged(table: &Table, judged: Judged) -> Judged {
+    Judged {
+        key: key(table, judged.key),
+        rule: judged.rule,
+        then: match judged.then {
+            Then::Put(given) => Then::Put(row(table, given)),
+            Then::Update(given) => Then::Update(update(table, given)),
+            then @ (Then::Delete | Then::Compute | Then::Nothing) => then,
+        },
+    }
+}
+
+/// Edits that a rule makes.
+pub fn edits(table: &Table, edits: Edits) -> Edits {
+    let cells = table.cells().iter().zip(edits.cells);
+    Edits {
+        cells: cells
+            .map(|(column, edit)| edit.map(|given| self::edit(column, given)))
+            .collect(),
+        expires: edits.expires,
+    }
+}
+
+fn expected(table: &Table, expected: Vec<(usize, Option<Value>)>) -> Vec<(usize, Option<Value>)> {
+    let of = |(at, value): (usize, Option<Value>)| match table.cells().get(at) {
+        Some(column) => (at, cell(column, value)),
+        None => (at, value),
+    };
+    expected.into_iter().map(of).collect()
 }
 
 /// A part of a partition that an application gives.

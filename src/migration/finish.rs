@@ -353,6 +353,7 @@ impl Purging {
             Call::WriteNew { key, change, on } => {
                 match new.change(&self.target, &key, &change, &on).await? {
                     Changed::Written => Ok(Reply::Written),
+                    Changed::Told(item) => Ok(Reply::Told(item)),
                     Changed::Refused(item) => Ok(Reply::Refused(item)),
                 }
             }
@@ -360,7 +361,8 @@ impl Purging {
             | Call::WriteOld(_)
             | Call::ListNew(_)
             | Call::ListOld(_)
-            | Call::DeleteOld(_) => Ok(Reply::Unknown),
+            | Call::DeleteOld(_)
+            | Call::WriteAndTell { .. } => Ok(Reply::Unknown),
         }
     }
 }

@@ -156,6 +156,13 @@ pub enum Mutation {
         /// Places among [`crate::schema::Table::cells`], and what has to be there. Empty: the row alone.
         expected: Vec<(usize, Option<Value>)>,
     },
+    /// Deletes the row if it is there and all `expected` cells are as given, `None` being null.
+    DeleteIf {
+        /// Which row.
+        key: Key,
+        /// As of [`Mutation::UpdateIf`].
+        expected: Vec<(usize, Option<Value>)>,
+    },
 }
 
 impl Mutation {
@@ -164,7 +171,7 @@ impl Mutation {
         match self {
             Mutation::Put(row) | Mutation::Insert(row) => &row.key,
             Mutation::Update(update) | Mutation::UpdateIf { update, .. } => &update.key,
-            Mutation::Delete(key) => key,
+            Mutation::Delete(key) | Mutation::DeleteIf { key, .. } => key,
         }
     }
 }
@@ -178,6 +185,8 @@ pub enum Change {
     Bury,
     /// Deletes the item, leaving nothing.
     Remove,
+    /// Leaves everything as it is: its condition alone has to hold, beside other changes of a transaction.
+    Keep,
     /// Takes away what the migration keeps at the item: mark, decided cells and watermarks. Where there is no
     /// item it makes an empty one, so its condition has to want one.
     Strip,
@@ -203,6 +212,7 @@ impl Change {
         match self {
             Change::Put(row) => Ok(Some(row.clone())),
             Change::Remove => Ok(None),
+            Change::Keep => Ok(item),
             Change::Strip => Ok(Some(Row {
                 mark: None,
                 decided: BTreeSet::new(),

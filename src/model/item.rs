@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Mark, Row, Value};
+use super::{Mark, Row, Rule, Value};
 
 /// What stands at a key of the new store at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +65,15 @@ pub enum If {
         /// Seconds since 1970.
         now: i64,
     },
+    /// A whole row that hasn't expired, of which a rule of the application's holds; or one of these states.
+    Judged {
+        /// The rule.
+        rule: Rule,
+        /// The other states, in the order of [`State::ALL`].
+        or: Vec<State>,
+        /// Seconds since 1970.
+        now: i64,
+    },
     /// A partial item that decides just these cells.
     Decides(BTreeSet<usize>),
     /// An item with this mark.
@@ -93,6 +102,13 @@ impl If {
                 State::of(item, *now) == State::Row
                     && cells.all(|(at, value)| row.cells.get(*at).unwrap_or(&None) == value)
             }),
+            If::Judged { rule, or, now } => match State::of(item, *now) {
+                // A row that nothing can be said of isn't as it is wanted.
+                State::Row => rule.holds(item).unwrap_or(false),
+                state @ (State::Tombstone | State::Partial | State::Absent | State::Expired) => {
+                    or.contains(&state)
+                }
+            },
             If::Decides(cells) => {
                 item.is_some_and(|item| is_marked(item, Mark::Partial) && item.decided == *cells)
             }

@@ -15,6 +15,9 @@
 //! | [`Add`] | `old`, `bridge` | 1 add in the old store |
 //! | | `switch`, `copy`, `new` | 1 add to `c`, mark the item as the application's |
 //! | | `done` | 1 add to `c` |
+//! | [`Tally`] | `old`, `bridge` | 1 as [`Add`]. 2 as [`Count`] |
+//! | | `switch`, `copy` | 1 as [`Add`], and the store tells the item as it is then (`c` and `w` at once). 2 read the old totals: `o + c - w` |
+//! | | `new`, `done` | 1 as [`Add`], and the store tells the item as it is then: `c` |
 //!
 //! Why nothing is counted twice, and nothing lost:
 //!
@@ -38,10 +41,14 @@
 //! bound the number of its calls: two folds of one row keep refusing each other only while one of them
 //! gets on, but a store that never tells its outcome would be asked for ever.
 
+mod tally;
+
 use super::phase::{CounterAdd, CounterShown, Work};
 use super::{Machine, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Move, Row, Value};
+
+pub use tally::{Tallied, Tally};
 
 /// One number for each counter column, in the order of [`crate::schema::Table::cells`]; `None` is null.
 /// Columns missing at the end are null.
@@ -103,6 +110,13 @@ pub enum Call {
     Fold(Vec<Option<Move>>),
     /// Add to the counters, at most once. Never to be sent again by whoever carries it out.
     Add {
+        /// Where.
+        to: Place,
+        /// How much, for each column.
+        by: Totals,
+    },
+    /// The same, to the new store alone. The reply is the item as it is then.
+    AddAndTell {
         /// Where.
         to: Place,
         /// How much, for each column.

@@ -13,17 +13,26 @@ use super::inner::{Begun, Inner, Joined};
 use super::operation::{Operation, Place, Request, Sent, Tried};
 use super::queue::MARGIN;
 use super::rows::to_source;
-use crate::error::{Error, Result};
+use crate::error::{Effect, Error, Result};
 use crate::mapping::canonical;
 use crate::model::{Add, Key, Mark};
+use crate::protocol::counter::Totals;
 use crate::protocol::{Machine, Step, counter};
+use crate::store::Changed;
 
 impl Inner {
-    pub async fn add(self: Arc<Self>, begun: Begun, key: Key, by: Vec<Option<i64>>) -> Result<()> {
+    /// Adds; and tells the totals after that, if they are asked for.
+    pub async fn add(
+        self: Arc<Self>,
+        begun: Begun,
+        key: Key,
+        by: Vec<Option<i64>>,
+        tells: bool,
+    ) -> Result<Totals> {
         let Begun { joined, deadline } = begun;
         let key = canonical::key(joined.transform.target(), key);
         let (answer, mut answered) = oneshot::channel();
-        let (id, begins) = self.adds.push(&key, by, deadline, answer);
+        let (id, begins) = self.adds.push(&key, by, tells, deadline, answer);
         if begins {
             // A task of its own: others' adds must not end with this caller.
             tokio::spawn(self.clone().send_adds(joined, key.clone()));
@@ -50,17 +59,20 @@ impl Inner {
             }
             let deadline = together.deadline() - time / MARGIN;
             let tried = match Operation::begin(&self, &joined, deadline) {
+                Ok(operation) if together.tells() => {
+                    operation.add_and_count(&key, together.by.clone()).await
+                }
                 Ok(operation) => operation.add(&key, together.by.clone()).await,
                 Err(error) => Err(error),
             };
             match tried {
-                Ok(Added::Done) => together.answer(&Ok(())),
+                Ok(Added::Done(totals)) => together.answer(Ok(totals)),
                 Ok(Added::NotYet(error)) => {
                     self.adds.put_back(&key, together, &error);
                     pauses.sleep().await;
                     continue;
                 }
-                Err(error) => together.answer(&Err(error)),
+                Err(error) => together.answer(Err(error)),
             }
             pauses = self.pauses();
         }
@@ -69,7 +81,8 @@ impl Inner {
 
 /// What one try of an add came to.
 enum Added {
-    Done,
+    /// These are the totals, if they were asked for.
+    Done(Totals),
     /// It certainly hasn't happened, and may if it is tried again.
     NotYet(Error),
 }
@@ -92,15 +105,96 @@ impl Operation {
                 counter::Call::ReadNew
                 | counter::Call::ReadOld
                 | counter::Call::Insert(_)
-                | counter::Call::Fold(_) => counter::Reply::Unknown,
+                | counter::Call::Fold(_)
+                | counter::Call::AddAndTell { .. } => counter::Reply::Unknown,
             };
             step = add.step(reply);
         };
         match added {
-            counter::Added::Added => self.may_say_done().map(|()| Added::Done),
+            counter::Added::Added => self.may_say_done().map(|()| Added::Done(Vec::new())),
             counter::Added::Refused => Err(self.table.offline()),
             counter::Added::Unknown => Err(self.table.unknown()),
         }
+    }
+
+    async fn add_and_count(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<Added> {
+        self.may_add(key)?;
+        let mut tally = counter::Tally::new(self.phase(), by);
+        let mut step = tally.begin();
+        let tallied = loop {
+            let call = match step {
+                Step::Call(call) => call,
+                Step::Done(tallied) => break tallied,
+            };
+            let reply = match call {
+                counter::Call::Add { to, by } => self.send_add(key, to, by).await?,
+                counter::Call::AddAndTell { to, by } => self.send_and_tell(key, to, by).await?,
+                call @ (counter::Call::ReadNew
+                | counter::Call::ReadOld
+                | counter::Call::Insert(_)
+                | counter::Call::Fold(_)) => match self.read_counter(call, key).await {
+                    Ok(reply) => Replied::With(reply),
+                    // The add is made, whatever became of the look at the totals.
+                    Err(error) if tally.is_made() => return Err(error.effect(Effect::Unknown)),
+                    Err(error) => return Err(error),
+                },
+            };
+            step = match reply {
+                Replied::With(reply) => tally.step(reply),
+                Replied::NotYet(error) => return Ok(Added::NotYet(error)),
+            };
+        };
+        match tallied {
+            counter::Tallied::Added(counted) => {
+                self.may_say_done()?;
+                let totals = self.totals(counted);
+                let totals = totals.map_err(|error| error.effect(Effect::Unknown));
+                totals.map(Added::Done)
+            }
+            counter::Tallied::Refused => Err(self.table.offline()),
+            counter::Tallied::Unknown => Err(self.table.unknown()),
+        }
+    }
+
+    /// Sends an add to the new store, which tells the item as it is then. With a token it can't: then the item is
+    /// read after it.
+    async fn send_and_tell(
+        &mut self,
+        key: &Key,
+        to: counter::Place,
+        by: counter::Totals,
+    ) -> Result<Replied> {
+        if self.table.moving.exactly_once {
+            return match self.send_add(key, to, by).await? {
+                Replied::With(counter::Reply::Written) => {
+                    let read = self.read_counter(counter::Call::ReadNew, key).await;
+                    let read = read.map_err(|error| error.effect(Effect::Unknown));
+                    read.map(Replied::With)
+                }
+                other => Ok(other),
+            };
+        }
+        let add = Add {
+            key: key.clone(),
+            by,
+            mark: match to {
+                counter::Place::New => Some(Mark::Application),
+                counter::Place::Old | counter::Place::NewUnmarked => None,
+            },
+            token: None,
+        };
+        let request = Request::AddAndTell(&add);
+        Ok(match self.write_once(Place::New, &request).await? {
+            Tried::Sent(Sent::Done(Changed::Told(row))) => {
+                let item = row.map(counter::Item::of).transpose();
+                let item = item.map_err(|error| error.effect(Effect::Unknown));
+                Replied::With(counter::Reply::New(item?))
+            }
+            Tried::Sent(Sent::Done(Changed::Written | Changed::Refused(_)) | Sent::Unknown(_)) => {
+                Replied::With(counter::Reply::Unknown)
+            }
+            Tried::NotYet(error) => Replied::NotYet(error),
+        })
     }
 
     /// Sends an add: once, or with a token until there is an answer.

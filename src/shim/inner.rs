@@ -269,7 +269,7 @@ impl Inner {
     }
 
     /// When a row expires that is written now, seconds since 1970.
-    fn expires(&self, joined: &Joined, ttl: Ttl) -> Result<Option<i64>> {
+    pub fn expires(&self, joined: &Joined, ttl: Ttl) -> Result<Option<i64>> {
         let from_now = |seconds: u32| clock::unix_seconds() + i64::from(seconds);
         let expires = match ttl {
             Ttl::Never => return Ok(None),

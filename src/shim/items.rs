@@ -91,17 +91,18 @@ impl Items {
         Ok(self.0.shown(row)?.into_iter().collect())
     }
 
-    /// A condition and an update as a rule about rows.
+    /// A condition, and an update with the expiry that it gives unless it says another, as a rule about rows.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for attributes that the migration keeps for itself, and for an update of what isn't a
     /// column outside the key.
     pub(super) fn rule(
         &self,
+        is_static: bool,
         condition: Option<Condition>,
-        update: Option<Update>,
+        update: Option<(Update, Option<i64>)>,
     ) -> Result<Rule> {
-        ItemRule::new(self.0.clone(), condition, update).map(Rule::new)
+        ItemRule::new(self.0.clone(), is_static, condition, update).map(Rule::new)
     }
 
     /// Whether everything that was given is there again, once it has been read.

@@ -1,22 +1,30 @@
 //! Writes on a condition that is a test on the item, updates that need to know it, and writes that tell the row.
+//!
+//! An update goes to the store as it is where what becomes of each column is known without the row, and where
+//! elements of a collection are added or taken away. Everything else, arithmetic and the copy of one path to another
+//! among it, is made of the row that is read, on the condition that what was looked at of it is still so: the old
+//! store knows no arithmetic, and in the new one a value has to fit its column.
 
-use super::Ttl;
+use std::sync::Arc;
+
+use super::inner::{Begun, Inner};
+use super::rows::Returned;
 use super::table::Table;
+use super::{Items, Ttl};
+use crate::clock::unix_seconds;
 use crate::error::{Error, Kind, Result};
-use crate::express::{Condition, Update};
-use crate::model::{Key, Returns, Row, Value};
-
-/// What came of a write that may have a condition, and may have been asked for the row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Returned {
-    /// Written. The row before or after, if it was asked for and there is one.
-    Done(Option<Row>),
-    /// The condition isn't met, by this row. Nothing was changed.
-    Unmet(Option<Row>),
-}
+use crate::express::judge;
+use crate::express::{Action, Amount, Condition, Path, Step, Update as ItemUpdate};
+use crate::mapping::{Attr, Mapping, canonical};
+use crate::model::{Edit, Judged, Key, Mutation, Returns, Row, Then, Update, Value};
+use crate::protocol::row::Write;
+use crate::schema::{Column, Role, Type};
 
 impl Table {
     /// Writes a whole row, if a condition holds for the item that is there, or for there being none.
+    ///
+    /// The row before is told of one moment where the new store has it; of a key that hasn't moved it is read beside
+    /// the write, so that another one may have come between.
     ///
     /// # Errors
     /// Those of [`Table::put`]. [`Kind::Invalid`] for a condition on attributes that the migration keeps for
@@ -29,8 +37,23 @@ impl Table {
         on: Option<Condition>,
         returns: Returns,
     ) -> Result<Returned> {
-        let _ = (self.items().await?.rule(on, None)?, row, ttl, returns);
-        Err(unbuilt())
+        let begun = self.begun().await?;
+        let row = self.inner.fitting(&begun.joined, row, ttl)?;
+        let key = row.key.clone();
+        let Some(on) = on else {
+            let put = Mutation::Put(row);
+            return self.inner.write_and_tell(&begun, put, returns).await;
+        };
+        let then = Then::Put(row);
+        let judged = Judged {
+            rule: begun
+                .joined
+                .items()?
+                .rule(key.is_static(), Some(on), None)?,
+            key,
+            then,
+        };
+        self.inner.write_judged(&begun, judged, returns).await
     }
 
     /// Deletes a row, if a condition holds for it.
@@ -43,8 +66,22 @@ impl Table {
         on: Option<Condition>,
         returns: Returns,
     ) -> Result<Returned> {
-        let _ = (key, on, returns);
-        Err(unbuilt())
+        let begun = self.begun().await?;
+        self.inner.is_of_rows(&begun.joined, Some(key))?;
+        let key = key.clone();
+        let Some(on) = on else {
+            let delete = Mutation::Delete(key);
+            return self.inner.write_and_tell(&begun, delete, returns).await;
+        };
+        let judged = Judged {
+            rule: begun
+                .joined
+                .items()?
+                .rule(key.is_static(), Some(on), None)?,
+            key,
+            then: Then::Delete,
+        };
+        self.inner.write_judged(&begun, judged, returns).await
     }
 
     /// Changes a row as an update of its item says, if a condition holds for it.
@@ -55,26 +92,199 @@ impl Table {
     pub async fn update_item(
         &self,
         key: &Key,
-        update: Update,
+        update: ItemUpdate,
         on: Option<Condition>,
         returns: Returns,
     ) -> Result<Returned> {
-        let _ = (key, update, on, returns);
-        Err(unbuilt())
+        let begun = self.begun().await?;
+        match self.inner.updating(&begun, key, update, on)? {
+            Updating::Plain(mutation) => self.inner.write_and_tell(&begun, mutation, returns).await,
+            Updating::Judged(judged) => self.inner.write_judged(&begun, judged, returns).await,
+        }
+    }
+}
+
+/// What an update of an item is to the protocol.
+pub(super) enum Updating {
+    Plain(Mutation),
+    Judged(Judged),
+}
+
+impl Inner {
+    async fn write_and_tell(
+        self: &Arc<Self>,
+        begun: &Begun,
+        mutation: Mutation,
+        returns: Returns,
+    ) -> Result<Returned> {
+        let mutation = canonical::mutation(begun.joined.transform.target(), mutation);
+        let write = |phase| Write::new(phase, mutation.clone(), unix_seconds()).telling(returns);
+        self.write_by(begun, mutation.key(), write).await
     }
 
-    /// Adds to several counters of a row in one write, and tells the totals before or after.
+    async fn write_judged(
+        self: &Arc<Self>,
+        begun: &Begun,
+        judged: Judged,
+        returns: Returns,
+    ) -> Result<Returned> {
+        let judged = canonical::judged(begun.joined.transform.target(), judged);
+        let write = |phase| Write::judged(phase, judged.clone(), unix_seconds()).telling(returns);
+        self.write_by(begun, &judged.key, write).await
+    }
+
+    /// What an update of an item is: one of constants and of elements, or one that is made of the row.
     ///
     /// # Errors
-    /// Those of [`Table::add`].
-    pub async fn add_and_count(
+    /// [`Kind::Invalid`] for what can't be done to any item of the table.
+    pub(super) fn updating(
         &self,
+        begun: &Begun,
         key: &Key,
-        by: Vec<Option<i64>>,
-        returns: Returns,
-    ) -> Result<Vec<Option<i64>>> {
-        let _ = (key, by, returns, Value::Empty);
-        Err(unbuilt())
+        update: ItemUpdate,
+        on: Option<Condition>,
+    ) -> Result<Updating> {
+        let joined = &begun.joined;
+        self.is_of_rows(joined, Some(key))?;
+        let items = joined.items()?;
+        refuse_misplaced(items.mapping(), key, &update)?;
+        let default = self.expires(joined, Ttl::Default)?;
+        let is_static = key.is_static();
+        let key = key.clone();
+        Ok(match (native(&items, &key, &update), on) {
+            (Some(native), on) => {
+                let expires = native.expires.or(default);
+                let native = Update { expires, ..native };
+                match on {
+                    None => Updating::Plain(Mutation::Update(native)),
+                    Some(on) => Updating::Judged(Judged {
+                        rule: items.rule(is_static, Some(on), None)?,
+                        key,
+                        then: Then::Update(native),
+                    }),
+                }
+            }
+            (None, on) => Updating::Judged(Judged {
+                rule: items.rule(is_static, on, Some((update, default)))?,
+                key,
+                then: Then::Compute,
+            }),
+        })
+    }
+}
+
+/// Refuses an update of columns that belong to the other kind of row: static ones with the clustering columns, the
+/// others without.
+fn refuse_misplaced(mapping: &Mapping, key: &Key, update: &ItemUpdate) -> Result<()> {
+    let table = mapping.table();
+    let columns = update
+        .paths()
+        .filter_map(|path| table.cell(&path.attribute));
+    let columns = columns.filter_map(|cell| table.cells().get(cell));
+    let is_misplaced = |column: &&Column| (column.role == Role::Static) != key.is_static();
+    match columns.into_iter().find(is_misplaced) {
+        None => Ok(()),
+        Some(column) => Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "the column `{}` isn't one of this kind of row: static columns are written without the clustering \
+                 columns, the others with them",
+                column.name
+            ),
+        )),
+    }
+}
+
+/// The update as one of constants and of elements, if it is one, and each value fits its column.
+fn native(items: &Items, key: &Key, update: &ItemUpdate) -> Option<Update> {
+    let mapping = items.mapping();
+    let mut native = Update {
+        key: key.clone(),
+        cells: vec![None; mapping.table().cells().len()],
+        expires: None,
+    };
+    for action in &update.actions {
+        let path = action.path();
+        if mapping.expiry() == Some(path.attribute.as_str()) {
+            let Action::Set(_, Amount::Value(given)) = action else {
+                return None;
+            };
+            native.expires = Some(judge::expiry(&path.attribute, Some(given)).ok()?);
+            continue;
+        }
+        let cell = mapping.table().cell(&path.attribute)?;
+        let edit = edit(mapping, cell, action)?;
+        let there = native.cells.get_mut(cell)?;
+        *there = Some(match (there.take(), edit) {
+            (None, edit) => edit,
+            (Some(Edit::PutInMap(mut entries)), Edit::PutInMap(more)) => {
+                entries.extend(more);
+                Edit::PutInMap(entries)
+            }
+            (Some(Edit::RemoveFromMap(mut keys)), Edit::RemoveFromMap(more)) => {
+                keys.extend(more);
+                Edit::RemoveFromMap(keys)
+            }
+            (Some(_), _) => return None,
+        });
+    }
+    Some(native)
+}
+
+/// What an action does to a cell, if that is known without the row, but for the elements of a collection.
+fn edit(mapping: &Mapping, cell: usize, action: &Action) -> Option<Edit> {
+    let column = mapping.table().cells().get(cell)?;
+    let value = |attr: &Attr| judge::value(mapping, cell, attr).ok();
+    match (action, action.path().steps.as_slice()) {
+        (Action::Set(_, Amount::Value(given)), []) if *given == Attr::Null => Some(Edit::Clear),
+        (Action::Set(_, Amount::Value(given)), []) => {
+            Some(value(given)?.map_or(Edit::Clear, Edit::Set))
+        }
+        (Action::Set(path, Amount::Append(list, more)), []) if column.is_multicell() => {
+            let Amount::Value(more) = &**more else {
+                return None;
+            };
+            match (is_itself(path, list), value(more)?) {
+                (true, Some(Value::List(elements))) => Some(Edit::Append(elements)),
+                (true, None) => Some(Edit::Append(Vec::new())),
+                (_, _) => None,
+            }
+        }
+        (Action::Set(_, Amount::Value(given)), [Step::Field(name)]) if column.is_multicell() => {
+            let entry = Attr::M(vec![(name.clone(), given.clone())]);
+            match value(&entry)? {
+                Some(Value::Map(entries)) => Some(Edit::PutInMap(entries)),
+                Some(_) | None => None,
+            }
+        }
+        (Action::Remove(_), []) => Some(Edit::Clear),
+        (Action::Remove(_), [Step::Field(name)]) if column.is_multicell() => {
+            let has_names = match &column.ty {
+                Type::Map(key, _) => matches!(**key, Type::Text | Type::Ascii),
+                _ => false,
+            };
+            has_names.then(|| Edit::RemoveFromMap(vec![Value::text(name)]))
+        }
+        (Action::Add(_, members), []) if column.is_multicell() => match value(members)? {
+            Some(Value::Set(members)) => Some(Edit::AddToSet(members)),
+            Some(_) | None => None,
+        },
+        (Action::Delete(_, members), []) if column.is_multicell() => match value(members)? {
+            Some(Value::Set(members)) => Some(Edit::RemoveFromSet(members)),
+            Some(_) | None => None,
+        },
+        (Action::Set(..) | Action::Remove(_) | Action::Add(..) | Action::Delete(..), _) => None,
+    }
+}
+
+/// Whether what is appended to is the list itself, or an empty one where there is none.
+fn is_itself(path: &Path, list: &Amount) -> bool {
+    match list {
+        Amount::Path(other) => path == other,
+        Amount::IfNotExists(other, otherwise) => {
+            path == other && **otherwise == Amount::Value(Attr::L(Vec::new()))
+        }
+        Amount::Value(_) | Amount::Append(..) | Amount::Plus(..) | Amount::Minus(..) => false,
     }
 }
 

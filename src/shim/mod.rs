@@ -67,9 +67,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::items::Items;
-pub use self::judged::Returned;
 pub use self::old::{Connect, OldStore};
-pub use self::rows::{Page, Written};
+pub use self::rows::{Page, Returned, Written};
 pub use self::scan::{Part, Scan, Scanned};
 pub use self::table::Table;
 pub use self::transact::{Cancelled, TransactWrite, Transacted, Writes};

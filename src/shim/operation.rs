@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::inner::{Inner, Joined};
 use crate::control::Pin;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, If, Key, List, Mutation, Returns, Row, Span};
 use crate::protocol::Phase;
 use crate::protocol::phase::{CounterAdd, RowWrite};
 use crate::schema::Table;
@@ -91,18 +91,26 @@ impl Question<'_> {
 /// What is to be written to a store.
 pub(super) enum Request<'a> {
     Change(&'a Key, &'a Change, &'a If),
+    ChangeAndTell(&'a Key, &'a Change, &'a If, Returns),
     Mutation(&'a Mutation),
     Delete(&'a Span),
     Add(&'a Add),
+    AddAndTell(&'a Add),
 }
 
 impl Request<'_> {
     async fn send(&self, store: &dyn Store, table: &Table) -> Result<Changed> {
         match self {
             Request::Change(key, change, on) => store.change(table, key, change, on).await,
+            Request::ChangeAndTell(key, change, on, returns) => {
+                store
+                    .change_and_tell(table, key, change, on, *returns)
+                    .await
+            }
             Request::Mutation(mutation) => store.write(table, mutation).await,
             Request::Delete(span) => store.delete(table, span).await.map(|()| Changed::Written),
             Request::Add(add) => store.add(table, add).await.map(|()| Changed::Written),
+            Request::AddAndTell(add) => store.add_and_tell(table, add).await.map(Changed::Told),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Effect, Error, Kind, Result};
 use crate::model::Key;
+use crate::protocol::counter::Totals;
 
 /// Counters that one write adds to at most, so that its expression isn't too long for the store.
 const COUNTERS: usize = 100;
@@ -28,10 +29,12 @@ struct Queues {
 pub(super) struct QueuedAdd {
     id: u64,
     by: Vec<Option<i64>>,
+    /// Whether it wants to know the totals after it.
+    tells: bool,
     deadline: Instant,
     /// What its last try came to, which has certainly not happened.
     failed: Option<Error>,
-    answer: oneshot::Sender<Result<()>>,
+    answer: oneshot::Sender<Result<Totals>>,
 }
 
 impl QueuedAdd {
@@ -55,9 +58,21 @@ impl Together {
         deadlines.max().unwrap_or_else(Instant::now)
     }
 
-    pub fn answer(self, answer: &Result<()>) {
-        for waiting in self.waiting {
-            let _ = waiting.answer.send(answer.clone());
+    /// Whether any of them wants to know the totals.
+    pub fn tells(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.tells)
+    }
+
+    /// Answers one after the other, as if each had been sent alone: the last one's totals are those that were told.
+    pub fn answer(self, answer: Result<Totals>) {
+        let mut answer = answer;
+        for waiting in self.waiting.into_iter().rev() {
+            let before = match &answer {
+                Ok(totals) => minus(totals, &waiting.by),
+                Err(error) => Err(error.clone()),
+            };
+            let _ = waiting.answer.send(answer);
+            answer = before;
         }
     }
 }
@@ -72,8 +87,9 @@ impl AddQueue {
         &self,
         key: &Key,
         by: Vec<Option<i64>>,
+        tells: bool,
         deadline: Instant,
-        answer: oneshot::Sender<Result<()>>,
+        answer: oneshot::Sender<Result<Totals>>,
     ) -> (u64, bool) {
         let mut queues = self.queues();
         let id = queues.next;
@@ -81,6 +97,7 @@ impl AddQueue {
         let waiting = QueuedAdd {
             id,
             by,
+            tells,
             deadline,
             failed: None,
             answer,
@@ -164,6 +181,23 @@ fn plus(one: &[Option<i64>], other: &[Option<i64>]) -> Option<Vec<Option<i64>>> 
     // One add alone is as large as its caller made it.
     let fits = one.is_empty() || sum.iter().flatten().count() <= COUNTERS;
     fits.then_some(sum)
+}
+
+/// The totals before an add. One that isn't told stays so.
+pub(super) fn minus(totals: &Totals, by: &[Option<i64>]) -> Result<Totals> {
+    let before = |(at, total): (usize, &Option<i64>)| match (total, by.get(at).copied().flatten()) {
+        (Some(total), Some(by)) => match total.checked_sub(by) {
+            Some(before) => Ok(Some(before)),
+            None => Err(out_of_range(i128::from(*total) - i128::from(by)).effect(Effect::Unknown)),
+        },
+        (total, _) => Ok(*total),
+    };
+    totals.iter().enumerate().map(before).collect()
+}
+
+pub(super) fn out_of_range(total: i128) -> Error {
+    let message = format!("the counter's total would be {total}, which no bigint can hold");
+    Error::new(Kind::Invalid, message)
 }
 
 fn too_late() -> Error {

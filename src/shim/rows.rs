@@ -6,16 +6,17 @@ use std::sync::Arc;
 use super::Resave;
 use super::inner::{Begun, Inner};
 use super::operation::{Operation, Place, Request, Sent};
+use super::queue::out_of_range;
 use crate::clock::unix_seconds;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;
 use crate::mapping::{canonical, keys};
-use crate::model::{Key, List, Mark, Mutation, Row, Span, State, Update};
+use crate::model::{Edit, Key, List, Mark, Mutation, Row, Span, State, Update, Value};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, Query, Reply,
     Write,
 };
-use crate::protocol::{Machine, Step, counter};
+use crate::protocol::{Machine, Phase, Step, counter};
 use crate::schema::{Role, Table as Schema};
 use crate::show;
 use crate::store::{Changed, Listed, Reading};
@@ -28,6 +29,15 @@ const DELETED_AT_ONCE: usize = 100;
 pub enum Written {
     /// Written.
     Done,
+    /// The condition isn't met, by this row. Nothing was changed.
+    Unmet(Option<Row>),
+}
+
+/// What came of a write that may have a condition, and may have been asked for the row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// Written. The row before or after, if it was asked for and there is one.
+    Done(Option<Row>),
     /// The condition isn't met, by this row. Nothing was changed.
     Unmet(Option<Row>),
 }
@@ -97,7 +107,9 @@ impl Operation {
             let reply = self.call(call, Reading::Strong).await?;
             match &reply {
                 Reply::Refused(_) => outcome = "refused",
-                Reply::Written | Reply::Row(_) | Reply::Page(_) => outcome = "saved",
+                Reply::Written | Reply::Told(_) | Reply::Row(_) | Reply::Page(_) => {
+                    outcome = "saved"
+                }
                 Reply::Unknown => drop(self.pause(&mut pauses).await),
             }
             step = resave.step(reply);
@@ -130,8 +142,8 @@ impl Operation {
         let ended = self.drive(&mut delete, Reading::Strong).await;
         let ended = ended.and_then(|outcome| self.written(outcome));
         let error = match ended {
-            Ok(Written::Done) => return Ok(()),
-            Ok(Written::Unmet(_)) => self.table.unknown(),
+            Ok(Returned::Done(_)) => return Ok(()),
+            Ok(Returned::Unmet(_)) => self.table.unknown(),
             Err(error) => error,
         };
         Err(self.partly(error, delete.progress()))
@@ -152,10 +164,12 @@ impl Operation {
     }
 
     /// What an outcome means to the caller. [`Outcome::Later`] is an error that passes.
-    fn written(&self, outcome: Outcome) -> Result<Written> {
+    fn written(&self, outcome: Outcome) -> Result<Returned> {
         match outcome {
-            Outcome::Done => self.may_say_done().map(|()| Written::Done),
-            Outcome::Unmet(row) => self.may_say_done().map(|()| Written::Unmet(row)),
+            Outcome::Done => self.may_say_done().map(|()| Returned::Done(None)),
+            Outcome::Told(row) => self.may_say_done().map(|()| Returned::Done(row)),
+            Outcome::Unmet(row) => self.may_say_done().map(|()| Returned::Unmet(row)),
+            Outcome::Wrong(message) => Err(Error::new(Kind::Invalid, message)),
             Outcome::Unknown => Err(self.table.unknown()),
             Outcome::Later => Err(Error::new(
                 Kind::Transient,
@@ -204,6 +218,16 @@ impl Operation {
             Call::WriteNew { key, change, on } => {
                 self.joined.keeps(&key)?;
                 let request = Request::Change(&key, &change, &on);
+                self.write(Place::New, &request).await.map(reply)
+            }
+            Call::WriteAndTell {
+                key,
+                change,
+                on,
+                returns,
+            } => {
+                self.joined.keeps(&key)?;
+                let request = Request::ChangeAndTell(&key, &change, &on, returns);
                 self.write(Place::New, &request).await.map(reply)
             }
             Call::WriteOld(mutation) => {
@@ -282,20 +306,25 @@ impl Operation {
             step = count.step(self.read_counter(call, &key).await?);
         };
         self.check()?;
+        self.totals(counted)
+    }
+
+    /// One total for each column.
+    pub fn totals(&self, counted: counter::Counted) -> Result<counter::Totals> {
         let width = self.joined.transform.target().cells().len();
         match counted {
             counter::Counted::Total(mut totals) => {
                 totals.resize(width, None);
                 Ok(totals)
             }
-            counter::Counted::OutOfRange { total, .. } => Err(self.table.wrong(format!(
-                "the counter's total would be {total}, which no bigint can hold"
-            ))),
+            counter::Counted::OutOfRange { total, .. } => {
+                Err(out_of_range(total).at("table", self.table.name.as_str()))
+            }
             counter::Counted::Refused => Err(self.table.offline()),
         }
     }
 
-    async fn read_counter(&mut self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
+    pub async fn read_counter(&mut self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
         match call {
             counter::Call::ReadNew => {
                 let item = self.read_new(key, Reading::Strong).await?;
@@ -308,9 +337,10 @@ impl Operation {
                 let row = self.read_old(key).await?;
                 Ok(counter::Reply::Old(row.map(|row| totals(&row))))
             }
-            counter::Call::Insert(_) | counter::Call::Fold(_) | counter::Call::Add { .. } => {
-                Ok(counter::Reply::Refused)
-            }
+            counter::Call::Insert(_)
+            | counter::Call::Fold(_)
+            | counter::Call::Add { .. }
+            | counter::Call::AddAndTell { .. } => Ok(counter::Reply::Refused),
         }
     }
 }
@@ -319,15 +349,32 @@ impl Inner {
     /// Writes a row. A refusal that passes is tried again, each time under the phase of that moment.
     pub async fn write(self: &Arc<Self>, begun: &Begun, mutation: Mutation) -> Result<Written> {
         let mutation = canonical::mutation(begun.joined.transform.target(), mutation);
+        let write = |phase| Write::new(phase, mutation.clone(), unix_seconds());
+        Ok(match self.write_by(begun, mutation.key(), write).await? {
+            Returned::Done(_) => Written::Done,
+            Returned::Unmet(row) => Written::Unmet(row),
+        })
+    }
+
+    /// The same with any machine that writes this row.
+    pub async fn write_by(
+        self: &Arc<Self>,
+        begun: &Begun,
+        key: &Key,
+        write: impl Fn(Phase) -> Write,
+    ) -> Result<Returned> {
         let deadline = begun.deadline;
         let mut pauses = self.pauses();
         let mut later = None;
         loop {
             let mut operation = Operation::begin(self, &begun.joined, deadline)?;
-            operation.may_write(|joined| joined.keeps(mutation.key()))?;
-            let mut write = Write::new(operation.phase(), mutation.clone(), unix_seconds());
+            operation.may_write(|joined| joined.keeps(key))?;
+            // But for what is brought over in `copy`, an old row is only looked at.
+            operation.shows = operation.phase() != Phase::Copy;
+            let mut write = write(operation.phase());
             let outcome = match operation.drive(&mut write, Reading::Strong).await {
                 Ok(outcome) => outcome,
+                Err(error) if write.is_made() => return Err(error.effect(Effect::Unknown)),
                 // What was waited for says more than that the time is over.
                 Err(error) if error.kind() == Kind::Timeout => return Err(later.unwrap_or(error)),
                 Err(error) => return Err(error),
@@ -344,8 +391,8 @@ impl Inner {
 }
 
 fn totals(row: &Row) -> counter::Totals {
-    let total = |cell: &Option<crate::model::Value>| match cell {
-        Some(crate::model::Value::BigInt(total)) => Some(*total),
+    let total = |cell: &Option<Value>| match cell {
+        Some(Value::BigInt(total)) => Some(*total),
         Some(_) | None => None,
     };
     row.cells.iter().map(total).collect()
@@ -354,6 +401,7 @@ fn totals(row: &Row) -> counter::Totals {
 fn reply(sent: Sent) -> Reply {
     match sent {
         Sent::Done(Changed::Written) => Reply::Written,
+        Sent::Done(Changed::Told(item)) => Reply::Told(item),
         Sent::Done(Changed::Refused(item)) => Reply::Refused(item),
         Sent::Unknown(error) => {
             tracing::debug!("the reply to a write was lost: {error}");
@@ -385,14 +433,23 @@ fn old_mutation(transform: &Transform, mutation: Mutation) -> Mutation {
         Mutation::Insert(row) => Mutation::Insert(old_row(transform, row)),
         Mutation::Update(update) => Mutation::Update(old_update(transform, update)),
         Mutation::Delete(key) => Mutation::Delete(key),
-        Mutation::UpdateIf { update, expected } => {
-            let place = |(cell, value)| Some((transform.source_cell(cell)?, value));
-            Mutation::UpdateIf {
-                update: old_update(transform, update),
-                expected: expected.into_iter().filter_map(place).collect(),
-            }
-        }
+        Mutation::UpdateIf { update, expected } => Mutation::UpdateIf {
+            update: old_update(transform, update),
+            expected: old_expected(transform, expected),
+        },
+        Mutation::DeleteIf { key, expected } => Mutation::DeleteIf {
+            key,
+            expected: old_expected(transform, expected),
+        },
     }
+}
+
+fn old_expected(
+    transform: &Transform,
+    expected: Vec<(usize, Option<Value>)>,
+) -> Vec<(usize, Option<Value>)> {
+    let place = |(cell, value)| Some((transform.source_cell(cell)?, value));
+    expected.into_iter().filter_map(place).collect()
 }
 
 fn old_row(transform: &Transform, row: Row) -> Row {
@@ -401,7 +458,13 @@ fn old_row(transform: &Transform, row: Row) -> Row {
 }
 
 fn old_update(transform: &Transform, update: Update) -> Update {
-    let cells = to_source(transform, update.cells);
+    let mut cells = to_source(transform, update.cells);
+    // A whole row that is replaced clears all columns; those of the other kind of row aren't its.
+    for (column, edit) in transform.source().cells().iter().zip(&mut cells) {
+        if (column.role == Role::Static) != update.key.is_static() {
+            *edit = edit.take().filter(|edit| *edit != Edit::Clear);
+        }
+    }
     Update { cells, ..update }
 }
 

@@ -9,11 +9,12 @@ use super::inner::{Begun, Inner, Joining};
 use super::items::Items;
 use super::old::OldStore;
 use super::operation::Operation;
+use super::queue::minus;
 use super::rows::{Page, Written};
 use super::{Moving, Settings, Ttl};
 use crate::control::{Control, New};
 use crate::error::Result;
-use crate::model::{Key, List, Mutation, Row, Span, Update};
+use crate::model::{Key, List, Mutation, Returns, Row, Span, Update};
 use crate::protocol::Phase;
 
 /// A table of an application.
@@ -192,7 +193,7 @@ impl Table {
             place.ok_or_else(|| self.inner.wrong(format!("there is no counter `{column}`")))?;
         let mut all = vec![None; columns.len()];
         all[place] = Some(by);
-        self.add_within(begun, key, all).await
+        self.add_within(begun, key, all, false).await.map(drop)
     }
 
     /// Adds to several counters of a row in one write: one number for each of
@@ -201,7 +202,34 @@ impl Table {
     /// # Errors
     /// Those of [`Table::add`].
     pub async fn add_all(&self, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
-        self.add_within(self.begun().await?, key, by).await
+        let begun = self.begun().await?;
+        self.add_within(begun, key, by, false).await.map(drop)
+    }
+
+    /// Adds to several counters of a row in one write, and tells the totals before or after: one for each of
+    /// [`crate::schema::Table::cells`].
+    ///
+    /// From `copy` on no two adds are told the same totals. Before, others may add to the old store while it is
+    /// read, and with [`Moving::exactly_once`] to the new one too.
+    ///
+    /// # Errors
+    /// Those of [`Table::add`]. Its effect is unknown where the add was made and the totals couldn't be read.
+    pub async fn add_and_count(
+        &self,
+        key: &Key,
+        by: Vec<Option<i64>>,
+        returns: Returns,
+    ) -> Result<Vec<Option<i64>>> {
+        let begun = self.begun().await?;
+        let tells = match returns {
+            Returns::Nothing => false,
+            Returns::Old | Returns::New => true,
+        };
+        let after = self.add_within(begun, key, by.clone(), tells).await?;
+        match returns {
+            Returns::Nothing | Returns::New => Ok(after),
+            Returns::Old => minus(&after, &by),
+        }
     }
 
     /// A row's totals: one for each of [`crate::schema::Table::cells`], all null if there is no such row.
@@ -259,14 +287,20 @@ impl Table {
         operation.count(key.clone()).await
     }
 
-    async fn add_within(&self, begun: Begun, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
+    async fn add_within(
+        &self,
+        begun: Begun,
+        key: &Key,
+        by: Vec<Option<i64>>,
+        tells: bool,
+    ) -> Result<Vec<Option<i64>>> {
         self.inner.is_of_counters(&begun.joined, key)?;
         let (has, wants) = (by.len(), begun.joined.transform.target().cells().len());
         if has != wants {
             let message = format!("{has} numbers for the {wants} counters of a row");
             return Err(self.inner.wrong(message));
         }
-        self.inner.clone().add(begun, key.clone(), by).await
+        self.inner.clone().add(begun, key.clone(), by, tells).await
     }
 
     fn begin_rows(&self, begun: &Begun, key: Option<&Key>) -> Result<Operation> {

@@ -4,6 +4,7 @@
 //! A tree per table holds the rows (see `ordered`); the tree `tables` holds each table's schema
 //! and its id.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use async_trait::async_trait;
 use super::ordered::{self, Place, Write};
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, failed_rows,
+    Reads, Store, Together, failed_rows,
 };
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Tokens};
 use crate::schema::{StoredTable, Table};
 
 /// A store in a folder.
@@ -87,6 +88,7 @@ impl Embedded {
         &self,
         table: &Table,
         writes: Vec<Write>,
+        returns: Returns,
     ) -> Result<(Vec<Result<Changed>>, u64)> {
         let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
         let permit = self.permit.clone();
@@ -107,18 +109,11 @@ impl Embedded {
                     }
                 };
                 let there = tree.get(&place).map_err(failed)?;
-                let answer = write.apply(&table, there.as_deref());
-                answers.push(answer.map(|outcome| match outcome {
-                    Place::Holds(record) => {
-                        bytes += record.len() as u64;
-                        batch.insert(place, record);
-                        Changed::Written
-                    }
-                    Place::Empty => {
-                        batch.remove(place);
-                        Changed::Written
-                    }
-                    Place::Stays(row) => Changed::Refused(row),
+                let after = write.apply(&table, there.as_deref());
+                answers.push(after.and_then(|after| {
+                    let answer = after.answer(&table, there.as_deref(), returns)?;
+                    bytes += settle(&mut batch, place, after);
+                    Ok(answer)
                 }));
             }
             tree.apply_batch(batch).map_err(failed)?;
@@ -129,14 +124,23 @@ impl Embedded {
 
     async fn put_all(&self, table: &Table, writes: Vec<Write>) -> Puts {
         let count = writes.len();
-        match self.write_all(table, writes).await {
+        match self.write_all(table, writes, Returns::Nothing).await {
             Ok((answers, bytes)) => ordered::puts(answers, bytes),
             Err(error) => failed_rows(count, &error),
         }
     }
 
     async fn write_one(&self, table: &Table, write: Write) -> Result<Changed> {
-        let (mut answers, _) = self.write_all(table, vec![write]).await?;
+        self.write_and_tell(table, write, Returns::Nothing).await
+    }
+
+    async fn write_and_tell(
+        &self,
+        table: &Table,
+        write: Write,
+        returns: Returns,
+    ) -> Result<Changed> {
+        let (mut answers, _) = self.write_all(table, vec![write], returns).await?;
         answers.pop().unwrap_or(Ok(Changed::Written))
     }
 
@@ -174,6 +178,22 @@ impl Embedded {
                 Ok(page)
             })
             .await
+    }
+}
+
+/// Puts what becomes of a place into a batch, and tells how many bytes that takes.
+fn settle(batch: &mut sled::Batch, place: Vec<u8>, after: Place) -> u64 {
+    match after {
+        Place::Holds(record) => {
+            let bytes = record.len() as u64;
+            batch.insert(place, record);
+            bytes
+        }
+        Place::Empty => {
+            batch.remove(place);
+            0
+        }
+        Place::Stays(_) => 0,
     }
 }
 
@@ -274,6 +294,28 @@ impl Reads for Embedded {
     async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
         let mut rows = self.get(table, std::slice::from_ref(key)).await?;
         Ok(rows.pop().flatten())
+    }
+
+    /// In the owner's thread, so that no write comes between.
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        let keys = keys.iter().map(|(table, key)| {
+            let place = ordered::place(table, key)?;
+            Ok((Table::clone(table), self.tree(table), place))
+        });
+        let keys: Vec<_> = keys.collect::<Result<_>>()?;
+        let folder = self.folder.clone();
+        let work = move |db: &sled::Db| {
+            let mut rows = Vec::with_capacity(keys.len());
+            for (table, open, place) in keys {
+                let record = open(db)?
+                    .get(place)
+                    .map_err(|error| disk_error("read", &folder, error))?;
+                let row = record.map(|record| ordered::row(&table, &record));
+                rows.push(row.transpose()?);
+            }
+            Ok(rows)
+        };
+        self.disk.write(work).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -379,6 +421,69 @@ impl Store for Embedded {
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
         let write = Write::Change(key.clone(), change.clone(), on.clone());
         self.write_one(table, write).await
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        self.write_and_tell(table, write, returns).await
+    }
+
+    /// In the owner's thread, so that nothing comes between. A machine that fails in the midst of it may keep the
+    /// changes of some tables alone: those of one table are one batch.
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        let changes = changes.iter().map(|one| {
+            let place = ordered::place(one.table, one.key)?;
+            Ok((
+                one.table.clone(),
+                self.tree(one.table),
+                place,
+                Write::of(one),
+            ))
+        });
+        let changes: Vec<_> = changes.collect::<Result<_>>()?;
+        let (folder, permit) = (self.folder.clone(), self.permit.clone());
+        let work = move |db: &sled::Db| {
+            Permit::ask_of(&permit)?;
+            let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+            let mut batches: BTreeMap<String, (sled::Tree, sled::Batch)> = BTreeMap::new();
+            let mut answers = Vec::with_capacity(changes.len());
+            for (table, open, place, write) in changes {
+                let tree = open(db)?;
+                let there = tree
+                    .get(&place)
+                    .map_err(|error| disk_error("read", &folder, error))?;
+                let after = write.apply(&table, there.as_deref())?;
+                answers.push(after.answer(&table, there.as_deref(), Returns::Nothing)?);
+                let batch = batches.entry(table.name);
+                let (_, batch) = batch.or_insert_with(|| (tree, sled::Batch::default()));
+                settle(batch, place, after);
+            }
+            if answers.iter().all(|answer| *answer == Changed::Written) {
+                for (tree, batch) in batches.into_values() {
+                    tree.apply_batch(batch).map_err(failed)?;
+                }
+            }
+            Ok(answers)
+        };
+        self.disk.write(work).await
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        if add.token.is_some() {
+            return Err(super::without_tokens());
+        }
+        let write = Write::Add(add.clone());
+        match self.write_and_tell(table, write, Returns::New).await? {
+            Changed::Told(row) | Changed::Refused(row) => Ok(row),
+            Changed::Written => Ok(None),
+        }
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {

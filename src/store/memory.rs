@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use super::ordered::{self, Place, Write};
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store,
+    Reads, Store, Together,
 };
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Tokens};
 use crate::schema::Table;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -48,6 +48,7 @@ impl Memory {
         &self,
         table: &Table,
         writes: impl Iterator<Item = Write>,
+        returns: Returns,
     ) -> (Vec<Result<Changed>>, u64) {
         let mut tables = self.tables();
         let mut bytes = 0;
@@ -56,27 +57,26 @@ impl Memory {
             let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
             let place = ordered::place(table, write.key())?;
             let there = held.rows.get(&place).map(Vec::as_slice);
-            match write.apply(table, there)? {
-                Place::Holds(record) => {
-                    bytes += record.len() as u64;
-                    held.rows.insert(place, record);
-                }
-                Place::Empty => drop(held.rows.remove(&place)),
-                Place::Stays(row) => return Ok(Changed::Refused(row)),
-            }
-            Ok(Changed::Written)
+            let after = write.apply(table, there)?;
+            let answer = after.answer(table, there, returns)?;
+            bytes += settle(&mut held.rows, place, after);
+            Ok(answer)
         };
         let answers = writes.map(&mut write).collect();
         (answers, bytes)
     }
 
     fn put_all(&self, table: &Table, writes: impl Iterator<Item = Write>) -> Puts {
-        let (answers, bytes) = self.write_all(table, writes);
+        let (answers, bytes) = self.write_all(table, writes, Returns::Nothing);
         ordered::puts(answers, bytes)
     }
 
     fn write_one(&self, table: &Table, write: Write) -> Result<Changed> {
-        let (mut answers, _) = self.write_all(table, std::iter::once(write));
+        self.write_and_tell(table, write, Returns::Nothing)
+    }
+
+    fn write_and_tell(&self, table: &Table, write: Write, returns: Returns) -> Result<Changed> {
+        let (mut answers, _) = self.write_all(table, std::iter::once(write), returns);
         answers.pop().unwrap_or(Ok(Changed::Written))
     }
 
@@ -112,6 +112,22 @@ impl Memory {
             page.rows.push(ordered::row(table, record)?);
         }
         Ok(page)
+    }
+}
+
+/// Puts what becomes of a place there, and tells how many bytes that took.
+fn settle(rows: &mut Map, place: Vec<u8>, after: Place) -> u64 {
+    match after {
+        Place::Holds(record) => {
+            let bytes = record.len() as u64;
+            rows.insert(place, record);
+            bytes
+        }
+        Place::Empty => {
+            rows.remove(&place);
+            0
+        }
+        Place::Stays(_) => 0,
     }
 }
 
@@ -166,6 +182,16 @@ impl Reads for Memory {
     async fn read(&self, table: &Table, key: &Key, _reading: Reading) -> Result<Option<Row>> {
         let mut rows = self.get(table, std::slice::from_ref(key)).await?;
         Ok(rows.pop().flatten())
+    }
+
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        let tables = self.tables();
+        let read = |(table, key): &(&Table, &Key)| {
+            let held = tables.get(&table.name).ok_or_else(|| missing(table))?;
+            let record = held.rows.get(&ordered::place(table, key)?);
+            record.map(|record| ordered::row(table, record)).transpose()
+        };
+        keys.iter().map(read).collect()
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -254,6 +280,52 @@ impl Store for Memory {
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
         let write = Write::Change(key.clone(), change.clone(), on.clone());
         self.write_one(table, write)
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        self.write_and_tell(table, write, returns)
+    }
+
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        let mut tables = self.tables();
+        Permit::ask_of(&self.permit)?;
+        let mut afters = Vec::with_capacity(changes.len());
+        let mut answers = Vec::with_capacity(changes.len());
+        for one in changes {
+            let held = tables
+                .get(&one.table.name)
+                .ok_or_else(|| missing(one.table))?;
+            let place = ordered::place(one.table, one.key)?;
+            let there = held.rows.get(&place).map(Vec::as_slice);
+            let after = Write::of(one).apply(one.table, there)?;
+            answers.push(after.answer(one.table, there, Returns::Nothing)?);
+            afters.push((one.table, place, after));
+        }
+        if answers.iter().all(|answer| *answer == Changed::Written) {
+            for (table, place, after) in afters {
+                let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
+                settle(&mut held.rows, place, after);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        if add.token.is_some() {
+            return Err(super::telling_no_tokens());
+        }
+        match self.write_and_tell(table, Write::Add(add.clone()), Returns::New)? {
+            Changed::Told(row) | Changed::Refused(row) => Ok(row),
+            Changed::Written => Ok(None),
+        }
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens, Value};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Tokens, Value};
 use crate::schema::Table;
 use crate::secret::Secret;
 
@@ -267,8 +267,23 @@ pub struct Puts {
 pub enum Changed {
     /// Written.
     Written,
+    /// Written, and this is the item before or after, as it was asked for, if there is one.
+    Told(Option<Row>),
     /// The condition didn't hold; this is what was met. (After a lost reply it may be one's own write.)
     Refused(Option<Row>),
+}
+
+/// One change of a transaction.
+#[derive(Clone, Debug)]
+pub struct Together<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// Which item. None stands twice in a transaction.
+    pub key: &'a Key,
+    /// What.
+    pub change: &'a Change,
+    /// On which condition.
+    pub on: &'a If,
 }
 
 /// A part of a list.
@@ -384,6 +399,15 @@ pub trait Reads: Send + Sync + 'static {
     /// The store can't be asked.
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>>;
 
+    /// Reads items of a new store as they are at one moment, in the order of `keys`.
+    ///
+    /// # Errors
+    /// [`Kind::Transient`] if one of them is being changed; the store can't be asked.
+    async fn get_together(&self, _keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        let message = "this store doesn't read several items at one moment";
+        Err(Error::new(Kind::Unsupported, message))
+    }
+
     /// Reads the next page of a list, in clustering order or backwards. A partition's static row comes
     /// first in that order, and belongs to whole partitions only.
     ///
@@ -489,6 +513,41 @@ pub trait Store: Reads {
     /// [`crate::error::Kind::Invalid`] for what the store can't hold. Where the effect is unknown, the
     /// change may have been made, or may be yet.
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed>;
+
+    /// Changes one item of a new store, if the condition holds, and tells the item before or after.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        _key: &Key,
+        _change: &Change,
+        _on: &If,
+        _returns: Returns,
+    ) -> Result<Changed> {
+        let message = "this store doesn't tell what it has changed";
+        Err(Error::new(Kind::Unsupported, message).at("table", table.name.as_str()))
+    }
+
+    /// Changes items of a new store, all of them or none: one answer for each, in order. If one is refused,
+    /// nothing was written; each that isn't refused itself is answered [`Changed::Written`] all the same.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn transact(&self, _changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        let message = "this store has no transactions";
+        Err(Error::new(Kind::Unsupported, message))
+    }
+
+    /// Adds to the counters of one row, as [`Store::add`], and tells the row as it is then.
+    ///
+    /// # Errors
+    /// As of [`Store::change`].
+    async fn add_and_tell(&self, table: &Table, _add: &Add) -> Result<Option<Row>> {
+        let message = "this store doesn't tell what it has added to";
+        Err(Error::new(Kind::Unsupported, message).at("table", table.name.as_str()))
+    }
 
     /// Adds to the counters of one row, making it if there is none. Never to be sent again without a
     /// token, unless the effect is known to be none.
@@ -617,6 +676,15 @@ fn without_tokens() -> Error {
         "this store can't tell an add that was sent before by its token",
     )
     .help("leave `exactly_once` out of the plan")
+}
+
+/// Refuses an add with a token that is to be told of: a store that has done it before can't tell what it was
+/// then.
+fn telling_no_tokens() -> Error {
+    Error::new(
+        Kind::Unsupported,
+        "an add with a token doesn't tell what it has added to",
+    )
 }
 
 /// An error for what a store can't do.

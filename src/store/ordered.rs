@@ -12,11 +12,12 @@ use crate::error::{Error, Kind, Result};
 use crate::mapping::canonical;
 use crate::mapping::keys::{behind, encode_component};
 use crate::model::{
-    Add, Change, Edit, Fold, If, Key, List, Mark, Mutation, Row, Span, Tokens, Update, Value,
+    Add, Change, Edit, Fold, If, Key, List, Mark, Mutation, Returns, Row, Span, Tokens, Update,
+    Value,
 };
 use crate::schema::{Order, Role, Table, Type};
 
-use super::{Changed, Guard, Listed, Put, Puts};
+use super::{Changed, Guard, Listed, Put, Puts, Together};
 
 /// First byte of a record.
 const VERSION: u8 = 2;
@@ -367,6 +368,9 @@ fn mutated(there: Option<&Row>, table: &Table, mutation: Mutation) -> Result<Opt
             true => Some(update(change)?),
             false => None,
         },
+        Mutation::DeleteIf { expected, .. } => {
+            canonical::holds(table, &If::Cells { expected, now: 0 }, there).then_some(None)
+        }
     })
 }
 
@@ -435,6 +439,11 @@ pub(super) enum Place {
 }
 
 impl Write {
+    /// One change of a transaction.
+    pub(super) fn of(one: &Together<'_>) -> Write {
+        Write::Change(one.key.clone(), one.change.clone(), one.on.clone())
+    }
+
     pub(super) fn key(&self) -> &Key {
         match self {
             Write::Put(row, _) => &row.key,
@@ -481,10 +490,33 @@ impl Write {
     }
 }
 
+impl Place {
+    /// What is answered for a write, where this record was.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if the record that is to be told can't be read.
+    pub(super) fn answer(
+        &self,
+        table: &Table,
+        there: Option<&[u8]>,
+        returns: Returns,
+    ) -> Result<Changed> {
+        let told = match (self, returns) {
+            (Place::Stays(row), _) => return Ok(Changed::Refused(row.clone())),
+            (Place::Holds(_) | Place::Empty, Returns::Nothing) => return Ok(Changed::Written),
+            (Place::Holds(_) | Place::Empty, Returns::Old) => there,
+            (Place::Holds(record), Returns::New) => Some(record.as_slice()),
+            (Place::Empty, Returns::New) => None,
+        };
+        let told = told.map(|record| row(table, record));
+        Ok(Changed::Told(told.transpose()?))
+    }
+}
+
 /// Answers as those of a put, with the bytes that were written.
 pub(super) fn puts(answers: Vec<Result<Changed>>, bytes: u64) -> Puts {
     let put = |changed: Changed| match changed {
-        Changed::Written => Put::Written,
+        Changed::Written | Changed::Told(_) => Put::Written,
         Changed::Refused(_) => Put::Refused,
     };
     Puts {

@@ -122,6 +122,7 @@ impl Bench<'_> {
             row::Call::WriteNew { key, change, on } => {
                 match self.new.0.change(target, &key, &change, &on).await {
                     Ok(Changed::Written) => row::Reply::Written,
+                    Ok(Changed::Told(item)) => row::Reply::Told(item),
                     Ok(Changed::Refused(item)) => row::Reply::Refused(item),
                     Err(error) if is_lost(&error) => row::Reply::Unknown,
                     Err(error) => return Err(error),
@@ -130,7 +131,8 @@ impl Bench<'_> {
             row::Call::WriteOld(_)
             | row::Call::ListNew(_)
             | row::Call::ListOld(_)
-            | row::Call::DeleteOld(_) => return Err(unheard_of()),
+            | row::Call::DeleteOld(_)
+            | row::Call::WriteAndTell { .. } => return Err(unheard_of()),
         })
     }
 
@@ -164,7 +166,9 @@ impl Bench<'_> {
                 };
                 written(self.new.0.fold(table, vec![fold]).await)?
             }
-            counter::Call::Add { .. } => return Err(unheard_of()),
+            counter::Call::Add { .. } | counter::Call::AddAndTell { .. } => {
+                return Err(unheard_of());
+            }
         })
     }
 }

@@ -389,7 +389,9 @@ impl NewStore {
                     }
                     Reply::Written
                 }
-                Call::Add { .. } => unreachable!("a fold doesn't add for the application"),
+                Call::Add { .. } | Call::AddAndTell { .. } => {
+                    unreachable!("a fold doesn't add for the application")
+                }
             });
         }
         Err(TestCaseError::fail("too many calls"))

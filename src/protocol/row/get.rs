@@ -72,7 +72,11 @@ impl Machine for Get {
     fn step(&mut self, reply: Reply) -> Step<Got> {
         let row = match reply {
             Reply::Row(row) => row,
-            Reply::Page(_) | Reply::Written | Reply::Refused(_) | Reply::Unknown => {
+            Reply::Page(_)
+            | Reply::Written
+            | Reply::Refused(_)
+            | Reply::Told(_)
+            | Reply::Unknown => {
                 return self.begin();
             }
         };
@@ -163,7 +167,7 @@ impl Machine for Resave {
     fn step(&mut self, reply: Reply) -> Step<()> {
         match reply {
             Reply::Written | Reply::Refused(_) => Step::Done(()),
-            Reply::Row(_) | Reply::Page(_) | Reply::Unknown => self.begin(),
+            Reply::Row(_) | Reply::Page(_) | Reply::Told(_) | Reply::Unknown => self.begin(),
         }
     }
 }

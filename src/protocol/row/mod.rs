@@ -127,7 +127,7 @@ pub use walk::ClusteringOrder;
 pub use write::{Outcome, Write};
 
 use super::phase::RowRead;
-use crate::model::{Change, Edit, If, Key, List, Mark, Mutation, Row, Span, State};
+use crate::model::{Change, Edit, If, Key, List, Mark, Mutation, Returns, Row, Span, State};
 
 /// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
 /// every key once everybody is in `bridge`. An item of any kind forbids it, a copy that is the old row's twin
@@ -158,6 +158,17 @@ pub enum Call {
         /// On which condition.
         on: If,
     },
+    /// The same, and the reply tells the item as it is before or after.
+    WriteAndTell {
+        /// Where.
+        key: Key,
+        /// What.
+        change: Change,
+        /// On which condition.
+        on: If,
+        /// Which of them.
+        returns: Returns,
+    },
     /// Write to the old store as the application would have done it.
     WriteOld(Mutation),
     /// Read a page of items of the new store, strongly consistent, tombstones and all.
@@ -177,6 +188,8 @@ pub enum Reply {
     Page(Page),
     /// The write has happened.
     Written,
+    /// The write has happened, and this is the item that it was to tell, if there is one.
+    Told(Option<Row>),
     /// The write has certainly not happened, since its condition wasn't met: by this item or row.
     Refused(Option<Row>),
     /// The reply was lost: the write may have happened, or may happen yet. (A read that failed is no

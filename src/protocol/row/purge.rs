@@ -86,7 +86,7 @@ impl Machine for Purge {
             (At::Writing(answer), Reply::Written) => Step::Done(answer),
             (At::Reading, Reply::Written | Reply::Refused(_))
             | (At::Writing(_), Reply::Row(_))
-            | (_, Reply::Page(_) | Reply::Unknown) => self.begin(),
+            | (_, Reply::Page(_) | Reply::Told(_) | Reply::Unknown) => self.begin(),
         }
     }
 }

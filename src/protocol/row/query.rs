@@ -177,7 +177,11 @@ impl<O: ClusteringOrder> Machine for DeleteRange<O> {
             (At::DeletingOld, Reply::Written) => Step::Done(Outcome::Done),
             (
                 At::DeletingOld,
-                Reply::Row(_) | Reply::Page(_) | Reply::Refused(_) | Reply::Unknown,
+                Reply::Row(_)
+                | Reply::Page(_)
+                | Reply::Refused(_)
+                | Reply::Told(_)
+                | Reply::Unknown,
             ) => Step::Done(Outcome::Unknown),
             (At::Deleting(key, write), reply) => {
                 let (key, step) = (key.clone(), write.step(reply));
@@ -231,7 +235,12 @@ impl<O: ClusteringOrder> DeleteRange<O> {
                 self.next()
             }
             Step::Done(
-                other @ (Outcome::Unknown | Outcome::Unmet(_) | Outcome::Later | Outcome::Refused),
+                other @ (Outcome::Told(_)
+                | Outcome::Unknown
+                | Outcome::Unmet(_)
+                | Outcome::Later
+                | Outcome::Wrong(_)
+                | Outcome::Refused),
             ) => Step::Done(other),
         }
     }

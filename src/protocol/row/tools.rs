@@ -83,6 +83,7 @@ impl Machine for CopyRow {
             | Reply::Written
             | Reply::Refused(_)
             | Reply::Page(_)
+            | Reply::Told(_)
             | Reply::Unknown => self.begin(),
         }
     }
@@ -163,7 +164,9 @@ impl Machine for Repair {
             },
             (Repairing::ReadingNew | Repairing::ReadingOld(..), Reply::Written)
             | (Repairing::Writing(_), Reply::Row(_))
-            | (_, Reply::Refused(_) | Reply::Page(_) | Reply::Unknown) => self.begin(),
+            | (_, Reply::Refused(_) | Reply::Page(_) | Reply::Told(_) | Reply::Unknown) => {
+                self.begin()
+            }
         }
     }
 }

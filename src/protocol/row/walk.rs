@@ -100,7 +100,11 @@ impl<O: ClusteringOrder> Walk<O> {
         let page = match reply {
             Reply::Page(page) if page.more && page.rows.is_empty() => return self.again(),
             Reply::Page(page) => page,
-            Reply::Row(_) | Reply::Written | Reply::Refused(_) | Reply::Unknown => {
+            Reply::Row(_)
+            | Reply::Written
+            | Reply::Refused(_)
+            | Reply::Told(_)
+            | Reply::Unknown => {
                 return self.again();
             }
         };

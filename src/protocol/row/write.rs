@@ -1,14 +1,24 @@
+mod judged;
+
 use super::{Call, Reply, Step, completes_what_is_met, move_over, settle, show};
-use crate::model::{Change, If, Mark, Mutation, Row, State, Update};
+use crate::model::{Change, If, Judged, Key, Mark, Mutation, Returns, Row, State, Then, Update};
 use crate::protocol::{Machine, Phase};
 
-/// Writes a row: any [`Mutation`].
+/// Writes a row: any [`Mutation`], or what is [`Judged`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
-    mutation: Mutation,
+    wanted: Wanted,
     place: Place,
+    returns: Returns,
     now: i64,
     at: At,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Wanted {
+    Mutation(Mutation),
+    Judged(Judged),
 }
 
 /// Where a phase writes.
@@ -38,13 +48,28 @@ enum At {
     /// Nothing has been written.
     Start,
     /// The application's write to the new store is out.
-    WritingNew,
-    /// The application's write to the old store is out.
-    WritingOld,
+    WritingNew(Asked),
+    /// The application's write to the old store is out. This is the row to be told of.
+    WritingOld(Option<Row>),
     /// The old row is being read. This is the item, absent or partial.
     ReadingOld(Option<Row>),
     /// The item is being made whole before the write; this is the old row, if there is one.
     Completing(Option<Row>),
+    /// The item is being read, to be judged.
+    JudgingNew,
+    /// The old row is being read, to be judged or to be told of.
+    JudgingOld,
+    /// It is written, to this item; what the item doesn't decide is being read in the old store.
+    Telling(Option<Row>),
+}
+
+/// What a write to the new store was made on the condition of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    /// That a row, if it is one, is as its writer wants it.
+    Wanted,
+    /// Nothing of the kind.
+    Other,
 }
 
 /// The answer of a [`Write`].
@@ -52,6 +77,8 @@ enum At {
 pub enum Outcome {
     /// It is written.
     Done,
+    /// It is written, and this is the row that was to be told, if there is one.
+    Told(Option<Row>),
     /// The reply was lost: it may have been written, or may be yet. Sending it again is the caller's
     /// choice, since a later write may be undone by it.
     Unknown,
@@ -60,6 +87,8 @@ pub enum Outcome {
     /// The write needs the old value, which can't be changed safely in this phase. Nothing was changed;
     /// from `copy` on the same write will do.
     Later,
+    /// It can't be done to the row that is there. Nothing was changed.
+    Wrong(String),
     /// Applications may not write to this table: it is offline.
     Refused,
 }
@@ -77,12 +106,18 @@ enum Action {
     Remove,
     /// Change the item's columns, and mark it so.
     Edit(Option<Mark>),
+    /// Leave the item as it is, if it is as it is wanted.
+    Keep,
+    /// Change the item as its writer makes of it.
+    Compute,
     /// Make the item whole, then begin again.
     Complete,
     /// Nothing would change.
     Nothing,
     /// The write's own condition isn't met.
     Unmet,
+    /// Its writer can make nothing of there being no row.
+    Wrong,
     /// Not in this phase.
     Later,
     /// Not at all.
@@ -103,11 +138,33 @@ impl Write {
             Phase::Offline => Place::Refused,
         };
         Write {
-            mutation,
+            wanted: Wanted::Mutation(mutation),
             place,
+            returns: Returns::Nothing,
             now,
             at: At::Start,
         }
+    }
+
+    /// A write that depends on the row that is there, begun in this phase at `now`.
+    pub fn judged(phase: Phase, judged: Judged, now: i64) -> Self {
+        let wanted = Wanted::Judged(judged);
+        let key = Mutation::Delete(wanted.key().clone());
+        Write {
+            wanted,
+            ..Write::new(phase, key, now)
+        }
+    }
+
+    /// The same write, answered [`Outcome::Told`] once it is made.
+    #[must_use]
+    pub fn telling(self, returns: Returns) -> Self {
+        Write { returns, ..self }
+    }
+
+    /// Whether it is written, and only what is to be told is still missing.
+    pub fn is_made(&self) -> bool {
+        matches!(self.at, At::Telling(_))
     }
 }
 
@@ -118,6 +175,10 @@ impl Machine for Write {
 
     /// The write for an item as most items are. Where it is in another state, the refusal tells which.
     fn begin(&mut self) -> Step<Outcome> {
+        if self.action(State::Row) == Action::Compute {
+            self.at = At::JudgingNew;
+            return Step::Call(Call::ReadNew(self.wanted.key().clone()));
+        }
         let actions = State::ALL.map(|state| self.action(state));
         let first = actions
             .into_iter()
@@ -130,21 +191,50 @@ impl Machine for Write {
     fn step(&mut self, reply: Reply) -> Step<Outcome> {
         match std::mem::replace(&mut self.at, At::Start) {
             At::Start => self.begin(),
-            At::WritingNew => match reply {
+            At::WritingNew(asked) => match reply {
                 Reply::Written => Step::Done(Outcome::Done),
-                Reply::Refused(item) => self.refused(item),
+                Reply::Told(item) => self.tell(item),
+                Reply::Refused(item) => self.refused(asked, item),
                 Reply::Row(_) | Reply::Page(_) | Reply::Unknown => Step::Done(Outcome::Unknown),
             },
-            At::WritingOld => match reply {
-                Reply::Written => Step::Done(Outcome::Done),
-                Reply::Refused(row) => Step::Done(Outcome::Unmet(row)),
-                Reply::Row(_) | Reply::Page(_) | Reply::Unknown => Step::Done(Outcome::Unknown),
+            At::WritingOld(told) => match reply {
+                Reply::Written => self.told(told),
+                Reply::Refused(row) => self.old_refused(row),
+                Reply::Row(_) | Reply::Page(_) | Reply::Told(_) | Reply::Unknown => {
+                    Step::Done(Outcome::Unknown)
+                }
+            },
+            At::JudgingNew => match reply {
+                Reply::Row(item) => self.act(self.action_on(&item), item),
+                Reply::Written
+                | Reply::Told(_)
+                | Reply::Refused(_)
+                | Reply::Page(_)
+                | Reply::Unknown => self.begin(),
+            },
+            At::JudgingOld => match reply {
+                Reply::Row(old) => self.seen_old(old),
+                Reply::Written
+                | Reply::Told(_)
+                | Reply::Refused(_)
+                | Reply::Page(_)
+                | Reply::Unknown => self.begin(),
+            },
+            At::Telling(item) => match reply {
+                Reply::Row(old) => self.told(show(item, old, self.now)),
+                Reply::Written
+                | Reply::Told(_)
+                | Reply::Refused(_)
+                | Reply::Page(_)
+                | Reply::Unknown => self.tell(item),
             },
             At::ReadingOld(item) => match reply {
                 Reply::Row(old) => self.complete(item, old),
-                Reply::Written | Reply::Refused(_) | Reply::Page(_) | Reply::Unknown => {
-                    self.begin()
-                }
+                Reply::Written
+                | Reply::Told(_)
+                | Reply::Refused(_)
+                | Reply::Page(_)
+                | Reply::Unknown => self.begin(),
             },
             At::Completing(old) => match reply {
                 Reply::Refused(item) => match (self.action_on(&item), old) {
@@ -153,7 +243,11 @@ impl Machine for Write {
                     }
                     (action, _) => self.act(action, item),
                 },
-                Reply::Written | Reply::Row(_) | Reply::Page(_) | Reply::Unknown => self.begin(),
+                Reply::Written
+                | Reply::Told(_)
+                | Reply::Row(_)
+                | Reply::Page(_)
+                | Reply::Unknown => self.begin(),
             },
         }
     }
@@ -167,7 +261,11 @@ impl Write {
             Place::New(beneath, mark) => (beneath, mark),
             Place::Refused => return Action::Refused,
         };
-        match (&self.mutation, item) {
+        let mutation = match &self.wanted {
+            Wanted::Mutation(mutation) => mutation,
+            Wanted::Judged(judged) => return judged::action(judged, item, beneath, mark),
+        };
+        match (mutation, item) {
             (Mutation::Put(_) | Mutation::Delete(_), State::Absent)
                 if beneath == Beneath::Written =>
             {
@@ -181,11 +279,19 @@ impl Write {
             (Mutation::Insert(_), State::Tombstone | State::Expired) => Action::Put(mark),
             (Mutation::Insert(_), State::Absent) => whole(beneath, Action::Put(mark)),
             (Mutation::UpdateIf { .. }, State::Row) => Action::Edit(mark),
-            (Mutation::UpdateIf { .. }, State::Tombstone | State::Expired) => Action::Unmet,
-            (Mutation::UpdateIf { .. }, State::Absent) => whole(beneath, Action::Unmet),
-            (Mutation::Insert(_) | Mutation::UpdateIf { .. }, State::Partial) => {
-                whole(beneath, Action::Complete)
+            (Mutation::DeleteIf { .. }, State::Row) if mark.is_none() => Action::Remove,
+            (Mutation::DeleteIf { .. }, State::Row) => Action::Bury,
+            (
+                Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. },
+                State::Tombstone | State::Expired,
+            ) => Action::Unmet,
+            (Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. }, State::Absent) => {
+                whole(beneath, Action::Unmet)
             }
+            (
+                Mutation::Insert(_) | Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. },
+                State::Partial,
+            ) => whole(beneath, Action::Complete),
         }
     }
 
@@ -199,40 +305,65 @@ impl Write {
             Action::Put(mark) => self.row().map(|row| Change::Put(Row { mark, ..row })),
             Action::Bury => Some(Change::Bury),
             Action::Remove => Some(Change::Remove),
+            Action::Keep => Some(Change::Keep),
             Action::Edit(mark) => self.update().map(|update| Change::Edit {
                 cells: update.cells.clone(),
                 mark,
                 expires: update.expires,
             }),
             Action::Old
+            | Action::Compute
             | Action::Complete
             | Action::Nothing
             | Action::Unmet
+            | Action::Wrong
             | Action::Later
             | Action::Refused => None,
         }
     }
 
     fn update(&self) -> Option<&Update> {
-        match &self.mutation {
-            Mutation::Update(update) | Mutation::UpdateIf { update, .. } => Some(update),
-            Mutation::Put(_) | Mutation::Insert(_) | Mutation::Delete(_) => None,
+        match &self.wanted {
+            Wanted::Mutation(Mutation::Update(update) | Mutation::UpdateIf { update, .. }) => {
+                Some(update)
+            }
+            Wanted::Judged(judged) => match &judged.then {
+                Then::Update(update) => Some(update),
+                Then::Put(_) | Then::Delete | Then::Compute | Then::Nothing => None,
+            },
+            Wanted::Mutation(
+                Mutation::Put(_)
+                | Mutation::Insert(_)
+                | Mutation::Delete(_)
+                | Mutation::DeleteIf { .. },
+            ) => None,
         }
     }
 
     fn row(&self) -> Option<Row> {
-        match &self.mutation {
-            Mutation::Put(row) | Mutation::Insert(row) => Some(row.clone()),
-            Mutation::Update(update) | Mutation::UpdateIf { update, .. } => {
-                Some(update.of_nothing())
-            }
-            Mutation::Delete(_) => None,
-        }
+        let given = match &self.wanted {
+            Wanted::Mutation(Mutation::Put(row) | Mutation::Insert(row)) => Some(row),
+            Wanted::Judged(judged) => match &judged.then {
+                Then::Put(row) => Some(row),
+                Then::Update(_) | Then::Delete | Then::Compute | Then::Nothing => None,
+            },
+            Wanted::Mutation(
+                Mutation::Update(_)
+                | Mutation::UpdateIf { .. }
+                | Mutation::Delete(_)
+                | Mutation::DeleteIf { .. },
+            ) => None,
+        };
+        let given = given.cloned();
+        given.or_else(|| self.update().map(Update::of_nothing))
     }
 
     /// The condition of an action that writes: all states that want this very action.
     fn condition(&self, action: Action) -> If {
-        if let Mutation::UpdateIf { expected, .. } = &self.mutation {
+        if let Wanted::Mutation(
+            Mutation::UpdateIf { expected, .. } | Mutation::DeleteIf { expected, .. },
+        ) = &self.wanted
+        {
             return If::Cells {
                 expected: expected.clone(),
                 now: self.now,
@@ -242,6 +373,14 @@ impl Write {
         let states: Vec<State> = states
             .filter(|state| self.action(*state) == action)
             .collect();
+        if let (Wanted::Judged(judged), true) = (&self.wanted, states.contains(&State::Row)) {
+            let or = states.into_iter().filter(|state| *state != State::Row);
+            return If::Judged {
+                rule: judged.rule.clone(),
+                or: or.collect(),
+                now: self.now,
+            };
+        }
         if states.len() == State::ALL.len() {
             return If::Always;
         }
@@ -253,41 +392,67 @@ impl Write {
 
     fn act(&mut self, action: Action, item: Option<Row>) -> Step<Outcome> {
         if let Some(change) = self.change(action) {
-            self.at = At::WritingNew;
-            return self.write(change, self.condition(action));
+            let asked = match self.action(State::Row) == action {
+                true => Asked::Wanted,
+                false => Asked::Other,
+            };
+            return self.write_own(change, self.condition(action), asked);
         }
         match action {
-            Action::Old => {
-                self.at = At::WritingOld;
-                Step::Call(Call::WriteOld(self.mutation.clone()))
-            }
+            Action::Old => self.begin_old(),
+            Action::Compute => self.compute(item),
+            Action::Wrong => self.wrong(),
             Action::Complete if self.is_alone() => self.complete(item, None),
             Action::Complete => {
                 self.at = At::ReadingOld(item);
-                Step::Call(Call::ReadOld(self.mutation.key().clone()))
+                Step::Call(Call::ReadOld(self.wanted.key().clone()))
             }
             Action::Unmet => Step::Done(Outcome::Unmet(show(item, None, self.now))),
             Action::Later => Step::Done(Outcome::Later),
             Action::Refused => Step::Done(Outcome::Refused),
-            Action::Nothing | Action::Put(_) | Action::Bury | Action::Remove | Action::Edit(_) => {
-                Step::Done(Outcome::Done)
-            }
+            Action::Nothing
+            | Action::Put(_)
+            | Action::Bury
+            | Action::Remove
+            | Action::Edit(_)
+            | Action::Keep => self.told(None),
         }
     }
 
+    /// A write that brings over what the old store has.
     fn write(&self, change: Change, on: If) -> Step<Outcome> {
         Step::Call(Call::WriteNew {
-            key: self.mutation.key().clone(),
+            key: self.wanted.key().clone(),
             change,
             on,
         })
     }
 
-    fn refused(&mut self, item: Option<Row>) -> Step<Outcome> {
-        match (&self.mutation, self.action_on(&item)) {
-            // The row is there, so it is the cells that differ.
-            (Mutation::UpdateIf { .. }, Action::Edit(_)) => self.act(Action::Unmet, item),
-            (_, action) => self.act(action, item),
+    /// The application's own write.
+    fn write_own(&mut self, change: Change, on: If, asked: Asked) -> Step<Outcome> {
+        self.at = At::WritingNew(asked);
+        let key = self.wanted.key().clone();
+        Step::Call(match self.returns {
+            Returns::Nothing => Call::WriteNew { key, change, on },
+            returns @ (Returns::Old | Returns::New) => Call::WriteAndTell {
+                key,
+                change,
+                on,
+                returns,
+            },
+        })
+    }
+
+    fn refused(&mut self, asked: Asked, item: Option<Row>) -> Step<Outcome> {
+        let is_row = State::of(item.as_ref(), self.now) == State::Row;
+        match (&self.wanted, asked) {
+            // The row is there, so it is what it is like that is in the way.
+            (
+                Wanted::Judged(_)
+                | Wanted::Mutation(Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. }),
+                Asked::Wanted,
+            ) if is_row => self.act(Action::Unmet, item),
+            (_, Asked::Wanted | Asked::Other) => self.act(self.action_on(&item), item),
         }
     }
 
@@ -345,5 +510,14 @@ fn whole(beneath: Beneath, alone: Action) -> Action {
         Beneath::Written | Beneath::Moving => Action::Later,
         Beneath::Frozen => Action::Complete,
         Beneath::Nothing => alone,
+    }
+}
+
+impl Wanted {
+    fn key(&self) -> &Key {
+        match self {
+            Wanted::Mutation(mutation) => mutation.key(),
+            Wanted::Judged(judged) => &judged.key,
+        }
     }
 }

@@ -405,7 +405,9 @@ impl Store for Cassandra {
     async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         let doing = match mutation {
             Mutation::Put(_) | Mutation::Update(_) | Mutation::Delete(_) => Doing::Write,
-            Mutation::Insert(_) | Mutation::UpdateIf { .. } => Doing::Decide,
+            Mutation::Insert(_) | Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. } => {
+                Doing::Decide
+            }
         };
         let changed = self.mutate(table, mutation).await;
         changed.map_err(|error| self.placed(error, table, doing))

@@ -27,12 +27,15 @@ impl Cassandra {
             Mutation::Update(update) | Mutation::UpdateIf { update, .. } => {
                 update.expires.is_none()
             }
-            Mutation::Delete(_) => false,
+            Mutation::Delete(_) | Mutation::DeleteIf { .. } => false,
         };
         if stays && self.zero_ttl_is_default {
             self.require_no_default_ttl(table).await?;
         }
-        let is_conditional = matches!(mutation, Mutation::Insert(_) | Mutation::UpdateIf { .. });
+        let is_conditional = match mutation {
+            Mutation::Insert(_) | Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. } => true,
+            Mutation::Put(_) | Mutation::Update(_) | Mutation::Delete(_) => false,
+        };
         if is_conditional && let Some(column) = table.cells().iter().find(|c| c.ty.has_custom()) {
             // A refusal comes with the whole row, and the driver couldn't read it.
             let what = "writes on a condition in tables with columns of custom types";
@@ -58,6 +61,10 @@ impl Cassandra {
             }
             Mutation::UpdateIf { update, expected } => {
                 return self.update_if(table, update, expected).await;
+            }
+            Mutation::DeleteIf { key, expected } => {
+                let (cql, values) = self.delete_row(table, key)?;
+                return self.write_if(table, key, (cql, values), expected).await;
             }
         }
         Ok(Changed::Written)
@@ -154,28 +161,39 @@ impl Cassandra {
     }
 
     /// Updates a row if it is there and as expected.
-    ///
-    /// To CQL a row that isn't there is one of nulls. Where only nulls are expected, something else
-    /// that the row has now becomes part of the condition, so that a row that is deleted meanwhile isn't
-    /// made anew. (A row of nothing but nulls has no such thing.)
     async fn update_if(
         &self,
         table: &Table,
         update: &Update,
         expected: &Expected,
     ) -> Result<Changed> {
-        let Some((cql, values)) = self.update(table, update)? else {
+        let Some(write) = self.update(table, update)? else {
             let there = self.get_one(table, &update.key, Replicas::Agreed).await?;
             return Ok(match holds(table, expected, there.as_ref()) {
                 true => Changed::Written,
                 false => Changed::Refused(there),
             });
         };
+        self.write_if(table, &update.key, write, expected).await
+    }
+
+    /// Updates or deletes a row if it is there and as expected.
+    ///
+    /// To CQL a row that isn't there is one of nulls. Where only nulls are expected, something else
+    /// that the row has now becomes part of the condition, so that a row that is deleted meanwhile isn't
+    /// made anew, or deleted once more by another. (A row of nothing but nulls has no such thing.)
+    async fn write_if(
+        &self,
+        table: &Table,
+        key: &Key,
+        (cql, values): (String, Bound),
+        expected: &Expected,
+    ) -> Result<Changed> {
         let mut conditions = expected.to_vec();
         let only_nulls = expected.iter().all(|(_, value)| value.is_none());
         let had = match only_nulls && !expected.is_empty() {
             true => {
-                let there = self.get_one(table, &update.key, Replicas::Agreed).await?;
+                let there = self.get_one(table, key, Replicas::Agreed).await?;
                 if !holds(table, expected, there.as_ref()) {
                     return Ok(Changed::Refused(there));
                 }
@@ -186,9 +204,9 @@ impl Cassandra {
             false => None,
         };
         conditions.extend(had.clone());
-        let (condition, values) = condition(table, &update.key, &conditions, values)?;
+        let (condition, values) = condition(table, key, &conditions, values)?;
         let cql = format!("{cql} IF {condition}");
-        let changed = self.decide(table, &update.key, &cql, &values).await?;
+        let changed = self.decide(table, key, &cql, &values).await?;
         match &changed {
             Changed::Refused(there) if had.is_some() && holds(table, expected, there.as_ref()) => {
                 Err(Error::new(
@@ -197,7 +215,7 @@ impl Cassandra {
                 )
                 .help("send it again"))
             }
-            Changed::Refused(_) | Changed::Written => Ok(changed),
+            Changed::Refused(_) | Changed::Written | Changed::Told(_) => Ok(changed),
         }
     }
 

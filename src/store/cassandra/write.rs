@@ -63,7 +63,7 @@ impl Cassandra {
             }
         };
         Ok(match self.mutate(table, &mutation).await? {
-            Changed::Written => Put::Written,
+            Changed::Written | Changed::Told(_) => Put::Written,
             Changed::Refused(_) => Put::Refused,
         })
     }

@@ -2,34 +2,59 @@
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{TransactWriteItem, Update as SdkUpdate};
+use aws_sdk_dynamodb::types::{ReturnValue, TransactWriteItem, Update as SdkUpdate};
 
 use super::DynamoDb;
 use super::attr::to_sdk_map;
 use super::outcome::pairs_text;
+use super::read::{Item, row_of};
 use super::update::Update;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::{Attr, Mapping};
-use crate::model::Add;
+use crate::model::{Add, Row};
 use crate::schema::Type;
+use crate::store::telling_no_tokens;
 
 impl DynamoDb {
     /// What [`crate::store::Store::add`] does.
     pub(super) async fn add_up(&self, mapping: &Mapping, add: &Add) -> Result<()> {
         let update = update(mapping, add)?;
         match &add.token {
-            None => self.add_once(mapping, &update).await,
+            None => self.add_once(mapping, &update, None).await.map(drop),
             Some(token) => self.add_by_token(mapping, &update, token).await,
         }
     }
 
-    async fn add_once(&self, mapping: &Mapping, update: &Update) -> Result<()> {
+    /// What [`crate::store::Store::add_and_tell`] does.
+    pub(super) async fn add_up_and_tell(
+        &self,
+        mapping: &Mapping,
+        add: &Add,
+    ) -> Result<Option<Row>> {
+        if add.token.is_some() {
+            return Err(telling_no_tokens());
+        }
+        let update = update(mapping, add)?;
+        let returns = Some(ReturnValue::AllNew);
+        let item = self.add_once(mapping, &update, returns).await?;
+        let row = item.map(|item| row_of(mapping, item)).transpose();
+        // It is added, whatever the item is like.
+        row.map_err(|error| error.effect(Effect::Unknown))
+    }
+
+    async fn add_once(
+        &self,
+        mapping: &Mapping,
+        update: &Update,
+        returns: Option<ReturnValue>,
+    ) -> Result<Option<Item>> {
         let request = self
             .client
             .update_item()
             .table_name(&mapping.table().name)
             .set_key(Some(to_sdk_map(&update.key)))
             .update_expression(expression(update)?)
+            .set_return_values(returns)
             .set_expression_attribute_names(update.terms.names())
             .set_expression_attribute_values(update.terms.values());
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
@@ -39,7 +64,7 @@ impl DynamoDb {
             .interceptor(self.asking())
             .send()
             .await
-            .map(drop)
+            .map(|answer| answer.attributes)
             .map_err(failed)
     }
 

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::DynamoDb;
 use super::attr::to_sdk_map;
@@ -22,7 +22,7 @@ use super::read::{Item, row_of};
 use super::update::Update;
 use crate::error::{Effect, Kind, Result};
 use crate::mapping::{Attr, Mapping, canonical};
-use crate::model::{Change, Edit, If, Key, Mark, Row, Value};
+use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Value};
 use crate::store::{Changed, Reading};
 
 /// How often an edit of collections is tried when others change the same ones meanwhile.
@@ -40,11 +40,12 @@ impl DynamoDb {
         key: &Key,
         change: &Change,
         on: &If,
+        returns: Returns,
     ) -> Result<Changed> {
         let mut spelled = None;
         for _ in 0..TRIES {
             let on = spelled.as_ref().unwrap_or(on);
-            let changed = self.change_once(mapping, key, change, on).await?;
+            let changed = self.change_once(mapping, key, change, on, returns).await?;
             let Changed::Refused(item) = &changed else {
                 return Ok(changed);
             };
@@ -66,10 +67,11 @@ impl DynamoDb {
         key: &Key,
         change: &Change,
         on: &If,
+        returns: Returns,
     ) -> Result<Changed> {
-        match self.change_at_once(mapping, key, change, on).await {
+        match self.change_at_once(mapping, key, change, on, returns).await {
             Ok(changed) => Ok(changed),
-            Err(Unfit::TooLong(_)) => self.change_whole(mapping, key, change, on).await,
+            Err(Unfit::TooLong(_)) => self.change_whole(mapping, key, change, on, returns).await,
             Err(Unfit::Wrong(error)) => Err(error),
         }
     }
@@ -80,17 +82,19 @@ impl DynamoDb {
         key: &Key,
         change: &Change,
         on: &If,
+        returns: Returns,
     ) -> Fit<Changed> {
         match change {
-            Change::Put(row) => self.put_item(mapping, row, on).await,
+            Change::Put(row) => self.put_item(mapping, row, on, returns).await,
             Change::Bury => {
                 let mut tombstone =
                     Row::new(key.clone(), vec![None; mapping.table().cells().len()]);
                 tombstone.mark = Some(Mark::Tombstone);
-                self.put_item(mapping, &tombstone, on).await
+                self.put_item(mapping, &tombstone, on, returns).await
             }
-            Change::Remove => self.delete_item(mapping, key, on).await,
-            Change::Strip => self.strip_item(mapping, key, on).await,
+            Change::Remove => self.delete_item(mapping, key, on, returns).await,
+            Change::Keep => self.keep_item(mapping, key, on, returns).await,
+            Change::Strip => self.strip_item(mapping, key, on, returns).await,
             Change::Edit {
                 cells,
                 mark,
@@ -100,13 +104,20 @@ impl DynamoDb {
                     cells,
                     mark: *mark,
                     expires: *expires,
+                    returns,
                 };
                 self.edit_item(mapping, key, edits, on).await
             }
         }
     }
 
-    async fn put_item(&self, mapping: &Mapping, row: &Row, on: &If) -> Fit<Changed> {
+    async fn put_item(
+        &self,
+        mapping: &Mapping,
+        row: &Row,
+        on: &If,
+        returns: Returns,
+    ) -> Fit<Changed> {
         let item = mapping.item(row)?;
         let mut terms = Terms::default();
         let condition = condition(mapping, on, &mut terms)?;
@@ -115,25 +126,48 @@ impl DynamoDb {
             .put_item()
             .table_name(&mapping.table().name)
             .set_item(Some(to_sdk_map(&item)))
+            .set_return_values(old(returns))
             .set_condition_expression(condition)
             .set_expression_attribute_names(terms.names())
             .set_expression_attribute_values(terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request
-            .customize()
-            .interceptor(self.asking())
-            .send()
-            .await
-            .map(drop);
+        let answer = request.customize().interceptor(self.asking()).send().await;
+        let told = answer.map(|answer| Told {
+            returns,
+            old: answer.attributes,
+            new: Some(row.clone()),
+        });
         let call = self.writing("dynamodb:PutItem", &mapping.table().name);
         let met = |error: &PutItemError| match error {
             PutItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
             _ => None,
         };
-        self.changed(&call, mapping, &row.key, on.holds(None), answer, met)
+        self.changed(&call, mapping, &row.key, on.holds(None), told, met)
     }
 
-    async fn delete_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Fit<Changed> {
+    /// Looks whether the condition holds.
+    async fn keep_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        on: &If,
+        returns: Returns,
+    ) -> Fit<Changed> {
+        let row = self.read_item(mapping, key, Reading::Strong).await?;
+        Ok(match (on.holds(row.as_ref()), returns) {
+            (false, _) => Changed::Refused(row),
+            (true, Returns::Nothing) => Changed::Written,
+            (true, Returns::Old | Returns::New) => Changed::Told(row),
+        })
+    }
+
+    async fn delete_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        on: &If,
+        returns: Returns,
+    ) -> Fit<Changed> {
         let mut terms = Terms::default();
         let condition = condition(mapping, on, &mut terms)?;
         let request = self
@@ -141,22 +175,23 @@ impl DynamoDb {
             .delete_item()
             .table_name(&mapping.table().name)
             .set_key(Some(to_sdk_map(&mapping.key(key)?)))
+            .set_return_values(old(returns))
             .set_condition_expression(condition)
             .set_expression_attribute_names(terms.names())
             .set_expression_attribute_values(terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request
-            .customize()
-            .interceptor(self.asking())
-            .send()
-            .await
-            .map(drop);
+        let answer = request.customize().interceptor(self.asking()).send().await;
+        let told = answer.map(|answer| Told {
+            returns,
+            old: answer.attributes,
+            new: None,
+        });
         let call = self.writing("dynamodb:DeleteItem", &mapping.table().name);
         let met = |error: &DeleteItemError| match error {
             DeleteItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
             _ => None,
         };
-        self.changed(&call, mapping, key, on.holds(None), answer, met)
+        self.changed(&call, mapping, key, on.holds(None), told, met)
     }
 
     /// Edits an item. Where collections are edited, a refusal may mean that these have changed since they
@@ -175,8 +210,9 @@ impl DynamoDb {
         let mut item = self.read_item(mapping, key, Reading::Strong).await?;
         for _ in 0..TRIES {
             let answer = self.edit_once(mapping, key, &edits, item.as_ref(), on);
-            let Changed::Refused(met) = answer.await? else {
-                return Ok(Changed::Written);
+            let met = match answer.await? {
+                Changed::Refused(met) => met,
+                made @ (Changed::Written | Changed::Told(_)) => return Ok(made),
             };
             if collections(&elements, met.as_ref()) == collections(&elements, item.as_ref()) {
                 return Ok(Changed::Refused(met));
@@ -204,18 +240,26 @@ impl DynamoDb {
         let update = edits.update(mapping, key, item, on)?;
         let seen = collections(&edits.elements(), item);
         let takes_none = on.holds(None) && seen.iter().all(Option::is_none);
-        self.update_item(mapping, key, update, takes_none).await
+        self.update_item(mapping, key, update, takes_none, edits.returns)
+            .await
     }
 
     /// Takes marks, decided cells and watermarks off.
-    async fn strip_item(&self, mapping: &Mapping, key: &Key, on: &If) -> Fit<Changed> {
+    async fn strip_item(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        on: &If,
+        returns: Returns,
+    ) -> Fit<Changed> {
         let mut update = Update::of(mapping, key)?;
         let condition = condition(mapping, on, &mut update.terms)?;
         condition.into_iter().for_each(|one| update.demand(one));
         for attribute in mapping.reserved() {
             update.set(attribute, None);
         }
-        self.update_item(mapping, key, update, on.holds(None)).await
+        self.update_item(mapping, key, update, on.holds(None), returns)
+            .await
     }
 
     async fn update_item(
@@ -224,6 +268,7 @@ impl DynamoDb {
         key: &Key,
         update: Update,
         takes_none: bool,
+        returns: Returns,
     ) -> Fit<Changed> {
         let request = self
             .client
@@ -231,22 +276,22 @@ impl DynamoDb {
             .table_name(&mapping.table().name)
             .set_key(Some(to_sdk_map(&update.key)))
             .update_expression(update.expression()?)
+            .set_return_values(match returns {
+                Returns::Nothing | Returns::Old => old(returns),
+                Returns::New => Some(ReturnValue::AllNew),
+            })
             .set_condition_expression(update.condition()?)
             .set_expression_attribute_names(update.terms.names())
             .set_expression_attribute_values(update.terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request
-            .customize()
-            .interceptor(self.asking())
-            .send()
-            .await
-            .map(drop);
+        let answer = request.customize().interceptor(self.asking()).send().await;
+        let told = answer.map(|answer| Told::of_update(returns, answer.attributes));
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
         let met = |error: &UpdateItemError| match error {
             UpdateItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
             _ => None,
         };
-        self.changed(&call, mapping, key, takes_none, answer, met)
+        self.changed(&call, mapping, key, takes_none, told, met)
     }
 
     /// What became of a change; `met` finds the item in the answer that the condition didn't hold, and
@@ -257,14 +302,19 @@ impl DynamoDb {
         mapping: &Mapping,
         key: &Key,
         takes_none: bool,
-        answer: std::result::Result<(), SdkError<E, HttpResponse>>,
+        answer: std::result::Result<Told, SdkError<E, HttpResponse>>,
         met: impl Fn(&E) -> Option<Option<Item>>,
     ) -> Fit<Changed>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let Err(error) = answer else {
-            return Ok(Changed::Written);
+        let error = match answer {
+            Ok(told) => {
+                // It is written, whatever the item was like.
+                let told = told.changed(mapping);
+                return Ok(told.map_err(|error| error.effect(Effect::Unknown))?);
+            }
+            Err(error) => error,
         };
         match error.as_service_error().and_then(met) {
             Some(Some(item)) => Ok(Changed::Refused(Some(row_of(mapping, item)?))),
@@ -281,23 +331,69 @@ impl DynamoDb {
     }
 }
 
+/// What a write is to tell once it is made.
+struct Told {
+    returns: Returns,
+    /// The item before, or of an update the one that was asked for.
+    old: Option<Item>,
+    /// The row after, where the answer doesn't have it.
+    new: Option<Row>,
+}
+
+impl Told {
+    /// An update's answer has the item that was asked for.
+    fn of_update(returns: Returns, item: Option<Item>) -> Self {
+        Told {
+            returns: match returns {
+                Returns::Nothing => Returns::Nothing,
+                Returns::Old | Returns::New => Returns::Old,
+            },
+            old: item,
+            new: None,
+        }
+    }
+
+    fn changed(self, mapping: &Mapping) -> Result<Changed> {
+        // Of nothing the answer is an empty item.
+        let old = self.old.filter(|item| !item.is_empty());
+        Ok(match self.returns {
+            Returns::Nothing => Changed::Written,
+            Returns::Old => Changed::Told(old.map(|item| row_of(mapping, item)).transpose()?),
+            Returns::New => Changed::Told(self.new),
+        })
+    }
+}
+
+/// What a put or a delete is asked to return.
+fn old(returns: Returns) -> Option<ReturnValue> {
+    match returns {
+        Returns::Old => Some(ReturnValue::AllOld),
+        Returns::Nothing | Returns::New => None,
+    }
+}
+
 /// A [`Change::Edit`].
-struct Edits<'a> {
-    cells: &'a [Option<Edit>],
-    mark: Option<Mark>,
-    expires: Option<i64>,
+pub(super) struct Edits<'a> {
+    pub cells: &'a [Option<Edit>],
+    pub mark: Option<Mark>,
+    pub expires: Option<i64>,
+    pub returns: Returns,
 }
 
 impl Edits<'_> {
-    /// The cells whose new value depends on the old one.
     fn elements(&self) -> Vec<usize> {
-        let cells = self.cells.iter().enumerate();
+        Self::of_elements(self.cells)
+    }
+
+    /// The cells whose new value depends on the old one.
+    pub fn of_elements(cells: &[Option<Edit>]) -> Vec<usize> {
+        let cells = cells.iter().enumerate();
         let cells = cells.filter(|(_, edit)| edit.as_ref().is_some_and(Edit::needs_old));
         cells.map(|(cell, _)| cell).collect()
     }
 
     /// These edits as an update, if the condition holds and the edited collections are those of `item`.
-    fn update(&self, mapping: &Mapping, key: &Key, item: Option<&Row>, on: &If) -> Fit<Update> {
+    pub fn update(&self, mapping: &Mapping, key: &Key, item: Option<&Row>, on: &If) -> Fit<Update> {
         let mut update = Update::of(mapping, key)?;
         if let Some(condition) = condition(mapping, on, &mut update.terms)? {
             update.demand(condition);
@@ -334,7 +430,7 @@ impl Edits<'_> {
 }
 
 /// What an item has in these cells.
-fn collections<'a>(cells: &[usize], item: Option<&'a Row>) -> Vec<Option<&'a Value>> {
+pub(super) fn collections<'a>(cells: &[usize], item: Option<&'a Row>) -> Vec<Option<&'a Value>> {
     let value = |cell: &usize| item.and_then(|item| item.cells.get(*cell)?.as_ref());
     cells.iter().map(value).collect()
 }

@@ -6,8 +6,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::attr::into_sdk;
 use crate::error::{Error, Kind, Result};
+use crate::express::{ItemRule, Printer};
 use crate::mapping::{Attr, Mapping};
-use crate::model::{If, Mark, Row, State, Value};
+use crate::model::{If, Mark, Row, Rule, State, Value};
 
 /// The most bytes of an expression, set by DynamoDB.
 const LONGEST: usize = 4_096;
@@ -17,7 +18,7 @@ const OPERATORS: usize = 300;
 /// Why a change can't be said in an expression.
 #[derive(Debug)]
 pub(super) enum Unfit {
-    /// It is more than an expression holds: for those who have no other way, an error.
+    /// It is more than an expression holds, or says: for those who have no other way, an error.
     TooLong(Error),
     /// It can't be said at all.
     Wrong(Error),
@@ -44,6 +45,8 @@ type Fit<T> = std::result::Result<T, Unfit>;
 pub(super) struct Terms {
     names: Vec<String>,
     values: Vec<AttributeValue>,
+    /// Those of the application's own conditions.
+    printer: Printer,
 }
 
 impl Terms {
@@ -67,14 +70,18 @@ impl Terms {
     pub(super) fn names(&self) -> Option<HashMap<String, String>> {
         let names = self.names.iter().enumerate();
         let names = names.map(|(at, name)| (format!("#{at}"), name.clone()));
-        (!self.names.is_empty()).then(|| names.collect())
+        let names: HashMap<String, String> = names.chain(self.printer.names()).collect();
+        (!names.is_empty()).then_some(names)
     }
 
     /// The values for the request.
     pub(super) fn values(&self) -> Option<HashMap<String, AttributeValue>> {
         let values = self.values.iter().enumerate();
         let values = values.map(|(at, value)| (format!(":{at}"), value.clone()));
-        (!self.values.is_empty()).then(|| values.collect())
+        let printed = self.printer.values().into_iter();
+        let printed = printed.map(|(key, attr)| (key, into_sdk(attr)));
+        let values: HashMap<String, AttributeValue> = values.chain(printed).collect();
+        (!values.is_empty()).then_some(values)
     }
 
     /// `#3 = :5`, or that there is no such attribute.
@@ -116,6 +123,7 @@ pub(super) fn condition(mapping: &Mapping, on: &If, terms: &mut Terms) -> Fit<Op
             }
             Some(all.join(" AND "))
         }
+        If::Judged { rule, or, now } => Some(judged(mapping, rule, or, *now, terms)?),
         If::Decides(cells) => {
             let partial = terms.is_marked(mapping, Mark::Partial);
             Some(format!("{partial} AND {}", decides(mapping, cells, terms)?))
@@ -152,6 +160,34 @@ fn operators(expression: &str) -> usize {
             && !matches!(*word, "SET" | "REMOVE" | "ADD" | "DELETE")
     };
     words.filter(is_operator).count()
+}
+
+/// That it is a row of which a rule holds, or in one of these states.
+fn judged(
+    mapping: &Mapping,
+    rule: &Rule,
+    or: &[State],
+    now: i64,
+    terms: &mut Terms,
+) -> Fit<String> {
+    let Some(said) = rule.as_a::<ItemRule>() else {
+        let error = Error::new(Kind::Unsupported, "the rule can't be said in an expression");
+        return Err(Unfit::TooLong(error));
+    };
+    let row = in_states(mapping, &[State::Row], now, terms);
+    let rule = said
+        .condition()
+        .map(|condition| terms.printer.enclosed(condition));
+    let both: Vec<String> = row.into_iter().chain(rule).collect();
+    let both = both.join(" AND ");
+    if or.is_empty() {
+        return Ok(both);
+    }
+    let others = in_states(mapping, or, now, terms);
+    Ok(match others {
+        Some(others) => format!("({others} OR ({both}))"),
+        None => both,
+    })
 }
 
 /// That the item is in one of these states; `None` if it always is.

@@ -28,11 +28,11 @@ use aws_sdk_dynamodb::Client;
 
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, failed_rows, unsupported,
+    Reads, Store, Together, failed_rows, unsupported,
 };
 use crate::error::Result;
 use crate::mapping::Mapping;
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 
 mod add;
@@ -55,6 +55,7 @@ mod raw;
 mod read;
 mod ready;
 mod socket;
+mod together;
 mod update;
 mod whole;
 
@@ -201,6 +202,10 @@ impl Reads for DynamoDb {
         self.read_item(&*self.mapping(table)?, key, reading).await
     }
 
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        self.read_together(keys).await
+    }
+
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
         self.list_rows(&*self.mapping(table)?, list).await
     }
@@ -268,8 +273,28 @@ impl Store for DynamoDb {
     }
 
     async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
-        self.change_item(&*self.mapping(table)?, key, change, on)
+        self.change_item(&*self.mapping(table)?, key, change, on, Returns::Nothing)
             .await
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        self.change_item(&*self.mapping(table)?, key, change, on, returns)
+            .await
+    }
+
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        self.change_together(changes).await
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        self.add_up_and_tell(&*self.mapping(table)?, add).await
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {

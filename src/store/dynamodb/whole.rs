@@ -19,7 +19,7 @@ use super::expression::{Terms, Unfit, condition};
 use super::read::readable;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::Mapping;
-use crate::model::{Change, If, Key, Row};
+use crate::model::{Change, If, Key, Returns, Row};
 use crate::store::{Changed, Reading};
 
 /// That an item is still what was read.
@@ -36,6 +36,7 @@ impl DynamoDb {
         key: &Key,
         change: &Change,
         on: &If,
+        returns: Returns,
     ) -> Result<Changed> {
         for _ in 0..TRIES {
             let seen = self.read_attributes(mapping, key, Reading::Strong).await?;
@@ -45,10 +46,10 @@ impl DynamoDb {
                 return Ok(Changed::Refused(row));
             }
             let unchanged = Unchanged::since(mapping, seen.as_deref(), row.as_ref())?;
-            let after = change.of(key, mapping.table().cells().len(), row)?;
-            let written = match after {
+            let after = change.of(key, mapping.table().cells().len(), row.clone())?;
+            let written = match &after {
                 Some(row) => {
-                    let mut item = mapping.item(&row)?;
+                    let mut item = mapping.item(row)?;
                     if let Change::Edit { .. } | Change::Strip = change {
                         // What somebody else keeps at the item stays.
                         let others = seen.into_iter().flatten();
@@ -59,7 +60,11 @@ impl DynamoDb {
                 None => self.delete_unchanged(mapping, key, unchanged).await?,
             };
             if written {
-                return Ok(Changed::Written);
+                return Ok(match returns {
+                    Returns::Nothing => Changed::Written,
+                    Returns::Old => Changed::Told(row),
+                    Returns::New => Changed::Told(after),
+                });
             }
         }
         let call = self.writing("dynamodb:PutItem", &mapping.table().name);

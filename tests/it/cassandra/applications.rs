@@ -328,7 +328,7 @@ fn writes() -> Vec<(&'static str, Mutation)> {
 
 fn is_conditional(mutation: &Mutation) -> bool {
     match mutation {
-        Mutation::Insert(_) | Mutation::UpdateIf { .. } => true,
+        Mutation::Insert(_) | Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. } => true,
         Mutation::Put(_) | Mutation::Update(_) | Mutation::Delete(_) => false,
     }
 }

@@ -165,6 +165,7 @@ impl Copier {
                     let written = self.new.change(target, &key, &change, &on).await;
                     match written {
                         Ok(Changed::Written) => Reply::Written,
+                        Ok(Changed::Told(item)) => Reply::Told(item),
                         Ok(Changed::Refused(item)) => Reply::Refused(item),
                         Err(error) if error.kind().passes() => {
                             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -235,7 +236,9 @@ impl Copier {
                 let key = key.clone();
                 self.new.fold(target, vec![Fold { key, moves }]).await
             }
-            call @ counter::Call::Add { .. } => panic!("a fold doesn't do this: {call:?}"),
+            call @ (counter::Call::Add { .. } | counter::Call::AddAndTell { .. }) => {
+                panic!("a fold doesn't do this: {call:?}")
+            }
         };
         written(puts).await
     }

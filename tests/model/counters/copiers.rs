@@ -194,6 +194,6 @@ impl Counters {
 fn is_write(call: &Call) -> bool {
     match call {
         Call::ReadNew | Call::ReadOld => false,
-        Call::Insert(_) | Call::Fold(_) | Call::Add { .. } => true,
+        Call::Insert(_) | Call::Fold(_) | Call::Add { .. } | Call::AddAndTell { .. } => true,
     }
 }

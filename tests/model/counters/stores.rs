@@ -49,6 +49,11 @@ impl Stores {
                 self.set_watermarks(moves);
                 Reply::Written
             }
+            Call::AddAndTell { to, by } => {
+                let (to, by) = (*to, by.clone());
+                self.call(&Call::Add { to, by });
+                Reply::New(self.new.clone())
+            }
             Call::Add { to, by } => {
                 let totals = match to {
                     Place::Old => self.old.get_or_insert_with(|| vec![None; by.len()]),

@@ -1,6 +1,6 @@
 //! Both stores, as far as one key goes. Every call is atomic.
 
-use crossfade::model::{Change, If, Key, List, Mutation, Row, Span, Value};
+use crossfade::model::{Change, If, Key, List, Mutation, Returns, Row, Span, Value};
 use crossfade::protocol::row::{Call, Page, Reply};
 
 /// How many columns the table has: a number and a list of numbers.
@@ -28,6 +28,23 @@ impl Stores {
                 self.new = change.of(key, WIDTH, self.new.take()).unwrap();
                 Reply::Written
             }
+            Call::WriteAndTell {
+                key,
+                change,
+                on,
+                returns,
+            } => {
+                if !on.holds(self.new.as_ref()) {
+                    return Reply::Refused(self.new.clone());
+                }
+                let before = self.new.clone();
+                self.new = change.of(key, WIDTH, self.new.take()).unwrap();
+                match returns {
+                    Returns::Nothing => Reply::Written,
+                    Returns::Old => Reply::Told(before),
+                    Returns::New => Reply::Told(self.new.clone()),
+                }
+            }
             Call::WriteOld(mutation) => self.write_old(mutation),
             Call::DeleteOld(_) => {
                 self.old = None;
@@ -47,14 +64,16 @@ impl Stores {
                 self.old = None;
                 return Reply::Written;
             }
-            Mutation::UpdateIf { update, expected } => {
-                let expected = expected.clone();
-                let now = self.now;
-                if !(If::Cells { expected, now }).holds(self.old.as_ref()) {
-                    return Reply::Refused(self.old.clone());
-                }
-                update
+            Mutation::UpdateIf { expected, .. } | Mutation::DeleteIf { expected, .. }
+                if !self.has(expected) =>
+            {
+                return Reply::Refused(self.old.clone());
             }
+            Mutation::DeleteIf { .. } => {
+                self.old = None;
+                return Reply::Written;
+            }
+            Mutation::UpdateIf { update, .. } => update,
             Mutation::Update(update) => update,
         };
         if self.old.is_none() && update.only_removes() {
@@ -71,6 +90,12 @@ impl Stores {
             ..row
         });
         Reply::Written
+    }
+
+    /// Whether the old row is there and has these cells.
+    fn has(&self, expected: &[(usize, Option<Value>)]) -> bool {
+        let (expected, now) = (expected.to_vec(), self.now);
+        If::Cells { expected, now }.holds(self.old.as_ref())
     }
 
     /// The time goes on. The old store forgets rows that have expired by itself.

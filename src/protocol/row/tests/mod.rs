@@ -6,6 +6,7 @@ use crate::model::{Mark, Update, Value};
 use crate::protocol::{Machine, Phase};
 
 mod get;
+mod judged;
 mod query;
 mod tools;
 mod write;
@@ -118,6 +119,23 @@ impl Stores {
                 Self::replace(&mut self.new, &key, item);
                 Reply::Written
             }
+            Call::WriteAndTell {
+                key,
+                change,
+                on,
+                returns,
+            } => {
+                let before = Self::find(&self.new, &key);
+                match self.call(Call::WriteNew {
+                    key: key.clone(),
+                    change,
+                    on,
+                }) {
+                    Reply::Written if returns == Returns::Old => Reply::Told(before),
+                    Reply::Written => Reply::Told(Self::find(&self.new, &key)),
+                    reply => reply,
+                }
+            }
             Call::WriteOld(mutation) => self.write_old(&mutation),
             Call::ListNew(list) => Reply::Page(page(&self.new, &list)),
             Call::ListOld(list) => Reply::Page(page(&self.old, &list)),
@@ -136,7 +154,7 @@ impl Stores {
             Mutation::Delete(_) => None,
             Mutation::Insert(_) if old.is_some() => return Reply::Refused(old),
             Mutation::Insert(row) => Some(row.clone()),
-            Mutation::UpdateIf { expected, .. }
+            Mutation::UpdateIf { expected, .. } | Mutation::DeleteIf { expected, .. }
                 if !(If::Cells {
                     expected: expected.clone(),
                     now: NOW,
@@ -145,6 +163,7 @@ impl Stores {
             {
                 return Reply::Refused(old);
             }
+            Mutation::DeleteIf { .. } => None,
             Mutation::Update(update) | Mutation::UpdateIf { update, .. } => {
                 let edit = Change::Edit {
                     cells: update.cells.clone(),
@@ -236,26 +255,30 @@ fn text(call: &Call) -> String {
         Call::ListOld(_) => "O*".into(),
         Call::WriteOld(_) => "O".into(),
         Call::DeleteOld(_) => "O delete range".into(),
-        Call::WriteNew { change, on, .. } => {
+        Call::WriteNew { change, on, .. } | Call::WriteAndTell { change, on, .. } => {
             let change = match change {
                 Change::Put(row) => format!("put {}", mark(&row.mark)),
                 Change::Bury => "bury".into(),
                 Change::Remove => "remove".into(),
                 Change::Strip => "strip".into(),
+                Change::Keep => "keep".into(),
                 Change::Edit { mark: m, .. } => format!("set {}", mark(m)),
+            };
+            let letters = |states: &[State]| -> String {
+                let letters = states.iter().map(|state| match state {
+                    State::Row => 'r',
+                    State::Tombstone => 't',
+                    State::Partial => 'k',
+                    State::Absent => '-',
+                    State::Expired => 'e',
+                });
+                letters.collect()
             };
             let condition = match on {
                 If::Always => String::new(),
-                If::In { states, .. } => {
-                    let letters = states.iter().map(|state| match state {
-                        State::Row => 'r',
-                        State::Tombstone => 't',
-                        State::Partial => 'k',
-                        State::Absent => '-',
-                        State::Expired => 'e',
-                    });
-                    format!(" IF {}", letters.collect::<String>())
-                }
+                If::In { states, .. } => format!(" IF {}", letters(states)),
+                If::Judged { or, .. } if or.is_empty() => " IF as wanted".into(),
+                If::Judged { or, .. } => format!(" IF as wanted or {}", letters(or)),
                 If::Cells { .. } => " IF cells".into(),
                 If::Decides(_) => " IF that k".into(),
                 If::Marked(mark) => format!(" IF marked {}", mark.letter()),

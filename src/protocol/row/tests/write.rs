@@ -21,6 +21,8 @@ fn assert_steps(mutation: &Mutation, expected: &[(&[Phase], [&str; 5])]) {
                 Outcome::Unmet(None) => " -> unmet",
                 Outcome::Unmet(Some(_)) => " -> unmet by a row",
                 Outcome::Later => " -> later",
+                Outcome::Told(_) => " -> told",
+                Outcome::Wrong(_) => " -> wrong",
                 Outcome::Refused => "refused",
             };
             assert_eq!(format!("{calls}{outcome}"), *cell, "{what}");

@@ -1,0 +1,277 @@
+//! Writes that depend on the row that is there, and rows that are told of.
+
+use super::{Action, Asked, At, Beneath, Call, Outcome, Place, Step, Wanted, Write};
+use super::{show, update_action, whole};
+use crate::model::{
+    Change, Edit, If, Judged, Looks, Mark, Mutation, Returns, Row, Rule, State, Then, Update,
+};
+
+/// The table: what a judged write does where the item is in this state. A tombstone, an item that has expired, and
+/// no item where the old store has no part in it, are judged as there being no row.
+pub(super) fn action(judged: &Judged, item: State, beneath: Beneath, mark: Option<Mark>) -> Action {
+    match item {
+        State::Row => then(judged, item, mark),
+        State::Tombstone | State::Expired => of_nothing(judged, item, mark),
+        State::Absent => whole(beneath, of_nothing(judged, item, mark)),
+        State::Partial => whole(beneath, Action::Complete),
+    }
+}
+
+fn of_nothing(judged: &Judged, item: State, mark: Option<Mark>) -> Action {
+    match judged.rule.holds(None) {
+        Ok(true) => then(judged, item, mark),
+        Ok(false) => Action::Unmet,
+        Err(_) => Action::Wrong,
+    }
+}
+
+fn then(judged: &Judged, item: State, mark: Option<Mark>) -> Action {
+    match &judged.then {
+        Then::Put(_) => Action::Put(mark),
+        Then::Delete if mark.is_none() => Action::Remove,
+        Then::Delete => Action::Bury,
+        Then::Update(update) => update_action(update, item, Beneath::Nothing, mark),
+        Then::Compute => Action::Compute,
+        Then::Nothing => Action::Keep,
+    }
+}
+
+impl Write {
+    /// The change that its writer makes of the item, on the condition that what was looked at is still so.
+    pub(super) fn compute(&mut self, item: Option<Row>) -> Step<Outcome> {
+        let state = State::of(item.as_ref(), self.now);
+        let row = item.clone().filter(|_| state == State::Row);
+        let row = row.and_then(|row| show(Some(row), None, self.now));
+        let (Wanted::Judged(judged), Place::New(_, mark)) = (&self.wanted, self.place) else {
+            return Step::Done(Outcome::Refused);
+        };
+        match judged.rule.holds(row.as_ref()) {
+            Ok(true) => {}
+            Ok(false) => return self.act(Action::Unmet, item),
+            Err(error) => return Step::Done(Outcome::Wrong(error.message().to_owned())),
+        }
+        let update = match computed(judged, row.as_ref()) {
+            Ok(update) => update,
+            Err(message) => return Step::Done(Outcome::Wrong(message)),
+        };
+        let (change, on) = match (update_action(&update, state, Beneath::Nothing, mark), item) {
+            (Action::Put(mark), _) => {
+                let row = update.of_nothing();
+                (Change::Put(Row { mark, ..row }), self.still(state))
+            }
+            (Action::Edit(mark), Some(item)) if state == State::Row => {
+                let on = unchanged(&judged.rule, item, self.now);
+                (edit(update, mark), on)
+            }
+            (Action::Edit(mark), _) => (edit(update, mark), self.still(state)),
+            (
+                Action::Old
+                | Action::Bury
+                | Action::Remove
+                | Action::Keep
+                | Action::Compute
+                | Action::Complete
+                | Action::Nothing
+                | Action::Unmet
+                | Action::Wrong
+                | Action::Later
+                | Action::Refused,
+                _,
+            ) => return self.told(None),
+        };
+        self.write_own(change, on, Asked::Other)
+    }
+
+    fn still(&self, state: State) -> If {
+        If::In {
+            states: vec![state],
+            now: self.now,
+        }
+    }
+
+    /// The old store's part: a plain write, or the row first.
+    pub(super) fn begin_old(&mut self) -> Step<Outcome> {
+        match (&self.wanted, self.returns) {
+            (Wanted::Mutation(mutation), Returns::Nothing) => {
+                let call = Call::WriteOld(mutation.clone());
+                self.at = At::WritingOld(None);
+                Step::Call(call)
+            }
+            (Wanted::Mutation(_) | Wanted::Judged(_), _) => {
+                self.at = At::JudgingOld;
+                Step::Call(Call::ReadOld(self.wanted.key().clone()))
+            }
+        }
+    }
+
+    /// What is written to the old store, given the row that it has. A judged write is made on the condition that
+    /// the cells that were looked at are still so. A row that is only to be told of is read beside the write.
+    pub(super) fn seen_old(&mut self, old: Option<Row>) -> Step<Outcome> {
+        let mutation = match &self.wanted {
+            Wanted::Mutation(mutation) => Some(mutation.clone()),
+            Wanted::Judged(judged) => match on_old(judged, old.as_ref()) {
+                Ok(mutation) => mutation,
+                Err(Verdict::Unmet) => return Step::Done(Outcome::Unmet(old)),
+                Err(Verdict::Wrong(message)) => return Step::Done(Outcome::Wrong(message)),
+            },
+        };
+        let Some(mutation) = mutation else {
+            return self.told(old);
+        };
+        let told = match self.returns {
+            Returns::Nothing => None,
+            Returns::Old => old,
+            Returns::New => match after(&mutation, old) {
+                Ok(row) => row,
+                Err(message) => return Step::Done(Outcome::Wrong(message)),
+            },
+        };
+        self.at = At::WritingOld(told);
+        Step::Call(Call::WriteOld(mutation))
+    }
+
+    /// The old store met another row than was read: a judged write is judged again.
+    pub(super) fn old_refused(&mut self, row: Option<Row>) -> Step<Outcome> {
+        match &self.wanted {
+            Wanted::Mutation(_) => Step::Done(Outcome::Unmet(row)),
+            Wanted::Judged(_) => self.seen_old(row),
+        }
+    }
+
+    pub(super) fn wrong(&self) -> Step<Outcome> {
+        let error = match &self.wanted {
+            Wanted::Judged(judged) => judged.rule.holds(None).err(),
+            Wanted::Mutation(_) => None,
+        };
+        let message = error.map(|error| error.message().to_owned());
+        Step::Done(message.map_or(Outcome::Refused, Outcome::Wrong))
+    }
+
+    /// The write is made, and the store told this item: the row before or after it, but for what the old store
+    /// has of it. While others may still write there, that is read beside the write.
+    pub(super) fn tell(&mut self, item: Option<Row>) -> Step<Outcome> {
+        let state = State::of(item.as_ref(), self.now);
+        match (self.place, state) {
+            (
+                Place::New(Beneath::Written | Beneath::Moving | Beneath::Frozen, _),
+                State::Absent | State::Partial,
+            ) => {
+                self.at = At::Telling(item);
+                Step::Call(Call::ReadOld(self.wanted.key().clone()))
+            }
+            (Place::New(..) | Place::Old | Place::Refused, _) => {
+                self.told(show(item, None, self.now))
+            }
+        }
+    }
+
+    pub(super) fn told(&self, row: Option<Row>) -> Step<Outcome> {
+        Step::Done(match self.returns {
+            Returns::Nothing => Outcome::Done,
+            Returns::Old | Returns::New => Outcome::Told(row),
+        })
+    }
+}
+
+/// Why a judged write isn't made.
+enum Verdict {
+    Unmet,
+    Wrong(String),
+}
+
+/// What a judged write is to the old store; `None` if it changes nothing.
+fn on_old(judged: &Judged, old: Option<&Row>) -> Result<Option<Mutation>, Verdict> {
+    match judged.rule.holds(old) {
+        Ok(true) => {}
+        Ok(false) => return Err(Verdict::Unmet),
+        Err(error) => return Err(Verdict::Wrong(error.message().to_owned())),
+    }
+    let expected = old.map(|old| looked_at(judged.rule.looks(), old));
+    let update = match (&judged.then, expected) {
+        (Then::Put(row), None) => return Ok(Some(Mutation::Insert(row.clone()))),
+        (Then::Put(row), Some(expected)) => {
+            let update = replacing(row);
+            return Ok(Some(Mutation::UpdateIf { update, expected }));
+        }
+        (Then::Delete, Some(expected)) => {
+            let key = judged.key.clone();
+            return Ok(Some(Mutation::DeleteIf { key, expected }));
+        }
+        (Then::Delete, None) | (Then::Nothing, _) => return Ok(None),
+        (Then::Update(update), expected) => (update.clone(), expected),
+        (Then::Compute, expected) => (computed(judged, old).map_err(Verdict::Wrong)?, expected),
+    };
+    Ok(match update {
+        (update, Some(expected)) => Some(Mutation::UpdateIf { update, expected }),
+        (update, None) if update.only_removes() => None,
+        (update, None) => Some(Mutation::Insert(update.of_nothing())),
+    })
+}
+
+/// An update that makes the whole row, where one is there.
+fn replacing(row: &Row) -> Update {
+    let cells = row.cells.iter().cloned();
+    Update {
+        key: row.key.clone(),
+        cells: cells
+            .map(|cell| Some(cell.map_or(Edit::Clear, Edit::Set)))
+            .collect(),
+        expires: row.expires,
+    }
+}
+
+fn computed(judged: &Judged, row: Option<&Row>) -> Result<Update, String> {
+    let edits = judged.rule.edits(row);
+    let edits = edits.map_err(|error| error.message().to_owned())?;
+    Ok(Update {
+        key: judged.key.clone(),
+        cells: edits.cells,
+        expires: edits.expires,
+    })
+}
+
+fn edit(update: Update, mark: Option<Mark>) -> Change {
+    Change::Edit {
+        cells: update.cells,
+        mark,
+        expires: update.expires,
+    }
+}
+
+/// That what a rule looked at of an item is still so.
+fn unchanged(rule: &Rule, item: Row, now: i64) -> If {
+    match rule.looks() {
+        looks @ Looks::Cells(_) => If::Cells {
+            expected: looked_at(looks, &item),
+            now,
+        },
+        Looks::Row => If::Same(item.into()),
+    }
+}
+
+fn looked_at(looks: &Looks, row: &Row) -> Vec<(usize, Option<crate::model::Value>)> {
+    let cells = row.cells.iter().cloned().enumerate();
+    match looks {
+        Looks::Cells(places) => cells.filter(|(at, _)| places.contains(at)).collect(),
+        Looks::Row => cells.collect(),
+    }
+}
+
+/// The row that a write to the old store makes of the one that is there.
+fn after(mutation: &Mutation, old: Option<Row>) -> Result<Option<Row>, String> {
+    let update = match mutation {
+        Mutation::Put(row) | Mutation::Insert(row) => return Ok(Some(row.clone())),
+        Mutation::Delete(_) | Mutation::DeleteIf { .. } => return Ok(None),
+        Mutation::Update(update) | Mutation::UpdateIf { update, .. } => update,
+    };
+    if old.is_none() && update.only_removes() {
+        return Ok(None);
+    }
+    let width = update.cells.len();
+    let edited = edit(update.clone(), None).of(&update.key, width, old);
+    let edited = edited.map_err(|error| error.message().to_owned())?;
+    Ok(edited.map(|row| Row {
+        decided: Default::default(),
+        ..row
+    }))
+}
