@@ -2,10 +2,13 @@
 //! afterwards what they say.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::column;
+use crate::express::{Comparison, Condition, ItemRule, Operand, Path};
 use crate::mapping::keys::compare;
-use crate::model::{Change, Edit, If, Key, Mark, Row, State, Value};
+use crate::mapping::{Attr, Mapping};
+use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Rule, State, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
@@ -27,8 +30,16 @@ pub(super) async fn changes(store: &dyn Store, name: &str) {
             step(store, &table, key, &mut dice, &mut seen).await;
         }
     }
-    let ifs = ["In", "Cells", "Decides", "Marked", "Same"];
-    let changes = ["Put", "Bury", "Remove", "Strip", "Edit", "Edit of elements"];
+    let ifs = ["In", "Cells", "Judged", "Decides", "Marked", "Same"];
+    let changes = [
+        "Put",
+        "Bury",
+        "Remove",
+        "Keep",
+        "Strip",
+        "Edit",
+        "Edit of elements",
+    ];
     for what in ifs.into_iter().chain(changes) {
         for held in [true, false] {
             assert!(seen.contains(&(what, held)), "{what} {held} never came up");
@@ -111,7 +122,18 @@ async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen
     let on = condition(there.as_ref(), table, dice);
     let held = on.holds(there.as_ref());
     seen.extend([(name_of_if(&on), held), (name_of_change(&change), held)]);
-    let answer = store.change(table, key, &change, &on).await;
+    let returns = match dice.below(3) {
+        0 => Returns::Nothing,
+        1 => Returns::Old,
+        _ => Returns::New,
+    };
+    let answer = match returns {
+        Returns::Nothing => store.change(table, key, &change, &on).await,
+        Returns::Old | Returns::New => {
+            let told = store.change_and_tell(table, key, &change, &on, returns);
+            told.await
+        }
+    };
     let answer = answer.unwrap_or_else(|error| panic!("{change:?} {on:?}: {error:?}"));
     let (expected, after) = match held {
         true => {
@@ -119,14 +141,53 @@ async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen
             let after = change
                 .of(key, width, there.clone())
                 .expect("a lawful change");
-            (Changed::Written, after)
+            let answer = match returns {
+                Returns::Nothing => Changed::Written,
+                Returns::Old => Changed::Told(there.clone()),
+                Returns::New => Changed::Told(after.clone()),
+            };
+            (answer, after)
         }
         false => (Changed::Refused(there.clone()), there.clone()),
     };
+    let told = |answer: Changed| match answer {
+        Changed::Told(row) => Changed::Told(row.map(|row| in_order(table, row))),
+        answer @ (Changed::Written | Changed::Refused(_)) => answer,
+    };
+    let (answer, expected) = (told(answer), told(expected));
     assert_eq!(answer, expected, "{change:?} {on:?} where {there:?} is");
     let is = read().await.map(|row| in_order(table, row));
     let wanted = after.map(|row| in_order(table, row));
     assert_eq!(is, wanted, "after {change:?} {on:?} where {there:?} was");
+}
+
+/// That it is a row of which a condition on its item holds, or in some other state.
+fn judged(there: Option<&Row>, table: &Table, is_met: bool, dice: &mut Dice) -> If {
+    let n = || Operand::Path(Path::attribute("n"));
+    let number = |number: i64| Operand::Value(Attr::N(number.to_string()));
+    let has = table.cell("n").and_then(|at| there?.cells.get(at)?.clone());
+    let mut condition = match has {
+        Some(Value::Int(there)) => match dice.below(3) {
+            0 => Condition::Compare(n(), Comparison::Equal, number(there.into())),
+            1 => Condition::Compare(n(), Comparison::Less, number(i64::from(there) + 1)),
+            _ => Condition::Or(vec![
+                Condition::NotExists(Path::attribute("body")),
+                Condition::Exists(Path::attribute("n")),
+            ]),
+        },
+        Some(_) | None => Condition::NotExists(Path::attribute("n")),
+    };
+    if !is_met {
+        condition = Condition::Not(Box::new(condition));
+    }
+    let mapping = Arc::new(Mapping::new(table).expect("a table that items can hold"));
+    let rule = ItemRule::new(mapping, false, Some(condition), None);
+    let others = State::ALL.into_iter().filter(|state| *state != State::Row);
+    If::Judged {
+        rule: Rule::new(rule.expect("a condition on columns")),
+        or: others.filter(|_| dice.one_in(3)).collect(),
+        now: NOW,
+    }
 }
 
 /// The same row with sets and maps in the order of their type: inside them order means nothing.
@@ -250,7 +311,10 @@ impl Dice {
 fn change(table: &Table, key: &Key, dice: &mut Dice) -> Change {
     let kind = dice.below(9);
     if kind == 0 {
-        return Change::Remove;
+        return match dice.below(2) {
+            0 => Change::Remove,
+            _ => Change::Keep,
+        };
     }
     if kind == 1 {
         return match dice.below(2) {
@@ -284,8 +348,9 @@ fn change(table: &Table, key: &Key, dice: &mut Dice) -> Change {
 fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> If {
     let is_met = !dice.one_in(3);
     let wrong = Some(Value::Int(99));
-    match dice.below(8) {
+    match dice.below(10) {
         0 => If::Always,
+        8 | 9 => judged(there, table, is_met, dice),
         1 | 2 => {
             let state = State::of(there, NOW);
             let others = State::ALL.into_iter().filter(|other| *other != state);

@@ -18,7 +18,7 @@ const SHARED_BY_STORES: &[&str] = &["store::ordered"];
 /// means a module and all below it, but `store` alone means the trait and not the single stores.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("clock", &[]),
-    ("conformance", &["mapping", "store"]),
+    ("conformance", &["express", "mapping", "store"]),
     (
         "connect",
         &[
