@@ -7,7 +7,7 @@ use super::asked::{Asked, Expressed, enumerated};
 use super::attempts::Outcome;
 use super::capacity::{self, Wanted};
 use super::fault::Fault;
-use super::span::{Rows, rows};
+use super::span::{Rows, Stretch, rows};
 use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
 use crate::express::{Condition, Item, Projection};
 use crate::model::{Key, List};
@@ -144,7 +144,7 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
         .transpose()
         .map_err(|_| Fault::invalid("The provided starting key is invalid"))?;
     let forward = asked.scan_index_forward.unwrap_or(true);
-    let (span, test) = match rows(target, condition)? {
+    let Stretch { span, test } = match rows(target, condition)? {
         Rows::None => return Ok(page.reply(target, None)),
         Rows::One(key) => {
             // Behind the only one there is nothing.
@@ -155,7 +155,7 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
             }
             return Ok(page.reply(target, None));
         }
-        Rows::Of(span, test) => (span, test),
+        Rows::Of(stretch) => *stretch,
     };
     if start
         .as_ref()

@@ -17,10 +17,17 @@ use crate::model::{Key, Span, Value};
 pub(super) enum Rows {
     /// The one with this key.
     One(Key),
-    /// Those of a span for whose items the condition holds, if there is one.
-    Of(Span, Option<Condition>),
+    /// Those of a stretch.
+    Of(Box<Stretch>),
     /// None can be meant.
     None,
+}
+
+/// Rows one behind the other.
+pub(super) struct Stretch {
+    pub span: Span,
+    /// What has to hold for their items.
+    pub test: Option<Condition>,
 }
 
 /// The rows of a key condition.
@@ -36,7 +43,8 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
         return Ok(Rows::One(Key::row(partition, Vec::new())));
     };
     let Some(condition) = wanted.sort else {
-        return Ok(Rows::Of(Span::whole(partition), None));
+        let span = Span::whole(partition);
+        return Ok(Rows::Of(Box::new(Stretch { span, test: None })));
     };
     refuse_types(&condition, sort.ty)?;
     let whole = Span::whole(partition.clone());
@@ -73,10 +81,12 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
     let takes_statics = sort.made
         && mapping.table().has_statics()
         && test.holds(Some(&statics.into_iter().collect()));
-    Ok(match takes_statics {
-        true => Rows::Of(Span::whole(span.partition), Some(test)),
-        false => Rows::Of(span, Some(test)),
-    })
+    let span = match takes_statics {
+        true => Span::whole(span.partition),
+        false => span,
+    };
+    let test = Some(test);
+    Ok(Rows::Of(Box::new(Stretch { span, test })))
 }
 
 /// A condition's values have the sort key's type.
