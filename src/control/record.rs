@@ -173,7 +173,8 @@ impl Progress {
         self.freeze == record.freeze && self.begun == record.begun
     }
 
-    /// A digest of all it tells. No two are the same that something was done between.
+    /// A digest of all it tells. No two are the same that something was done between. It is of the debug form, and
+    /// kept by verifications: renaming this type or a field of it makes those that were noted before count for nothing.
     pub fn digest(&self) -> String {
         use sha2::Digest;
         let text = format!("{self:?}");

@@ -75,7 +75,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("spec", &["control", "mapping", "secret"]),
     ("show", &["control", "mapping", "store"]),
-    ("store", &["clock", "disk", "express", "mapping", "secret"]),
+    ("store", &["clock", "disk", "mapping", "secret"]),
     ("stops", &[]),
     (
         "verifier",
