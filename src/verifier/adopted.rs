@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_128;
 
-use super::canonical::Printer;
+use super::canonical::Fingerprinter;
 use crate::model::{Mark, Row};
 use crate::schema::Table;
 
@@ -46,11 +46,11 @@ impl Adopted {
 
 /// What an item is known by.
 pub(crate) fn digest(table: &Table, item: &Row) -> u64 {
-    let mut printer = Printer::new(table, SEED);
+    let mut fingerprinter = Fingerprinter::new(table, SEED);
     if table.is_counter() {
-        return short(printer.key(&item.key).1);
+        return short(fingerprinter.key(&item.key).1);
     }
-    let mut text = printer.print(item).row.to_be_bytes().to_vec();
+    let mut text = fingerprinter.fingerprint(item).row.to_be_bytes().to_vec();
     let expires = item.expires.map(i64::to_be_bytes);
     text.extend(expires.iter().flatten());
     short(XxHash3_128::oneshot_with_seed(SEED, &text))

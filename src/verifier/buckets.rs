@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use super::canonical::Print;
+use super::canonical::Fingerprint;
 use super::expiries::{self, Cells, Edge, Edges, LEVELS, TooMany};
 use super::grid::{BUCKETS, Side, short};
 
@@ -21,11 +21,11 @@ pub(super) struct Sum {
 
 impl Sum {
     /// One row.
-    pub fn of(print: &Print) -> Self {
+    pub fn of(fingerprint: &Fingerprint) -> Self {
         Sum {
-            digests: print.row,
-            cells: match print.expires {
-                Some(expires) => expiries::cells_of(short(print.key), expires),
+            digests: fingerprint.row,
+            cells: match fingerprint.expires {
+                Some(expires) => expiries::cells_of(short(fingerprint.key), expires),
                 None => Cells::default(),
             },
             rows: 1,
@@ -57,10 +57,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub fn add(&mut self, print: &Print) {
-        self.expires |= print.expires.is_some();
-        self.edges.extend(Edge::of(print));
-        self.add_sum(print.bucket, Sum::of(print));
+    pub fn add(&mut self, fingerprint: &Fingerprint) {
+        self.expires |= fingerprint.expires.is_some();
+        self.edges.extend(Edge::of(fingerprint));
+        self.add_sum(fingerprint.bucket, Sum::of(fingerprint));
     }
 
     fn add_sum(&mut self, bucket: u32, sum: Sum) {
@@ -145,9 +145,9 @@ impl Buckets {
     }
 
     /// Adds one row.
-    pub fn add_one(&mut self, side: Side, print: &Print) {
+    pub fn add_one(&mut self, side: Side, fingerprint: &Fingerprint) {
         let mut batch = Batch::default();
-        batch.add(print);
+        batch.add(fingerprint);
         self.add(side, &batch);
     }
 
@@ -179,12 +179,12 @@ impl Buckets {
     }
 
     /// Takes a row of the old store out again, which is read for the second time now.
-    pub fn take_out(&mut self, print: &Print) {
+    pub fn take_out(&mut self, fingerprint: &Fingerprint) {
         let sum = Sum {
-            cells: self.edges.cells_again(print),
-            ..Sum::of(print)
+            cells: self.edges.cells_again(fingerprint),
+            ..Sum::of(fingerprint)
         };
-        self.add_sum(Side::Old, print.bucket, &sum.negative());
+        self.add_sum(Side::Old, fingerprint.bucket, &sum.negative());
     }
 
     /// Closes the buckets that are open for no other reason than what clocks may be apart.
@@ -330,14 +330,14 @@ mod tests {
         ) {
             let mut buckets = Buckets::default();
             let changed = changed.index(rows.len());
-            let prints = rows.iter().map(|&(bucket, (key, row), expires)| Print { bucket, key, row, expires });
-            let prints: Vec<Print> = prints.collect();
-            prints.iter().for_each(|row| buckets.add_one(Side::Old, row));
-            let mut theirs: Vec<_> = prints.iter().copied().enumerate().collect();
+            let fingerprints = rows.iter().map(|&(bucket, (key, row), expires)| Fingerprint { bucket, key, row, expires });
+            let fingerprints: Vec<Fingerprint> = fingerprints.collect();
+            fingerprints.iter().for_each(|row| buckets.add_one(Side::Old, row));
+            let mut theirs: Vec<_> = fingerprints.iter().copied().enumerate().collect();
             if turned {
                 theirs.reverse();
             }
-            let expires = prints[changed].expires.is_some();
+            let expires = fingerprints[changed].expires.is_some();
             for (at, mut row) in theirs {
                 match what {
                     1 if at == changed => row.row ^= 1,
@@ -355,7 +355,7 @@ mod tests {
             if what == 2 {
                 let mut again = back.clone();
                 again.is_full();
-                let mut row = prints[changed];
+                let mut row = fingerprints[changed];
                 row.expires = row.expires.map(|at| at + CLOCK_BOUND);
                 again.take_out(&row);
                 again.forgive();
@@ -366,7 +366,7 @@ mod tests {
                 buckets.forgive();
             }
             let differs = matches!(what, 1 | 2) || (what == 3 && expires);
-            prop_assert_eq!(opened(&buckets), if differs { vec![prints[changed].bucket] } else { vec![] });
+            prop_assert_eq!(opened(&buckets), if differs { vec![fingerprints[changed].bucket] } else { vec![] });
             prop_assert_eq!(opened(&back), opened(&buckets));
         }
     }

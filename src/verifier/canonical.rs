@@ -16,7 +16,7 @@ use crate::schema::{Column, Order, Table, Type};
 
 /// What comparing needs to know of a row. Both stores' rows are given as the new store has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Print {
+pub(super) struct Fingerprint {
     /// Which bucket it falls in.
     pub bucket: u32,
     /// Digest of its key.
@@ -28,22 +28,22 @@ pub(super) struct Print {
 }
 
 /// Makes prints of one table's rows. The same seed makes the same prints.
-pub(super) struct Printer<'t> {
+pub(super) struct Fingerprinter<'t> {
     table: &'t Table,
     seed: u64,
     text: Vec<u8>,
 }
 
-impl<'t> Printer<'t> {
+impl<'t> Fingerprinter<'t> {
     pub fn new(table: &'t Table, seed: u64) -> Self {
-        Printer {
+        Fingerprinter {
             table,
             seed,
             text: Vec::new(),
         }
     }
 
-    pub fn print(&mut self, row: &Row) -> Print {
+    pub fn fingerprint(&mut self, row: &Row) -> Fingerprint {
         let (bucket, key) = self.key(&row.key);
         for (at, column) in self.table.cells().iter().enumerate() {
             if let Some(Some(value)) = row.cells.get(at) {
@@ -51,7 +51,7 @@ impl<'t> Printer<'t> {
             }
         }
         self.text.push(u8::from(row.expires.is_some()));
-        Print {
+        Fingerprint {
             bucket,
             key,
             row: self.digest(),
@@ -230,8 +230,8 @@ mod tests {
     fn same(ty: &Type, frozen: bool, one: Option<Value>, other: Option<Value>) -> bool {
         let table = table(ty.clone(), frozen);
         let (one, other) = (row(one), row(other));
-        let mut printer = Printer::new(&table, 7);
-        let by_digest = printer.print(&one) == printer.print(&other);
+        let mut fingerprinter = Fingerprinter::new(&table, 7);
+        let by_digest = fingerprinter.fingerprint(&one) == fingerprinter.fingerprint(&other);
         assert_eq!(by_digest, differing(&table, &one, &other).is_empty());
         by_digest
     }
@@ -338,9 +338,9 @@ mod tests {
     #[test]
     fn the_partition_key_counts_byte_by_byte_and_clustering_columns_by_value() {
         let table = table(Type::Int, false);
-        let mut printer = Printer::new(&table, 7);
+        let mut fingerprinter = Fingerprinter::new(&table, 7);
         let mut key = |partition: &[u8], clustering| {
-            printer.key(&Key::row(
+            fingerprinter.key(&Key::row(
                 vec![Value::Varint(partition.into())],
                 vec![clustering],
             ))
@@ -349,11 +349,11 @@ mod tests {
         assert_eq!(one, key(&[1], decimal(10, 1)));
         assert_ne!(one.1, key(&[0, 1], decimal(1, 0)).1);
         assert_ne!(one.1, key(&[1], decimal(2, 0)).1);
-        let statics = printer.key(&Key::statics(vec![Value::Varint(vec![1])]));
+        let statics = fingerprinter.key(&Key::statics(vec![Value::Varint(vec![1])]));
         assert_eq!(statics.0, one.0);
         assert_ne!(statics.1, one.1);
         assert_ne!(
-            Printer::new(&table, 8).key(&row(None).key).1,
+            Fingerprinter::new(&table, 8).key(&row(None).key).1,
             one.1,
             "another seed"
         );

@@ -22,7 +22,7 @@
 
 use std::io::{self, Write};
 
-use super::canonical::Print;
+use super::canonical::Fingerprint;
 use super::grid::{Side, short};
 
 /// How far apart the two stores' expiries of one row may be, seconds: each is a clock's reading and a
@@ -95,11 +95,11 @@ pub(super) struct Edge {
 
 impl Edge {
     /// That of a row, if it is at an edge of any width.
-    pub fn of(print: &Print) -> Option<Self> {
-        let (key, expires) = (short(print.key), print.expires?);
+    pub fn of(fingerprint: &Fingerprint) -> Option<Self> {
+        let (key, expires) = (short(fingerprint.key), fingerprint.expires?);
         let edge = Edge {
             key,
-            bucket: print.bucket,
+            bucket: fingerprint.bucket,
             expires,
         };
         (0..LEVELS)
@@ -181,14 +181,14 @@ impl Edges {
 
     /// The cells in which an old row was summed up that is read for the second time now: its expiry may have
     /// come to another second.
-    pub fn cells_again(&self, print: &Print) -> Cells {
-        let Some(expires) = print.expires else {
+    pub fn cells_again(&self, fingerprint: &Fingerprint) -> Cells {
+        let Some(expires) = fingerprint.expires else {
             return Cells::default();
         };
-        let key = short(print.key);
+        let key = short(fingerprint.key);
         std::array::from_fn(|at| {
             let first = self.levels[at].as_ref().and_then(|level| {
-                let row = (key, print.bucket);
+                let row = (key, fingerprint.bucket);
                 let place = level.old.binary_search_by_key(&row, Edge::row).ok()?;
                 Some(level.old[place].expires)
             });
@@ -317,8 +317,8 @@ mod tests {
 
     use super::*;
 
-    fn print(key: u64, expires: i64) -> Print {
-        Print {
+    fn fingerprint(key: u64, expires: i64) -> Fingerprint {
+        Fingerprint {
             bucket: (key % 7) as u32,
             key: u128::from(key) << 64,
             row: 1,
@@ -330,9 +330,9 @@ mod tests {
     fn left(edges: &mut Edges, rows: &[(u64, i64, i64)]) -> [bool; LEVELS] {
         let mut sums = Cells::default();
         for (key, old, new) in rows {
-            let prints = [print(*key, *old), print(*key, *new)];
-            for (side, print) in [Side::Old, Side::New].into_iter().zip(prints) {
-                if let Some(edge) = Edge::of(&print) {
+            let fingerprints = [fingerprint(*key, *old), fingerprint(*key, *new)];
+            for (side, fingerprint) in [Side::Old, Side::New].into_iter().zip(fingerprints) {
+                if let Some(edge) = Edge::of(&fingerprint) {
                     edges.add(side, edge);
                 }
             }
@@ -374,13 +374,13 @@ mod tests {
         ) {
             let mut edges = Edges::default();
             for (key, (first, _)) in &rows {
-                if let Some(edge) = Edge::of(&print(*key, *first)) {
+                if let Some(edge) = Edge::of(&fingerprint(*key, *first)) {
                     edges.add(Side::Old, edge);
                 }
             }
             edges.sort();
             for (key, (first, apart)) in &rows {
-                prop_assert_eq!(edges.cells_again(&print(*key, first + apart)), cells_of(*key, *first));
+                prop_assert_eq!(edges.cells_again(&fingerprint(*key, first + apart)), cells_of(*key, *first));
             }
         }
     }

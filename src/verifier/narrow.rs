@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Run;
 use super::buckets::Buckets;
-use super::canonical::{Print, Printer};
+use super::canonical::{Fingerprint, Fingerprinter};
 use super::grid::{BUCKETS, Side, short};
 use super::verdict::Stance;
 use crate::clock::unix_seconds;
@@ -106,30 +106,36 @@ impl Run<'_> {
         let turn = suspected.narrowed.len();
         let sums = Mutex::new(Buckets::default());
         let cutoff = unix_seconds() + super::MARGIN;
-        let add = |side: Side, print: Print| {
-            let lives = print.expires.is_none_or(|at| at > cutoff);
+        let add = |side: Side, fingerprint: Fingerprint| {
+            let lives = fingerprint.expires.is_none_or(|at| at > cutoff);
             if lives
-                && suspected.has(print.bucket, print.key)
-                && owned.binary_search(&short(print.key)).is_err()
+                && suspected.has(fingerprint.bucket, fingerprint.key)
+                && owned.binary_search(&short(fingerprint.key)).is_err()
             {
-                let bucket = bucket_of(turn, print.key);
+                let bucket = bucket_of(turn, fingerprint.key);
                 let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
-                sums.add_one(side, &Print { bucket, ..print });
+                sums.add_one(
+                    side,
+                    &Fingerprint {
+                        bucket,
+                        ..fingerprint
+                    },
+                );
             }
         };
-        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
         let old = self.old_rows(self.old_tokens(&suspected.buckets), |row| {
-            if let Some(print) = self.old_print(row, &mut printer, cutoff) {
-                add(Side::Old, print);
+            if let Some(fingerprint) = self.old_print(row, &mut fingerprinter, cutoff) {
+                add(Side::Old, fingerprint);
             }
         });
         let new = async {
             let ranges = self.new_ranges(&suspected.buckets).await?;
             let item = |range| {
-                self.new_items(range, |item, printer| match self.stance(&item) {
+                self.new_items(range, |item, fingerprinter| match self.stance(&item) {
                     Stance::Compared => {
                         if let Some(item) = self.as_compared(item) {
-                            add(Side::New, printer.print(&item));
+                            add(Side::New, fingerprinter.fingerprint(&item));
                         }
                     }
                     // Their old rows stay suspected.

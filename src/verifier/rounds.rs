@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Run;
 use super::buckets::Buckets;
-use super::canonical::{Print, Printer};
+use super::canonical::{Fingerprint, Fingerprinter};
 use super::expiries;
 use super::grid::{Side, short, tokens_of};
 use super::narrow::{Open, Suspected, too_many};
@@ -121,24 +121,25 @@ impl Run<'_> {
     /// keys, in order.
     async fn take_out_owned(&self, sums: &mut Buckets) -> Result<Vec<u64>> {
         let owned = std::mem::take(&mut self.state().owned);
-        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
         let most = self.verifier.options.most_owned;
         if owned.count <= most.min(FEW_OWNED) as u64 && self.verifier.transform.keeps_keys() {
             let source = self.verifier.transform.source();
             for keys in owned.keys.chunks(READ_KEYS) {
                 let rows = self.get(&*self.verifier.old.0, source, keys).await?;
                 for row in rows.into_iter().flatten() {
-                    if let Some(print) = self.old_print(row, &mut printer, self.cutoff) {
-                        sums.take_out(&print);
+                    if let Some(fingerprint) = self.old_print(row, &mut fingerprinter, self.cutoff)
+                    {
+                        sums.take_out(&fingerprint);
                     }
                 }
             }
-            let mut prints = owned.prints;
-            prints.sort_unstable();
-            return Ok(prints);
+            let mut fingerprints = owned.fingerprints;
+            fingerprints.sort_unstable();
+            return Ok(fingerprints);
         }
         let passes = owned.count.div_ceil(most.max(1) as u64);
-        let mut prints = owned.prints;
+        let mut fingerprints = owned.fingerprints;
         for pass in 0..passes {
             if passes > 1 {
                 tracing::info!(
@@ -146,18 +147,23 @@ impl Run<'_> {
                     owned.count,
                     pass + 1
                 );
-                prints = self.owned_prints(prints, pass, passes).await?;
+                fingerprints = self.owned_prints(fingerprints, pass, passes).await?;
             }
-            prints.sort_unstable();
-            self.take_out(sums, &prints).await?;
+            fingerprints.sort_unstable();
+            self.take_out(sums, &fingerprints).await?;
         }
-        Ok(prints)
+        Ok(fingerprints)
     }
 
     /// Key prints of one part of what the application owns, in the room of others.
-    async fn owned_prints(&self, mut prints: Vec<u64>, part: u64, of: u64) -> Result<Vec<u64>> {
-        prints.clear();
-        let prints = Mutex::new(prints);
+    async fn owned_prints(
+        &self,
+        mut fingerprints: Vec<u64>,
+        part: u64,
+        of: u64,
+    ) -> Result<Vec<u64>> {
+        fingerprints.clear();
+        let fingerprints = Mutex::new(fingerprints);
         let target = self.verifier.transform.target();
         let parts = self
             .verifier
@@ -165,12 +171,13 @@ impl Run<'_> {
             .splits(target, self.verifier.options.readers);
         let parts = self.unless_stopped(parts).await?;
         self.at_once(parts, |range| async {
-            self.new_items(range, |item, printer| match self.stance(&item) {
+            self.new_items(range, |item, fingerprinter| match self.stance(&item) {
                 Stance::Owned | Stance::Adopted | Stance::Foreign => {
-                    let print = short(printer.key(&item.key).1);
-                    if print % of == part {
-                        let mut prints = prints.lock().unwrap_or_else(PoisonError::into_inner);
-                        prints.push(print);
+                    let fingerprint = short(fingerprinter.key(&item.key).1);
+                    if fingerprint % of == part {
+                        let mut fingerprints =
+                            fingerprints.lock().unwrap_or_else(PoisonError::into_inner);
+                        fingerprints.push(fingerprint);
                     }
                 }
                 Stance::Compared | Stance::Partial => {}
@@ -178,17 +185,21 @@ impl Run<'_> {
             .await
         })
         .await?;
-        Ok(prints.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(fingerprints
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes the old rows with these key prints, which are sorted, out of the sums.
-    async fn take_out(&self, sums: &mut Buckets, prints: &[u64]) -> Result<()> {
-        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+    async fn take_out(&self, sums: &mut Buckets, fingerprints: &[u64]) -> Result<()> {
+        let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
         let all = Tokens::ALL.split(self.verifier.options.old_ranges);
         self.old_rows(all, |row| {
-            let print = self.old_print(row, &mut printer, self.cutoff);
-            if let Some(print) = print.filter(|p| prints.binary_search(&short(p.key)).is_ok()) {
-                sums.take_out(&print);
+            let fingerprint = self.old_print(row, &mut fingerprinter, self.cutoff);
+            if let Some(fingerprint) =
+                fingerprint.filter(|p| fingerprints.binary_search(&short(p.key)).is_ok())
+            {
+                sums.take_out(&fingerprint);
             }
         })
         .await
@@ -196,27 +207,29 @@ impl Run<'_> {
 
     async fn round(&self, round: &Round<'_>) -> Result<()> {
         let target = self.verifier.transform.target();
-        let mut printer = Printer::new(target, self.seed);
+        let mut fingerprinter = Fingerprinter::new(target, self.seed);
         let cutoff = unix_seconds() + super::MARGIN;
         let mut left: HashMap<u64, Left> = HashMap::new();
         self.old_rows(self.old_tokens(&round.suspected.buckets), |row| {
-            let print = self.old_print(row, &mut printer, cutoff);
-            if let Some(print) = print.filter(|print| round.has(print.bucket, print.key)) {
+            let fingerprint = self.old_print(row, &mut fingerprinter, cutoff);
+            if let Some(fingerprint) =
+                fingerprint.filter(|fingerprint| round.has(fingerprint.bucket, fingerprint.key))
+            {
                 let row = Left {
-                    row: print.row,
-                    expires: print.expires.unwrap_or(0),
-                    bucket: print.bucket,
+                    row: fingerprint.row,
+                    expires: fingerprint.expires.unwrap_or(0),
+                    bucket: fingerprint.bucket,
                 };
-                left.insert(short(print.key), row);
+                left.insert(short(fingerprint.key), row);
             }
         })
         .await?;
         let left = Mutex::new(left);
         let ranges = self.new_ranges(&round.suspected.buckets).await?;
         self.at_once(ranges, |range| {
-            self.new_items(range, |item, printer| {
+            self.new_items(range, |item, fingerprinter| {
                 let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-                self.strike_out(item, round, &mut left, printer, cutoff);
+                self.strike_out(item, round, &mut left, fingerprinter, cutoff);
             })
         })
         .await?;
@@ -231,7 +244,7 @@ impl Run<'_> {
             let Ok(Some(row)) = self.as_new(row) else {
                 return;
             };
-            let (_, digest) = printer.key(&row.key);
+            let (_, digest) = fingerprinter.key(&row.key);
             if left.contains_key(&short(digest)) {
                 self.suspect_compared(row.key, Some(source), digest);
             }
@@ -245,10 +258,10 @@ impl Run<'_> {
         item: Row,
         round: &Round<'_>,
         left: &mut HashMap<u64, Left>,
-        printer: &mut Printer<'_>,
+        fingerprinter: &mut Fingerprinter<'_>,
         cutoff: i64,
     ) {
-        let (bucket, digest) = printer.key(&item.key);
+        let (bucket, digest) = fingerprinter.key(&item.key);
         if !round.has(bucket, digest) {
             return;
         }
@@ -263,9 +276,9 @@ impl Run<'_> {
                 let Some(item) = self.as_compared(item) else {
                     return;
                 };
-                let print = printer.print(&item);
+                let fingerprint = fingerprinter.fingerprint(&item);
                 match left.get(&short(digest)) {
-                    Some(old) if are_same(old, &print) => drop(left.remove(&short(digest))),
+                    Some(old) if are_same(old, &fingerprint) => drop(left.remove(&short(digest))),
                     // However soon the item expires: the old row doesn't.
                     Some(_) => {}
                     // The old row is left out too, or has expired.
@@ -295,13 +308,16 @@ impl Run<'_> {
     pub(super) fn old_print(
         &self,
         row: Row,
-        printer: &mut Printer<'_>,
+        fingerprinter: &mut Fingerprinter<'_>,
         cutoff: i64,
-    ) -> Option<Print> {
+    ) -> Option<Fingerprint> {
         // A row that the new store can't hold is suspected by the scan.
         let row = self.as_new(row).ok().flatten()?;
-        let print = printer.print(&row);
-        print.expires.is_none_or(|at| at > cutoff).then_some(print)
+        let fingerprint = fingerprinter.fingerprint(&row);
+        fingerprint
+            .expires
+            .is_none_or(|at| at > cutoff)
+            .then_some(fingerprint)
     }
 
     /// Where the old rows of some buckets are.
@@ -376,13 +392,13 @@ impl Run<'_> {
     pub(super) async fn new_items(
         &self,
         range: Range,
-        mut each: impl FnMut(Row, &mut Printer<'_>),
+        mut each: impl FnMut(Row, &mut Fingerprinter<'_>),
     ) -> Result<()> {
-        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
         let mut pages = Pages::default();
         while let Some(page) = pages.next(self, Side::New, &range).await {
             for item in page?.rows {
-                each(item, &mut printer);
+                each(item, &mut fingerprinter);
             }
             self.settle_many().await?;
             if self.is_enough() {
@@ -393,6 +409,6 @@ impl Run<'_> {
     }
 }
 
-fn are_same(old: &Left, new: &Print) -> bool {
+fn are_same(old: &Left, new: &Fingerprint) -> bool {
     old.row == new.row && expiries::are_same(old.expires, new.expires.unwrap_or(0))
 }

@@ -1,7 +1,7 @@
 //! A part of the old table, compared by reading each of its rows in the new store.
 
 use super::Run;
-use super::canonical::Printer;
+use super::canonical::Fingerprinter;
 use super::grid::{BUCKETS, Side, tokens_of};
 use super::scan::Pages;
 
@@ -64,7 +64,7 @@ impl Run<'_> {
 
     async fn sample_rows(&self, rows: &[Row]) -> Result<()> {
         let target = self.verifier.transform.target();
-        let mut printer = Printer::new(target, self.seed);
+        let mut fingerprinter = Fingerprinter::new(target, self.seed);
         let mut keys: Vec<Key> = Vec::with_capacity(rows.len());
         let mut olds = Vec::with_capacity(rows.len());
         for row in rows {
@@ -76,7 +76,7 @@ impl Run<'_> {
                     olds.push((source, row, is_late));
                 }
                 Ok(None) => {}
-                Err(_) => self.suspect(Why::Unfit, source.clone(), source, &mut printer),
+                Err(_) => self.suspect(Why::Unfit, source.clone(), source, &mut fingerprinter),
             }
         }
         let items = self.read_new(&keys).await?;
@@ -96,11 +96,11 @@ impl Run<'_> {
                             }
                         }
                         Stance::Foreign => {
-                            self.suspect(Why::Foreign, key, source, &mut printer);
+                            self.suspect(Why::Foreign, key, source, &mut fingerprinter);
                             continue;
                         }
                         Stance::Compared if self.has_odd_totals(&item) => {
-                            self.suspect(Why::Totals, key, source, &mut printer);
+                            self.suspect(Why::Totals, key, source, &mut fingerprinter);
                             continue;
                         }
                         Stance::Compared => {
@@ -113,16 +113,16 @@ impl Run<'_> {
                         }
                         Stance::Partial => {}
                     }
-                    self.suspect(why, key, source, &mut printer);
+                    self.suspect(why, key, source, &mut fingerprinter);
                 }
-                Ok(None) => self.suspect(why, key, source, &mut printer),
+                Ok(None) => self.suspect(why, key, source, &mut fingerprinter),
                 Err(error) if error.kind() == Kind::Corrupt => {
                     let mut state = self.state();
                     state
                         .found
                         .unreadable_range(crate::show::key(target, &key), error.to_string());
                 }
-                Err(_) => self.suspect(Why::Compared, key, source, &mut printer),
+                Err(_) => self.suspect(Why::Compared, key, source, &mut fingerprinter),
             }
         }
         let mut state = self.state();
@@ -131,8 +131,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn suspect(&self, why: Why, key: Key, source: Key, printer: &mut Printer<'_>) {
-        let digest = printer.key(&key).1;
+    fn suspect(&self, why: Why, key: Key, source: Key, fingerprinter: &mut Fingerprinter<'_>) {
+        let digest = fingerprinter.key(&key).1;
         let suspect = Suspect {
             why,
             key,

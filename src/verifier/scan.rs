@@ -8,7 +8,7 @@
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::buckets;
-use super::canonical::Printer;
+use super::canonical::Fingerprinter;
 use super::grid::Side;
 use super::state::State;
 use super::verdict::{READ_KEYS, Stance, Suspect, Why, is_off};
@@ -125,7 +125,7 @@ impl Run<'_> {
     /// Reads a range; what is left of it if it can't be read as a whole.
     async fn old_pages(&self, tokens: Tokens) -> Result<Option<Tokens>> {
         let source = self.verifier.transform.source();
-        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
         let (mut ready, mut pending) = (Batch::default(), Batch::default());
         let mut left = tokens;
         let mut at = None;
@@ -144,7 +144,7 @@ impl Run<'_> {
                     ready.absorb(std::mem::take(&mut pending));
                 }
                 at = Some(token);
-                self.see_row(row, &mut printer, &mut pending);
+                self.see_row(row, &mut fingerprinter, &mut pending);
             }
             if let Some(token) = at.filter(|token| token - 1 > left.after) {
                 self.commit(std::mem::take(&mut ready), left, token - 1)
@@ -173,7 +173,7 @@ impl Run<'_> {
     /// A token that can't be read as a whole: slice by slice, and what still can't be read is counted.
     async fn old_token(&self, token: Tokens) -> Result<()> {
         let source = self.verifier.transform.source();
-        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
         let mut all = Batch::default();
         let mut unreadable = Vec::new();
         let whole = Range::Tokens(token);
@@ -186,7 +186,7 @@ impl Run<'_> {
         while let Some(part) = left.pop() {
             let mut error = None;
             for attempt in 0..LAST_TRIES {
-                match self.old_part(&part, &mut printer).await {
+                match self.old_part(&part, &mut fingerprinter).await {
                     Ok(batch) => {
                         all.absorb(batch);
                         error = None;
@@ -216,18 +216,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn old_part(&self, part: &Range, printer: &mut Printer<'_>) -> Result<Batch> {
+    async fn old_part(&self, part: &Range, fingerprinter: &mut Fingerprinter<'_>) -> Result<Batch> {
         let mut batch = Batch::default();
         let mut pages = Pages::default();
         while let Some(page) = pages.next(self, Side::Old, part).await {
             for row in page?.rows {
-                self.see_row(row, printer, &mut batch);
+                self.see_row(row, fingerprinter, &mut batch);
             }
         }
         Ok(batch)
     }
 
-    fn see_row(&self, row: Row, printer: &mut Printer<'_>, batch: &mut Batch) {
+    fn see_row(&self, row: Row, fingerprinter: &mut Fingerprinter<'_>, batch: &mut Batch) {
         batch.rows += 1;
         let source = row.key.clone();
         let is_late = self.is_late(&row);
@@ -238,26 +238,26 @@ impl Run<'_> {
             Err(error) => {
                 tracing::debug!("a row that the new store can't hold: {error}");
                 // Nobody knows its key there, but it has no item either.
-                let digest = printer.key(&source).1;
+                let digest = fingerprinter.key(&source).1;
                 batch
                     .suspects
                     .push((suspect(Why::Unfit, source.clone(), source), digest));
                 return;
             }
         };
-        let print = printer.print(&row);
+        let fingerprint = fingerprinter.fingerprint(&row);
         if self.verifier.counters.is_some() {
             batch.total += row.cells.iter().map(total).sum::<i128>();
         }
         if is_late {
             let late = suspect(Why::Late, row.key.clone(), source);
-            batch.suspects.push((late, print.key));
+            batch.suspects.push((late, fingerprint.key));
         }
-        if print.expires.is_some_and(|at| at <= self.cutoff) {
+        if fingerprint.expires.is_some_and(|at| at <= self.cutoff) {
             batch.expiring += 1;
             return;
         }
-        batch.sums.add(&print);
+        batch.sums.add(&fingerprint);
     }
 
     async fn new_part(&self, place: usize) -> Result<()> {
@@ -266,7 +266,7 @@ impl Run<'_> {
             let part = &state.parts[place];
             (part.range.clone(), part.cursor.clone())
         };
-        let mut printer = Printer::new(self.verifier.transform.target(), self.seed);
+        let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
         let mut pages = Pages::behind(cursor);
         while let Some(page) = pages.next(self, Side::New, &range).await {
             let page = page?;
@@ -278,7 +278,7 @@ impl Run<'_> {
                     .iter()
                     .for_each(|item| state.found.unreadable(item, &self.verifier.adopted));
                 for item in page.rows {
-                    self.see_item(item, &mut printer, &mut state);
+                    self.see_item(item, &mut fingerprinter, &mut state);
                 }
                 self.live.set(&state);
             }
@@ -290,7 +290,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn see_item(&self, item: Row, printer: &mut Printer<'_>, state: &mut State) {
+    fn see_item(&self, item: Row, fingerprinter: &mut Fingerprinter<'_>, state: &mut State) {
         if item.mark != Some(Mark::Tombstone) {
             state.found.new_rows += 1;
         }
@@ -298,11 +298,11 @@ impl Run<'_> {
         match self.stance(&item) {
             stance @ (Stance::Owned | Stance::Adopted) => {
                 state.found.adopted += u64::from(stance == Stance::Adopted);
-                let digest = printer.key(&item.key).1;
+                let digest = fingerprinter.key(&item.key).1;
                 state.owned.add(item.key, digest, most);
             }
             Stance::Foreign => {
-                let digest = printer.key(&item.key).1;
+                let digest = fingerprinter.key(&item.key).1;
                 state.owned.add(item.key.clone(), digest, most);
                 state.suspect(self.suspect_item(Why::Foreign, item.key), digest);
             }
@@ -313,16 +313,16 @@ impl Run<'_> {
                 }
                 state.found.adopted += u64::from(self.is_adopted(&item));
                 if self.has_odd_totals(&item) {
-                    let digest = printer.key(&item.key).1;
+                    let digest = fingerprinter.key(&item.key).1;
                     state.suspect(self.suspect_item(Why::Totals, item.key.clone()), digest);
                 }
                 let Some(item) = self.as_compared(item) else {
                     return;
                 };
-                let print = printer.print(&item);
+                let fingerprint = fingerprinter.fingerprint(&item);
                 // The old row is left out too.
-                if print.expires.is_none_or(|at| at > self.cutoff) {
-                    state.sums.add_one(Side::New, &print);
+                if fingerprint.expires.is_none_or(|at| at > self.cutoff) {
+                    state.sums.add_one(Side::New, &fingerprint);
                 }
             }
         }

@@ -47,7 +47,7 @@ pub(super) struct Owned {
     /// All of them while they are few; then none.
     pub keys: Vec<Key>,
     /// The beginning of each key's digest, of as many as are remembered.
-    pub prints: Vec<u64>,
+    pub fingerprints: Vec<u64>,
     /// How many there are.
     pub count: u64,
 }
@@ -56,11 +56,11 @@ impl Owned {
     /// Adds one; only counts it if `most` are remembered already.
     pub fn add(&mut self, key: Key, digest: u128, most: usize) {
         self.count += 1;
-        if self.prints.len() >= most {
+        if self.fingerprints.len() >= most {
             return;
         }
-        self.prints.push(short(digest));
-        if self.prints.len() <= FEW_OWNED {
+        self.fingerprints.push(short(digest));
+        if self.fingerprints.len() <= FEW_OWNED {
             self.keys.push(key);
         } else {
             self.keys = Vec::new();
@@ -351,7 +351,7 @@ impl Checkpoint {
             };
             chunks.map(number).collect()
         };
-        let (prints, special) = (numbers(section()?), numbers(section()?));
+        let (fingerprints, special) = (numbers(section()?), numbers(section()?));
         let (old, new) = &self.tables;
         let suspects = |saved: &[SavedSuspect]| {
             let suspect = |saved: &SavedSuspect| {
@@ -396,7 +396,7 @@ impl Checkpoint {
             special: special.into_iter().collect(),
             owned: Owned {
                 keys: owned.collect::<Option<_>>()?,
-                prints,
+                fingerprints,
                 count: saved.owned_count,
             },
             mend: suspects(&saved.mend)?,
@@ -414,13 +414,13 @@ fn write(file: File, header: &[u8], state: &State) -> io::Result<()> {
     out.write_all(header)?;
     out.write_all(&size(state.sums.size()))?;
     state.sums.write(&mut out)?;
-    out.write_all(&size(state.owned.prints.len() * 8))?;
-    for print in &state.owned.prints {
-        out.write_all(&print.to_be_bytes())?;
+    out.write_all(&size(state.owned.fingerprints.len() * 8))?;
+    for fingerprint in &state.owned.fingerprints {
+        out.write_all(&fingerprint.to_be_bytes())?;
     }
     out.write_all(&size(state.special.len() * 8))?;
-    for print in &state.special {
-        out.write_all(&print.to_be_bytes())?;
+    for fingerprint in &state.special {
+        out.write_all(&fingerprint.to_be_bytes())?;
     }
     out.flush()?;
     let Summed { file, sum } = out.get_mut();

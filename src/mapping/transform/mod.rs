@@ -498,7 +498,7 @@ fn fingerprint(
     mask_key: Option<&Secret>,
     target: &Table,
 ) -> Result<[u8; 32]> {
-    let mut print = Print(Sha256::new());
+    let mut print = Hashing(Sha256::new());
     print.0.update([FORMAT]);
     print.number(old.columns.len());
     for column in &old.columns {
@@ -556,9 +556,9 @@ fn fingerprint(
 }
 
 /// Parts of a digest, each with its length, so that they can't run into each other.
-struct Print(Sha256);
+struct Hashing(Sha256);
 
-impl Print {
+impl Hashing {
     fn number(&mut self, number: usize) {
         self.0.update((number as u64).to_be_bytes());
     }

@@ -260,7 +260,7 @@ fn the_fingerprint_tells_mappings_apart() {
 #[test]
 fn other_sort_keys_than_once_have_another_fingerprint() {
     let before = |table: &Table| -> [u8; 32] {
-        let mut print = Print(Sha256::new());
+        let mut print = Hashing(Sha256::new());
         print.0.update([FORMAT]);
         print.number(table.columns.len());
         for (column, role) in table.columns.iter().zip(["partition", "ascending"]) {
