@@ -196,7 +196,7 @@ async fn join(shim: &Shim) {
     for table in shim.tables() {
         while let Err(error) = table.phase().await {
             eprintln!("drive: {}: {error}", table.name());
-            if !error.kind().passes() {
+            if !error.kind().is_transient() {
                 break;
             }
         }

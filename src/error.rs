@@ -46,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// Whether the same call may succeed later, unchanged.
-    pub fn passes(self) -> bool {
+    pub fn is_transient(self) -> bool {
         match self {
             Kind::Unreachable | Kind::Timeout | Kind::Throttled | Kind::Transient => true,
             Kind::RangeTooCostly

@@ -138,7 +138,7 @@ impl Retry {
         let mut pauses = Pauses::new(self.patience);
         loop {
             match call().await {
-                Err(error) if error.kind().passes() => {
+                Err(error) if error.kind().is_transient() => {
                     if error.kind() == Kind::Throttled {
                         self.seen.throttles.fetch_add(1, Ordering::Relaxed);
                     }
@@ -504,7 +504,7 @@ impl Retry {
             let mut reason = None;
             for (&place, answer) in places.iter().zip(sent.rows) {
                 if let Err(error) = &answer
-                    && error.kind().passes()
+                    && error.kind().is_transient()
                 {
                     if error.kind() == Kind::Throttled {
                         self.seen.throttles.fetch_add(1, Ordering::Relaxed);

@@ -405,7 +405,7 @@ impl Inner {
                         tracing::debug!("{} couldn't be left: {error}", self.name);
                     }
                 }
-                Err(error) if error.kind().passes() => {
+                Err(error) if error.kind().is_transient() => {
                     tracing::debug!("{} couldn't be joined yet: {error}", self.name);
                     self.state.send_replace(Joining::Trying(Some(error)));
                 }

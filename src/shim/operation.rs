@@ -55,7 +55,7 @@ pub(super) enum Tried {
 }
 
 fn not_yet(error: Error) -> Result<Tried> {
-    match error.kind().passes() {
+    match error.kind().is_transient() {
         true => Ok(Tried::NotYet(error)),
         false => Err(error),
     }
@@ -254,7 +254,7 @@ impl Operation {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(self.too_late(place)),
             };
-            if !error.kind().passes() || !pauses.wait(self.deadline).await {
+            if !error.kind().is_transient() || !pauses.wait(self.deadline).await {
                 return Err(error);
             }
         }

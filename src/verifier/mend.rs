@@ -185,7 +185,7 @@ fn written(puts: Puts) -> Result<counter::Reply> {
 
 /// Whether a write may have happened, and asking again may tell.
 fn is_lost(error: &Error) -> bool {
-    error.known_effect() == Effect::Unknown && error.kind().passes()
+    error.known_effect() == Effect::Unknown && error.kind().is_transient()
 }
 
 fn no_end() -> Error {

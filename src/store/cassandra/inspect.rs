@@ -182,7 +182,7 @@ impl Cassandra {
                 "the application must know how to read those bytes; it can't insert or update on a condition \
                  in this table until `switch`",
             ),
-            Err(error) if error.kind().passes() => Err(error),
+            Err(error) if error.kind().is_transient() => Err(error),
             Err(error) => {
                 let message =
                     format!("this server doesn't give custom types as blobs: {all} ({error})");

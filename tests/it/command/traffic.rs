@@ -300,7 +300,7 @@ impl Application {
                 }
             };
             while let Err(error) = used().await {
-                assert!(error.kind().passes(), "{key}: {error}");
+                assert!(error.kind().is_transient(), "{key}: {error}");
             }
         }
         loop {

@@ -143,7 +143,7 @@ impl Copier {
     async fn patiently<T>(&self, call: impl AsyncFn() -> Result<T>) -> Result<T> {
         loop {
             match call().await {
-                Err(error) if error.kind().passes() => {
+                Err(error) if error.kind().is_transient() => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 answer => return answer,
@@ -167,7 +167,7 @@ impl Copier {
                         Ok(Changed::Written) => Reply::Written,
                         Ok(Changed::Told(item)) => Reply::Told(item),
                         Ok(Changed::Refused(item)) => Reply::Refused(item),
-                        Err(error) if error.kind().passes() => {
+                        Err(error) if error.kind().is_transient() => {
                             tokio::time::sleep(Duration::from_millis(5)).await;
                             Reply::Unknown
                         }
@@ -248,7 +248,7 @@ async fn written(puts: Puts) -> Result<counter::Reply> {
     match puts.rows.into_iter().next() {
         Some(Ok(Put::Written)) => Ok(counter::Reply::Written),
         Some(Ok(Put::Refused)) => Ok(counter::Reply::Refused),
-        Some(Err(error)) if error.kind().passes() => {
+        Some(Err(error)) if error.kind().is_transient() => {
             tokio::time::sleep(Duration::from_millis(5)).await;
             Ok(match error.known_effect() {
                 Effect::None => counter::Reply::Refused,

@@ -151,7 +151,7 @@ impl Worker {
     fn count(&self, done: Result<()>) -> Result<()> {
         match done {
             Ok(()) => Ok(()),
-            Err(error) if error.kind().passes() => {
+            Err(error) if error.kind().is_transient() => {
                 tracing::debug!("an operation failed: {error}");
                 self.ledger.tally.failed.fetch_add(1, Ordering::Relaxed);
                 Ok(())
