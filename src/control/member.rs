@@ -434,7 +434,7 @@ impl Member {
             // It has just registered, so whatever phase it learns is the one to begin in.
             return Some(phase);
         };
-        if state.phase != phase && state.phase.way_to(phase).is_none() {
+        if state.phase != phase && state.phase.transition_to(phase).is_none() {
             return None;
         }
         state.phase = phase;

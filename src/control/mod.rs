@@ -161,10 +161,10 @@ impl Control {
     /// along the phase table only, whatever the command wants.
     ///
     /// # Errors
-    /// [`Kind::Mismatch`] for a move that isn't in the table, [`crate::protocol::Phase::way_to`]; the store's.
+    /// [`Kind::Mismatch`] for a move that isn't in the table, [`crate::protocol::Phase::transition_to`]; the store's.
     pub async fn replace(&self, target: &str, seen: &Versioned, record: &Record) -> Result<bool> {
         let (from, to) = (seen.record.phase, record.phase);
-        if from != to && from.way_to(to).is_none() {
+        if from != to && from.transition_to(to).is_none() {
             let message = format!("no step leads from `{from}` to `{to}`");
             return Err(Error::new(Kind::Mismatch, message).at("target", target));
         }

@@ -410,8 +410,9 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
                 .iter()
                 .flat_map(|one| live.iter().map(move |other| (one, other)))
             {
-                let near =
-                    one == other || one.way_to(*other).is_some() || other.way_to(*one).is_some();
+                let near = one == other
+                    || one.transition_to(*other).is_some()
+                    || other.transition_to(*one).is_some();
                 assert!(near, "seed {seed}, second {second}: {one} beside {other}");
             }
             pass(&clock, 1);
@@ -484,7 +485,7 @@ async fn the_phase_of_a_record_changes_along_the_table_only() {
                 ..seen.record.clone()
             };
             let moved = control.replace("t", &seen, &next).await;
-            if from == to || from.way_to(to).is_some() {
+            if from == to || from.transition_to(to).is_some() {
                 assert!(moved.unwrap(), "{from} -> {to}");
                 continue;
             }

@@ -16,13 +16,13 @@ use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versio
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
-use crate::protocol::phase::Way;
+use crate::protocol::phase::Transition;
 
 /// How soon to look again at first: whoever is idle acknowledges at once.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 impl Migration {
-    /// Moves the table to a phase, step by step: [`Way::Forward`] or [`Way::Back`]. Where it is there
+    /// Moves the table to a phase, step by step: [`Transition::Forward`] or [`Transition::Back`]. Where it is there
     /// already, waits until everybody is.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Migration {
     /// command moves the table elsewhere at the same time; [`Kind::Stopped`]; the stores'.
     pub async fn advance(
         &self,
-        way: Way,
+        way: Transition,
         to: Phase,
         options: &MoveOptions<'_>,
         stop: &CancellationToken,
@@ -46,7 +46,7 @@ impl Migration {
     /// A store that isn't there at all is told of soon; one that goes away on the way is waited for.
     async fn started(
         &self,
-        way: Way,
+        way: Transition,
         to: Phase,
         options: &MoveOptions<'_>,
         tell: Tell<'_>,
@@ -57,7 +57,7 @@ impl Migration {
 
     async fn walk(
         &self,
-        way: Way,
+        way: Transition,
         to: Phase,
         options: &MoveOptions<'_>,
         tell: Tell<'_>,
@@ -107,7 +107,7 @@ impl Migration {
             {
                 continue;
             }
-            if way == Way::Back && now == Phase::Switch && !there.record.fenced.is_empty() {
+            if way == Transition::Back && now == Phase::Switch && !there.record.fenced.is_empty() {
                 self.open_fence(&control, &there, options, tell).await?;
                 continue;
             }
@@ -193,7 +193,7 @@ impl Migration {
     /// [`Kind::Mismatch`] if no such steps lead there; the stores'.
     pub async fn forecast(
         &self,
-        way: Way,
+        way: Transition,
         to: Phase,
         options: &MoveOptions<'_>,
     ) -> Result<Vec<Forecast>> {
@@ -280,7 +280,7 @@ impl Migration {
         Ok(there)
     }
 
-    fn path(&self, record: &Record, way: Way, to: Phase) -> Result<Vec<Phase>> {
+    fn path(&self, record: &Record, way: Transition, to: Phase) -> Result<Vec<Phase>> {
         let from = record.phase;
         if let Some(path) = from.path(to, way) {
             return Ok(path);
@@ -296,7 +296,7 @@ impl Migration {
             (_, Phase::Offline) => {
                 "`migrate copy --offline` sets a table `offline`, from `old` only"
             }
-            (_, _) if from.path(to, Way::Back).is_some() => "that way leads `migrate back`",
+            (_, _) if from.path(to, Transition::Back).is_some() => "that way leads `migrate back`",
             (_, _) => "that way leads `migrate advance`",
         };
         Err(Error::new(

@@ -70,7 +70,7 @@ impl Migration {
         if phase == Phase::Offline {
             return Ok(there.record);
         }
-        if phase.way_to(Phase::Offline).is_none() {
+        if phase.transition_to(Phase::Offline).is_none() {
             return Err(Error::new(
                 Kind::Mismatch,
                 format!("the table is in phase `{phase}`, and only from `old` it can go offline"),

@@ -11,7 +11,7 @@ use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::mapping::transform::Transform;
 use crate::model::{Mark, Row, State};
-use crate::protocol::phase::Way;
+use crate::protocol::phase::Transition;
 use crate::protocol::{Phase, counter};
 use crate::schema::StoredTable;
 use crate::show;
@@ -97,7 +97,7 @@ impl Migration {
     }
 
     pub(super) fn refuse_unless_offline(&self, record: &Record) -> Result<()> {
-        if record.phase.way_to(Phase::Old) == Some(Way::Reset) {
+        if record.phase.transition_to(Phase::Old) == Some(Transition::Reset) {
             return Ok(());
         }
         Err(Error::new(

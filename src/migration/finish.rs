@@ -19,7 +19,7 @@ use crate::model::Row;
 use crate::protocol::Machine;
 use crate::protocol::Phase;
 use crate::protocol::Step;
-use crate::protocol::phase::Way;
+use crate::protocol::phase::Transition;
 use crate::protocol::row::{Call, Purge, Purged, Reply};
 use crate::schema::Table;
 use crate::show;
@@ -105,7 +105,7 @@ impl Migration {
         self.spec.same_plan(&there)?;
         match there.phase {
             Phase::New | Phase::Offline | Phase::Done => {
-                self.advance(Way::Forward, Phase::Done, options, stop, tell).await
+                self.advance(Transition::Forward, Phase::Done, options, stop, tell).await
             }
             phase @ (Phase::Old | Phase::Bridge | Phase::Switch | Phase::Copy) => Err(Error::new(
                 Kind::Mismatch,

@@ -4,7 +4,7 @@ use super::{Held, Marks, Migration, Regain, Survey};
 use crate::control::{Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
-use crate::protocol::phase::Way;
+use crate::protocol::phase::Transition;
 use crate::verifier::Adopted;
 
 /// What `init` found and did.
@@ -197,9 +197,9 @@ impl Migration {
                 ),
             )
             .at("target", self.spec.to.as_str())
-            .help(match there.record.phase.way_to(Phase::Old) {
-                Some(Way::Reset) => "run `migrate reset` with the plan it belongs to first",
-                Some(Way::Forward | Way::Back | Way::Offline) | None => {
+            .help(match there.record.phase.transition_to(Phase::Old) {
+                Some(Transition::Reset) => "run `migrate reset` with the plan it belongs to first",
+                Some(Transition::Forward | Transition::Back | Transition::Offline) | None => {
                     "an application is being moved to it, or has been"
                 }
             }));

@@ -133,7 +133,7 @@ pub enum Work {
 
 /// What a move from one phase to another is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum Transition {
     /// A step ahead, with every participant.
     Forward,
     /// A step back, with every participant.
@@ -154,7 +154,7 @@ struct Line {
     counter_shown: CounterShown,
     needs_lease: bool,
     work: &'static [Work],
-    moves: &'static [(Phase, Way)],
+    moves: &'static [(Phase, Transition)],
 }
 
 /// What copying and its neighbourhood take: the old table stands still.
@@ -178,8 +178,8 @@ const TABLE: [Line; 7] = [
         needs_lease: false,
         work: &[Work::Fold],
         moves: &[
-            (Phase::Bridge, Way::Forward),
-            (Phase::Offline, Way::Offline),
+            (Phase::Bridge, Transition::Forward),
+            (Phase::Offline, Transition::Offline),
         ],
     },
     Line {
@@ -191,7 +191,10 @@ const TABLE: [Line; 7] = [
         counter_shown: CounterShown::OldAndNew,
         needs_lease: false,
         work: &[Work::Fold],
-        moves: &[(Phase::Switch, Way::Forward), (Phase::Old, Way::Back)],
+        moves: &[
+            (Phase::Switch, Transition::Forward),
+            (Phase::Old, Transition::Back),
+        ],
     },
     Line {
         phase: Phase::Switch,
@@ -202,7 +205,10 @@ const TABLE: [Line; 7] = [
         counter_shown: CounterShown::OldAndNew,
         needs_lease: true,
         work: &[Work::Fold],
-        moves: &[(Phase::Copy, Way::Forward), (Phase::Bridge, Way::Back)],
+        moves: &[
+            (Phase::Copy, Transition::Forward),
+            (Phase::Bridge, Transition::Back),
+        ],
     },
     Line {
         phase: Phase::Copy,
@@ -213,7 +219,10 @@ const TABLE: [Line; 7] = [
         counter_shown: CounterShown::OldAndNew,
         needs_lease: true,
         work: FROZEN,
-        moves: &[(Phase::New, Way::Forward), (Phase::Switch, Way::Back)],
+        moves: &[
+            (Phase::New, Transition::Forward),
+            (Phase::Switch, Transition::Back),
+        ],
     },
     Line {
         phase: Phase::New,
@@ -224,7 +233,10 @@ const TABLE: [Line; 7] = [
         counter_shown: CounterShown::New,
         needs_lease: true,
         work: &[Work::Verify],
-        moves: &[(Phase::Done, Way::Forward), (Phase::Copy, Way::Back)],
+        moves: &[
+            (Phase::Done, Transition::Forward),
+            (Phase::Copy, Transition::Back),
+        ],
     },
     Line {
         phase: Phase::Done,
@@ -247,9 +259,9 @@ const TABLE: [Line; 7] = [
         needs_lease: true,
         work: FROZEN,
         moves: &[
-            (Phase::New, Way::Forward),
-            (Phase::Done, Way::Forward),
-            (Phase::Old, Way::Reset),
+            (Phase::New, Transition::Forward),
+            (Phase::Done, Transition::Forward),
+            (Phase::Old, Transition::Reset),
         ],
     },
 ];
@@ -322,7 +334,7 @@ impl Phase {
     }
 
     /// What a move to another phase is; `None` if there is no such move.
-    pub fn way_to(self, to: Phase) -> Option<Way> {
+    pub fn transition_to(self, to: Phase) -> Option<Transition> {
         let moves = self.line().moves;
         let (_, way) = moves.iter().find(|(phase, _)| *phase == to)?;
         Some(*way)
@@ -348,7 +360,7 @@ impl Phase {
 
     /// The phases on the way to another one, both ends included, by steps of one kind alone; the fewest
     /// there are. `None` if no such steps lead there.
-    pub fn path(self, to: Phase, way: Way) -> Option<Vec<Phase>> {
+    pub fn path(self, to: Phase, way: Transition) -> Option<Vec<Phase>> {
         if self == to {
             return Some(vec![self]);
         }
@@ -386,31 +398,38 @@ mod tests {
     fn a_step_forward_has_a_step_back_but_at_the_end() {
         for pair in Phase::ALL[..6].windows(2) {
             let (from, to) = (pair[0], pair[1]);
-            assert_eq!(from.way_to(to), Some(Way::Forward), "{from} -> {to}");
+            assert_eq!(
+                from.transition_to(to),
+                Some(Transition::Forward),
+                "{from} -> {to}"
+            );
             let back = match from {
                 Phase::New => None,
-                _ => Some(Way::Back),
+                _ => Some(Transition::Back),
             };
-            assert_eq!(to.way_to(from), back, "{to} -> {from}");
+            assert_eq!(to.transition_to(from), back, "{to} -> {from}");
         }
     }
 
     #[test]
     fn offline_begins_at_old_and_nothing_else_leaps() {
-        let leaps: Vec<(Phase, Phase, Way)> = Phase::ALL
+        let leaps: Vec<(Phase, Phase, Transition)> = Phase::ALL
             .into_iter()
             .flat_map(|from| Phase::ALL.map(|to| (from, to)))
             .filter(|(from, to)| (*from as usize).abs_diff(*to as usize) != 1)
-            .filter_map(|(from, to)| Some((from, to, from.way_to(to)?)))
+            .filter_map(|(from, to)| Some((from, to, from.transition_to(to)?)))
             .collect();
         let expected = [
-            (Phase::Old, Phase::Offline, Way::Offline),
-            (Phase::Offline, Phase::Old, Way::Reset),
-            (Phase::Offline, Phase::New, Way::Forward),
+            (Phase::Old, Phase::Offline, Transition::Offline),
+            (Phase::Offline, Phase::Old, Transition::Reset),
+            (Phase::Offline, Phase::New, Transition::Forward),
         ];
         assert_eq!(leaps, expected);
-        assert_eq!(Phase::Done.way_to(Phase::Offline), None);
-        assert_eq!(Phase::Offline.way_to(Phase::Done), Some(Way::Forward));
+        assert_eq!(Phase::Done.transition_to(Phase::Offline), None);
+        assert_eq!(
+            Phase::Offline.transition_to(Phase::Done),
+            Some(Transition::Forward)
+        );
     }
 
     #[test]
@@ -418,19 +437,28 @@ mod tests {
         use Phase::{Bridge, Copy, Done, New, Offline, Old, Switch};
         let path = |from: Phase, to, way| from.path(to, way).unwrap_or_default();
         let forward = [Old, Bridge, Switch, Copy, New, Done];
-        assert_eq!(path(Old, Done, Way::Forward), forward);
-        assert_eq!(path(Bridge, Copy, Way::Forward), [Bridge, Switch, Copy]);
-        assert_eq!(path(New, Bridge, Way::Back), [New, Copy, Switch, Bridge]);
-        assert_eq!(path(Bridge, Old, Way::Back), [Bridge, Old]);
-        assert_eq!(path(Copy, Old, Way::Back), [Copy, Switch, Bridge, Old]);
-        assert_eq!(path(Copy, Copy, Way::Back), [Copy]);
-        assert_eq!(path(Offline, Done, Way::Forward), [Offline, Done]);
-        let none: [(Phase, Phase, Way); 5] = [
-            (Offline, Old, Way::Back),
-            (Done, New, Way::Back),
-            (Copy, Switch, Way::Forward),
-            (Switch, Copy, Way::Back),
-            (Old, Offline, Way::Forward),
+        assert_eq!(path(Old, Done, Transition::Forward), forward);
+        assert_eq!(
+            path(Bridge, Copy, Transition::Forward),
+            [Bridge, Switch, Copy]
+        );
+        assert_eq!(
+            path(New, Bridge, Transition::Back),
+            [New, Copy, Switch, Bridge]
+        );
+        assert_eq!(path(Bridge, Old, Transition::Back), [Bridge, Old]);
+        assert_eq!(
+            path(Copy, Old, Transition::Back),
+            [Copy, Switch, Bridge, Old]
+        );
+        assert_eq!(path(Copy, Copy, Transition::Back), [Copy]);
+        assert_eq!(path(Offline, Done, Transition::Forward), [Offline, Done]);
+        let none: [(Phase, Phase, Transition); 5] = [
+            (Offline, Old, Transition::Back),
+            (Done, New, Transition::Back),
+            (Copy, Switch, Transition::Forward),
+            (Switch, Copy, Transition::Back),
+            (Old, Offline, Transition::Forward),
         ];
         for (from, to, way) in none {
             assert_eq!(from.path(to, way), None, "{from} -> {to}");

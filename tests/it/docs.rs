@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crossfade::protocol::Phase;
-use crossfade::protocol::phase::{CounterAdd, CounterShown, RowRead, RowWrite, Way, Work};
+use crossfade::protocol::phase::{CounterAdd, CounterShown, RowRead, RowWrite, Transition, Work};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -69,9 +69,9 @@ fn work(phase: Phase) -> String {
 }
 
 /// Where steps of these kinds lead.
-fn moves(phase: Phase, ways: &[(Way, &str)]) -> String {
+fn moves(phase: Phase, ways: &[(Transition, &str)]) -> String {
     let step = |to: &Phase| {
-        let way = phase.way_to(*to)?;
+        let way = phase.transition_to(*to)?;
         let (_, suffix) = ways.iter().find(|(kind, _)| *kind == way)?;
         Some(format!("`{to}`{suffix}"))
     };
@@ -88,12 +88,15 @@ fn line(phase: Phase) -> String {
         counter_add(phase.counter_add()).into(),
         counter_shown(phase.counter_shown()).into(),
         work(phase),
-        moves(phase, &[(Way::Forward, ""), (Way::Offline, "")]),
+        moves(
+            phase,
+            &[(Transition::Forward, ""), (Transition::Offline, "")],
+        ),
         moves(
             phase,
             &[
                 (
-                    Way::Back,
+                    Transition::Back,
                     match phase {
                         Phase::Bridge => ", while the target holds nothing",
                         Phase::Old
@@ -104,7 +107,7 @@ fn line(phase: Phase) -> String {
                         | Phase::Offline => "",
                     },
                 ),
-                (Way::Reset, ", by a reset"),
+                (Transition::Reset, ", by a reset"),
             ],
         ),
     ];

@@ -9,7 +9,7 @@ use crossfade::control::{Gone, Participant, Waiting};
 use crossfade::error::Error;
 use crossfade::migration::{Forecast, Migration, MoveOptions, OpenOld, Told, Unkept, too_soon};
 use crossfade::protocol::Phase;
-use crossfade::protocol::phase::Way;
+use crossfade::protocol::phase::Transition;
 use crossfade::visible::visible;
 
 use crate::Exit;
@@ -26,12 +26,12 @@ const REMIND_EVERY: Duration = Duration::from_secs(10);
 
 pub async fn run(args: &args::Advance, screen: &Screen) -> Result<Exit, Error> {
     let done = args.yes_done.as_deref();
-    moved(Way::Forward, &args.moving, args.expect, done, screen).await
+    moved(Transition::Forward, &args.moving, args.expect, done, screen).await
 }
 
 /// Moves a table, in either direction.
 pub async fn moved(
-    way: Way,
+    way: Transition,
     args: &args::Moving,
     expect: Option<usize>,
     yes_done: Option<&str>,
@@ -61,7 +61,7 @@ pub async fn moved(
             done: yes_done.map(str::to_owned),
             open_old: &|| Box::pin(connect::old(&stores.plan)),
         };
-        if way == Way::Forward {
+        if way == Transition::Forward {
             tell_unkept(&migration, options.open_old, screen).await;
         }
         if args.dry_run {

@@ -1,7 +1,7 @@
 //! `migrate back`
 
 use crossfade::error::Error;
-use crossfade::protocol::phase::Way;
+use crossfade::protocol::phase::Transition;
 
 use crate::Exit;
 use crate::advance;
@@ -9,5 +9,5 @@ use crate::args;
 use crate::screen::Screen;
 
 pub async fn run(args: &args::Back, screen: &Screen) -> Result<Exit, Error> {
-    advance::moved(Way::Back, &args.moving, None, None, screen).await
+    advance::moved(Transition::Back, &args.moving, None, None, screen).await
 }

@@ -6,7 +6,7 @@ use crossfade::control::Gone;
 use crossfade::error::{Kind, Result};
 use crossfade::migration::{Finished, Migration, MoveOptions, Told};
 use crossfade::protocol::Phase;
-use crossfade::protocol::phase::Way;
+use crossfade::protocol::phase::Transition;
 
 use crate::Exit;
 use crate::advance::{Teller, print_forecast};
@@ -137,7 +137,7 @@ async fn forecast(
     let name = &migration.spec.name;
     if phase != Phase::Done {
         let steps = migration
-            .forecast(Way::Forward, Phase::Done, options)
+            .forecast(Transition::Forward, Phase::Done, options)
             .await?;
         print_forecast(migration, Phase::Done, &steps);
         words::print(&no_way_back(migration).await?);

@@ -12,7 +12,7 @@ async fn without_any_application_the_old_table_is_left_only_if_the_operator_says
         (Phase::Bridge, Phase::Switch),
         (Phase::Switch, Phase::Copy),
     ] {
-        let moved = |expect| bench.moved(Way::Forward, next, expect, Gone::default());
+        let moved = |expect| bench.moved(Transition::Forward, next, expect, Gone::default());
         let error = moved(None).await.unwrap_err().to_string();
         assert!(error.contains("`--expect 0`"), "{error}");
         assert_eq!(bench.stands().await.0, now);
@@ -24,7 +24,7 @@ async fn without_any_application_the_old_table_is_left_only_if_the_operator_says
     copier.leave().await.unwrap();
     assert!(bench.copy(false, false).await.unwrap().complete);
     bench.verify().await;
-    let moved = bench.moved(Way::Forward, Phase::New, None, Gone::default());
+    let moved = bench.moved(Transition::Forward, Phase::New, None, Gone::default());
     moved.await.unwrap();
 }
 
@@ -135,7 +135,7 @@ async fn what_lands_before_everybody_is_in_bridge_keeps_the_table_there() {
 async fn only_those_who_are_registered_and_silent_for_long_are_taken_for_gone() {
     let bench = Bench::rows().await;
     let shim = bench.join(ParticipantKind::Shim).await;
-    let moved = |gone| bench.moved(Way::Forward, Phase::Bridge, Some(1), gone);
+    let moved = |gone| bench.moved(Transition::Forward, Phase::Bridge, Some(1), gone);
     let silent = |seconds| Gone {
         ids: vec![],
         silent: Some(Duration::from_secs(seconds)),
@@ -161,10 +161,10 @@ async fn only_those_who_are_registered_and_silent_for_long_are_taken_for_gone() 
     };
     bench.set(Phase::Bridge).await;
     bench
-        .moved(Way::Forward, Phase::Bridge, None, gone.clone())
+        .moved(Transition::Forward, Phase::Bridge, None, gone.clone())
         .await
         .unwrap();
-    let again = bench.moved(Way::Forward, Phase::Bridge, None, gone);
+    let again = bench.moved(Transition::Forward, Phase::Bridge, None, gone);
     again.await.unwrap();
 }
 
@@ -183,7 +183,7 @@ async fn done_is_entered_only_by_an_operator_who_has_typed_the_name() {
             open_old: &|| Box::pin(async { Ok(Old(bench.old.clone())) }),
         };
         let (stop, mut tell) = (CancellationToken::new(), |_: Told<'_>| ());
-        let (way, migration) = (Way::Forward, &bench.migration);
+        let (way, migration) = (Transition::Forward, &bench.migration);
         let moved = migration.advance(way, Phase::Done, &options, &stop, &mut tell);
         let error = moved.await.unwrap_err().to_string();
         assert!(error.contains("`--yes-done users`"), "{error}");

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::control::{Accept, Gone, Lease, Member, MemberRole, Participant, ParticipantKind};
 use crate::copier;
 use crate::model::{Key, Mark, Value};
-use crate::protocol::phase::Way;
+use crate::protocol::phase::Transition;
 use crate::schema::{Column, Role, Type};
 use crate::store::memory::Memory;
 use crate::store::{Guard, Put, Store};
@@ -90,7 +90,13 @@ impl Bench {
         Self::of(Type::Text).await
     }
 
-    async fn moved(&self, way: Way, to: Phase, expect: Option<usize>, gone: Gone) -> Result<()> {
+    async fn moved(
+        &self,
+        way: Transition,
+        to: Phase,
+        expect: Option<usize>,
+        gone: Gone,
+    ) -> Result<()> {
         let options = MoveOptions {
             expect,
             gone,
@@ -124,7 +130,9 @@ impl Bench {
             done: Some("users".into()),
             open_old: &|| Box::pin(async { Ok(Old(self.old.clone())) }),
         };
-        self.migration.forecast(Way::Forward, to, &options).await
+        self.migration
+            .forecast(Transition::Forward, to, &options)
+            .await
     }
 
     /// Moves ahead. Both stores are compared first where that may be, since `new` asks for it.
@@ -142,11 +150,13 @@ impl Bench {
         let shims = registered.iter();
         let shims = shims.filter(|(_, one, _)| one.kind == ParticipantKind::Shim);
         let expect = Some(shims.count());
-        self.moved(Way::Forward, to, expect, Gone::default()).await
+        self.moved(Transition::Forward, to, expect, Gone::default())
+            .await
     }
 
     async fn back(&self, to: Phase) -> Result<()> {
-        self.moved(Way::Back, to, None, Gone::default()).await
+        self.moved(Transition::Back, to, None, Gone::default())
+            .await
     }
 
     async fn refused(&self, to: Phase) -> String {
@@ -470,7 +480,7 @@ async fn a_silent_application_is_passed_when_the_operator_says_that_it_is_gone()
         silent: None,
     };
     // Of one that is vouched for, no call may land late: so it takes its longest operation.
-    let moved = bench.moved(Way::Forward, Phase::Switch, Some(0), gone);
+    let moved = bench.moved(Transition::Forward, Phase::Switch, Some(0), gone);
     moved.await.unwrap();
     assert!(bench.told("Waiting") > 0);
     assert_eq!(bench.stands().await.0, Phase::Switch);
@@ -484,7 +494,14 @@ async fn another_number_of_applications_than_expected_is_refused() {
     let bench = Bench::rows().await;
     let shim = bench.join(ParticipantKind::Shim).await;
     let tool = bench.join(ParticipantKind::Copier).await;
-    let moved = |expect| bench.moved(Way::Forward, Phase::Bridge, Some(expect), Gone::default());
+    let moved = |expect| {
+        bench.moved(
+            Transition::Forward,
+            Phase::Bridge,
+            Some(expect),
+            Gone::default(),
+        )
+    };
     let error = moved(2).await.unwrap_err().to_string();
     assert!(error.contains("2 are expected"), "{error}");
     assert!(error.contains("an application"), "{error}");

@@ -45,7 +45,7 @@ impl Model for Counters {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        let is_lawful = |step: &[Phase]| step[0].way_to(step[1]).is_some();
+        let is_lawful = |step: &[Phase]| step[0].transition_to(step[1]).is_some();
         assert!(self.walk.windows(2).all(is_lawful), "{:?}", self.walk);
         let phase = self.walk[0];
         let application = |counts: &u8| Application {

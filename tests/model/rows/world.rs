@@ -278,7 +278,7 @@ impl Rows {
         let phase = self.walk.get(world.place)?;
         let next = *self.walk.get(world.place + 1)?;
         assert!(
-            phase.way_to(next).is_some(),
+            phase.transition_to(next).is_some(),
             "no way from {phase} to {next}"
         );
         let is_ready = match next {

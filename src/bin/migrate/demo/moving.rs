@@ -15,7 +15,7 @@ use crossfade::migration::{
     CopyOptions, Migration, MoveOptions, Started, Told, VerifyOptions, read_all,
 };
 use crossfade::protocol::Phase;
-use crossfade::protocol::phase::Way;
+use crossfade::protocol::phase::Transition;
 use crossfade::schema::Table;
 use crossfade::verifier;
 
@@ -127,7 +127,7 @@ impl Stores<'_> {
         };
         let stop = CancellationToken::new();
         migration
-            .advance(Way::Forward, to, &options, &stop, &mut tell)
+            .advance(Transition::Forward, to, &options, &stop, &mut tell)
             .await
     }
 
