@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::moves::{Forecast, MoveOptions, Refusal, Tell, Told};
+use super::moves::{Event, Forecast, MoveOptions, Observer, Refusal};
 use super::{Migration, WATCH_EVERY};
 use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versioned, Watch, hex};
 use crate::copier::stopped;
@@ -34,7 +34,7 @@ impl Migration {
         to: Phase,
         options: &MoveOptions<'_>,
         stop: &CancellationToken,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<()> {
         // Dropped anywhere, it leaves what a killed one leaves.
         tokio::select! {
@@ -49,7 +49,7 @@ impl Migration {
         way: Transition,
         to: Phase,
         options: &MoveOptions<'_>,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<()> {
         self.movable(&self.control).await?;
         self.patiently().walk(way, to, options, tell).await
@@ -60,7 +60,7 @@ impl Migration {
         way: Transition,
         to: Phase,
         options: &MoveOptions<'_>,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<()> {
         let control = self.control.clone();
         let mut watch = Watch::new(options.clock.clone());
@@ -126,14 +126,14 @@ impl Migration {
         there: &Versioned,
         next: Phase,
         options: &MoveOptions<'_>,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<()> {
         let from = there.record.phase;
         let applications = self.applications(control, from, next, options).await?;
         if from == Phase::Old {
-            tell(Told::Applications(&applications));
+            tell(Event::Applications(&applications));
         }
-        tell(Told::Step { from, to: next });
+        tell(Event::Step { from, to: next });
         let refusals = self.may_enter(&there.record, next, options).await?;
         if !refusals.is_empty() {
             return Err(self.refused(next, &refusals));
@@ -239,7 +239,7 @@ impl Migration {
         watch: &mut Watch,
         (phase, next): (Phase, Option<Phase>),
         gone: &Gone,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<bool> {
         let begun = Instant::now();
         let mut pause = FIRST_LOOK;
@@ -248,13 +248,13 @@ impl Migration {
                 .look(control, &self.spec.to, phase, next, gone)
                 .await?;
             if left.is_empty() {
-                tell(Told::Reached(phase));
+                tell(Event::Reached(phase));
                 return Ok(true);
             }
             if control.require(&self.spec.to).await?.record.phase != phase {
                 return Ok(false);
             }
-            tell(Told::Waiting {
+            tell(Event::Waiting {
                 phase,
                 left: &left,
                 waited: begun.elapsed(),

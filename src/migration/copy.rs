@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, Survey, Told};
+use super::{Event, Migration, Survey};
 use crate::clock::Clock;
 use crate::control::{Accept, Gone, Lease, Member, MemberRole, ParticipantKind, Record, Watch};
 use crate::copier::{self, Copier, Counters, Live, Outcome};
@@ -333,8 +333,8 @@ impl Migration {
             return Ok(());
         }
         let mut told = false;
-        let mut tell = |now: Told<'_>| {
-            if let (false, Told::Waiting { phase, left, .. }) = (told, now) {
+        let mut tell = |now: Event<'_>| {
+            if let (false, Event::Waiting { phase, left, .. }) = (told, now) {
                 let names = left.iter().map(|one| one.participant.name.as_str());
                 tracing::info!(
                     "{}: waiting until what was begun before `{phase}` is over: {}",

@@ -7,7 +7,7 @@
 //! the record before its permission is taken, and stays there until it was given back.
 
 use super::Migration;
-use super::moves::{MoveOptions, OpenOld, Refusal, Tell, Told};
+use super::moves::{Event, MoveOptions, Observer, OpenOld, Refusal};
 use crate::control::{Control, Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Old, Writing};
@@ -62,7 +62,7 @@ impl Migration {
         control: &Control,
         there: &Versioned,
         options: &MoveOptions<'_>,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<Option<Versioned>> {
         let Some(role) = &self.spec.fence else {
             return Ok(Some(there.clone()));
@@ -79,7 +79,7 @@ impl Migration {
         there: &Versioned,
         old: &Old,
         role: &str,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<Option<Versioned>> {
         let table = &self.spec.name;
         let writing = self.closable(old, role).await?;
@@ -97,7 +97,7 @@ impl Migration {
         }
         // Also where it was gone already: it may have been taken just now, by one that was killed.
         let settles = writing.settles;
-        tell(Told::Fencing { role, settles });
+        tell(Event::Fencing { role, settles });
         tokio::time::sleep(settles).await;
         if self.closable(old, role).await?.own {
             return Err(Error::new(
@@ -136,7 +136,7 @@ impl Migration {
         control: &Control,
         there: &Versioned,
         options: &MoveOptions<'_>,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<()> {
         let old = self.old_with_roles(options.open_old).await?;
         let opened = self.open(control, there, &old, tell).await;
@@ -149,7 +149,7 @@ impl Migration {
         control: &Control,
         there: &Versioned,
         old: &Old,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<()> {
         // Only its version changes: an `advance` that closes the fence at this moment finds that it can't
         // go on to `copy`, and begins again.
@@ -159,7 +159,7 @@ impl Migration {
         for role in &seen.record.fenced {
             let given = old.0.grant(&self.spec.name, role).await;
             given.map_err(|error| error.at("not given back to", role.as_str()))?;
-            tell(Told::Unfenced { role });
+            tell(Event::Unfenced { role });
         }
         let mut record = seen.record.clone();
         record.fenced.clear();

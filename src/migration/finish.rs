@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
-use super::moves::{MoveOptions, Tell};
+use super::moves::{MoveOptions, Observer};
 use super::{Migration, SCAN_ROWS};
 use crate::clock::Clock;
 use crate::clock::unix_seconds;
@@ -99,7 +99,7 @@ impl Migration {
         &self,
         options: &MoveOptions<'_>,
         stop: &CancellationToken,
-        tell: Tell<'_>,
+        tell: Observer<'_>,
     ) -> Result<()> {
         let there = self.control.require(&self.spec.to).await?.record;
         self.spec.same_plan(&there)?;

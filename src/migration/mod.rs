@@ -28,7 +28,7 @@ pub use finish::{Finished, Kept};
 pub use init::{Init, InitOptions};
 pub use lost::Regain;
 pub use marks::Marks;
-pub use moves::{Forecast, MoveOptions, OpenOld, Refusal, Tell, Told};
+pub use moves::{Event, Forecast, MoveOptions, Observer, OpenOld, Refusal};
 pub use reset::Reset;
 pub use retry::Retried;
 pub use settle::Unkept;

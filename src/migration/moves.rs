@@ -16,7 +16,7 @@ use crate::store::Old;
 pub type OpenOld<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Old>> + Sync);
 
 /// Is told how a move goes on.
-pub type Tell<'a> = &'a mut (dyn FnMut(Told<'_>) + Send);
+pub type Observer<'a> = &'a mut (dyn FnMut(Event<'_>) + Send);
 
 /// How a table is to be moved.
 pub struct MoveOptions<'a> {
@@ -34,7 +34,7 @@ pub struct MoveOptions<'a> {
 
 /// How a move goes on.
 #[derive(Debug)]
-pub enum Told<'a> {
+pub enum Event<'a> {
     /// `old` is about to be left, and these applications follow. One that isn't among them goes on
     /// writing to the old store only.
     Applications(&'a [(String, Participant)]),

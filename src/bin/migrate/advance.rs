@@ -7,7 +7,7 @@ use crossfade::clock::Clock;
 use crossfade::connect;
 use crossfade::control::{Gone, Participant, Waiting};
 use crossfade::error::Error;
-use crossfade::migration::{Forecast, Migration, MoveOptions, OpenOld, Told, Unkept, too_soon};
+use crossfade::migration::{Event, Forecast, Migration, MoveOptions, OpenOld, Unkept, too_soon};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Transition;
 use crossfade::visible::visible;
@@ -76,8 +76,8 @@ pub async fn moved(
             done.ask(screen, &no_way_back(&migration).await?)?;
             options.done = Some(migration.spec.name.clone());
         }
-        let mut teller = Teller::new(screen, &migration);
-        let mut tell = |told: Told<'_>| teller.tell(told);
+        let mut teller = EventPrinter::new(screen, &migration);
+        let mut tell = |told: Event<'_>| teller.tell(told);
         migration
             .advance(way, args.to, &options, &stop, &mut tell)
             .await?;
@@ -109,16 +109,16 @@ async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Scre
 }
 
 /// Says how a move goes on, and not the same every second.
-pub struct Teller<'a> {
+pub struct EventPrinter<'a> {
     screen: &'a Screen,
     table: &'a str,
     waiting_for: BTreeSet<String>,
     said: Instant,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> EventPrinter<'a> {
     pub fn new(screen: &'a Screen, migration: &'a Migration) -> Self {
-        Teller {
+        EventPrinter {
             screen,
             table: &migration.spec.name,
             waiting_for: BTreeSet::new(),
@@ -126,27 +126,27 @@ impl<'a> Teller<'a> {
         }
     }
 
-    pub fn tell(&mut self, told: Told<'_>) {
+    pub fn tell(&mut self, told: Event<'_>) {
         match told {
-            Told::Applications(applications) => self.say(&registered(applications)),
-            Told::Step { from, to } => {
+            Event::Applications(applications) => self.say(&registered(applications)),
+            Event::Step { from, to } => {
                 self.say(&format!("{from} -> {to}"));
             }
-            Told::Waiting {
+            Event::Waiting {
                 phase,
                 left,
                 waited,
             } => self.waiting(phase, left, waited),
-            Told::Reached(phase) => {
+            Event::Reached(phase) => {
                 self.waiting_for.clear();
                 self.say(&format!("everybody is in `{phase}`"));
             }
-            Told::Fencing { role, settles } => self.say(&format!(
+            Event::Fencing { role, settles } => self.say(&format!(
                 "`{role}` may not write to the old table any more; waiting {} s, until no server remembers \
                  otherwise",
                 settles.as_secs()
             )),
-            Told::Unfenced { role } => {
+            Event::Unfenced { role } => {
                 self.say(&format!("`{role}` may write to the old table again"));
             }
         }

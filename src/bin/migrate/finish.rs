@@ -4,12 +4,12 @@ use crossfade::clock::Clock;
 use crossfade::connect;
 use crossfade::control::Gone;
 use crossfade::error::{Kind, Result};
-use crossfade::migration::{Finished, Migration, MoveOptions, Told};
+use crossfade::migration::{Event, Finished, Migration, MoveOptions};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Transition;
 
 use crate::Exit;
-use crate::advance::{Teller, print_forecast};
+use crate::advance::{EventPrinter, print_forecast};
 use crate::args;
 use crate::consent::{Name, agreed, check_terminal};
 use crate::copy::{self, copier_name};
@@ -43,8 +43,8 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
             let what = no_way_back(&migration).await?;
             questions.done.ask(screen, &what)?;
         }
-        let mut teller = Teller::new(screen, &migration);
-        let mut tell = |told: Told<'_>| teller.tell(told);
+        let mut teller = EventPrinter::new(screen, &migration);
+        let mut tell = |told: Event<'_>| teller.tell(told);
         migration.enter_done(&options, &stop, &mut tell).await?;
         let lease = stores.plan.lease;
         let purge = async |strip| migration.purge(strip, &copier_name(), lease, &stop).await;

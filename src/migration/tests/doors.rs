@@ -182,7 +182,7 @@ async fn done_is_entered_only_by_an_operator_who_has_typed_the_name() {
             done,
             open_old: &|| Box::pin(async { Ok(Old(bench.old.clone())) }),
         };
-        let (stop, mut tell) = (CancellationToken::new(), |_: Told<'_>| ());
+        let (stop, mut tell) = (CancellationToken::new(), |_: Event<'_>| ());
         let (way, migration) = (Transition::Forward, &bench.migration);
         let moved = migration.advance(way, Phase::Done, &options, &stop, &mut tell);
         let error = moved.await.unwrap_err().to_string();

@@ -105,8 +105,8 @@ impl Bench {
             open_old: &|| Box::pin(async { Ok(Old(self.old.clone())) }),
         };
         // Each look is five seconds after the one before.
-        let mut tell = |told: Told<'_>| {
-            if matches!(told, Told::Waiting { .. }) {
+        let mut tell = |told: Event<'_>| {
+            if matches!(told, Event::Waiting { .. }) {
                 self.clock.fetch_add(5_000, Ordering::SeqCst);
             }
             self.told.lock().unwrap().push(format!("{told:?}"));

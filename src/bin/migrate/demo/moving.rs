@@ -12,7 +12,7 @@ use crossfade::copier;
 use crossfade::error::Result;
 use crossfade::mapping::canonical;
 use crossfade::migration::{
-    CopyOptions, Migration, MoveOptions, Started, Told, VerifyOptions, read_all,
+    CopyOptions, Event, Migration, MoveOptions, Started, VerifyOptions, read_all,
 };
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Transition;
@@ -115,15 +115,15 @@ impl Stores<'_> {
                 async move { Ok(old) }.boxed()
             },
         };
-        let mut tell = |told: Told<'_>| match told {
-            Told::Reached(phase) => self
+        let mut tell = |told: Event<'_>| match told {
+            Event::Reached(phase) => self
                 .screen
                 .say(&format!("{name}: everybody is in `{phase}`")),
-            Told::Applications(_)
-            | Told::Step { .. }
-            | Told::Waiting { .. }
-            | Told::Fencing { .. }
-            | Told::Unfenced { .. } => {}
+            Event::Applications(_)
+            | Event::Step { .. }
+            | Event::Waiting { .. }
+            | Event::Fencing { .. }
+            | Event::Unfenced { .. } => {}
         };
         let stop = CancellationToken::new();
         migration
