@@ -4,7 +4,7 @@ use super::{column, get, put};
 use crate::error::Kind;
 use crate::model::{Add, Fold, Key, Mark, Move, Row, Value};
 use crate::schema::{Order, Role, Table, Type};
-use crate::store::{Guard, Put, Store};
+use crate::store::{Guard, Store, WriteOutcome};
 
 /// `(id text, at int; down counter, up counter)`, so that the key of an item may be made.
 pub(super) fn counters(name: &str) -> Table {
@@ -65,12 +65,16 @@ pub(super) async fn folds(store: &dyn Store, name: &str) {
         [None, Some((None, 5))],
         [Some((None, -3)), Some((Some(5), 9))],
     );
-    assert_eq!(send("a", first).await, Put::Written, "a fold makes its row");
+    assert_eq!(
+        send("a", first).await,
+        WriteOutcome::Written,
+        "a fold makes its row"
+    );
     let row = counted("a", [None, Some(5)], [None, Some(5)]);
     assert_eq!(read("a").await, Some(row.clone()));
     assert_eq!(
         send("a", first).await,
-        Put::Refused,
+        WriteOutcome::Refused,
         "as after a lost reply"
     );
     assert_eq!(
@@ -79,18 +83,18 @@ pub(super) async fn folds(store: &dyn Store, name: &str) {
         "nothing is counted twice"
     );
     let one_wrong = [Some((None, 1)), Some((Some(4), 6))];
-    assert_eq!(send("a", one_wrong).await, Put::Refused);
+    assert_eq!(send("a", one_wrong).await, WriteOutcome::Refused);
     assert_eq!(
         read("a").await,
         Some(row),
         "a row of counters moves as a whole"
     );
-    assert_eq!(send("a", both).await, Put::Written);
+    assert_eq!(send("a", both).await, WriteOutcome::Written);
     let row = counted("a", [Some(-3), Some(9)], [Some(-3), Some(9)]);
     assert_eq!(read("a").await, Some(row));
     assert_eq!(
         send("a", [None, Some((Some(9), 2))]).await,
-        Put::Written,
+        WriteOutcome::Written,
         "downwards"
     );
 
@@ -99,7 +103,10 @@ pub(super) async fn folds(store: &dyn Store, name: &str) {
     own.mark = Some(Mark::Application);
     put(store, &table, vec![own.clone()], &Guard::Always).await;
     assert_eq!(read("b").await, Some(own.clone()), "watermarks read back");
-    assert_eq!(send("b", [None, Some((Some(40), 41))]).await, Put::Written);
+    assert_eq!(
+        send("b", [None, Some((Some(40), 41))]).await,
+        WriteOutcome::Written
+    );
     let mut after = counted("b", [None, Some(101)], [None, Some(41)]);
     after.mark = own.mark;
     assert_eq!(read("b").await, Some(after));
@@ -110,10 +117,10 @@ pub(super) async fn folds(store: &dyn Store, name: &str) {
         counted("c", [Some(0); 2], [Some(0); 2]),
     ];
     let answers = put(store, &table, rows.clone(), &Guard::Absent).await;
-    assert_eq!(answers, [Put::Refused, Put::Written]);
+    assert_eq!(answers, [WriteOutcome::Refused, WriteOutcome::Written]);
     assert_eq!(read("c").await, Some(rows[1].clone()));
     let widest = [Some((Some(0), i64::MIN)), Some((Some(0), i64::MAX))];
-    assert_eq!(send("c", widest).await, Put::Written);
+    assert_eq!(send("c", widest).await, WriteOutcome::Written);
     let totals = [Some(i64::MIN), Some(i64::MAX)];
     assert_eq!(read("c").await, Some(counted("c", totals, totals)));
 }
@@ -148,7 +155,10 @@ pub(super) async fn adds(store: &dyn Store, name: &str) {
     assert_eq!(read().await, Some(made), "an add makes its row");
     let folds = vec![fold("a", [Some((None, 7)), Some((None, 100))])];
     let puts = store.fold(&table, folds).await;
-    assert!(matches!(&puts.rows[..], [Ok(Put::Written)]), "{puts:?}");
+    assert!(
+        matches!(&puts.rows[..], [Ok(WriteOutcome::Written)]),
+        "{puts:?}"
+    );
     send([Some(-9), Some(0)], Some(Mark::Application)).await;
     let both = own([Some(-2), Some(105)], [Some(7), Some(100)]);
     assert_eq!(read().await, Some(both.clone()));

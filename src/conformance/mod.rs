@@ -14,7 +14,7 @@
 use crate::error::Kind;
 use crate::model::{Key, Mark, Row, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Guard, Put, Store};
+use crate::store::{Guard, Store, WriteOutcome};
 
 mod applications;
 mod changes;
@@ -87,7 +87,7 @@ async fn create(store: &dyn Store, name: &str) -> Table {
     table
 }
 
-async fn put(store: &dyn Store, table: &Table, rows: Vec<Row>, guard: &Guard) -> Vec<Put> {
+async fn put(store: &dyn Store, table: &Table, rows: Vec<Row>, guard: &Guard) -> Vec<WriteOutcome> {
     let count = rows.len();
     let puts = store.put(table, &rows, guard).await;
     assert_eq!(puts.rows.len(), count, "one answer for each row");
@@ -153,7 +153,11 @@ async fn puts(store: &dyn Store, name: &str) {
         statics("z", "no rows"),
     ];
     let answers = put(store, &table, rows.clone(), &Guard::Always).await;
-    assert!(answers.iter().all(|answer| *answer == Put::Written));
+    assert!(
+        answers
+            .iter()
+            .all(|answer| *answer == WriteOutcome::Written)
+    );
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
     let read = store.get(&table, &keys).await.unwrap();
     for (row, read) in rows.iter().zip(read) {
@@ -199,9 +203,9 @@ async fn guards(store: &dyn Store, name: &str) {
     let answers = put(store, &table, second.clone(), &Guard::Absent).await;
     for (at, answer) in answers.iter().enumerate() {
         let expected = if at % 3 == 0 {
-            Put::Refused
+            WriteOutcome::Refused
         } else {
-            Put::Written
+            WriteOutcome::Written
         };
         assert_eq!(
             *answer, expected,
@@ -218,12 +222,12 @@ async fn guards(store: &dyn Store, name: &str) {
     let wrong = Guard::Equals(N, Value::BigInt(2));
     assert_eq!(
         put(store, &table, vec![changed.clone()], &wrong).await,
-        [Put::Refused]
+        [WriteOutcome::Refused]
     );
     let right = Guard::Equals(N, Value::BigInt(1));
     assert_eq!(
         put(store, &table, vec![changed.clone()], &right).await,
-        [Put::Written]
+        [WriteOutcome::Written]
     );
     assert_eq!(
         get(store, &table, &changed.key).await,
@@ -238,7 +242,7 @@ async fn guards(store: &dyn Store, name: &str) {
             &Guard::Equals(BODY, Value::text("x"))
         )
         .await,
-        [Put::Refused],
+        [WriteOutcome::Refused],
         "nothing there equals nothing"
     );
 }
@@ -270,12 +274,12 @@ async fn marks(store: &dyn Store, name: &str) {
     let guard = Guard::Marked(Mark::Tombstone);
     assert_eq!(
         put(store, &table, vec![copied.clone()], &guard).await,
-        [Put::Refused]
+        [WriteOutcome::Refused]
     );
     let guard = Guard::Marked(Mark::Copied);
     assert_eq!(
         put(store, &table, vec![copied], &guard).await,
-        [Put::Written]
+        [WriteOutcome::Written]
     );
 }
 
@@ -288,7 +292,7 @@ async fn purges(store: &dyn Store, name: &str) {
     assert!(
         answers
             .iter()
-            .all(|answer| matches!(answer, Ok(Put::Written))),
+            .all(|answer| matches!(answer, Ok(WriteOutcome::Written))),
         "{answers:?}"
     );
     for row in &rows[..20] {
@@ -309,8 +313,8 @@ async fn purges(store: &dyn Store, name: &str) {
     marked.mark = Some(Mark::Application);
     put(store, &table, vec![marked.clone()], &Guard::Always).await;
     for (mark, expected) in [
-        (Mark::Copied, Put::Refused),
-        (Mark::Application, Put::Written),
+        (Mark::Copied, WriteOutcome::Refused),
+        (Mark::Application, WriteOutcome::Written),
     ] {
         let keys = vec![marked.key.clone()];
         let answers = store.purge(&table, keys, &Guard::Marked(mark)).await.rows;

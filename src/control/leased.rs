@@ -9,8 +9,8 @@ use crate::error::{Effect, Error, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Together, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing, failed_rows,
 };
 
 /// The wrapper. Each write is an operation of its own, and a permit is asked before each request that
@@ -52,7 +52,7 @@ impl Member {
 struct Sent(Option<Pin>);
 
 impl Sent {
-    fn rows(mut self, puts: Puts) -> Puts {
+    fn rows(mut self, puts: WriteOutcomes) -> WriteOutcomes {
         if puts.rows.iter().all(is_over) {
             self.0 = None;
         }
@@ -167,21 +167,21 @@ impl Store for Leased {
         self.inner.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         match self.begin() {
             Ok((sent, store)) => sent.rows(store.put(table, rows, guard).await),
             Err(error) => failed_rows(rows.len(), &error),
         }
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         match self.begin() {
             Ok((sent, store)) => sent.rows(store.purge(table, keys, guard).await),
             Err(error) => failed_rows(keys.len(), &error),
         }
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         match self.begin() {
             Ok((sent, store)) => sent.rows(store.fold(table, folds).await),
             Err(error) => failed_rows(folds.len(), &error),

@@ -36,7 +36,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Key, List, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Guard, Put, Store};
+use crate::store::{Guard, Store, WriteOutcome};
 
 const RECORD: &str = "record";
 const PROGRESS: &str = "progress ";
@@ -203,9 +203,9 @@ impl Control {
         let row = self.row(target, item, doc, version)?;
         let put = self.store.put(&self.table, &[row], guard).await;
         match put.rows.into_iter().next() {
-            Some(Ok(Put::Written)) => Ok(true),
+            Some(Ok(WriteOutcome::Written)) => Ok(true),
             // Ours after a lost reply, or another's.
-            Some(Ok(Put::Refused)) => self.is_ours(target, item, doc, version).await,
+            Some(Ok(WriteOutcome::Refused)) => self.is_ours(target, item, doc, version).await,
             Some(Err(error)) if error.known_effect() == Effect::Unknown => {
                 match self.is_ours(target, item, doc, version).await {
                     Ok(true) => Ok(true),
@@ -358,7 +358,7 @@ impl Control {
                 "the new store gave no answer to a delete",
             ))
         });
-        Ok(answer? == Put::Written)
+        Ok(answer? == WriteOutcome::Written)
     }
 
     /// Notes what a whole verification has found.
@@ -403,7 +403,10 @@ impl Control {
 
     async fn purge(&self, keys: Vec<Key>) -> Result<()> {
         let purged = self.store.purge(&self.table, keys, &Guard::Always).await;
-        let purged = purged.rows.into_iter().collect::<Result<Vec<Put>>>();
+        let purged = purged
+            .rows
+            .into_iter()
+            .collect::<Result<Vec<WriteOutcome>>>();
         purged.map(drop)
     }
 
@@ -411,7 +414,7 @@ impl Control {
         let puts = self.store.put(&self.table, &rows, &Guard::Always).await;
         puts.rows
             .into_iter()
-            .collect::<Result<Vec<Put>>>()
+            .collect::<Result<Vec<WriteOutcome>>>()
             .map(drop)
     }
 

@@ -15,7 +15,7 @@ use crate::protocol::Step;
 use crate::protocol::counter::{
     self, Call, Down, Folded, Item, Pass, Reply, Rules, Totals, totals_of,
 };
-use crate::store::{Guard, Put, Puts};
+use crate::store::{Guard, WriteOutcome, WriteOutcomes};
 
 /// How a table's counters are folded.
 #[derive(Clone, Copy, Debug)]
@@ -243,7 +243,7 @@ impl Run<'_> {
             let refused = puts
                 .rows
                 .iter()
-                .filter(|row| matches!(row, Ok(Put::Refused)));
+                .filter(|row| matches!(row, Ok(WriteOutcome::Refused)));
             self.saw(refused.count(), tasks.len());
             self.answered(tasks, puts, &mut replies, ended)?;
         }
@@ -281,15 +281,15 @@ impl Run<'_> {
     fn answered(
         &self,
         tasks: Vec<Task>,
-        puts: Puts,
+        puts: WriteOutcomes,
         replies: &mut Waiting<Reply>,
         ended: &mut Vec<Ended>,
     ) -> Result<()> {
         self.live.wrote(&puts);
         for (task, answer) in tasks.into_iter().zip(puts.rows) {
             match answer {
-                Ok(Put::Written) => replies.push((task, Reply::Written)),
-                Ok(Put::Refused) => replies.push((task, Reply::Refused)),
+                Ok(WriteOutcome::Written) => replies.push((task, Reply::Written)),
+                Ok(WriteOutcome::Refused) => replies.push((task, Reply::Refused)),
                 Err(error) if error.kind() == Kind::Invalid => {
                     let letter = self.letter(&task.key, &error);
                     ended.push(Ended::Failed(task.key, letter));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::control::Counts;
 use crate::protocol::counter::{Folded, Pass};
-use crate::store::{Put, Puts};
+use crate::store::{WriteOutcome, WriteOutcomes};
 
 /// The counts of a copy while it runs.
 pub struct Live {
@@ -101,8 +101,9 @@ impl Live {
         self.read.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn put(&self, puts: &Puts) {
-        let is_written = |row: &&crate::error::Result<Put>| matches!(row, Ok(Put::Written));
+    pub(super) fn put(&self, puts: &WriteOutcomes) {
+        let is_written =
+            |row: &&crate::error::Result<WriteOutcome>| matches!(row, Ok(WriteOutcome::Written));
         let written = puts.rows.iter().filter(is_written).count() as u64;
         self.written.fetch_add(written, Ordering::Relaxed);
         self.wrote(puts);
@@ -116,7 +117,7 @@ impl Live {
     }
 
     /// What a write took, whatever it was.
-    pub(super) fn wrote(&self, puts: &Puts) {
+    pub(super) fn wrote(&self, puts: &WriteOutcomes) {
         self.bytes.fetch_add(puts.bytes, Ordering::Relaxed);
         self.milliunits
             .fetch_add((puts.units * 1e3) as u64, Ordering::Relaxed);

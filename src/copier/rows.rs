@@ -6,7 +6,7 @@ use super::{PUT_BYTES, Run};
 use crate::control::DeadLetter;
 use crate::error::{Kind, Result};
 use crate::model::{Key, Mark, Row};
-use crate::store::{Guard, Put};
+use crate::store::{Guard, WriteOutcome};
 
 impl Run<'_> {
     /// Puts the rows of a page, each only if absent, and returns when all are settled.
@@ -59,8 +59,8 @@ impl Run<'_> {
         let mut met = Vec::new();
         for ((key, row), answer) in keys.into_iter().zip(rows).zip(puts.rows) {
             match answer {
-                Ok(Put::Written) => {}
-                Ok(Put::Refused) => met.push((key, row)),
+                Ok(WriteOutcome::Written) => {}
+                Ok(WriteOutcome::Refused) => met.push((key, row)),
                 Err(error) if error.kind() == Kind::Invalid => {
                     failures.push(self.letter(&key, &error));
                 }

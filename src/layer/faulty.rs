@@ -12,8 +12,8 @@ use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Together, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing, failed_rows,
 };
 
 /// How often what goes wrong, each from 0 (never) to 1 (always).
@@ -102,7 +102,11 @@ impl Faulty {
     }
 
     /// A write: some rows of it throttled, the rest done, the answer perhaps lost.
-    async fn write_rows<T>(&self, what: Vec<T>, send: impl AsyncFnOnce(Vec<T>) -> Puts) -> Puts {
+    async fn write_rows<T>(
+        &self,
+        what: Vec<T>,
+        send: impl AsyncFnOnce(Vec<T>) -> WriteOutcomes,
+    ) -> WriteOutcomes {
         let count = what.len();
         if let Err(error) = self.arrive().await {
             return failed_rows(count, &error);
@@ -257,7 +261,7 @@ impl Store for Faulty {
         self.inner.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         let refused = rows
             .iter()
             .position(|row| self.refused.as_ref() == Some(&row.key));
@@ -275,14 +279,14 @@ impl Store for Faulty {
         puts
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         self.write_rows(keys, async |keys| {
             self.inner.purge(table, keys, guard).await
         })
         .await
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         self.write_rows(folds, async |folds| self.inner.fold(table, folds).await)
             .await
     }

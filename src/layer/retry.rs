@@ -18,8 +18,8 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Put, Puts, Range,
-    Reading, Reads, Store, Together, Writing,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, Together, WriteOutcome, WriteOutcomes, Writing,
 };
 
 /// How long to wait for a store.
@@ -383,15 +383,15 @@ impl Store for Retry {
         self.again(|| self.inner.create(table)).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         self.again_each(table, Write::Put(rows, guard)).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         self.again_each(table, Write::Purge(&keys, guard)).await
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         self.again_each(table, Write::Fold(&folds)).await
     }
 
@@ -477,7 +477,7 @@ fn chosen<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
 }
 
 impl Retry {
-    async fn send(&self, table: &Table, write: &Write<'_>, places: &[usize]) -> Puts {
+    async fn send(&self, table: &Table, write: &Write<'_>, places: &[usize]) -> WriteOutcomes {
         match write {
             Write::Put(rows, guard) if places.len() == rows.len() => {
                 self.inner.put(table, rows, guard).await
@@ -489,9 +489,10 @@ impl Retry {
     }
 
     /// Sends what failed again, and only that, until each one has an answer that stands.
-    async fn again_each(&self, table: &Table, write: Write<'_>) -> Puts {
-        let mut total = Puts::default();
-        let mut answers: Vec<Option<Result<Put>>> = (0..write.len()).map(|_| None).collect();
+    async fn again_each(&self, table: &Table, write: Write<'_>) -> WriteOutcomes {
+        let mut total = WriteOutcomes::default();
+        let mut answers: Vec<Option<Result<WriteOutcome>>> =
+            (0..write.len()).map(|_| None).collect();
         let mut places: Vec<usize> = (0..write.len()).collect();
         let mut pauses = Pauses::new(self.patience);
         loop {

@@ -9,8 +9,8 @@ use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Spa
 use crate::schema::Table;
 use crate::stops;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Together, Writing,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing,
 };
 
 struct Stopping(Arc<dyn Store>);
@@ -117,14 +117,14 @@ impl Store for Stopping {
         created
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         before("put", table);
         let puts = self.0.put(table, rows, guard).await;
         behind("put", table);
         puts
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         before("purge", table);
         let puts = self.0.purge(table, keys, guard).await;
         behind("purge", table);
@@ -132,8 +132,8 @@ impl Store for Stopping {
     }
 
     /// One after the other, since each is a write of its own.
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
-        let mut all = Puts::default();
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
+        let mut all = WriteOutcomes::default();
         for fold in folds {
             before("fold", table);
             let one = self.0.fold(table, vec![fold]).await;

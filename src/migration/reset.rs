@@ -18,7 +18,7 @@ use crate::layer::retry::Patience;
 use crate::model::{Mark, Row};
 use crate::protocol::Phase;
 use crate::schema::Table;
-use crate::store::{Cursor, Guard, Put, Range, Reads, Store};
+use crate::store::{Cursor, Guard, Range, Reads, Store, WriteOutcome};
 use crate::verifier::Adopted;
 
 /// Parts of the target that are emptied at once.
@@ -247,9 +247,9 @@ async fn empty_range(
             .rows
         {
             match answer? {
-                Put::Written => reset.emptied += 1,
+                WriteOutcome::Written => reset.emptied += 1,
                 // Gone by an earlier try, or somebody wrote it meanwhile.
-                Put::Refused => {}
+                WriteOutcome::Refused => {}
             }
         }
         cursor = page.next;

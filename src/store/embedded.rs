@@ -12,8 +12,8 @@ use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Together, failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, failed_rows,
 };
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
@@ -122,7 +122,7 @@ impl Embedded {
         self.disk.write(work).await
     }
 
-    async fn put_all(&self, table: &Table, writes: Vec<Write>) -> Puts {
+    async fn put_all(&self, table: &Table, writes: Vec<Write>) -> WriteOutcomes {
         let count = writes.len();
         match self.write_all(table, writes, Returns::Nothing).await {
             Ok((answers, bytes)) => ordered::puts(answers, bytes),
@@ -401,19 +401,19 @@ impl Store for Embedded {
             .await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         let rows = rows.iter().cloned();
         let writes = rows.map(|row| Write::Put(row, guard.clone()));
         self.put_all(table, writes.collect()).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         let keys = keys.into_iter();
         let writes = keys.map(|key| Write::Purge(key, guard.clone()));
         self.put_all(table, writes.collect()).await
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         let writes = folds.into_iter().map(Write::Fold);
         self.put_all(table, writes.collect()).await
     }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Together,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, Together, WriteOutcomes,
 };
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Tokens};
@@ -66,7 +66,7 @@ impl Memory {
         (answers, bytes)
     }
 
-    fn put_all(&self, table: &Table, writes: impl Iterator<Item = Write>) -> Puts {
+    fn put_all(&self, table: &Table, writes: impl Iterator<Item = Write>) -> WriteOutcomes {
         let (answers, bytes) = self.write_all(table, writes, Returns::Nothing);
         ordered::puts(answers, bytes)
     }
@@ -263,17 +263,17 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         let rows = rows.iter().cloned();
         self.put_all(table, rows.map(|row| Write::Put(row, guard.clone())))
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         let keys = keys.into_iter();
         self.put_all(table, keys.map(|key| Write::Purge(key, guard.clone())))
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         self.put_all(table, folds.into_iter().map(Write::Fold))
     }
 

@@ -186,7 +186,7 @@ impl Guard {
 
 /// What became of one row of a put, or one key of a purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Put {
+pub enum WriteOutcome {
     /// Written.
     Written,
     /// The condition didn't hold. (After a lost reply it may be one's own write that is in the way.)
@@ -195,9 +195,9 @@ pub enum Put {
 
 /// What became of a put.
 #[derive(Clone, Debug, Default)]
-pub struct Puts {
+pub struct WriteOutcomes {
     /// One for each row, in order. [`crate::error::Kind::Invalid`] here concerns that row alone.
-    pub rows: Vec<Result<Put>>,
+    pub rows: Vec<Result<WriteOutcome>>,
     /// Capacity consumed (write units), where the store has such a thing; counted from the rows'
     /// sizes where the server doesn't tell.
     pub units: f64,
@@ -438,17 +438,17 @@ pub trait Store: Reads {
     ///
     /// Rows succeed and fail one by one; a request that fails as a whole is the same error for each
     /// of its rows.
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts;
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes;
 
     /// Really deletes these keys, each on the condition. No key may stand twice.
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts;
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes;
 
     /// Folds counter rows, each in one write: adds every move's difference to its counter, sets its
     /// watermark, and the copier's mark where there is none; on the condition that each watermark
     /// still is the one the move starts from. Makes the row if there is none. No key may stand twice.
     ///
     /// Sent again after a lost reply, a fold that was done is refused: nothing is counted twice.
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts;
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes;
 
     /// Changes one item of a new store, if the condition holds.
     ///
@@ -604,10 +604,10 @@ fn halve_tokens(range: &Range) -> Option<Vec<Range>> {
 }
 
 /// The same error for each of `count` rows.
-pub fn failed_rows(count: usize, error: &Error) -> Puts {
-    Puts {
+pub fn failed_rows(count: usize, error: &Error) -> WriteOutcomes {
+    WriteOutcomes {
         rows: (0..count).map(|_| Err(error.clone())).collect(),
-        ..Puts::default()
+        ..WriteOutcomes::default()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::schema::{Order, Role, Table, Type};
 
-use super::{Changed, Guard, Listed, Put, Puts, Together};
+use super::{Changed, Guard, Listed, Together, WriteOutcome, WriteOutcomes};
 
 /// First byte of a record.
 const VERSION: u8 = 2;
@@ -514,12 +514,12 @@ impl Place {
 }
 
 /// Answers as those of a put, with the bytes that were written.
-pub(super) fn puts(answers: Vec<Result<Changed>>, bytes: u64) -> Puts {
+pub(super) fn puts(answers: Vec<Result<Changed>>, bytes: u64) -> WriteOutcomes {
     let put = |changed: Changed| match changed {
-        Changed::Written | Changed::Told(_) => Put::Written,
-        Changed::Refused(_) => Put::Refused,
+        Changed::Written | Changed::Told(_) => WriteOutcome::Written,
+        Changed::Refused(_) => WriteOutcome::Refused,
     };
-    Puts {
+    WriteOutcomes {
         rows: answers.into_iter().map(|answer| answer.map(put)).collect(),
         bytes,
         units: 0.0,

@@ -12,7 +12,7 @@ use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::counter::{self, Folded, Item, Rules, totals_of};
 use crate::protocol::row::{self, Copied, CopyRow, Repair, Repaired};
-use crate::store::{Changed, Guard, Old, Put, Puts, Reading, Writer};
+use crate::store::{Changed, Guard, Old, Reading, WriteOutcome, WriteOutcomes, Writer};
 
 /// Calls that one row may take. Every refusal is somebody else's success, so that this is a store that
 /// answers without doing.
@@ -173,10 +173,10 @@ impl Bench<'_> {
     }
 }
 
-fn written(puts: Puts) -> Result<counter::Reply> {
+fn written(puts: WriteOutcomes) -> Result<counter::Reply> {
     match puts.rows.into_iter().next() {
-        Some(Ok(Put::Written)) => Ok(counter::Reply::Written),
-        Some(Ok(Put::Refused)) => Ok(counter::Reply::Refused),
+        Some(Ok(WriteOutcome::Written)) => Ok(counter::Reply::Written),
+        Some(Ok(WriteOutcome::Refused)) => Ok(counter::Reply::Refused),
         Some(Err(error)) if is_lost(&error) => Ok(counter::Reply::Unknown),
         Some(Err(error)) => Err(error),
         None => Ok(counter::Reply::Unknown),

@@ -14,7 +14,7 @@ use crate::model::{Key, Mark, Value};
 use crate::protocol::phase::Transition;
 use crate::schema::{Column, Role, Type};
 use crate::store::memory::Memory;
-use crate::store::{Guard, Put, Store};
+use crate::store::{Guard, Store, WriteOutcome};
 
 mod doors;
 mod memory;
@@ -55,7 +55,7 @@ fn row(id: i32, mark: Option<Mark>) -> Row {
 async fn put(store: &Memory, table: &Table, rows: &[Row]) {
     let puts = store.put(table, rows, &Guard::Always).await;
     let mut answers = puts.rows.into_iter();
-    assert!(answers.all(|put| matches!(put, Ok(Put::Written))));
+    assert!(answers.all(|put| matches!(put, Ok(WriteOutcome::Written))));
 }
 
 impl Bench {

@@ -56,8 +56,8 @@ pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::failure::Doing;
 use self::pulse::Pulse;
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Writing, failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, WriteOutcomes, Writing, failed_rows, unsupported,
 };
 use crate::error::{Error, Kind, Result};
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
@@ -369,17 +369,17 @@ impl Store for Cassandra {
         self.create_table(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         self.put_rows(table, rows, guard).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         self.purge_keys(table, keys, guard).await
     }
 
     /// A counter of Cassandra can't be added to on a condition, so that a fold whose answer is lost
     /// would be counted twice or not at all.
-    async fn fold(&self, _table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, _table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         let error = Error::new(
             Kind::Unsupported,
             "counters can't be moved into Cassandra: it can't add to them on a condition",

@@ -8,16 +8,21 @@ use super::{AT_ONCE, Cassandra};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Mutation, Row};
 use crate::schema::{Column, Order, Role, Table, Type, Udt};
-use crate::store::{Changed, Guard, Put, Puts, same_keys, unsupported};
+use crate::store::{Changed, Guard, WriteOutcome, WriteOutcomes, same_keys, unsupported};
 
 impl Cassandra {
-    pub(super) async fn put_rows(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    pub(super) async fn put_rows(
+        &self,
+        table: &Table,
+        rows: &[Row],
+        guard: &Guard,
+    ) -> WriteOutcomes {
         let weights: Vec<usize> = rows.iter().map(Row::weight).collect();
         let writes: Vec<_> = rows
             .iter()
             .map(|row| self.put_one(table, row, guard))
             .collect();
-        let results: Vec<Result<Put>> = futures::stream::iter(writes)
+        let results: Vec<Result<WriteOutcome>> = futures::stream::iter(writes)
             .buffered(AT_ONCE)
             .map(|result| result.map_err(|error| self.placed(error, table, Doing::Write)))
             .collect()
@@ -25,17 +30,22 @@ impl Cassandra {
         let bytes = results
             .iter()
             .zip(weights)
-            .filter(|(result, _)| matches!(result, Ok(Put::Written)))
+            .filter(|(result, _)| matches!(result, Ok(WriteOutcome::Written)))
             .map(|(_, weight)| weight as u64)
             .sum();
-        Puts {
+        WriteOutcomes {
             rows: results,
             units: 0.0,
             bytes,
         }
     }
 
-    pub(super) async fn purge_keys(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    pub(super) async fn purge_keys(
+        &self,
+        table: &Table,
+        keys: Vec<Key>,
+        guard: &Guard,
+    ) -> WriteOutcomes {
         let deletes: Vec<_> = keys
             .iter()
             .map(|key| self.purge_one(table, key, guard))
@@ -45,13 +55,13 @@ impl Cassandra {
             .map(|result| result.map_err(|error| self.placed(error, table, Doing::Write)))
             .collect()
             .await;
-        Puts {
+        WriteOutcomes {
             rows: results,
-            ..Puts::default()
+            ..WriteOutcomes::default()
         }
     }
 
-    async fn put_one(&self, table: &Table, row: &Row, guard: &Guard) -> Result<Put> {
+    async fn put_one(&self, table: &Table, row: &Row, guard: &Guard) -> Result<WriteOutcome> {
         if row.mark.is_some() || row.expires.is_some() {
             return Err(unsupported("marks and expiry of whole rows"));
         }
@@ -63,12 +73,12 @@ impl Cassandra {
             }
         };
         Ok(match self.mutate(table, &mutation).await? {
-            Changed::Written | Changed::Told(_) => Put::Written,
-            Changed::Refused(_) => Put::Refused,
+            Changed::Written | Changed::Told(_) => WriteOutcome::Written,
+            Changed::Refused(_) => WriteOutcome::Refused,
         })
     }
 
-    async fn purge_one(&self, table: &Table, key: &Key, guard: &Guard) -> Result<Put> {
+    async fn purge_one(&self, table: &Table, key: &Key, guard: &Guard) -> Result<WriteOutcome> {
         match guard {
             Guard::Always => {}
             Guard::Absent | Guard::Equals(..) | Guard::Marked(_) => {
@@ -77,7 +87,7 @@ impl Cassandra {
         }
         let (cql, values) = self.delete_row(table, key)?;
         self.send(&cql, &values).await?;
-        Ok(Put::Written)
+        Ok(WriteOutcome::Written)
     }
 
     pub(super) async fn create_table(&self, table: &Table) -> Result<()> {

@@ -13,7 +13,7 @@ use super::outcome::{Outcome, units};
 use super::ready::{Ready, Rows};
 use super::{BATCH, DynamoDb};
 use crate::error::{Error, Kind, Result};
-use crate::store::Put;
+use crate::store::WriteOutcome;
 
 /// The longest statement that DynamoDB takes, in bytes.
 const STATEMENT: usize = 8_192;
@@ -212,9 +212,9 @@ fn answered(
     let mut answers = answer.responses.unwrap_or_default().into_iter();
     for (_, row) in statements {
         let put = match answers.next().map(|answer| answer.error) {
-            Some(None) => Ok(Put::Written),
+            Some(None) => Ok(WriteOutcome::Written),
             Some(Some(error)) if error.code == Some(BatchStatementErrorCodeEnum::DuplicateItem) => {
-                Ok(Put::Refused)
+                Ok(WriteOutcome::Refused)
             }
             Some(Some(error)) => Err(call.statement_failed(&error)),
             None => Err(call.not_mentioned()),

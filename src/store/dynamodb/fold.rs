@@ -11,14 +11,14 @@ use super::attr::{to_sdk, to_sdk_map};
 use super::outcome::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
 use crate::mapping::{FoldedItem, Mapping};
 use crate::model::{Fold, Mark};
-use crate::store::{Put, Puts};
+use crate::store::{WriteOutcome, WriteOutcomes};
 
 /// Counters of one call at most, so that its expressions aren't too long.
 const COUNTERS: usize = 75;
 
 impl DynamoDb {
     /// What [`crate::store::Store::fold`] does.
-    pub(super) async fn fold_rows(&self, mapping: &Mapping, folds: Vec<Fold>) -> Puts {
+    pub(super) async fn fold_rows(&self, mapping: &Mapping, folds: Vec<Fold>) -> WriteOutcomes {
         let count = folds.len();
         let outcome = stream::iter(folds.into_iter().enumerate())
             .map(|(place, fold)| self.fold_one(mapping, place, fold))
@@ -40,7 +40,7 @@ impl DynamoDb {
             let mut outcome = self.fold_part(mapping, place, &item).await;
             units += outcome.units;
             outcome.units = units;
-            let is_written = matches!(outcome.rows.as_slice(), [(_, Ok(Put::Written))]);
+            let is_written = matches!(outcome.rows.as_slice(), [(_, Ok(WriteOutcome::Written))]);
             if rest.is_empty() || !is_written {
                 return outcome;
             }

@@ -27,8 +27,8 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, Together, failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, failed_rows, unsupported,
 };
 use crate::error::Result;
 use crate::mapping::Mapping;
@@ -251,21 +251,21 @@ impl Store for DynamoDb {
         self.create_table(&*self.mapping(table)?).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         match self.mapping(table) {
             Ok(mapping) => self.put_rows(&mapping, rows, guard).await,
             Err(error) => failed_rows(rows.len(), &error),
         }
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         match self.mapping(table) {
             Ok(mapping) => self.delete_keys(&mapping, keys, guard).await,
             Err(error) => failed_rows(keys.len(), &error),
         }
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         match self.mapping(table) {
             Ok(mapping) => self.fold_rows(&mapping, folds).await,
             Err(error) => failed_rows(folds.len(), &error),

@@ -8,7 +8,7 @@ use super::attr::key_text;
 use super::errors::Call;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::{Attr, Mapping};
-use crate::store::{Put, Puts};
+use crate::store::{WriteOutcome, WriteOutcomes};
 
 /// Single calls of one put that are under way at once.
 pub(super) const SINGLE_CALLS: usize = 16;
@@ -17,14 +17,14 @@ pub(super) const SINGLE_CALLS: usize = 16;
 #[derive(Default)]
 pub(super) struct Outcome {
     /// By their places.
-    pub rows: Vec<(usize, Result<Put>)>,
+    pub rows: Vec<(usize, Result<WriteOutcome>)>,
     /// Capacity consumed.
     pub units: f64,
 }
 
 impl Outcome {
     /// What became of one row that cost nothing.
-    pub(super) fn of(place: usize, row: Result<Put>) -> Outcome {
+    pub(super) fn of(place: usize, row: Result<WriteOutcome>) -> Outcome {
         Outcome {
             rows: vec![(place, row)],
             units: 0.0,
@@ -51,7 +51,7 @@ where
 {
     let (row, units) = match answer {
         Ok(consumed) => (
-            Ok(Put::Written),
+            Ok(WriteOutcome::Written),
             units(consumed.as_slice()).unwrap_or(expected),
         ),
         // A condition that doesn't hold is paid for too.
@@ -59,7 +59,7 @@ where
             if error.as_service_error().and_then(E::code)
                 == Some("ConditionalCheckFailedException") =>
         {
-            (Ok(Put::Refused), expected)
+            (Ok(WriteOutcome::Refused), expected)
         }
         Err(error) => (Err(call.failed(error).at("key", key())), 0.0),
     };
@@ -75,17 +75,17 @@ pub(super) fn units(consumed: &[ConsumedCapacity]) -> Option<f64> {
     (!units.is_empty()).then(|| units.iter().sum())
 }
 
-pub(super) fn puts(count: usize, outcome: Outcome, sizes: &[usize]) -> Puts {
-    let mut rows: Vec<Option<Result<Put>>> = (0..count).map(|_| None).collect();
+pub(super) fn puts(count: usize, outcome: Outcome, sizes: &[usize]) -> WriteOutcomes {
+    let mut rows: Vec<Option<Result<WriteOutcome>>> = (0..count).map(|_| None).collect();
     let mut bytes = 0;
     for (place, row) in outcome.rows {
-        if matches!(row, Ok(Put::Written)) {
+        if matches!(row, Ok(WriteOutcome::Written)) {
             bytes += sizes[place] as u64;
         }
         rows[place] = Some(row);
     }
     let lost = || Err(Error::new(Kind::Unknown, "a row was left out of its put"));
-    Puts {
+    WriteOutcomes {
         rows: rows
             .into_iter()
             .map(|row| row.unwrap_or_else(lost))

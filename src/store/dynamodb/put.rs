@@ -15,13 +15,18 @@ use super::{DynamoDb, batch};
 use crate::error::Result;
 use crate::mapping::{Attr, Mapping};
 use crate::model::{Key, Row};
-use crate::store::{Guard, Puts, failed_rows};
+use crate::store::{Guard, WriteOutcomes, failed_rows};
 
 /// Batches of one put that are under way at once.
 const BATCHES: usize = 8;
 impl DynamoDb {
     /// What [`crate::store::Store::put`] does.
-    pub(super) async fn put_rows(&self, mapping: &Mapping, rows: &[Row], guard: &Guard) -> Puts {
+    pub(super) async fn put_rows(
+        &self,
+        mapping: &Mapping,
+        rows: &[Row],
+        guard: &Guard,
+    ) -> WriteOutcomes {
         let count = rows.len();
         let condition = match Condition::new(mapping, guard) {
             Ok(condition) => condition,
@@ -114,7 +119,7 @@ impl DynamoDb {
         mapping: &Mapping,
         keys: Vec<Key>,
         guard: &Guard,
-    ) -> Puts {
+    ) -> WriteOutcomes {
         let count = keys.len();
         let condition = match Condition::new(mapping, guard) {
             Ok(condition) => condition,

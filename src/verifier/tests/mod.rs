@@ -9,7 +9,7 @@ use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 use crate::model::{CellTimes, End, Ends, Key, Mark, Times};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
-use crate::store::{Guard, Put, Reads, Store};
+use crate::store::{Guard, Reads, Store, WriteOutcome};
 
 mod adopting;
 mod bounded;
@@ -88,7 +88,11 @@ fn marked(mut row: Row, mark: Mark) -> Row {
 
 async fn put(store: &Memory, table: &Table, rows: &[Row]) {
     let puts = store.put(table, rows, &Guard::Always).await;
-    assert!(puts.rows.iter().all(|put| matches!(put, Ok(Put::Written))));
+    assert!(
+        puts.rows
+            .iter()
+            .all(|put| matches!(put, Ok(WriteOutcome::Written)))
+    );
 }
 
 async fn purge(store: &Memory, table: &Table, key: Key) {

@@ -10,8 +10,8 @@ use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Times}
 use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, WriteOutcomes,
 };
 
 /// What the store's clock says at first, microseconds since 1970.
@@ -152,15 +152,15 @@ impl Store for Timed {
         self.inner.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         self.inner.put(table, rows, guard).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         self.inner.purge(table, keys, guard).await
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         self.inner.fold(table, folds).await
     }
 

@@ -6,7 +6,7 @@ use crossfade::mapping::canonical;
 use crossfade::mapping::keys::{compare, sort_bytes};
 use crossfade::model::{Key, Mutation, Row, Tokens, Value};
 use crossfade::schema::{Column, Table, Type};
-use crossfade::store::{Guard, Put, Range, Reads, Store};
+use crossfade::store::{Guard, Range, Reads, Store, WriteOutcome};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -163,7 +163,7 @@ async fn clustering_columns_are_ordered_as_the_server_orders_them() {
         for row in rows {
             let puts = bench.store.put(&table, &[row], &Guard::Always).await;
             let put = puts.rows.into_iter().next().expect("an answer");
-            assert_eq!(put.expect("a put"), Put::Written, "{ty}");
+            assert_eq!(put.expect("a put"), WriteOutcome::Written, "{ty}");
         }
         let read = bench.all(&table, &ALL, 1000).await;
         let keys: Vec<&Value> = read

@@ -3,7 +3,7 @@
 use crossfade::error::{Effect, Kind};
 use crossfade::model::{Edit, Mutation, Row, Times, Tokens, Update, Value};
 use crossfade::schema::{Table, Type};
-use crossfade::store::{Changed, Guard, Put, Range, Reads, Store, Weight};
+use crossfade::store::{Changed, Guard, Range, Reads, Store, Weight, WriteOutcome};
 
 use super::{Bench, cell};
 
@@ -59,7 +59,7 @@ async fn user_defined_types_may_be_called_as_built_in_ones() {
     let put = bench
         .store
         .put(&table, std::slice::from_ref(&row), &Guard::Always);
-    assert_eq!(put.await.rows[0].as_ref().unwrap(), &Put::Written);
+    assert_eq!(put.await.rows[0].as_ref().unwrap(), &WriteOutcome::Written);
     let found = rows(&bench, &table).await;
     assert_eq!(found[0].cells, row.cells);
     bench.done().await;

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crossfade::cql;
 use crossfade::model::{End, Ends, F32, F64, Row, Times, Tokens, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type, Udt};
-use crossfade::store::{Guard, Put, Range, Reads, Store};
+use crossfade::store::{Guard, Range, Reads, Store, WriteOutcome};
 
 use super::{Bench, cell, key};
 
@@ -361,7 +361,7 @@ async fn every_type_reads_back_as_it_was_put() {
     let rows: Vec<Row> = (0..=most).map(row).collect();
     let puts = bench.store.put(&table, &rows, &Guard::Always).await;
     for (row, put) in rows.iter().zip(puts.rows) {
-        assert_eq!(put.expect("a put"), Put::Written, "{row:?}");
+        assert_eq!(put.expect("a put"), WriteOutcome::Written, "{row:?}");
     }
     let read = bench.all(&table, &Range::Tokens(Tokens::ALL), 2).await;
     for (read, put) in read.iter().zip(&rows) {
@@ -528,9 +528,9 @@ async fn puts_and_purges_keep_their_conditions() {
         vec![None, Some(Value::Set(vec![Value::Int(3)]))],
     );
     let both = vec![statics.clone(), row.clone()];
-    for wanted in [Put::Written, Put::Refused] {
+    for wanted in [WriteOutcome::Written, WriteOutcome::Refused] {
         let puts = bench.store.put(&table, &both, &Guard::Absent).await;
-        let results: Vec<Put> = puts
+        let results: Vec<WriteOutcome> = puts
             .rows
             .into_iter()
             .map(|put| put.expect("a put"))

@@ -10,7 +10,7 @@ use crossfade::model::{Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Role, Table};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
-use crossfade::store::{Guard, Put, Reads, Store};
+use crossfade::store::{Guard, Reads, Store, WriteOutcome};
 
 use super::items::{Shape, assert_same};
 use super::killing::{MESSAGES, fill_messages};
@@ -260,7 +260,7 @@ async fn every_type_arrives_as_it_was() {
     // The last row has no cell but its key.
     let rows: Vec<Row> = (0..=most).map(row).collect();
     for put in old.put(&table, &rows, &Guard::Always).await.rows {
-        assert_eq!(put.expect("a put"), Put::Written);
+        assert_eq!(put.expect("a put"), WriteOutcome::Written);
     }
     bench
         .plan("[[table]]\nname = \"wide\"\nto = \"@-wide\"\n")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossfade::error::{Effect, Error, Kind};
 use crossfade::model::Value;
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Put, Puts, Range, Reads, Store, Weight};
+use crossfade::store::{Guard, Range, Reads, Store, Weight, WriteOutcome, WriteOutcomes};
 use serde_json::{Value as Json, json};
 
 use super::{config, connect, key, note, notes, some_notes};
@@ -28,14 +28,14 @@ fn second_fails(request: &Request, code: &str) -> Reply {
     Reply::Json(200, json!({"Responses": answers}))
 }
 
-async fn put(endpoint: &Scripted, rows: i32) -> Puts {
+async fn put(endpoint: &Scripted, rows: i32) -> WriteOutcomes {
     let store = connect(&endpoint.url).await;
     store
         .put(&notes("t"), &some_notes(rows), &Guard::Absent)
         .await
 }
 
-pub fn errors(puts: Puts) -> Vec<Error> {
+pub fn errors(puts: WriteOutcomes) -> Vec<Error> {
     puts.rows.into_iter().filter_map(Result::err).collect()
 }
 
@@ -64,8 +64,8 @@ async fn each_code_of_a_statement_concerns_its_row_alone() {
     for (code, kind, effect) in expected {
         let endpoint = Scripted::start(move |request| second_fails(request, code));
         let puts = put(&endpoint, 3).await;
-        assert_eq!(puts.rows[0].as_ref().unwrap(), &Put::Written);
-        assert_eq!(puts.rows[2].as_ref().unwrap(), &Put::Written);
+        assert_eq!(puts.rows[0].as_ref().unwrap(), &WriteOutcome::Written);
+        assert_eq!(puts.rows[2].as_ref().unwrap(), &WriteOutcome::Written);
         let error = puts.rows[1].as_ref().unwrap_err();
         assert_eq!(
             (error.kind(), error.known_effect()),
@@ -78,7 +78,7 @@ async fn each_code_of_a_statement_concerns_its_row_alone() {
     let endpoint = Scripted::start(|request| second_fails(request, "DuplicateItem"));
     assert_eq!(
         put(&endpoint, 3).await.rows[1].as_ref().unwrap(),
-        &Put::Refused
+        &WriteOutcome::Refused
     );
 }
 
@@ -97,7 +97,7 @@ async fn a_request_refused_as_a_whole_is_halved_until_the_culprit_stands_alone()
     let puts = store.put(&notes("t"), &rows, &Guard::Absent).await;
     for (n, row) in puts.rows.iter().enumerate() {
         match row {
-            Ok(put) => assert_eq!((put, n == 17), (&Put::Written, false)),
+            Ok(put) => assert_eq!((put, n == 17), (&WriteOutcome::Written, false)),
             Err(error) => assert_eq!((error.kind(), n), (Kind::Invalid, 17)),
         }
     }

@@ -13,7 +13,7 @@ use crossfade::error::Kind;
 use crossfade::model::{F32, F64, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Put, Reading, Reads, Store, Weight};
+use crossfade::store::{Guard, Reading, Reads, Store, Weight, WriteOutcome};
 
 use super::{column, config, connect, key, note, notes, some_notes};
 
@@ -60,8 +60,8 @@ async fn raw_items(table: &str) -> Vec<HashMap<String, AttributeValue>> {
     answer.await.unwrap().items.unwrap_or_default()
 }
 
-fn written(puts: &crossfade::store::Puts) -> usize {
-    let is_written = |row: &&Result<Put, _>| matches!(row, Ok(Put::Written));
+fn written(puts: &crossfade::store::WriteOutcomes) -> usize {
+    let is_written = |row: &&Result<WriteOutcome, _>| matches!(row, Ok(WriteOutcome::Written));
     puts.rows.iter().filter(is_written).count()
 }
 
@@ -212,7 +212,11 @@ async fn what_is_there_is_refused_and_its_neighbours_are_written() {
     assert_eq!(written(&first), 1);
     let puts = store.put(&table, &some_notes(60), &Guard::Absent).await;
     for (n, row) in puts.rows.iter().enumerate() {
-        let expected = if n == 3 { Put::Refused } else { Put::Written };
+        let expected = if n == 3 {
+            WriteOutcome::Refused
+        } else {
+            WriteOutcome::Written
+        };
         assert_eq!(row.as_ref().unwrap(), &expected, "row {n}");
     }
     let kept = store
@@ -234,8 +238,15 @@ async fn one_key_twice_in_a_put_is_written_once() {
         note("a", 1, "second"),
     ];
     let puts = store.put(&table, &rows, &Guard::Absent).await;
-    let puts: Vec<Put> = puts.rows.into_iter().map(Result::unwrap).collect();
-    assert_eq!(puts, [Put::Written, Put::Written, Put::Refused]);
+    let puts: Vec<WriteOutcome> = puts.rows.into_iter().map(Result::unwrap).collect();
+    assert_eq!(
+        puts,
+        [
+            WriteOutcome::Written,
+            WriteOutcome::Written,
+            WriteOutcome::Refused
+        ]
+    );
     let kept = store
         .get(&table, &[key("a", 1), key("a", 1)])
         .await
@@ -252,7 +263,11 @@ async fn a_row_over_the_limit_is_invalid_and_its_neighbours_are_written() {
     let puts = store.put(&table, &rows, &Guard::Absent).await;
     for (n, row) in puts.rows.iter().enumerate() {
         match row {
-            Ok(put) => assert_eq!((put, n == 7 || n == 9), (&Put::Written, false), "row {n}"),
+            Ok(put) => assert_eq!(
+                (put, n == 7 || n == 9),
+                (&WriteOutcome::Written, false),
+                "row {n}"
+            ),
             Err(error) => assert_eq!((error.kind(), n == 7 || n == 9), (Kind::Invalid, true)),
         }
     }
@@ -294,7 +309,12 @@ async fn rows_of_many_megabytes_and_of_many_columns_are_written() {
     let puts = store.put(&wide, &rows, &Guard::Absent).await;
     assert_eq!(written(&puts), 3, "{:?}", puts.rows);
     let again = store.put(&wide, &rows, &Guard::Absent).await;
-    assert!(again.rows.iter().all(|row| matches!(row, Ok(Put::Refused))));
+    assert!(
+        again
+            .rows
+            .iter()
+            .all(|row| matches!(row, Ok(WriteOutcome::Refused)))
+    );
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
     let found = store.get(&wide, &keys).await.unwrap();
     assert!(found.into_iter().map(Option::unwrap).eq(rows));
@@ -316,9 +336,9 @@ async fn guards_hold_for_puts_and_purges() {
         let rows: Vec<Row> = (0..3).map(|n| marked(n, "new", Mark::Copied)).collect();
         let puts = store.put(&table, &rows, &guard).await;
         let rows = puts.rows.into_iter().map(Result::unwrap);
-        rows.collect::<Vec<Put>>()
+        rows.collect::<Vec<WriteOutcome>>()
     };
-    use Put::{Refused, Written};
+    use WriteOutcome::{Refused, Written};
     let body = |text| Guard::Equals(0, Value::text(text));
     assert_eq!(outcomes(body("other")).await, [Refused, Refused, Refused]);
     assert_eq!(
@@ -347,7 +367,7 @@ async fn guards_hold_for_puts_and_purges() {
     let purged = store
         .purge(&table, keys(), &Guard::Marked(Mark::Copied))
         .await;
-    let purged: Vec<Put> = purged.rows.into_iter().map(Result::unwrap).collect();
+    let purged: Vec<WriteOutcome> = purged.rows.into_iter().map(Result::unwrap).collect();
     assert_eq!(purged, [Written, Refused, Written, Refused]);
     assert_eq!(raw_items(&table.name).await.len(), 1);
     let purged = store.purge(&table, keys(), &Guard::Always).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crossfade::model::{Add, Change, Edit, Fold, If, Key, Mark, Move, Row, State, Value};
 use crossfade::schema::{Role, Table, Type};
-use crossfade::store::{Changed, Guard, Put, Reading, Reads, Store};
+use crossfade::store::{Changed, Guard, Reading, Reads, Store, WriteOutcome};
 
 use super::{column, connect};
 use crate::support::{dynamodb_url, unique};
@@ -145,7 +145,7 @@ async fn many_columns_are_updated_and_compared() {
     let puts = store
         .put(&table, std::slice::from_ref(&row), &Guard::Absent)
         .await;
-    assert_eq!(puts.rows[0].as_ref().unwrap(), &Put::Written);
+    assert_eq!(puts.rows[0].as_ref().unwrap(), &WriteOutcome::Written);
     let on = If::In {
         states: vec![State::Row, State::Tombstone],
         now: 0,
@@ -258,9 +258,9 @@ async fn a_row_of_many_counters_is_folded_and_added_to() {
         moves: vec![Some(Move { from, to }); COLUMNS],
     };
     for (fold, expected) in [
-        (fold(None, 5), Put::Written),
-        (fold(None, 5), Put::Refused),
-        (fold(Some(5), 7), Put::Written),
+        (fold(None, 5), WriteOutcome::Written),
+        (fold(None, 5), WriteOutcome::Refused),
+        (fold(Some(5), 7), WriteOutcome::Written),
     ] {
         let puts = store.fold(&table, vec![fold]).await;
         assert_eq!(puts.rows[0].as_ref().unwrap(), &expected);

@@ -14,7 +14,7 @@ use crossfade::protocol::counter::{self, Pass, Rules};
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{Call, CopyRow, Reply};
 use crossfade::protocol::{Phase, Step};
-use crossfade::store::{Changed, Guard, Put, Puts, Reading, Store};
+use crossfade::store::{Changed, Guard, Reading, Store, WriteOutcome, WriteOutcomes};
 
 use super::TARGET;
 use super::wire::{Process, Wire};
@@ -244,10 +244,10 @@ impl Copier {
     }
 }
 
-async fn written(puts: Puts) -> Result<counter::Reply> {
+async fn written(puts: WriteOutcomes) -> Result<counter::Reply> {
     match puts.rows.into_iter().next() {
-        Some(Ok(Put::Written)) => Ok(counter::Reply::Written),
-        Some(Ok(Put::Refused)) => Ok(counter::Reply::Refused),
+        Some(Ok(WriteOutcome::Written)) => Ok(counter::Reply::Written),
+        Some(Ok(WriteOutcome::Refused)) => Ok(counter::Reply::Refused),
         Some(Err(error)) if error.kind().is_transient() => {
             tokio::time::sleep(Duration::from_millis(5)).await;
             Ok(match error.known_effect() {

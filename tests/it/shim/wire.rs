@@ -10,8 +10,8 @@ use crossfade::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
 use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Puts, Range, Reading,
-    Reads, Store, failed_rows,
+    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
+    Store, WriteOutcomes, failed_rows,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -218,8 +218,8 @@ impl Wire {
         &self,
         table: &str,
         count: usize,
-        work: impl Future<Output = Puts> + Send + 'static,
-    ) -> Puts {
+        work: impl Future<Output = WriteOutcomes> + Send + 'static,
+    ) -> WriteOutcomes {
         let answer = self.sent(table, async { Ok(work.await) }).await;
         answer.unwrap_or_else(|error| failed_rows(count, &error))
     }
@@ -299,21 +299,21 @@ impl Store for Wire {
         self.store.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> Puts {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
         let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
         let (count, rows) = (rows.len(), rows.to_vec());
         let work = async move { store.put(&owned, &rows, &guard).await };
         self.rows(&table.name, count, work).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> Puts {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
         let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
         let count = keys.len();
         let work = async move { store.purge(&owned, keys, &guard).await };
         self.rows(&table.name, count, work).await
     }
 
-    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> Puts {
+    async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         let (store, owned) = (self.store.clone(), table.clone());
         let count = folds.len();
         let work = async move { store.fold(&owned, folds).await };

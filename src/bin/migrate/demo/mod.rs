@@ -16,7 +16,7 @@ use crossfade::model::{Row, Value};
 use crossfade::schema::Table;
 use crossfade::shim::{Moving, OldStore, Settings, Shim};
 use crossfade::store::embedded::Embedded;
-use crossfade::store::{Guard, Old, Put, Store};
+use crossfade::store::{Guard, Old, Store, WriteOutcome};
 use data::{ballot, ballots, mixed, user, users, vote_key, votes};
 
 use self::ledger::{Ledger, Totals};
@@ -142,7 +142,9 @@ async fn fill(store: &dyn Store, table: &Table, rows: impl Iterator<Item = Row>)
         if batch.len() == PUT_ROWS || rows.peek().is_none() {
             let rows = std::mem::take(&mut batch);
             let puts = store.put(table, &rows, &Guard::Always).await;
-            puts.rows.into_iter().collect::<Result<Vec<Put>>>()?;
+            puts.rows
+                .into_iter()
+                .collect::<Result<Vec<WriteOutcome>>>()?;
         }
     }
     Ok(())
