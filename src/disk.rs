@@ -265,7 +265,7 @@ fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
 /// Where a test may have the process die.
 fn stop_point(_place: &str) {
     #[cfg(feature = "conformance")]
-    crate::stops::point(_place);
+    crate::failpoints::point(_place);
 }
 
 /// What is written is on the disk when this returns.

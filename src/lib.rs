@@ -122,7 +122,7 @@ mod disk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "conformance")]
-pub mod stops;
+pub mod failpoints;
 
 pub use error::{Effect, Error, Kind, Result};
 #[cfg(feature = "_store")]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::error::Result;
+use crate::failpoints;
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
-use crate::stops;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
     Store, Together, WriteOutcomes, Writing,
@@ -17,18 +17,18 @@ struct Stopping(Arc<dyn Store>);
 
 /// The store with stop points, where the environment asks for them; else as it is.
 pub fn if_asked(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    match stops::are_asked_for() {
+    match failpoints::are_asked_for() {
         true => Arc::new(Stopping(store)),
         false => store,
     }
 }
 
 fn before(what: &str, table: &Table) {
-    stops::point(&format!("before a {what} in {}", table.name));
+    failpoints::point(&format!("before a {what} in {}", table.name));
 }
 
 fn behind(what: &str, table: &Table) {
-    stops::point(&format!("behind a {what} in {}", table.name));
+    failpoints::point(&format!("behind a {what} in {}", table.name));
 }
 
 #[async_trait]
@@ -94,7 +94,7 @@ impl Reads for Stopping {
 
     /// Says how many points there were, for who wants to stop at each.
     async fn close(&self) {
-        eprintln!("stop points passed: {}", stops::passed());
+        eprintln!("stop points passed: {}", failpoints::passed());
         self.0.close().await;
     }
 }

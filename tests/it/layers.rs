@@ -40,11 +40,11 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "control", "journal", "layer", "mapping", "protocol", "show", "store",
         ],
     ),
-    ("disk", &["stops"]),
+    ("disk", &["failpoints"]),
     ("express", &["mapping"]),
     ("journal", &["control", "disk"]),
     ("json", &["mapping"]),
-    ("layer", &["stops", "store"]),
+    ("layer", &["failpoints", "store"]),
     ("mapping", &["secret"]),
     (
         "migration",
@@ -76,7 +76,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("spec", &["control", "mapping", "secret"]),
     ("show", &["control", "mapping", "store"]),
     ("store", &["clock", "disk", "mapping", "secret"]),
-    ("stops", &[]),
+    ("failpoints", &[]),
     (
         "verifier",
         &[
