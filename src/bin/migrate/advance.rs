@@ -17,9 +17,9 @@ use crate::args;
 use crate::consent::Name;
 use crate::copy;
 use crate::finish::no_way_back;
-use crate::screen::Screen;
+use crate::format;
+use crate::progress::Screen;
 use crate::stores::Stores;
-use crate::words;
 
 /// How often it is said again who is waited for, while they stay the same.
 const REMIND_EVERY: Duration = Duration::from_secs(10);
@@ -82,7 +82,7 @@ pub async fn moved(
             .advance(way, args.to, &options, &stop, &mut tell)
             .await?;
         let spec = &migration.spec;
-        words::print(&format!("{} -> {}: phase {}", spec.name, spec.to, args.to));
+        format::print(&format!("{} -> {}: phase {}", spec.name, spec.to, args.to));
     }
     stores.close().await;
     Ok(Exit::Done)
@@ -99,8 +99,8 @@ async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Scre
             example: (key, why),
         })) => screen.say(&format!(
             "{table}: warning: {} of {} sampled rows have keys that the new store can't hold, such as {key}: {why}.              From `bridge` on they are read from the old store and can't be written, and each will be a dead              letter, which `new` doesn't let pass",
-            words::count(count as u64),
-            words::count(sampled as u64),
+            format::count(count as u64),
+            format::count(sampled as u64),
         )),
         Err(error) => screen.say(&format!(
             "{table}: nobody has looked for keys that the new store can't hold: {error}"
@@ -218,25 +218,25 @@ fn named(id: &str, one: &Participant) -> String {
 pub fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {
     let table = &migration.spec.name;
     if steps.is_empty() {
-        words::print(&format!("{table}: in `{to}` already"));
+        format::print(&format!("{table}: in `{to}` already"));
     }
     for step in steps {
-        words::print(&format!("{table}: {} -> {}", step.from, step.to));
+        format::print(&format!("{table}: {} -> {}", step.from, step.to));
         for (id, one) in &step.waits_for {
-            words::print(&format!("  would wait for {}", named(id, one)));
+            format::print(&format!("  would wait for {}", named(id, one)));
         }
         if let Some(role) = &step.takes {
-            words::print(&format!(
+            format::print(&format!(
                 "  would take `{role}` the permission to write to the old table"
             ));
         }
         for role in &step.gives {
-            words::print(&format!(
+            format::print(&format!(
                 "  would give `{role}` the permission to write to the old table back"
             ));
         }
         for refusal in &step.refusals {
-            words::print(&format!(
+            format::print(&format!(
                 "  refused as it is: {}; {}",
                 refusal.what, refusal.help
             ));

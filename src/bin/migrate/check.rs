@@ -15,9 +15,9 @@ use crossfade::store::{Finding, Weight};
 use crossfade::visible::visible;
 
 use crate::args;
+use crate::format;
 use crate::next;
 use crate::stores::Stores;
-use crate::words;
 use crate::{Exit, ends};
 
 /// Places of the ring that rows are read from, and rows of each.
@@ -28,7 +28,7 @@ const EXAMPLES: usize = 3;
 
 pub async fn run(args: &args::Check) -> Result<Exit, Error> {
     let stores = Stores::open(&args.chosen.plan).await?;
-    words::print(&format!(
+    format::print(&format!(
         "old: {}\nnew: {}",
         stores.old_name, stores.new_name
     ));
@@ -36,14 +36,14 @@ pub async fn run(args: &args::Check) -> Result<Exit, Error> {
     let mut tables = 0;
     let mut unready = Vec::new();
     for migration in stores.migrations(args.chosen.table.as_deref())? {
-        words::print(&format!(
+        format::print(&format!(
             "\n{} -> {}",
             migration.spec.name, migration.spec.to
         ));
         let checked = match table(&stores, &migration).await {
             Ok(checked) => checked,
             Err(error) if is_about_the_table(&error) => {
-                words::print(&format!("  refused: {error}"));
+                format::print(&format!("  refused: {error}"));
                 Exit::Error
             }
             Err(error) => return Err(error),
@@ -58,7 +58,7 @@ pub async fn run(args: &args::Check) -> Result<Exit, Error> {
             unready.push(format!("{}: {why}, as said above", migration.spec.name));
         }
     }
-    words::print(&verdict(&args.chosen.plan, tables, &unready));
+    format::print(&verdict(&args.chosen.plan, tables, &unready));
     stores.close().await;
     Ok(exit)
 }
@@ -94,12 +94,12 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
         exit = exit.max(tell(migration, finding));
     }
     match migration.check_target(&survey).await? {
-        None => words::print("  target: not there yet; `migrate init` makes it"),
+        None => format::print("  target: not there yet; `migrate init` makes it"),
         Some(target) => {
             let rows = target.rows.map_or_else(String::new, |rows| {
-                format!(", about {} items", words::count(rows))
+                format!(", about {} items", format::count(rows))
             });
-            words::print(&format!("  target: there{rows}"));
+            format::print(&format!("  target: there{rows}"));
             for finding in &target.findings {
                 exit = exit.max(tell(migration, finding));
             }
@@ -112,7 +112,7 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
             true => "may go down, as the plan says",
             false => "only grow; where they may go down, set `decrements = true` in the plan",
         };
-        words::print(&format!(
+        format::print(&format!(
             "  counters: folded by their watermarks; they {may}"
         ));
     }
@@ -132,7 +132,7 @@ fn tell(migration: &Migration, finding: &Finding) -> Exit {
         (false, Weight::Ignorable(_)) => "ignored",
         (false, Weight::Note | Weight::Refused) => "note",
     };
-    words::print(&format!(
+    format::print(&format!(
         "  {word}: {}: {}; {}",
         finding.code,
         visible(&finding.message),
@@ -143,12 +143,12 @@ fn tell(migration: &Migration, finding: &Finding) -> Exit {
 
 fn size(survey: &Survey) {
     match (survey.old.rows, survey.old.bytes) {
-        (None, None) => words::print("  size: the old store has no estimate (yet)"),
+        (None, None) => format::print("  size: the old store has no estimate (yet)"),
         (rows, bytes) => {
-            let rows = rows.map(|rows| format!("about {} rows", words::count(rows)));
-            let bytes = bytes.map(|bytes| format!("about {}", words::bytes(bytes)));
+            let rows = rows.map(|rows| format!("about {} rows", format::count(rows)));
+            let bytes = bytes.map(|bytes| format!("about {}", format::bytes(bytes)));
             let parts: Vec<String> = [rows, bytes].into_iter().flatten().collect();
-            words::print(&format!("  size: {}", parts.join(", ")));
+            format::print(&format!("  size: {}", parts.join(", ")));
         }
     }
 }
@@ -165,12 +165,12 @@ fn columns(mapping: &Mapping) {
     };
     let rows = mapping.describe().into_iter().map(row).collect();
     let header = ["column", "CQL type", "attribute", "form", "note"];
-    for line in words::table(&header, rows).lines() {
-        words::print(&format!("  {line}"));
+    for line in format::table(&header, rows).lines() {
+        format::print(&format!("  {line}"));
     }
     let key = |key: &crossfade::mapping::KeyAttribute| format!("{} ({:?})", key.name, key.ty);
     let sort = mapping.sort().map_or_else(|| "none".to_owned(), key);
-    words::print(&format!(
+    format::print(&format!(
         "  keys: partition {}, sort {sort}",
         key(mapping.partition())
     ));
@@ -192,7 +192,7 @@ fn changes(migration: &Migration) {
             Mask::Hmac => "masked by HMAC".to_owned(),
             Mask::Redact => "redacted".to_owned(),
         }));
-        words::print(&format!("  plan: {column}: {}", changes.join(", ")));
+        format::print(&format!("  plan: {column}: {}", changes.join(", ")));
     }
 }
 
@@ -210,7 +210,7 @@ async fn sample(
         ends::of_sample(survey, &rows);
     }
     if rows.is_empty() {
-        words::print("  sample: the table seems to be empty");
+        format::print("  sample: the table seems to be empty");
         return Ok(Exit::Done);
     }
     let count = rows.len();
@@ -239,18 +239,18 @@ async fn sample(
     }
     let fine = count - troubles.values().map(Vec::len).sum::<usize>();
     if fine > 0 {
-        words::print(&format!(
+        format::print(&format!(
             "  sample: {} rows, {} each on average, the largest {} ({largest_key})",
-            words::count(count as u64),
-            words::bytes(bytes / fine as u64),
-            words::bytes(largest as u64)
+            format::count(count as u64),
+            format::bytes(bytes / fine as u64),
+            format::bytes(largest as u64)
         ));
     }
     for (reason, keys) in &troubles {
-        words::print(&format!(
+        format::print(&format!(
             "  dead letters: {} of {} sampled rows: {reason}\n    {}",
-            words::count(keys.len() as u64),
-            words::count(count as u64),
+            format::count(keys.len() as u64),
+            format::count(count as u64),
             keys.iter()
                 .take(EXAMPLES)
                 .cloned()

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use crossfade::error::{Error, Kind, Result};
 
-use crate::screen::Screen;
+use crate::progress::Screen;
 
 /// A question whose answer is a name, or a flag that was given with it.
 pub struct Name<'a> {

@@ -12,9 +12,9 @@ use crossfade::migration::{CopyOptions, Migration};
 
 use crate::Exit;
 use crate::args;
-use crate::screen::Screen;
+use crate::format;
+use crate::progress::Screen;
 use crate::stores::Stores;
-use crate::words;
 
 /// How long somebody who has stopped a copy waits for the number of dead letters.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             Ok(copied) => {
                 exit = exit.max(copied.exit);
                 if args.json {
-                    words::print(&json(table, &copied));
+                    format::print(&json(table, &copied));
                 } else if copied.is_counter {
                     counters.push(counter_row(table, &copied));
                 } else {
@@ -79,7 +79,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             "time",
             "rows/s",
         ];
-        words::print(&words::table(&header, rows).to_string());
+        format::print(&format::table(&header, rows).to_string());
     }
     if !counters.is_empty() {
         let header = [
@@ -94,7 +94,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             "time",
             "rows/s",
         ];
-        words::print(&words::table(&header, counters).to_string());
+        format::print(&format::table(&header, counters).to_string());
     }
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
@@ -190,7 +190,7 @@ struct Line<'a> {
 
 fn json(table: &str, copied: &Copied) -> String {
     let counts = &copied.counts;
-    words::json(&Line {
+    format::json(&Line {
         table,
         read: counts.read,
         written: counts.written,
@@ -217,14 +217,14 @@ fn row(table: &str, copied: &Copied) -> Vec<String> {
     vec![
         table.to_owned(),
         state.to_owned(),
-        words::count(counts.read),
-        words::count(counts.written),
-        words::count(counts.present),
-        words::count(counts.completed),
-        words::count(copied.failures),
-        words::bytes(counts.bytes),
-        words::time(counts.seconds),
-        words::count(rate(counts) as u64),
+        format::count(counts.read),
+        format::count(counts.written),
+        format::count(counts.present),
+        format::count(counts.completed),
+        format::count(copied.failures),
+        format::bytes(counts.bytes),
+        format::time(counts.seconds),
+        format::count(rate(counts) as u64),
     ]
 }
 
@@ -237,14 +237,14 @@ fn counter_row(table: &str, copied: &Copied) -> Vec<String> {
     vec![
         table.to_owned(),
         state.to_owned(),
-        words::count(counts.read),
-        words::count(counts.folded),
-        words::count(counts.unchanged),
-        words::count(counts.settled),
-        words::count(counts.went_down),
-        words::count(copied.failures),
-        words::time(counts.seconds),
-        words::count(rate(counts) as u64),
+        format::count(counts.read),
+        format::count(counts.folded),
+        format::count(counts.unchanged),
+        format::count(counts.settled),
+        format::count(counts.went_down),
+        format::count(copied.failures),
+        format::time(counts.seconds),
+        format::count(rate(counts) as u64),
     ]
 }
 

@@ -5,7 +5,7 @@ use crossfade::migration::Survey;
 use crossfade::model::Row;
 use crossfade::schema::Role;
 
-use crate::words;
+use crate::format;
 
 /// The table's own TTL, and where the plan keeps it.
 pub fn of_table(survey: &Survey, expiry: Option<&ExpiryRule>) {
@@ -17,9 +17,9 @@ pub fn of_table(survey: &Survey, expiry: Option<&ExpiryRule>) {
         Some(rule) => format!("the plan keeps when they end in `{}`", rule.attribute),
         None => "give the table an `expiry` in the plan".to_owned(),
     };
-    words::print(&format!(
+    format::print(&format!(
         "  note: default-ttl: rows live {} by default; {kept}",
-        words::time(f64::from(ttl))
+        format::time(f64::from(ttl))
     ));
 }
 
@@ -36,11 +36,11 @@ pub fn of_sample(survey: &Survey, rows: &[Row]) {
         (false, 0) => return,
         (false, count) => format!(
             "{} of {} sampled rows have",
-            words::count(count as u64),
-            words::count(rows.len() as u64)
+            format::count(count as u64),
+            format::count(rows.len() as u64)
         ),
     };
-    words::print(&format!(
+    format::print(&format!(
         "  note: key-only: {which} nothing but their key, and Cassandra doesn't tell the TTL of that; {}",
         what_becomes(transform)
     ));

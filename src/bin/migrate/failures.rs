@@ -6,9 +6,9 @@ use crossfade::visible::visible;
 use crate::Exit;
 use crate::args;
 use crate::copy;
-use crate::screen::Screen;
+use crate::format;
+use crate::progress::Screen;
 use crate::stores::Stores;
-use crate::words;
 
 /// What `--json` prints for each dead letter.
 #[derive(serde::Serialize)]
@@ -33,7 +33,7 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
         if args.retry && !migration.failures().await?.is_empty() {
             let (name, lease) = (copy::copier_name(), stores.plan.lease.lasts);
             let retried = migration.retry(&name, lease, &stop).await?;
-            let (mended, left) = (words::count(retried.mended), words::count(retried.left));
+            let (mended, left) = (format::count(retried.mended), format::count(retried.left));
             screen.say(&format!(
                 "{table}: sent again: {mended} are well now, {left} stay"
             ));
@@ -48,17 +48,17 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
                     reason: &letter.reason,
                     key: letter.key.as_ref(),
                 };
-                words::print(&words::json(&line));
+                format::print(&format::json(&line));
             } else {
                 // Those that an earlier version noted aren't escaped.
                 let (what, reason) = (visible(&letter.what), visible(&letter.reason));
-                words::print(&format!("{table}: {what}\n  {reason}"));
+                format::print(&format!("{table}: {what}\n  {reason}"));
             }
         }
     }
     if exit == Exit::Done && !args.json {
         let control = &stores.plan.control_table;
-        words::print(&format!("no dead letters in the control table {control}"));
+        format::print(&format!("no dead letters in the control table {control}"));
     }
     stores.close().await;
     Ok(exit)

@@ -13,9 +13,9 @@ use crate::advance::{EventPrinter, print_forecast};
 use crate::args;
 use crate::consent::{Name, agreed, check_terminal};
 use crate::copy::{self, copier_name};
-use crate::screen::Screen;
+use crate::format;
+use crate::progress::Screen;
 use crate::stores::Stores;
-use crate::words;
 
 /// Dollars for a million write units on demand, in us-east-1.
 const MILLION_UNITS: f64 = 0.625;
@@ -56,7 +56,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
             screen.say(&format!(
                 "{}: marks and watermarks taken off {} items",
                 migration.spec.name,
-                words::count(found.stripped)
+                format::count(found.stripped)
             ));
         }
         if found.left > 0 {
@@ -72,7 +72,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
         if args.drop_old || args.yes_drop.is_some() {
             drop_old(&questions.drop, screen, &migration, &stores).await?;
         }
-        words::print(&format!("{}: finished", migration.spec.name));
+        format::print(&format!("{}: finished", migration.spec.name));
     }
     stores.close().await;
     Ok(exit)
@@ -118,7 +118,7 @@ pub async fn no_way_back(migration: &Migration) -> Result<String> {
     let items = target.and_then(|target| target.rows);
     let items = items.map_or_else(
         || "an unknown number of items".to_owned(),
-        |items| format!("about {} items", words::count(items)),
+        |items| format!("about {} items", format::count(items)),
     );
     Ok(format!(
         "{name} -> {to}: {items}. From `done` there is no way back: nobody reads the old table any more, deleted \
@@ -140,26 +140,26 @@ async fn forecast(
             .forecast(Transition::Forward, Phase::Done, options)
             .await?;
         print_forecast(migration, Phase::Done, &steps);
-        words::print(&no_way_back(migration).await?);
-        words::print(&format!(
+        format::print(&no_way_back(migration).await?);
+        format::print(&format!(
             "{name}: would ask for the table's name: --yes-done {name}"
         ));
     }
     let found = migration.purge_forecast(false).await?;
-    words::print(&format!(
+    format::print(&format!(
         "{name}: {} items looked at; would delete {} tombstones and expired rows; {} items carry marks of the migration",
-        words::count(found.items),
-        words::count(found.deleted),
-        words::count(found.marked)
+        format::count(found.items),
+        format::count(found.deleted),
+        format::count(found.marked)
     ));
     if args.strip && found.marked > 0 {
-        words::print(&format!("{name}: {}", cost(&found)));
+        format::print(&format!("{name}: {}", cost(&found)));
     }
     if found.left > 0 {
-        words::print(&kept(migration, &found));
+        format::print(&kept(migration, &found));
     }
     if args.drop_old || args.yes_drop.is_some() {
-        words::print(&format!(
+        format::print(&format!(
             "{name}: would drop the old table, if nothing is left"
         ));
     }
@@ -171,14 +171,14 @@ fn kept(migration: &Migration, found: &Finished) -> String {
     let name = &migration.spec.name;
     let mut text = format!(
         "{name}: {} items couldn't be read or changed:",
-        words::count(found.left)
+        format::count(found.left)
     );
     for one in &found.kept {
         text.push_str(&format!("\n  {}: {}", one.key, one.reason));
     }
     let more = found.left.saturating_sub(found.kept.len() as u64);
     if more > 0 {
-        text.push_str(&format!("\n  and {} more", words::count(more)));
+        text.push_str(&format!("\n  and {} more", format::count(more)));
     }
     text.push_str(
         "\n  The shim has to stay until they are in order: correct the attributes that are named, then run the same \
@@ -192,17 +192,17 @@ fn said(screen: &Screen, migration: &Migration, found: &Finished) {
         "{}: {} items looked at; {} tombstones and expired rows deleted; {} items still carry marks of the \
          migration",
         migration.spec.name,
-        words::count(found.items),
-        words::count(found.deleted),
-        words::count(found.marked)
+        format::count(found.items),
+        format::count(found.deleted),
+        format::count(found.marked)
     ));
 }
 
 fn cost(found: &Finished) -> String {
     format!(
         "Taking the marks off {} items writes {} units: about {:.2} dollars on demand in us-east-1",
-        words::count(found.marked),
-        words::count(found.units),
+        format::count(found.marked),
+        format::count(found.units),
         found.units as f64 / 1e6 * MILLION_UNITS
     )
 }

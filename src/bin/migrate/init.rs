@@ -8,9 +8,9 @@ use crate::Exit;
 use crate::args;
 use crate::consent::Name;
 use crate::copy;
-use crate::screen::Screen;
+use crate::format;
+use crate::progress::Screen;
 use crate::stores::Stores;
-use crate::words;
 
 pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
     let stores = Stores::open(&args.chosen.plan).await?;
@@ -51,7 +51,7 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
             Ok(Init::Adopted(0)) => "taken over as it is".to_owned(),
             Ok(Init::Adopted(items)) => format!(
                 "taken over as it is, with {} items; old rows with their keys aren't copied",
-                words::count(items)
+                format::count(items)
             ),
             Ok(Init::Regained(marks)) => format!("taken over: {}", marks.told()),
             // A plan's rules that don't fit a table are of that kind.
@@ -62,7 +62,7 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
             }
             Err(error) => return Err(error),
         };
-        words::print(&format!("{} -> {}: {done}", spec.name, spec.to));
+        format::print(&format!("{} -> {}: {done}", spec.name, spec.to));
     }
     stores.close().await;
     Ok(exit)

@@ -10,15 +10,15 @@ mod demo;
 mod ends;
 mod failures;
 mod finish;
+mod format;
 mod init;
 mod next;
+mod progress;
 mod reset;
-mod screen;
 mod serve;
 mod status;
 mod stores;
 mod verify;
-mod words;
 
 use std::process::ExitCode;
 
@@ -43,7 +43,7 @@ enum Exit {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let screen = screen::Screen::new();
+    let screen = progress::Screen::new();
     screen.log();
     // One thread: a copy is one flow of pages, and handing each answer from thread to thread took a
     // tenth of its time. More cores are used by `--shard`.
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-async fn run(command: Command, screen: &screen::Screen) -> Result<Exit, Error> {
+async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error> {
     match command {
         Command::Demo(args) => demo::run(&args, screen).await,
         Command::Check(args) => check::run(&args).await,

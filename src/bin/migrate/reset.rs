@@ -8,9 +8,9 @@ use crate::Exit;
 use crate::args;
 use crate::consent::Name;
 use crate::copy::copier_name;
-use crate::screen::Screen;
+use crate::format;
+use crate::progress::Screen;
 use crate::stores::Stores;
-use crate::words;
 
 pub async fn run(args: &args::Reset, screen: &Screen) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.plan).await?;
@@ -28,7 +28,7 @@ pub async fn run(args: &args::Reset, screen: &Screen) -> Result<Exit, Error> {
         let found = migration.reset_forecast(&open_old).await?;
         let what = told(&migration, &found);
         if args.dry_run {
-            words::print(&what);
+            format::print(&what);
             continue;
         }
         // Who sits at the terminal reads it before typing; a script has to say that it has been read.
@@ -38,7 +38,7 @@ pub async fn run(args: &args::Reset, screen: &Screen) -> Result<Exit, Error> {
                 Kind::Mismatch,
                 format!(
                     "{} copied items aren't as their old rows are, so nothing was deleted",
-                    words::count(found.changed)
+                    format::count(found.changed)
                 ),
             )
             .at("target", migration.spec.to.as_str())
@@ -49,14 +49,14 @@ pub async fn run(args: &args::Reset, screen: &Screen) -> Result<Exit, Error> {
             .reset(&copier_name(), stores.plan.lease.lasts)
             .await?;
         let to = &migration.spec.to;
-        words::print(&format!(
+        format::print(&format!(
             "{to}: {} copied items deleted; phase old",
-            words::count(reset.emptied)
+            format::count(reset.emptied)
         ));
         if reset.left > 0 {
             screen.say(&format!(
                 "{} items of {to} were not written by the copier, and are still there",
-                words::count(reset.left)
+                format::count(reset.left)
             ));
         }
     }
@@ -68,20 +68,20 @@ fn told(migration: &Migration, found: &Emptying) -> String {
     let (name, to) = (&migration.spec.name, &migration.spec.to);
     let mut text = format!(
         "{name} -> {to}: a reset deletes {} copied items, which can't be undone, and leaves {} of others.",
-        words::count(found.copied),
-        words::count(found.left)
+        format::count(found.copied),
+        format::count(found.left)
     );
     if found.adopted > 0 {
         text.push_str(&format!(
             " {} of those were there when `init --adopt` took the target over.",
-            words::count(found.adopted)
+            format::count(found.adopted)
         ));
     }
     if found.changed > 0 {
         text.push_str(&format!(
             "\n  {} of the copied items aren't as their old rows are. Somebody has changed them, or the old rows, since \
              they were copied; what they hold would be lost, such as {}",
-            words::count(found.changed),
+            format::count(found.changed),
             found.some.join("; ")
         ));
     }

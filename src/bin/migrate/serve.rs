@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 use crate::Exit;
 use crate::args;
 use crate::copy;
-use crate::screen::Screen;
-use crate::words;
+use crate::format;
+use crate::progress::Screen;
 
 pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
     let plan = Plan::load(&args.plan)?;
@@ -30,7 +30,7 @@ pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
     })?;
     let address = listener.local_addr().unwrap_or(listen);
     let tables: Vec<&str> = shim.tables().map(crossfade::Table::target).collect();
-    words::print(&format!(
+    format::print(&format!(
         "serving {} at http://{address}",
         tables.join(", ")
     ));

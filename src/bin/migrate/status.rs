@@ -8,9 +8,9 @@ use crossfade::protocol::Phase;
 
 use crate::Exit;
 use crate::args;
+use crate::format;
 use crate::next::next;
 use crate::stores::Stores;
-use crate::words;
 
 pub async fn run(args: &args::Status) -> Result<Exit, Error> {
     let stores = Stores::open_new(&args.chosen.plan).await?;
@@ -25,7 +25,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         let spec = &migration.spec;
         let status = migration.status().await?;
         if args.json {
-            words::print(&json(&stores, migration, &status));
+            format::print(&json(&stores, migration, &status));
             continue;
         }
         if status.record.is_none() {
@@ -37,7 +37,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             phase(&status).to_owned(),
             freeze(&status),
             share(&status),
-            words::count(status.failures),
+            format::count(status.failures),
             verified(migration, &status),
         ]);
         steps.extend(next(&args.chosen.plan, migration, &status));
@@ -49,9 +49,9 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
                 spec.name.clone(),
                 progress.copier.clone(),
                 work(progress),
-                words::count(progress.counts.read),
-                words::count(progress.counts.written + progress.counts.folded),
-                words::time(progress.counts.seconds),
+                format::count(progress.counts.read),
+                format::count(progress.counts.written + progress.counts.folded),
+                format::time(progress.counts.seconds),
             ]);
         }
         for (id, one) in &status.instances {
@@ -66,12 +66,12 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         }
     }
     if !args.json {
-        words::print(&format!(
+        format::print(&format!(
             "old: {}\nnew: {}, control table {}\n",
             stores.old_name, stores.new_name, stores.plan.control_table
         ));
-        words::print(
-            &words::table(
+        format::print(
+            &format::table(
                 &[
                     "table",
                     "to",
@@ -86,7 +86,7 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
             .to_string(),
         );
         if !unknown.is_empty() {
-            words::print(&format!(
+            format::print(&format!(
                 "\nthe control table {} has no record of {}: `migrate init` hasn't been run, or `control_table` in \
                  the plan is spelt otherwise than then",
                 stores.plan.control_table,
@@ -95,18 +95,18 @@ pub async fn run(args: &args::Status) -> Result<Exit, Error> {
         }
         if !fences.is_empty() {
             let header = ["table", "may not write to the old one"];
-            words::print(&format!("\n{}", words::table(&header, fences)));
+            format::print(&format!("\n{}", format::table(&header, fences)));
         }
         if !instances.is_empty() {
             let header = ["table", "instance", "", "name", "phase", "seen"];
-            words::print(&format!("\n{}", words::table(&header, instances)));
+            format::print(&format!("\n{}", format::table(&header, instances)));
         }
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
-            words::print(&format!("\n{}", words::table(&header, copiers)));
+            format::print(&format!("\n{}", format::table(&header, copiers)));
         }
         if !steps.is_empty() {
-            words::print(&format!("\nnext:\n  {}", steps.join("\n  ")));
+            format::print(&format!("\nnext:\n  {}", steps.join("\n  ")));
         }
     }
     stores.close().await;
@@ -122,13 +122,13 @@ fn work(progress: &Progress) -> String {
         (true, _) => "ended".to_owned(),
         (false, None) => "at work, or was killed".to_owned(),
         (false, Some(silent)) if silent < QUIET => "at work".to_owned(),
-        (false, Some(silent)) => format!("silent for {}: killed?", words::time(silent as f64)),
+        (false, Some(silent)) => format!("silent for {}: killed?", format::time(silent as f64)),
     }
 }
 
 /// By the clocks of two machines, as far as they agree.
 fn last_seen(at: Option<i64>) -> String {
-    let ago = |at: i64| words::time((clock::unix_seconds() - at).max(0) as f64);
+    let ago = |at: i64| format::time((clock::unix_seconds() - at).max(0) as f64);
     at.map_or_else(String::new, |at| format!("{} ago", ago(at)))
 }
 
@@ -151,7 +151,7 @@ fn adopted(status: &Status) -> Option<u64> {
 
 fn freeze(status: &Status) -> String {
     let record = status.record.as_ref();
-    record.map_or_else(String::new, |record| words::count(record.freeze))
+    record.map_or_else(String::new, |record| format::count(record.freeze))
 }
 
 fn share(status: &Status) -> String {
@@ -167,7 +167,7 @@ fn verified(migration: &Migration, status: &Status) -> String {
         return "no".to_owned();
     };
     let now = clock::unix_seconds();
-    let ago = |at: i64| words::time((now - at).max(0) as f64);
+    let ago = |at: i64| format::time((now - at).max(0) as f64);
     let read = verified.oldest_at.map(ago);
     let ago = ago(verified.ended_at);
     match verified.clean {
@@ -178,7 +178,7 @@ fn verified(migration: &Migration, status: &Status) -> String {
         true => format!("clean, {} ago", read.unwrap_or(ago)),
         false => format!(
             "{} differences, {ago} ago",
-            words::count(verified.differences)
+            format::count(verified.differences)
         ),
     }
 }
@@ -270,7 +270,7 @@ fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
         lease_seconds: one.lease_seconds,
         operation_seconds: one.operation_seconds,
     });
-    words::json(&Line {
+    format::json(&Line {
         table,
         to,
         phase: status.record.as_ref().map(|record| record.phase.name()),

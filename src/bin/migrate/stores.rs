@@ -14,7 +14,7 @@ use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
 
-use crate::screen::Screen;
+use crate::progress::Screen;
 
 /// What else to do where a settling pass misses a replica.
 const QUORUM_IS_ENOUGH: &str = "or, if one is gone for good, accept a quorum: `final_read = \"quorum\"` for the table in the plan";

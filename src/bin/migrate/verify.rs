@@ -16,9 +16,9 @@ use crossfade::visible::visible;
 use crate::Exit;
 use crate::args;
 use crate::copy;
-use crate::screen::Screen;
+use crate::format;
+use crate::progress::Screen;
 use crate::stores::{Stores, VerifyReads};
-use crate::words;
 
 /// How long a replica that is away is waited for where all are asked.
 const ALL_REPLICAS: Patience = Patience {
@@ -92,7 +92,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
     let is_data = args.json.as_deref() == Some(Path::new("-"));
     show(&verified, sample, |text| match is_data {
         true => screen.say(text),
-        false => words::print(text),
+        false => format::print(text),
     });
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
@@ -163,9 +163,9 @@ struct Line<'a> {
 
 fn write_json(file: &Path, verified: &[(String, Outcome)]) -> Result<()> {
     let lines: Vec<Line<'_>> = verified.iter().map(|(table, o)| line(table, o)).collect();
-    let text = words::json(&lines) + "\n";
+    let text = format::json(&lines) + "\n";
     if file == Path::new("-") {
-        words::print(text.trim_end());
+        format::print(text.trim_end());
         return Ok(());
     }
     let written = std::fs::File::create(file).and_then(|mut file| file.write_all(text.as_bytes()));
@@ -230,18 +230,18 @@ fn show(verified: &[(String, Outcome)], sample: Option<f64>, print: impl Fn(&str
         vec![
             table.clone(),
             state.to_owned(),
-            words::count(found.old_rows),
-            words::count(found.new_rows),
-            words::count(found.missing),
-            words::count(found.extra),
-            words::count(found.different),
-            words::count(found.counters_wrong),
-            words::count(found.foreign),
-            words::count(found.late_writes),
-            words::time(outcome.seconds),
+            format::count(found.old_rows),
+            format::count(found.new_rows),
+            format::count(found.missing),
+            format::count(found.extra),
+            format::count(found.different),
+            format::count(found.counters_wrong),
+            format::count(found.foreign),
+            format::count(found.late_writes),
+            format::time(outcome.seconds),
         ]
     });
-    print(&words::table(&header, rows.collect()));
+    print(&format::table(&header, rows.collect()));
     for (table, outcome) in verified {
         for text in notes(&outcome.found) {
             print(&format!("{table}: {text}"));
@@ -258,7 +258,7 @@ fn show(verified: &[(String, Outcome)], sample: Option<f64>, print: impl Fn(&str
             let more = outcome.found.differences() - SHOWN as u64;
             print(&format!(
                 "{table}: and {} more; see --json",
-                words::count(more)
+                format::count(more)
             ));
         }
     }
@@ -276,17 +276,17 @@ fn notes(found: &Found) -> Vec<String> {
     if found.stopped_early {
         let seem = match found.seem_different {
             0 => String::new(),
-            seem => format!(": {} rows or more seem to differ", words::count(seem)),
+            seem => format!(": {} rows or more seem to differ", format::count(seem)),
         };
         notes.push(format!(
             "stopped at {} differences, before everything was looked at{seem}. Mend the cause, or these \
              (--repair), and verify again; or raise --max-differences",
-            words::count(found.differences())
+            format::count(found.differences())
         ));
     }
     let mut note = |count: u64, what: &str| {
         if count > 0 {
-            notes.push(format!("{} {what}", words::count(count)));
+            notes.push(format!("{} {what}", format::count(count)));
         }
     };
     note(
@@ -317,7 +317,7 @@ fn notes(found: &Found) -> Vec<String> {
     if let Some(bound) = found.expiry_bound {
         notes.push(format!(
             "an expiry that is wrong by {} or more would have been found",
-            words::time(bound as f64)
+            format::time(bound as f64)
         ));
     }
     if found.old_total != 0 || found.new_total != 0 {

@@ -10,7 +10,7 @@ use crossfade::shim::Shim;
 
 use super::Line;
 use super::data::{user, users, vote_key};
-use crate::words;
+use crate::format;
 
 /// Totals of `called` and `texted`.
 pub type Totals = [i64; 2];
@@ -59,7 +59,7 @@ pub struct Tally {
 impl Tally {
     /// What the applications did, for people.
     pub fn said(&self) -> String {
-        let of = |count: &AtomicU64| words::count(count.load(Ordering::Relaxed));
+        let of = |count: &AtomicU64| format::count(count.load(Ordering::Relaxed));
         format!(
             "The applications have ended: {} changes of users and {} reads of them; {} operations failed, and said so",
             of(&self.writes),

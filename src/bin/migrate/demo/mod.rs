@@ -23,8 +23,8 @@ use self::ledger::{Ledger, Totals};
 use self::traffic::Traffic;
 use crate::Exit;
 use crate::args;
-use crate::screen::Screen;
-use crate::words;
+use crate::format;
+use crate::progress::Screen;
 
 const PUT_ROWS: usize = 5_000;
 /// Applications.
@@ -81,11 +81,11 @@ pub async fn run(args: &args::Demo, screen: &Screen) -> Result<Exit, Error> {
 fn print(lines: &[Line]) -> Exit {
     let row = |line: &Line| {
         let verdict = if line.kept() { "kept" } else { "BROKEN" };
-        let (promised, seen) = (words::count(line.promised), words::count(line.seen));
+        let (promised, seen) = (format::count(line.promised), format::count(line.seen));
         vec![line.what.clone(), promised, seen, verdict.into()]
     };
     let rows = lines.iter().map(row).collect();
-    words::print(&words::table(&["", "promised", "seen", ""], rows).to_string());
+    format::print(&format::table(&["", "promised", "seen", ""], rows).to_string());
     match lines.iter().all(Line::kept) {
         true => Exit::Done,
         false => Exit::Differences,
@@ -114,9 +114,9 @@ impl Sizes {
 async fn fill_all(stores: &Stores<'_>, sizes: Sizes) -> Result<Vec<Totals>> {
     stores.screen.say(&format!(
         "Filling the old store with {} counters of votes, {} users and {} ballots ...",
-        words::count(sizes.counters),
-        words::count(sizes.users),
-        words::count(sizes.ballots)
+        format::count(sizes.counters),
+        format::count(sizes.users),
+        format::count(sizes.ballots)
     ));
     let begun = Instant::now();
     let earlier = |n| [(mixed(n) % 900) as i64, (mixed(!n) % 5_000) as i64];
@@ -128,7 +128,7 @@ async fn fill_all(stores: &Stores<'_>, sizes: Sizes) -> Result<Vec<Totals>> {
     fill(&*stores.old, &votes(), rows).await?;
     fill(&*stores.old, &users(), (0..sizes.users).map(user)).await?;
     fill(&*stores.old, &ballots(), (0..sizes.ballots).map(ballot)).await?;
-    let took = words::time(begun.elapsed().as_secs_f64());
+    let took = format::time(begun.elapsed().as_secs_f64());
     stores.screen.say(&format!("  done in {took}"));
     Ok(cast)
 }

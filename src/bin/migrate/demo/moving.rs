@@ -23,7 +23,7 @@ use super::data::{ballots, users};
 use super::ledger::{BUSY, Ledger, user_key};
 use super::{LEASE, Line, Stores};
 use crate::copy::copier_name;
-use crate::words;
+use crate::format;
 
 impl Stores<'_> {
     /// Moves a table from `old` to `new`.
@@ -35,8 +35,8 @@ impl Stores<'_> {
             let counts = self.copy(&migration, false, false).await?;
             self.screen.say(&format!(
                 "{name}: folded while people vote: {} counters had grown, {} had not",
-                words::count(counts.folded),
-                words::count(counts.unchanged)
+                format::count(counts.folded),
+                format::count(counts.unchanged)
             ));
         }
         self.advance(&migration, Phase::Copy).await?;
@@ -45,11 +45,11 @@ impl Stores<'_> {
         }
         let last = self.copy(&migration, true, false).await?;
         let done = match table.is_counter() {
-            true => format!("{} counters settled", words::count(last.settled)),
+            true => format!("{} counters settled", format::count(last.settled)),
             false => format!(
                 "{} rows copied, {} were there already",
-                words::count(last.written),
-                words::count(last.present)
+                format::count(last.written),
+                format::count(last.present)
             ),
         };
         self.screen.say(&format!("{name}: {done}"));
@@ -82,8 +82,8 @@ impl Stores<'_> {
         drop(shown);
         self.screen.say(&format!(
             "{name}: verified, {} old rows, {} new ones",
-            words::count(found.old_rows),
-            words::count(found.new_rows)
+            format::count(found.old_rows),
+            format::count(found.new_rows)
         ));
         Ok(found.differences())
     }
@@ -97,8 +97,8 @@ impl Stores<'_> {
         self.screen.say(&format!(
             "{}: {} tombstones deleted, marks taken off {} items",
             table.name,
-            words::count(finished.deleted),
-            words::count(finished.stripped)
+            format::count(finished.deleted),
+            format::count(finished.stripped)
         ));
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Stores<'_> {
                 }
                 live.reading().counts.read
             } => {
-                self.screen.say(&format!("{name}: the copier was killed after {} rows", words::count(read)));
+                self.screen.say(&format!("{name}: the copier was killed after {} rows", format::count(read)));
                 None
             }
         };

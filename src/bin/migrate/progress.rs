@@ -14,7 +14,7 @@ use crossfade::error::Error;
 use crossfade::verifier;
 use crossfade::visible::visible_lines;
 
-use crate::words;
+use crate::format;
 
 /// How often a JSON line is written.
 const LINE_EVERY: Duration = Duration::from_secs(3);
@@ -79,7 +79,7 @@ impl Screen {
                 tokio::time::sleep(DRAW_EVERY).await;
                 let (old, new) = live.rows();
                 drawn.set_position((live.share() * 1_000.0) as u64);
-                let (old, new) = (words::count(old), words::count(new));
+                let (old, new) = (format::count(old), format::count(new));
                 drawn.set_message(format!("{old} old rows, {new} new ones compared"));
             }
         });
@@ -149,7 +149,7 @@ fn style() -> ProgressStyle {
 
 fn verify_line(table: &str, live: &verifier::Live, begun: Instant) -> String {
     let (old_rows, new_rows) = live.rows();
-    words::json(&VerifyLine {
+    format::json(&VerifyLine {
         event: "progress",
         table,
         share: (live.share() * 1e4).round() / 1e4,
@@ -174,17 +174,17 @@ fn draw(bar: &ProgressBar, reading: &Reading, rows: Option<u64>) {
     let (rate, eta) = pace(reading, rows);
     let mut text = format!(
         "{} rows, {}/s",
-        words::count(counts.read),
-        words::count(rate as u64)
+        format::count(counts.read),
+        format::count(rate as u64)
     );
     if let Some(eta) = eta {
-        text.push_str(&format!(", {} left", words::time(eta)));
+        text.push_str(&format!(", {} left", format::time(eta)));
     }
     if counts.throttles > 0 {
-        text.push_str(&format!(", {} throttles", words::count(counts.throttles)));
+        text.push_str(&format!(", {} throttles", format::count(counts.throttles)));
     }
     if counts.failed > 0 {
-        text.push_str(&format!(", {} dead letters", words::count(counts.failed)));
+        text.push_str(&format!(", {} dead letters", format::count(counts.failed)));
     }
     if let Some(store) = away(reading) {
         text.push_str(&format!(", waiting for the {store} store"));
@@ -212,7 +212,7 @@ fn line(table: &str, reading: &Reading, rows: Option<u64>) -> String {
         seconds_left: eta.map(f64::round),
         waiting_for: away(reading),
     };
-    words::json(&line)
+    format::json(&line)
 }
 
 #[derive(serde::Serialize)]
