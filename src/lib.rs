@@ -85,6 +85,8 @@ pub mod connect;
 #[cfg(feature = "_store")]
 pub mod control;
 #[cfg(feature = "_store")]
+pub mod display;
+#[cfg(feature = "_store")]
 pub mod express;
 #[cfg(feature = "_store")]
 pub mod intervals;
@@ -100,8 +102,6 @@ pub mod secret;
 pub mod serve;
 #[cfg(feature = "_store")]
 pub mod shim;
-#[cfg(feature = "_store")]
-pub mod show;
 #[cfg(feature = "_store")]
 pub mod spec;
 #[cfg(feature = "_store")]

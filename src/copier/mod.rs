@@ -38,6 +38,7 @@ use work::Job;
 use crate::clock;
 use crate::control::{Control, Counts, DeadLetter, Progress};
 use crate::cql;
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::journal::{Journal, Remembered};
@@ -45,7 +46,6 @@ use crate::layer::FIRST_PAGE;
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};
 use crate::protocol::counter::Pass;
-use crate::show;
 use crate::store::{Old, Writer};
 
 /// How a copy goes about its work.
@@ -300,10 +300,10 @@ impl Run<'_> {
     fn letter(&self, key: &Key, reason: impl ToString) -> DeadLetter {
         let source = self.copier.transform.source();
         DeadLetter {
-            what: show::key(source, key),
+            what: display::key(source, key),
             reason: reason.to_string(),
             freeze: self.copier.freeze,
-            key: Some(show::stored_key(source, key)),
+            key: Some(display::stored_key(source, key)),
             range: None,
             mended: false,
         }
@@ -356,7 +356,7 @@ impl Run<'_> {
             let key = letter
                 .key
                 .as_ref()
-                .and_then(|key| show::read_key(source, key));
+                .and_then(|key| display::read_key(source, key));
             match key {
                 Some(key) if share.contains(cql::token(source.partition(), &key.partition)) => {
                     looked_at.push((letter, key));
@@ -468,7 +468,7 @@ impl Run<'_> {
     }
 
     fn at_key(&self, error: Error, key: &Key) -> Error {
-        error.at("key", show::key(self.copier.transform.source(), key))
+        error.at("key", display::key(self.copier.transform.source(), key))
     }
 
     /// The writing of one page.

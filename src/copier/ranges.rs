@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::work::Job;
 use super::{LARGEST_FIRST_PAGE, LAST_TRIES, Run};
 use crate::control::DeadLetter;
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::next_page;
 use crate::model::{Key, Tokens};
-use crate::show;
 use crate::store::{Cursor, Page, Range};
 
 impl Run<'_> {
@@ -126,12 +126,12 @@ impl Run<'_> {
         let reason = match self.partition_of(range).await {
             Some(key) => format!(
                 "in the partition {}: {error}",
-                show::partition(source, &key)
+                display::partition(source, &key)
             ),
             None => error.to_string(),
         };
         let letter = DeadLetter {
-            what: show::range(source, range),
+            what: display::range(source, range),
             reason,
             freeze: self.copier.freeze,
             key: None,

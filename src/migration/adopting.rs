@@ -8,11 +8,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::marks::Marks;
 use super::{MOST_NAMES, Migration};
 use crate::control::{Adoption, New, Record};
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::retry::Patience;
 use crate::model::Row;
 use crate::schema::Table;
-use crate::show;
 use crate::store::{Cursor, Range, Unreadable};
 use crate::verifier::{Adopted, adopted_digest};
 
@@ -221,7 +221,7 @@ async fn beyond(
             .rows
             .iter()
             .filter(|item| !adopted.has_item(target, item));
-        found.extend(others.map(|item| show::key(target, &item.key)));
+        found.extend(others.map(|item| display::key(target, &item.key)));
         cursor = page.next;
         if cursor.is_none() || found.len() >= MOST_NAMES {
             return Ok(found);

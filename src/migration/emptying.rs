@@ -6,6 +6,7 @@ use super::adopting::is_adopted;
 use super::moves::OpenOld;
 use super::{MOST_NAMES, Migration, SCAN_ROWS};
 use crate::control::{New, Record, hex};
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -14,7 +15,6 @@ use crate::model::{Mark, Row, State};
 use crate::protocol::phase::Transition;
 use crate::protocol::{Phase, counter};
 use crate::schema::StoredTable;
-use crate::show;
 use crate::store::{Cursor, Old, Range};
 use crate::verifier::{self, Adopted};
 
@@ -186,7 +186,7 @@ async fn look(
         let some = changed.into_iter().take(MOST_NAMES);
         found
             .some
-            .extend(some.map(|row| show::key(target, &row.key)));
+            .extend(some.map(|row| display::key(target, &row.key)));
         found.some.truncate(MOST_NAMES);
         cursor = page.next;
         if cursor.is_none() {

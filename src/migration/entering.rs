@@ -8,6 +8,7 @@ use super::adopting::is_adopted;
 use super::moves::{MoveOptions, OpenOld, Refusal};
 use super::{MOST_NAMES, Migration};
 use crate::control::{New, Record};
+use crate::display;
 use crate::error::Result;
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -15,7 +16,6 @@ use crate::model::{Key, Mark, Row, Tokens};
 use crate::protocol::Phase;
 use crate::protocol::{counter, row};
 use crate::schema::Table;
-use crate::show;
 use crate::store::{Cursor, Old, Range};
 use crate::verifier::Adopted;
 
@@ -242,7 +242,7 @@ impl Migration {
         let some = held
             .iter()
             .take(MOST_NAMES)
-            .map(|key| show::key(source, key));
+            .map(|key| display::key(source, key));
         Ok(Some(Refusal {
             what: format!(
                 "{} items have some columns of their rows only, the rest is in the old table, such as {}",
@@ -281,7 +281,7 @@ async fn hidden_in_old(
         held.extend(unreadable.map(|item| item.key));
         let rows = page.rows.iter();
         let hidden = rows.filter(|item| !may_return(item) && !is_as_adopted(item));
-        held.extend(hidden.map(|item| show::key(target, &item.key)));
+        held.extend(hidden.map(|item| display::key(target, &item.key)));
         cursor = page.next;
         if cursor.is_none() || held.len() >= MOST_NAMES {
             return Ok(held);

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::clock::unix_seconds;
 use crate::control::{Lease, Member, MemberRole, New, ParticipantKind, Record};
 use crate::copier::stopped;
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -22,7 +23,6 @@ use crate::protocol::Step;
 use crate::protocol::phase::Transition;
 use crate::protocol::row::{Call, Purge, Purged, Reply};
 use crate::schema::Table;
-use crate::show;
 use crate::store::{Changed, Cursor, Old, Range, Reading, Reads, Store};
 
 /// Parts of the target that are gone over at once.
@@ -296,7 +296,7 @@ impl Purging {
         let key = item.key.clone();
         match self.purged(item).await {
             Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Invalid) => {
-                let key = show::key(&self.target, &key);
+                let key = display::key(&self.target, &key);
                 Ok(Finished::left(key, error.to_string()))
             }
             purged => purged,
@@ -319,7 +319,7 @@ impl Purging {
                     break purge.intends().unwrap_or(Purged::Clean);
                 }
                 Step::Call(_) if calls == MOST_CALLS => {
-                    let key = show::key(&self.target, &key);
+                    let key = display::key(&self.target, &key);
                     let reason =
                         "it is changed all the time, each time before its marks could be taken off";
                     return Ok(Finished::left(key, reason.to_owned()));

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Migration;
 use crate::control::{Control, DeadLetter, ParticipantKind};
 use crate::copier::stopped;
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -15,7 +16,6 @@ use crate::mapping::transform::Transform;
 use crate::model::{Key, Tokens};
 use crate::protocol::counter::{Folded, Rules};
 use crate::protocol::phase::Work;
-use crate::show;
 use crate::store::{Cursor, Old, Range, Store, Writer};
 use crate::verifier::Bench;
 
@@ -112,7 +112,7 @@ impl Again<'_> {
         let mut retried = Retried::default();
         for letter in letters {
             let key = letter.key.as_ref();
-            let key = key.and_then(|key| show::read_key(self.transform.source(), key));
+            let key = key.and_then(|key| display::read_key(self.transform.source(), key));
             let failed = match (key, letter.tokens()) {
                 (Some(key), _) => self.row(&key).await?,
                 (None, Some(tokens)) => self.range(Range::Tokens(tokens)).await?,
@@ -144,7 +144,7 @@ impl Again<'_> {
         match sent {
             Ok(failed) => Ok(failed),
             Err(error) if error.kind() == Kind::Invalid => Ok(Some(error.to_string())),
-            Err(error) => Err(error.at("key", show::key(self.transform.source(), key))),
+            Err(error) => Err(error.at("key", display::key(self.transform.source(), key))),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Keys that the new store can't hold, as far as some rows of the old table tell.
 
 use super::{Migration, OpenOld, sample_of};
+use crate::display;
 use crate::error::{Kind, Result};
 use crate::mapping::Mapping;
 use crate::mapping::transform::Transform;
 use crate::model::Row;
 use crate::protocol::Phase;
 use crate::schema::Table;
-use crate::show;
 
 /// Places of the ring that rows are read from, and rows of each.
 const PLACES: usize = 32;
@@ -99,7 +99,7 @@ impl Migration {
         let sampled = rows.len();
         let mut unkept: Option<Unkept> = None;
         for row in rows {
-            let key = show::key(&source, &row.key);
+            let key = display::key(&source, &row.key);
             let Err(error) = transform
                 .look(row)
                 .and_then(|(row, _)| mapping.key(&row.key))

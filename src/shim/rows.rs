@@ -8,6 +8,7 @@ use super::inner::{Begun, Inner};
 use super::operation::{Operation, Place, Request, Sent};
 use super::queue::out_of_range;
 use crate::clock::unix_seconds;
+use crate::display;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::transform::Transform;
 use crate::mapping::{canonical, keys};
@@ -18,7 +19,6 @@ use crate::protocol::row::{
 };
 use crate::protocol::{Machine, Phase, Step, counter};
 use crate::schema::{Role, Table as Schema};
-use crate::show;
 use crate::store::{Changed, Listed, Reading};
 
 /// Keys that are listed at once to be deleted.
@@ -159,7 +159,7 @@ impl Operation {
         error
             .effect(Effect::Unknown)
             .at("deleted so far", format!("{count} rows"))
-            .at("up to", show::key(table, key))
+            .at("up to", display::key(table, key))
             .help("delete the range again: what is deleted already takes little time")
     }
 

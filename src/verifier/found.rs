@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::adopted::Adopted;
 use super::canonical::differing;
 use super::verdict::Verdict;
+use crate::display;
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Row};
-use crate::show;
 use crate::store::Unreadable;
 
 /// Examples that are kept of one table.
@@ -171,7 +171,7 @@ impl Found {
         };
         self.examples.push(Example {
             kind: kind.to_owned(),
-            key: show::key(transform.target(), key),
+            key: display::key(transform.target(), key),
             columns: columns(transform, seen.0, seen.1),
             note,
         });
@@ -219,7 +219,7 @@ fn columns(transform: &Transform, old: Option<&Row>, new: Option<&Row>) -> Vec<V
     let differing = differing(table, old.unwrap_or(&nothing), new.unwrap_or(&nothing));
     let value = |row: Option<&Row>, at: usize| {
         let value = row.and_then(|row| row.cells.get(at)?.as_ref());
-        value.map(show::value)
+        value.map(display::value)
     };
     let mut columns: Vec<Values> = differing
         .into_iter()
@@ -237,7 +237,7 @@ fn columns(transform: &Transform, old: Option<&Row>, new: Option<&Row>) -> Vec<V
         columns.retain(|values| values.column != column.name);
         let total = new
             .and_then(|row| row.cells.get(at)?.as_ref())
-            .map(show::value);
+            .map(display::value);
         columns.push(Values {
             column: column.name.clone(),
             old: value(old, at),

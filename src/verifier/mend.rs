@@ -244,7 +244,7 @@ impl Run<'_> {
                 Change::Left
             }
             Err(error) => {
-                let key = crate::show::key(verifier.transform.target(), &suspect.key);
+                let key = crate::display::key(verifier.transform.target(), &suspect.key);
                 return Err(error.at("key", key));
             }
         };

@@ -49,7 +49,7 @@ impl Run<'_> {
                         match self.verifier.old.0.halve(source, &range) {
                             Some(parts) => left.extend(parts),
                             None => {
-                                let range = crate::show::range(source, &range);
+                                let range = crate::display::range(source, &range);
                                 let mut state = self.state();
                                 state.found.unreadable_range(range, error.to_string());
                             }
@@ -120,7 +120,7 @@ impl Run<'_> {
                     let mut state = self.state();
                     state
                         .found
-                        .unreadable_range(crate::show::key(target, &key), error.to_string());
+                        .unreadable_range(crate::display::key(target, &key), error.to_string());
                 }
                 Err(_) => self.suspect(Why::Compared, key, source, &mut fingerprinter),
             }

@@ -14,10 +14,10 @@ use super::state::State;
 use super::verdict::{READ_KEYS, Stance, Suspect, Why, is_off};
 use super::{FUTURE, Run, stopped};
 use crate::cql;
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{FIRST_PAGE, next_page};
 use crate::model::{Key, Mark, Row, Tokens, Value};
-use crate::show;
 use crate::store::{Cursor, Page, Range, Reads};
 
 /// Suspects that are looked at before more are gathered.
@@ -204,7 +204,7 @@ impl Run<'_> {
                     .await?;
             }
             if let Some(error) = error {
-                unreadable.push((show::range(source, &part), error.to_string()));
+                unreadable.push((display::range(source, &part), error.to_string()));
             }
         }
         let mut state = self.state();

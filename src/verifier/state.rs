@@ -21,11 +21,11 @@ use super::verdict::{Suspect, Why};
 use crate::clock::unix_seconds;
 use crate::control::StoredKey;
 use crate::disk;
+use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::model::{Key, Tokens};
 use crate::schema::Table;
-use crate::show;
 use crate::store::{Cursor, Range};
 
 const VERSION: u8 = 2;
@@ -282,11 +282,11 @@ impl Checkpoint {
         let (old, new) = &self.tables;
         let suspect = |suspect: &Suspect| SavedSuspect {
             why: suspect.why,
-            key: show::stored_key(new, &suspect.key),
+            key: display::stored_key(new, &suspect.key),
             source: suspect
                 .source
                 .as_ref()
-                .map(|key| show::stored_key(old, key)),
+                .map(|key| display::stored_key(old, key)),
         };
         let part = |part: &Part| {
             Some(SavedPart {
@@ -298,7 +298,7 @@ impl Checkpoint {
                 key: part
                     .cursor
                     .as_ref()
-                    .map(|at| show::stored_key(new, &at.key)),
+                    .map(|at| display::stored_key(new, &at.key)),
                 state: part.cursor.as_ref().and_then(|at| at.state.clone()),
                 is_done: part.is_done,
             })
@@ -319,7 +319,7 @@ impl Checkpoint {
                 .owned
                 .keys
                 .iter()
-                .map(|key| show::stored_key(new, key))
+                .map(|key| display::stored_key(new, key))
                 .collect(),
         }
     }
@@ -357,9 +357,9 @@ impl Checkpoint {
             let suspect = |saved: &SavedSuspect| {
                 Some(Suspect {
                     why: saved.why,
-                    key: show::read_key(new, &saved.key)?,
+                    key: display::read_key(new, &saved.key)?,
                     source: match &saved.source {
-                        Some(key) => Some(show::read_key(old, key)?),
+                        Some(key) => Some(display::read_key(old, key)?),
                         None => None,
                     },
                 })
@@ -374,7 +374,7 @@ impl Checkpoint {
                 },
                 cursor: match &saved.key {
                     Some(key) => Some(Cursor {
-                        key: show::read_key(new, key)?,
+                        key: display::read_key(new, key)?,
                         state: saved.state.clone(),
                     }),
                     None => None,
@@ -382,7 +382,7 @@ impl Checkpoint {
                 is_done: saved.is_done,
             })
         };
-        let owned = saved.owned.iter().map(|key| show::read_key(new, key));
+        let owned = saved.owned.iter().map(|key| display::read_key(new, key));
         let tokens = |&(after, up_to): &(i64, i64)| Tokens { after, up_to };
         let state = State {
             seed: saved.seed,

@@ -37,7 +37,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "copier",
         &[
-            "control", "journal", "layer", "mapping", "protocol", "show", "store",
+            "control", "journal", "layer", "mapping", "protocol", "display", "store",
         ],
     ),
     ("disk", &["failpoints"]),
@@ -49,7 +49,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "migration",
         &[
-            "clock", "control", "copier", "journal", "layer", "mapping", "protocol", "show",
+            "clock", "control", "copier", "journal", "layer", "mapping", "protocol", "display",
             "spec", "store", "verifier",
         ],
     ),
@@ -70,17 +70,18 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "shim",
         &[
-            "clock", "control", "express", "json", "mapping", "protocol", "show", "spec", "store",
+            "clock", "control", "express", "json", "mapping", "protocol", "display", "spec",
+            "store",
         ],
     ),
     ("spec", &["control", "mapping", "secret"]),
-    ("show", &["control", "mapping", "store"]),
+    ("display", &["control", "mapping", "store"]),
     ("store", &["clock", "disk", "mapping", "secret"]),
     ("failpoints", &[]),
     (
         "verifier",
         &[
-            "clock", "control", "disk", "mapping", "protocol", "show", "store",
+            "clock", "control", "disk", "mapping", "protocol", "display", "store",
         ],
     ),
 ];

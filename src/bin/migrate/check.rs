@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crossfade::clock;
+use crossfade::display;
 use crossfade::error::{Error, Kind, Result};
 use crossfade::mapping::transform::Mask;
 use crossfade::mapping::{Mapping, Transform, item_size};
 use crossfade::migration::{Migration, Survey};
 use crossfade::model::{Mark, Row};
-use crossfade::plan::{NewStore, OldStore};
-use crossfade::show;
+use crossfade::plan::{NewStorePlan, OldStorePlan};
 use crossfade::store::{Finding, Weight};
 use crossfade::visible::visible;
 
@@ -219,7 +219,7 @@ async fn sample(
     // As if it were frozen now: rows' ends are counted from there.
     let transform = survey.transform.frozen(Some(clock::unix_micros()));
     for row in rows {
-        let key = show::key(survey.transform.source(), &row.key);
+        let key = display::key(survey.transform.source(), &row.key);
         match item_bytes(&transform, mapping, row) {
             Ok(size) => {
                 bytes += size as u64;

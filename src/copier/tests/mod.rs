@@ -321,7 +321,7 @@ async fn a_row_that_is_refused_for_good_is_a_dead_letter_and_the_rest_is_copied(
     assert_eq!(outcome.counts.failed, 1);
     let letters = bench.control().failures("target").await.unwrap();
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].what, show::key(&table(), &odd));
+    assert_eq!(letters[0].what, display::key(&table(), &odd));
     assert_eq!(letters[0].reason, "refused on purpose");
     assert_eq!(
         content(&bench.new, bench.transform.target()).await.len(),
