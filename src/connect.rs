@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::control::{Control, New};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{NewStore, OldStore, Plan, TablePlan};
+use crate::plan::{NewStorePlan, OldStorePlan, Plan, TablePlan};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::shim::{Moving, OldStore as Later, Settings, Shim};
@@ -25,20 +25,20 @@ use crate::store::{Old, Store};
 pub async fn old(plan: &Plan) -> Result<Old> {
     let store: Result<Arc<dyn Store>> = match &plan.old {
         #[cfg(feature = "cassandra")]
-        OldStore::Cassandra(plan) => Ok(Arc::new(open_cassandra(plan).await?)),
+        OldStorePlan::Cassandra(plan) => Ok(Arc::new(open_cassandra(plan).await?)),
         #[cfg(not(feature = "cassandra"))]
-        OldStore::Cassandra(_) => Err(left_out("cassandra")),
+        OldStorePlan::Cassandra(_) => Err(left_out("cassandra")),
         #[cfg(feature = "embedded")]
-        OldStore::Embedded { path } if path.is_dir() => Ok(Arc::new(Embedded::open(path)?)),
+        OldStorePlan::Embedded { path } if path.is_dir() => Ok(Arc::new(Embedded::open(path)?)),
         #[cfg(feature = "embedded")]
-        OldStore::Embedded { path } => {
+        OldStorePlan::Embedded { path } => {
             let message = "there is no embedded store in this folder";
             Err(Error::new(Kind::Missing, message)
                 .at("folder", path.display().to_string())
                 .help("name the folder of the old store in [old] path"))
         }
         #[cfg(not(feature = "embedded"))]
-        OldStore::Embedded { .. } => Err(left_out("embedded")),
+        OldStorePlan::Embedded { .. } => Err(left_out("embedded")),
     };
     store.map(Old)
 }
@@ -50,13 +50,13 @@ pub async fn old(plan: &Plan) -> Result<Old> {
 pub async fn new(plan: &Plan) -> Result<New> {
     let store: Result<Arc<dyn Store>> = match &plan.new {
         #[cfg(feature = "dynamodb")]
-        NewStore::DynamoDb(plan) => Ok(Arc::new(open_dynamodb(plan).await?)),
+        NewStorePlan::DynamoDb(plan) => Ok(Arc::new(open_dynamodb(plan).await?)),
         #[cfg(not(feature = "dynamodb"))]
-        NewStore::DynamoDb(_) => Err(left_out("dynamodb")),
+        NewStorePlan::DynamoDb(_) => Err(left_out("dynamodb")),
         #[cfg(feature = "embedded")]
-        NewStore::Embedded { path } => Ok(Arc::new(Embedded::open(path)?)),
+        NewStorePlan::Embedded { path } => Ok(Arc::new(Embedded::open(path)?)),
         #[cfg(not(feature = "embedded"))]
-        NewStore::Embedded { .. } => Err(left_out("embedded")),
+        NewStorePlan::Embedded { .. } => Err(left_out("embedded")),
     };
     store.map(New::over)
 }
@@ -66,7 +66,7 @@ pub async fn new(plan: &Plan) -> Result<New> {
 /// # Errors
 /// Those of [`Cassandra::connect`].
 #[cfg(feature = "cassandra")]
-pub async fn open_cassandra(plan: &crate::plan::Cassandra) -> Result<Cassandra> {
+pub async fn open_cassandra(plan: &crate::plan::CassandraPlan) -> Result<Cassandra> {
     let mut config = cassandra::Config::new(plan.nodes.clone(), plan.keyspace.clone());
     config.consistency = plan.consistency;
     config.write_consistency = Some(plan.write_consistency);
@@ -78,12 +78,12 @@ pub async fn open_cassandra(plan: &crate::plan::Cassandra) -> Result<Cassandra> 
 }
 
 #[cfg(feature = "dynamodb")]
-async fn open_dynamodb(plan: &crate::plan::DynamoDb) -> Result<DynamoDb> {
+async fn open_dynamodb(plan: &crate::plan::DynamoDbPlan) -> Result<DynamoDb> {
     DynamoDb::connect(dynamodb_config(plan)).await
 }
 
 #[cfg(feature = "dynamodb")]
-fn dynamodb_config(plan: &crate::plan::DynamoDb) -> dynamodb::Config {
+fn dynamodb_config(plan: &crate::plan::DynamoDbPlan) -> dynamodb::Config {
     dynamodb::Config {
         region: Some(plan.region.clone()),
         endpoint: plan.endpoint.clone(),
@@ -139,14 +139,14 @@ pub async fn sidecar(
     settings.withheld.insert(plan.control_table.clone());
     match &plan.new {
         #[cfg(feature = "dynamodb")]
-        NewStore::DynamoDb(dynamodb) => {
+        NewStorePlan::DynamoDb(dynamodb) => {
             let raw = dynamodb::Raw::connect(&dynamodb_config(dynamodb)).await?;
             refuse_loop(raw.endpoint(), listen)?;
             settings.upstream = Some(Arc::new(raw));
         }
         #[cfg(not(feature = "dynamodb"))]
-        NewStore::DynamoDb(_) => return Err(left_out("dynamodb")),
-        NewStore::Embedded { .. } => {
+        NewStorePlan::DynamoDb(_) => return Err(left_out("dynamodb")),
+        NewStorePlan::Embedded { .. } => {
             let _ = listen;
         }
     }

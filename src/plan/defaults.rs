@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{
-    Cassandra, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION, DynamoDb, FinalRead, KeyNames, Lease,
-    NewStore, OldStore, Pace, Plan, Serve, Shim, TablePlan, Verify,
+    CassandraPlan, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION, DynamoDbPlan, FinalRead, KeyNames,
+    Lease, NewStorePlan, OldStorePlan, PacePlan, Plan, Serve, ShimPlan, TablePlan, VerifyPlan,
 };
 use crate::store::Consistency;
 
@@ -16,8 +16,8 @@ impl Plan {
     /// A plan of these tables, in the order they move, with the defaults of a plan's file.
     pub fn new(
         name: impl Into<String>,
-        old: OldStore,
-        new: NewStore,
+        old: OldStorePlan,
+        new: NewStorePlan,
         tables: Vec<TablePlan>,
     ) -> Self {
         let name = name.into();
@@ -26,10 +26,10 @@ impl Plan {
             new,
             control_table: DEFAULT_CONTROL_TABLE.into(),
             journal_dir: journal_dir(&name),
-            pace: Pace::default(),
+            pace: PacePlan::default(),
             lease: Lease::default(),
-            shim: Shim::default(),
-            verify: Verify::default(),
+            shim: ShimPlan::default(),
+            verify: VerifyPlan::default(),
             serve: Serve::default(),
             mask_key: None,
             tables,
@@ -44,10 +44,10 @@ pub(super) fn journal_dir(name: &str) -> PathBuf {
     Path::new("journal").join(name)
 }
 
-impl Cassandra {
+impl CassandraPlan {
     /// A cluster without login and encryption, read and written at `local_quorum`.
     pub fn new(nodes: Vec<String>, keyspace: impl Into<String>) -> Self {
-        Cassandra {
+        CassandraPlan {
             nodes,
             keyspace: keyspace.into(),
             consistency: Consistency::LocalQuorum,
@@ -60,10 +60,10 @@ impl Cassandra {
     }
 }
 
-impl DynamoDb {
+impl DynamoDbPlan {
     /// AWS in a region.
     pub fn new(region: impl Into<String>) -> Self {
-        DynamoDb {
+        DynamoDbPlan {
             region: region.into(),
             endpoint: None,
             ca: None,
@@ -73,9 +73,9 @@ impl DynamoDb {
 
     /// A server with DynamoDB's protocol, `http://…` or `https://…`.
     pub fn at(endpoint: impl Into<String>) -> Self {
-        DynamoDb {
+        DynamoDbPlan {
             endpoint: Some(endpoint.into()),
-            ..DynamoDb::new(DEFAULT_LOCAL_REGION)
+            ..DynamoDbPlan::new(DEFAULT_LOCAL_REGION)
         }
     }
 }
@@ -118,8 +118,8 @@ mod tests {
         let read = Plan::parse(text, Path::new("cf.toml"), &|_| None).unwrap();
         let mut made = Plan::new(
             "bgt",
-            OldStore::Cassandra(Cassandra::new(vec!["a:9042".into()], "k")),
-            NewStore::DynamoDb(DynamoDb::new("eu-west-1")),
+            OldStorePlan::Cassandra(CassandraPlan::new(vec!["a:9042".into()], "k")),
+            NewStorePlan::DynamoDb(DynamoDbPlan::new("eu-west-1")),
             vec![TablePlan::new("votes")],
         );
         // They say where the words are, which a program has none of.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::reader::Section;
-use super::{Lease, NewStore, Resave, Serve, Shim};
+use super::{Lease, NewStorePlan, Resave, Serve, ShimPlan};
 use crate::store::Reading;
 
 /// Seconds that a lease, or an operation, may take.
@@ -19,10 +19,11 @@ const LANDING_HERE: Duration = Duration::from_secs(10);
 /// AWS takes a signed request for five minutes, wherever it was in between. To an endpoint on this machine there
 /// is no network that could hold one: only this machine's kernel, for as long as a call is waited for. A proxy
 /// there has to be said with `landing_seconds`. What is embedded ends with its process.
-fn landing(new: &NewStore) -> Duration {
+fn landing(new: &NewStorePlan) -> Duration {
     match new {
-        NewStore::Embedded { .. } => Duration::ZERO,
-        NewStore::DynamoDb(dynamodb) => match dynamodb.endpoint.as_deref().is_some_and(is_here) {
+        NewStorePlan::Embedded { .. } => Duration::ZERO,
+        NewStorePlan::DynamoDb(dynamodb) => match dynamodb.endpoint.as_deref().is_some_and(is_here)
+        {
             true => LANDING_HERE,
             false => Lease::default().landing,
         },
@@ -46,7 +47,7 @@ fn is_here(endpoint: &str) -> bool {
 }
 
 /// Reads `[lease]`; what isn't there has its default.
-pub(super) fn lease(top: &mut Section<'_>, new: Option<&NewStore>) -> Lease {
+pub(super) fn lease(top: &mut Section<'_>, new: Option<&NewStorePlan>) -> Lease {
     let default = Lease {
         landing: new.map_or(Lease::default().landing, landing),
         ..Lease::default()
@@ -69,10 +70,10 @@ pub(super) fn lease(top: &mut Section<'_>, new: Option<&NewStore>) -> Lease {
 ///
 /// A deadline that is left out is never above the longest operation, and one that is written is refused
 /// if it is: the barrier takes an operation that is older than that for over.
-pub(super) fn shim(top: &mut Section<'_>, lease: &Lease) -> Shim {
-    let default = Shim {
-        deadline: Shim::default().deadline.min(lease.operation),
-        ..Shim::default()
+pub(super) fn shim(top: &mut Section<'_>, lease: &Lease) -> ShimPlan {
+    let default = ShimPlan {
+        deadline: ShimPlan::default().deadline.min(lease.operation),
+        ..ShimPlan::default()
     };
     let Some(mut shim) = top.section("shim") else {
         return default;
@@ -97,7 +98,7 @@ pub(super) fn shim(top: &mut Section<'_>, lease: &Lease) -> Shim {
         );
     }
     shim.finish();
-    Shim {
+    ShimPlan {
         reads: reads.unwrap_or(default.reads),
         resave: resave.unwrap_or(default.resave),
         deadline: deadline.unwrap_or(default.deadline),

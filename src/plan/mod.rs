@@ -66,21 +66,21 @@ pub struct Plan {
     /// Its name, 1 to 64 of `A-Za-z0-9_.-`: part of keys in the control table.
     pub name: String,
     /// The store that is left.
-    pub old: OldStore,
+    pub old: OldStorePlan,
     /// The store that is moved to.
-    pub new: NewStore,
+    pub new: NewStorePlan,
     /// The table in the new store that holds the control records (`[new] control_table`).
     pub control_table: String,
     /// The journal's folder; `journal/<name>` unless the plan says otherwise.
     pub journal_dir: PathBuf,
     /// What the tools may take of the stores (`[pace]`).
-    pub pace: Pace,
+    pub pace: PacePlan,
     /// How long whoever may write to the new store goes on by itself (`[lease]`).
     pub lease: Lease,
     /// How applications go about their work (`[shim]`).
-    pub shim: Shim,
+    pub shim: ShimPlan,
     /// What a verification is good for (`[verify]`).
-    pub verify: Verify,
+    pub verify: VerifyPlan,
     /// How the sidecar listens (`[serve]`).
     pub serve: Serve,
     /// The key of `mask = "hmac"`. There is one if any column asks for it.
@@ -93,9 +93,9 @@ pub struct Plan {
 
 /// The store that is left, and how to reach it.
 #[derive(Clone, Debug)]
-pub enum OldStore {
+pub enum OldStorePlan {
     /// Apache Cassandra or ScyllaDB.
-    Cassandra(Cassandra),
+    Cassandra(CassandraPlan),
     /// A folder of this crate's own store.
     Embedded {
         /// The folder.
@@ -105,9 +105,9 @@ pub enum OldStore {
 
 /// The store that is moved to, and how to reach it.
 #[derive(Clone, Debug)]
-pub enum NewStore {
+pub enum NewStorePlan {
     /// Amazon DynamoDB, or a server that speaks its protocol.
-    DynamoDb(DynamoDb),
+    DynamoDb(DynamoDbPlan),
     /// A folder of this crate's own store.
     Embedded {
         /// The folder.
@@ -117,7 +117,7 @@ pub enum NewStore {
 
 /// A Cassandra or ScyllaDB cluster.
 #[derive(Clone, Debug)]
-pub struct Cassandra {
+pub struct CassandraPlan {
     /// Contact points, each `host:port`; IPv6 addresses in brackets. At least one.
     pub nodes: Vec<String>,
     /// The keyspace, as stored: case kept, no quotes.
@@ -139,7 +139,7 @@ pub struct Cassandra {
 
 /// DynamoDB. Credentials come from the usual AWS chain.
 #[derive(Clone, Debug)]
-pub struct DynamoDb {
+pub struct DynamoDbPlan {
     /// The region. Required for AWS; elsewhere [`DEFAULT_LOCAL_REGION`] unless the plan says
     /// otherwise.
     pub region: String,
@@ -154,7 +154,7 @@ pub struct DynamoDb {
 
 /// What one process of the tools may take of the stores in a second; `None` is no ceiling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
+pub struct PacePlan {
     /// Write units of the new store.
     pub write_units: Option<u32>,
     /// Rows read, of either store.
@@ -163,7 +163,7 @@ pub struct Pace {
 
 /// How applications go about their work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shim {
+pub struct ShimPlan {
     /// How rows of the new store are read.
     pub reads: Reading,
     /// When a row that was only found in the old store is saved in the new one.
@@ -172,9 +172,9 @@ pub struct Shim {
     pub deadline: Duration,
 }
 
-impl Default for Shim {
+impl Default for ShimPlan {
     fn default() -> Self {
-        Shim {
+        ShimPlan {
             reads: Reading::Strong,
             resave: Resave::Background,
             deadline: Lease::default().operation,
@@ -184,14 +184,14 @@ impl Default for Shim {
 
 /// What a verification is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verify {
+pub struct VerifyPlan {
     /// How long ago the oldest part of a verification may have been read for its result to count.
     pub fresh: Duration,
 }
 
-impl Default for Verify {
+impl Default for VerifyPlan {
     fn default() -> Self {
-        Verify {
+        VerifyPlan {
             fresh: Duration::from_secs(3_600),
         }
     }

@@ -7,7 +7,9 @@ use toml::de::DeTable;
 use super::defaults;
 use super::names::Folder;
 use super::reader::{Section, Source};
-use super::{Pace, Plan, PlanError, PlanErrors, Verify, check, live, names, stores, tables};
+use super::{
+    PacePlan, Plan, PlanError, PlanErrors, VerifyPlan, check, live, names, stores, tables,
+};
 
 impl Plan {
     /// Reads and checks the plan in a file, with the process's environment.
@@ -115,11 +117,11 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     })
 }
 
-fn pace(mut pace: Section<'_>) -> Pace {
+fn pace(mut pace: Section<'_>) -> PacePlan {
     let write_units = pace.whole("write_units", 1..=u32::MAX, "units a second");
     let read_rows = pace.whole("read_rows", 1..=u32::MAX, "rows a second");
     pace.finish();
-    Pace {
+    PacePlan {
         write_units,
         read_rows,
     }
@@ -128,11 +130,11 @@ fn pace(mut pace: Section<'_>) -> Pace {
 /// Seconds after which a verification may be too old at the earliest and at the latest.
 const FRESH: std::ops::RangeInclusive<u64> = 1..=30 * 86_400;
 
-fn verify(mut verify: Section<'_>) -> Verify {
+fn verify(mut verify: Section<'_>) -> VerifyPlan {
     let fresh = verify.time("fresh", FRESH);
     verify.finish();
-    Verify {
-        fresh: fresh.unwrap_or(Verify::default().fresh),
+    VerifyPlan {
+        fresh: fresh.unwrap_or(VerifyPlan::default().fresh),
     }
 }
 

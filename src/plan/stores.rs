@@ -3,8 +3,8 @@
 use super::names::{self, Folder};
 use super::reader::{Section, Text};
 use super::{
-    Cassandra, ClientCertificate, Consistency, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION,
-    DynamoDb, Login, NewStore, OldStore, Tls,
+    CassandraPlan, ClientCertificate, Consistency, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION,
+    DynamoDbPlan, Login, NewStorePlan, OldStorePlan, Tls,
 };
 
 /// More than this no page ever has.
@@ -25,7 +25,7 @@ pub(super) enum NewKind {
 /// `[old]`, as far as it could be read. What is `None` was noted as an error.
 pub(super) struct Old {
     pub kind: Option<OldKind>,
-    pub store: Option<OldStore>,
+    pub store: Option<OldStorePlan>,
     /// Where an embedded store lies.
     pub folder: Option<Folder>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Old {
 /// `[new]`, as far as it could be read. What is `None` was noted as an error.
 pub(super) struct New {
     pub kind: Option<NewKind>,
-    pub store: Option<NewStore>,
+    pub store: Option<NewStorePlan>,
     /// Where an embedded store lies.
     pub folder: Option<Folder>,
     pub control_table: Text,
@@ -48,10 +48,10 @@ pub(super) fn old(mut old: Section<'_>) -> Old {
     let kind = old.choice("kind", &kinds);
     let (mut store, mut folder) = (None, None);
     match kind {
-        Some(OldKind::Cassandra) => store = cassandra(&mut old).map(OldStore::Cassandra),
+        Some(OldKind::Cassandra) => store = cassandra(&mut old).map(OldStorePlan::Cassandra),
         Some(OldKind::Embedded) => {
             folder = path(&mut old);
-            store = folder.as_ref().map(|folder| OldStore::Embedded {
+            store = folder.as_ref().map(|folder| OldStorePlan::Embedded {
                 path: folder.path.clone(),
             });
         }
@@ -82,10 +82,10 @@ pub(super) fn new(mut new: Section<'_>) -> New {
     });
     let (mut store, mut folder) = (None, None);
     match kind {
-        Some(NewKind::DynamoDb) => store = dynamodb(&mut new).map(NewStore::DynamoDb),
+        Some(NewKind::DynamoDb) => store = dynamodb(&mut new).map(NewStorePlan::DynamoDb),
         Some(NewKind::Embedded) => {
             folder = path(&mut new);
-            store = folder.as_ref().map(|folder| NewStore::Embedded {
+            store = folder.as_ref().map(|folder| NewStorePlan::Embedded {
                 path: folder.path.clone(),
             });
         }
@@ -107,7 +107,7 @@ fn path(section: &mut Section<'_>) -> Option<Folder> {
     section.text("path").map(Folder::from)
 }
 
-fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
+fn cassandra(old: &mut Section<'_>) -> Option<CassandraPlan> {
     let source = old.source;
     old.require("nodes", "write nodes = [\"host:9042\"]");
     if old.is_empty_array("nodes") {
@@ -132,7 +132,7 @@ fn cassandra(old: &mut Section<'_>) -> Option<Cassandra> {
     let login = login(old);
     let tls = old.section("tls").map(tls);
 
-    Some(Cassandra {
+    Some(CassandraPlan {
         nodes,
         keyspace: keyspace?.value,
         consistency: reads,
@@ -242,7 +242,7 @@ fn tls(mut tls: Section<'_>) -> Tls {
     Tls { ca, client }
 }
 
-fn dynamodb(new: &mut Section<'_>) -> Option<DynamoDb> {
+fn dynamodb(new: &mut Section<'_>) -> Option<DynamoDbPlan> {
     let region = new.text("region");
     let endpoint = new.text("endpoint");
     if let Some(endpoint) = &endpoint {
@@ -267,7 +267,7 @@ fn dynamodb(new: &mut Section<'_>) -> Option<DynamoDb> {
         tls.finish();
         ca
     });
-    Some(DynamoDb {
+    Some(DynamoDbPlan {
         region: region.map_or_else(|| DEFAULT_LOCAL_REGION.into(), |region| region.value),
         endpoint: endpoint.map(|endpoint| endpoint.value),
         ca: ca.map(|ca| ca.value.into()),

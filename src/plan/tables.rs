@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{Section, Source, Text};
-use super::{FinalRead, Ignore, KeyNames, Shim, TablePlan};
+use super::{FinalRead, Ignore, KeyNames, ShimPlan, TablePlan};
 use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 use crate::shim::EXACTLY_ONCE_WITHIN;
 
@@ -15,7 +15,7 @@ pub(super) struct Read {
 }
 
 /// Reads every `[[table]]`. A table without a name is noted and left out.
-pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &Shim) -> Vec<Read> {
+pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Vec<Read> {
     let sections = top.sections("table");
     if !top.has("table") || top.is_empty_array("table") {
         top.source.wrong(
@@ -30,7 +30,7 @@ pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &Shim) -> Ve
         .collect()
 }
 
-fn table(mut table: Section<'_>, has_mask_key: bool, shim: &Shim) -> Option<Read> {
+fn table(mut table: Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Option<Read> {
     let source = table.source;
     table.require(
         "name",

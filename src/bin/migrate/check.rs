@@ -11,6 +11,7 @@ use crossfade::mapping::{Mapping, Transform, item_size};
 use crossfade::migration::{Migration, Survey};
 use crossfade::model::{Mark, Row};
 use crossfade::plan::{NewStorePlan, OldStorePlan};
+use crossfade::plan::{NewStorePlan, OldStorePlan};
 use crossfade::store::{Finding, Weight};
 use crossfade::visible::visible;
 
@@ -116,7 +117,7 @@ async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
             "  counters: folded by their watermarks; they {may}"
         ));
     }
-    if let NewStore::DynamoDb(_) = stores.plan.new {
+    if let NewStorePlan::DynamoDb(_) = stores.plan.new {
         let mapping = Mapping::new(survey.transform.target())?;
         columns(&mapping);
         changes(migration);
@@ -206,7 +207,7 @@ async fn sample(
     let rows = migration
         .sample(survey.transform.source(), PLACES, ROWS)
         .await?;
-    if let OldStore::Cassandra(_) = stores.plan.old {
+    if let OldStorePlan::Cassandra(_) = stores.plan.old {
         ends::of_sample(survey, &rows);
     }
     if rows.is_empty() {

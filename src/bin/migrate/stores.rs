@@ -8,7 +8,7 @@ use crossfade::control::{Control, New};
 use crossfade::error::{Error, Kind, Result};
 use crossfade::layer::Pace;
 use crossfade::migration::{Migration, OldReading, Paces};
-use crossfade::plan::{FinalRead, OldStore, Plan, TablePlan};
+use crossfade::plan::{FinalRead, OldStorePlan, Plan, TablePlan};
 use crossfade::protocol::Phase;
 use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
@@ -42,13 +42,13 @@ impl Stores {
     pub async fn open(file: &Path) -> Result<Self> {
         let plan = load(file)?;
         match &plan.old {
-            OldStore::Cassandra(cassandra) => {
+            OldStorePlan::Cassandra(cassandra) => {
                 let cassandra = Arc::new(connect::open_cassandra(cassandra).await?);
                 let mut stores = Self::with(plan, Old(cassandra.clone())).await?;
                 stores.cassandra = Some(cassandra);
                 Ok(stores)
             }
-            OldStore::Embedded { .. } => {
+            OldStorePlan::Embedded { .. } => {
                 let old = connect::old(&plan).await?;
                 Self::with(plan, old).await
             }
@@ -68,14 +68,14 @@ impl Stores {
         let new = new.wrapped(crossfade::layer::stopping::if_asked);
         let control = Control::new(new.clone(), &plan.control_table);
         let old_name = match &plan.old {
-            OldStore::Cassandra(cassandra) => {
+            OldStorePlan::Cassandra(cassandra) => {
                 format!(
                     "cassandra {}, keyspace {}",
                     cassandra.nodes.join(", "),
                     cassandra.keyspace
                 )
             }
-            OldStore::Embedded { path } => format!("embedded {}", path.display()),
+            OldStorePlan::Embedded { path } => format!("embedded {}", path.display()),
         };
         let new_name = new.name().to_owned();
         let pace = Paces::new(
@@ -154,7 +154,7 @@ impl Stores {
 
     /// The old store as a verification reads it, and a name for that.
     pub fn verify_reads(&self, reads: VerifyReads) -> (Option<OldReading>, String) {
-        let (Some(cassandra), OldStore::Cassandra(planned)) = (&self.cassandra, &self.plan.old)
+        let (Some(cassandra), OldStorePlan::Cassandra(planned)) = (&self.cassandra, &self.plan.old)
         else {
             return (None, "as it is".to_owned());
         };

@@ -521,7 +521,7 @@ fn a_page_has_at_least_a_row() {
         )
     };
     let plan = parsed(&of("50"));
-    let crate::plan::OldStore::Cassandra(old) = &plan.old else {
+    let crate::plan::OldStorePlan::Cassandra(old) = &plan.old else {
         panic!("{:?}", plan.old)
     };
     assert_eq!(old.page_rows, Some(50));

@@ -48,17 +48,17 @@ fn with(line: &str, by: &str) -> String {
     SMALL.replacen(line, by, 1)
 }
 
-fn cassandra(plan: &Plan) -> &Cassandra {
+fn cassandra(plan: &Plan) -> &CassandraPlan {
     match &plan.old {
-        OldStore::Cassandra(cassandra) => cassandra,
-        OldStore::Embedded { path } => panic!("{path:?}"),
+        OldStorePlan::Cassandra(cassandra) => cassandra,
+        OldStorePlan::Embedded { path } => panic!("{path:?}"),
     }
 }
 
-fn dynamodb(plan: &Plan) -> &DynamoDb {
+fn dynamodb(plan: &Plan) -> &DynamoDbPlan {
     match &plan.new {
-        NewStore::DynamoDb(dynamodb) => dynamodb,
-        NewStore::Embedded { path } => panic!("{path:?}"),
+        NewStorePlan::DynamoDb(dynamodb) => dynamodb,
+        NewStorePlan::Embedded { path } => panic!("{path:?}"),
     }
 }
 

@@ -97,9 +97,9 @@ fn every_key_arrives() {
 
 #[test]
 fn ceilings() {
-    assert_eq!(parsed(SMALL).pace, Pace::default());
+    assert_eq!(parsed(SMALL).pace, PacePlan::default());
     let plan = parsed(&format!("{SMALL}[pace]\nwrite_units = 5_000\n"));
-    let pace = Pace {
+    let pace = PacePlan {
         write_units: Some(5_000),
         read_rows: None,
     };
@@ -108,7 +108,7 @@ fn ceilings() {
 
 #[test]
 fn how_old_a_verification_may_be() {
-    assert_eq!(parsed(SMALL).verify, Verify::default());
+    assert_eq!(parsed(SMALL).verify, VerifyPlan::default());
     for (fresh, seconds) in [
         ("45s", 45),
         ("90m", 5_400),
@@ -123,7 +123,10 @@ fn how_old_a_verification_may_be() {
 #[test]
 fn what_a_plan_says_of_applications() {
     let plan = parsed(SMALL);
-    assert_eq!((plan.lease, plan.shim), (Lease::default(), Shim::default()));
+    assert_eq!(
+        (plan.lease, plan.shim),
+        (Lease::default(), ShimPlan::default())
+    );
     assert!(!plan.tables[0].exactly_once);
 
     let live = "[lease]\nseconds = 30\noperation_seconds = 8\n[shim]\nreads = \"eventual\"\n\
@@ -145,7 +148,7 @@ fn what_a_plan_says_of_applications() {
         let said = format!("{SMALL}[lease]\nlanding_seconds = 0\n");
         assert_eq!(parsed(&said).lease.landing, seconds(0));
     }
-    let shim = Shim {
+    let shim = ShimPlan {
         reads: Reading::Eventual,
         resave: Resave::Inline,
         deadline: seconds(7),
