@@ -25,7 +25,7 @@ use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
 use crossfade::store::{Cursor, Guard, Old, Range, Reads, Store};
-use crossfade::verifier::{Adopted, Belongs, Checkpoint, Live, Options, Verifier};
+use crossfade::verifier::{Adopted, Belongs, Checkpoint, Options, Verifier, VerifyProgress};
 
 const TURNS: usize = 3;
 /// Rows of a put, and of a page of the bare scans.
@@ -78,7 +78,7 @@ async fn main() {
         };
         let mut checkpoint = checkpoint(folder.path(), &transform, turn);
         let compared = timed(async {
-            let (live, stop) = (Live::default(), CancellationToken::new());
+            let (live, stop) = (VerifyProgress::default(), CancellationToken::new());
             let outcome = verifier
                 .run(&mut checkpoint, None, &live, &stop)
                 .await

@@ -32,7 +32,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use counters::Counters;
-pub use progress::{Live, Reading};
+pub use progress::{CopyProgress, CopySnapshot};
 use work::Job;
 
 use crate::clock;
@@ -131,7 +131,7 @@ pub struct Outcome {
 struct Run<'a> {
     copier: &'a Copier,
     journal: &'a Journal,
-    live: &'a Live,
+    live: &'a CopyProgress,
     stop: &'a CancellationToken,
     done: Mutex<Done>,
     puts: Semaphore,
@@ -171,7 +171,7 @@ impl Copier {
         journal: &Journal,
         remembered: Remembered,
         elsewhere: &Intervals,
-        live: &Live,
+        live: &CopyProgress,
         stop: &CancellationToken,
     ) -> Result<Outcome> {
         let done = self.begin(journal, &remembered, elsewhere).await?;

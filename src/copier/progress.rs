@@ -8,7 +8,7 @@ use crate::protocol::counter::{Folded, Pass};
 use crate::store::{WriteOutcome, WriteOutcomes};
 
 /// The counts of a copy while it runs.
-pub struct Live {
+pub struct CopyProgress {
     begun: Instant,
     read: AtomicU64,
     written: AtomicU64,
@@ -30,7 +30,7 @@ pub struct Live {
 
 /// One look at a running copy.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct CopySnapshot {
     /// What it has counted in this run.
     pub counts: Counts,
     /// Share of the table (or of this shard) that is done, 0 to 1.
@@ -41,13 +41,13 @@ pub struct Reading {
     pub new_away: bool,
 }
 
-impl Live {
+impl CopyProgress {
     /// Counts from nothing. `old` and `new` are what the stores' retry layers have seen.
     pub fn new(
         old: std::sync::Arc<crate::layer::retry::Seen>,
         new: std::sync::Arc<crate::layer::retry::Seen>,
     ) -> Self {
-        Live {
+        CopyProgress {
             begun: Instant::now(),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -68,8 +68,8 @@ impl Live {
     }
 
     /// How it stands now.
-    pub fn reading(&self) -> Reading {
-        Reading {
+    pub fn reading(&self) -> CopySnapshot {
+        CopySnapshot {
             counts: self.counts(),
             share: self.share.load(Ordering::Relaxed) as f64 / 1e6,
             old_away: self.old.waiting.load(Ordering::Relaxed) > 0,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Event, Migration, Survey};
 use crate::clock::Clock;
 use crate::control::{Accept, Gone, Lease, Member, MemberRole, ParticipantKind, Record, Watch};
-use crate::copier::{self, Copier, Counters, Live, Outcome};
+use crate::copier::{self, Copier, CopyProgress, Counters, Outcome};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Binding, Journal};
 use crate::layer::Retry;
@@ -42,7 +42,7 @@ pub struct CopyOptions {
 /// A copy that has begun.
 pub struct Started {
     /// What it counts.
-    pub live: Arc<Live>,
+    pub live: Arc<CopyProgress>,
     /// Rows of the whole table, roughly, where the old store tells.
     pub rows: Option<u64>,
     /// Which part of the ring it copies.
@@ -251,7 +251,7 @@ impl Migration {
         let member = self.join(&id, kind, name, options.lease, &record).await?;
         let leased = member.writer(&self.new);
         let new = Retry::new(Arc::new(leased), Patience::default()).paced(&self.pace.new);
-        let live = Arc::new(Live::new(old.seen(), new.seen()));
+        let live = Arc::new(CopyProgress::new(old.seen(), new.seen()));
         let mut copy = options.copy;
         if let Some((index, count)) = shard {
             copy.share = shard_tokens(index, count);

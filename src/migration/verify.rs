@@ -17,7 +17,7 @@ use crate::protocol::Phase;
 use crate::protocol::counter::Rules;
 use crate::protocol::phase::Work;
 use crate::store::{Old, Writer};
-use crate::verifier::{self, Belongs, Checkpoint, Live, Mending, Outcome, Verifier};
+use crate::verifier::{self, Belongs, Checkpoint, Mending, Outcome, Verifier, VerifyProgress};
 
 /// How far another machine's clock may be ahead of this one, seconds.
 const CLOCKS: i64 = 60;
@@ -61,7 +61,7 @@ impl Migration {
         &self,
         options: VerifyOptions,
         stop: &CancellationToken,
-        ready: impl FnOnce(Arc<Live>),
+        ready: impl FnOnce(Arc<VerifyProgress>),
     ) -> Result<Outcome> {
         let survey = self.survey().await?;
         let record = self.checked(&survey).await?.record;
@@ -110,7 +110,7 @@ impl Migration {
                 ..options.verify
             },
         };
-        let live = Arc::new(Live::default());
+        let live = Arc::new(VerifyProgress::default());
         ready(live.clone());
         let work = verifier.run(&mut checkpoint, repair, &live, stop);
         let outcome = match &member {

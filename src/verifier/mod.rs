@@ -152,14 +152,14 @@ pub struct Outcome {
 
 /// What a verification has done so far, for whoever shows it.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct VerifyProgress {
     old_rows: AtomicU64,
     new_rows: AtomicU64,
     /// Share of both tables, in millionths.
     share: AtomicU64,
 }
 
-impl Live {
+impl VerifyProgress {
     /// Rows read so far, of the old table and of the new one.
     pub fn rows(&self) -> (u64, u64) {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -184,7 +184,7 @@ impl Live {
 
 struct Run<'a> {
     verifier: &'a Verifier,
-    live: &'a Live,
+    live: &'a VerifyProgress,
     stop: &'a CancellationToken,
     state: Mutex<State>,
     seed: u64,
@@ -219,7 +219,7 @@ impl Verifier {
         &self,
         checkpoint: &mut Checkpoint,
         repair: Option<Mending>,
-        live: &Live,
+        live: &VerifyProgress,
         stop: &CancellationToken,
     ) -> Result<Outcome> {
         let is_whole = self.options.sample >= 1.0;
@@ -247,7 +247,7 @@ impl Verifier {
         resumed: Option<State>,
         checkpoint: &mut Checkpoint,
         repair: Option<&Mending>,
-        live: &Live,
+        live: &VerifyProgress,
         stop: &CancellationToken,
     ) -> Result<Option<Outcome>> {
         let begun = Instant::now();

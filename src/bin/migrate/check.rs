@@ -11,7 +11,6 @@ use crossfade::mapping::{Mapping, Transform, item_size};
 use crossfade::migration::{Migration, Survey};
 use crossfade::model::{Mark, Row};
 use crossfade::plan::{NewStorePlan, OldStorePlan};
-use crossfade::plan::{NewStorePlan, OldStorePlan};
 use crossfade::store::{Finding, Weight};
 use crossfade::visible::visible;
 

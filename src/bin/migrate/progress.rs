@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crossfade::copier::{Live, Reading};
+use crossfade::copier::{CopyProgress, CopySnapshot};
 use crossfade::error::Error;
 use crossfade::verifier;
 use crossfade::visible::visible_lines;
@@ -58,7 +58,7 @@ impl Screen {
     }
 
     /// Shows a verification until the answer is dropped.
-    pub fn follow_verify(&self, table: &str, live: Arc<verifier::Live>) -> Followed {
+    pub fn follow_verify(&self, table: &str, live: Arc<verifier::VerifyProgress>) -> Followed {
         let begun = Instant::now();
         if !self.terminal {
             let table = table.to_owned();
@@ -90,7 +90,7 @@ impl Screen {
     }
 
     /// Shows a copy until the answer is dropped.
-    pub fn follow(&self, table: &str, live: Arc<Live>, rows: Option<u64>) -> Followed {
+    pub fn follow(&self, table: &str, live: Arc<CopyProgress>, rows: Option<u64>) -> Followed {
         let (bar, task) = if self.terminal {
             let bar = self.bars.add(ProgressBar::new(1_000));
             bar.set_style(style());
@@ -147,7 +147,7 @@ fn style() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn verify_line(table: &str, live: &verifier::Live, begun: Instant) -> String {
+fn verify_line(table: &str, live: &verifier::VerifyProgress, begun: Instant) -> String {
     let (old_rows, new_rows) = live.rows();
     format::json(&VerifyLine {
         event: "progress",
@@ -169,7 +169,7 @@ struct VerifyLine<'a> {
     seconds: f64,
 }
 
-fn draw(bar: &ProgressBar, reading: &Reading, rows: Option<u64>) {
+fn draw(bar: &ProgressBar, reading: &CopySnapshot, rows: Option<u64>) {
     let counts = &reading.counts;
     let (rate, eta) = pace(reading, rows);
     let mut text = format!(
@@ -193,7 +193,7 @@ fn draw(bar: &ProgressBar, reading: &Reading, rows: Option<u64>) {
     bar.set_message(text);
 }
 
-fn line(table: &str, reading: &Reading, rows: Option<u64>) -> String {
+fn line(table: &str, reading: &CopySnapshot, rows: Option<u64>) -> String {
     let counts = &reading.counts;
     let (rate, eta) = pace(reading, rows);
     let line = Line {
@@ -235,7 +235,7 @@ struct Line<'a> {
 
 /// Rows per second, and seconds left: from the share that is done, or from the old store's estimate
 /// while the share says nothing yet.
-fn pace(reading: &Reading, rows: Option<u64>) -> (f64, Option<f64>) {
+fn pace(reading: &CopySnapshot, rows: Option<u64>) -> (f64, Option<f64>) {
     let seconds = reading.counts.seconds.max(0.001);
     let rate = reading.counts.read as f64 / seconds;
     let eta = if reading.share > 0.05 && reading.share < 1.0 {
@@ -248,7 +248,7 @@ fn pace(reading: &Reading, rows: Option<u64>) -> (f64, Option<f64>) {
     (rate, eta)
 }
 
-fn away(reading: &Reading) -> Option<&'static str> {
+fn away(reading: &CopySnapshot) -> Option<&'static str> {
     match (reading.old_away, reading.new_away) {
         (false, false) => None,
         (true, false) => Some("old"),

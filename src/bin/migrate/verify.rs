@@ -122,7 +122,7 @@ async fn one(
     screen: &Screen,
 ) -> Result<Outcome> {
     let mut shown = None;
-    let ready = |live: Arc<verifier::Live>| {
+    let ready = |live: Arc<verifier::VerifyProgress>| {
         shown = Some(screen.follow_verify(&migration.spec.name, live));
     };
     let outcome = migration.verify(options, stop, ready).await;

@@ -198,7 +198,7 @@ impl Bench {
             new = new.refusing(key.clone());
         }
         let new = Self::waiting(new);
-        let live = Live::new(old.seen(), new.seen());
+        let live = CopyProgress::new(old.seen(), new.seen());
         let copier = Copier {
             old: Old(Arc::new(old)),
             new: Writer(Arc::new(new)),

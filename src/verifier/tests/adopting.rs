@@ -56,7 +56,7 @@ async fn however_many_were_adopted_their_old_rows_are_left_out() {
         .put_new(&[marked(person(95, 1, "wrong"), Mark::Copied)])
         .await;
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     let found = outcome.unwrap().found;
     assert_eq!(named(&found), ["different id=p95, at=1"]);

@@ -24,7 +24,7 @@ async fn however_many_keys_the_application_owns_few_scans_leave_them_out() {
     let parts = parts.await.unwrap().len() as u64;
     let ranges = verifier.options.old_ranges as u64;
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     assert!(outcome.unwrap().found.is_clean());
     // The comparison itself, and three parts.
@@ -87,7 +87,7 @@ async fn scans_of(
     let parts = new.splits(bench.transform.target(), verifier.options.readers);
     let parts = parts.await.unwrap().len() as u64;
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     let begun = new.scans.load(Ordering::Relaxed);
     (outcome.unwrap().found, (begun, parts))
@@ -126,7 +126,7 @@ async fn a_scan_stops_where_it_meets_nothing_but_differences() {
     let mut verifier = bench.verifier(bench.old.clone());
     verifier.options.max_differences = 120;
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     let found = outcome.unwrap().found;
     assert!(found.stopped_early);

@@ -209,7 +209,7 @@ impl Bench {
         let verifier = self.verifier(old);
         let mut checkpoint = self.checkpoint(self.folder.path());
         let stop = CancellationToken::new();
-        let live = Live::default();
+        let live = VerifyProgress::default();
         let mending = repair.map(|delete_extra| Mending {
             new: Writer(self.new.clone()),
             delete_extra,
@@ -248,7 +248,7 @@ async fn equal_tables_are_clean_and_no_row_is_read_alone() {
         ..bench.verifier(old.clone())
     };
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     let found = outcome.unwrap().found;
     assert_eq!(live.rows(), (800, 800));
@@ -480,7 +480,7 @@ async fn a_row_whose_key_the_new_store_cant_have_is_missing_and_says_why() {
         ..bench.verifier(bench.old.clone())
     };
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     let found = outcome.unwrap().found;
     assert_eq!(
@@ -511,7 +511,7 @@ async fn a_counter_that_is_off_is_found_though_an_application_adds_before_the_se
     let mut verifier = bench.verifier(bench.old.clone());
     verifier.options.delay = Duration::from_secs(60);
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let adds = async {
         while live.share() < 1.0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

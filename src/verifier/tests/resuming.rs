@@ -33,7 +33,7 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
     let found = loop {
         let verifier = bench.verifier(timed.clone());
         let mut checkpoint = bench.checkpoint(bench.folder.path());
-        let (stop, live) = (CancellationToken::new(), Live::default());
+        let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
         // Dropped in the midst of it, like a process that is killed: what is kept was kept by itself.
         let work = verifier.run(&mut checkpoint, None, &live, &stop);
         // Longer and longer: what isn't kept has to be done in one go.
@@ -58,7 +58,7 @@ async fn what_goes_on_shows_what_was_done_before() {
     let stop = CancellationToken::new();
     for turn in 0..2 {
         let mut checkpoint = bench.checkpoint(bench.folder.path());
-        let live = Live::default();
+        let live = VerifyProgress::default();
         let scanned = async {
             while live.share() < 1.0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -114,7 +114,7 @@ async fn spoilt_after(age: i64, fresh: u64) -> Outcome {
     verifier.options.keep_every = Duration::from_secs(2);
     verifier.options.fresh = Duration::from_secs(fresh);
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     while live.share() < 0.6 {
         let work = verifier.run(&mut checkpoint, None, &live, &stop);
         let killed = tokio::time::timeout(Duration::from_secs(30), work).await;

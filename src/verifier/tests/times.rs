@@ -150,7 +150,7 @@ async fn the_old_stores_clock_goes_on_while_it_is_read() {
     let mut verifier = bench.verifier(Arc::new(slow));
     verifier.options.keep_every = Duration::from_secs(3_600);
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     let found = outcome.unwrap().found;
     assert_eq!(named(&found), ["late_writes id=p1, at=0"]);
@@ -181,7 +181,7 @@ async fn a_wide_partition(off: impl Fn(i32) -> i64) -> Found {
     verifier.options.page_bytes = 1 << 20;
     verifier.options.round_rows = 50_000;
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let (stop, live) = (CancellationToken::new(), Live::default());
+    let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
     let outcome = verifier.run(&mut checkpoint, None, &live, &stop).await;
     outcome.unwrap().found
 }
