@@ -32,6 +32,8 @@ def ask(connection, method, path, body=None):
     connection.request(method, path, body and json.dumps(body))
     answer = connection.getresponse()
     said = json.loads(answer.read())
+    if answer.status == 503:
+        print(f"{method} {path}: {said['error']}", file=sys.stderr)
     with lock:
         told["asked"] += 1
         told["refused"] += answer.status == 503

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::fault::Fault;
@@ -11,6 +13,9 @@ use super::pass::{Passed, Upstream, table_of};
 use super::signature::Access;
 use super::target::Target;
 use crate::shim::{Shim, Table};
+
+/// How long to wait before it is looked again whether an operation can begin.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What stands before an operation's name.
 pub(super) const SERVICE: &str = "DynamoDB_20120810.";
@@ -66,12 +71,30 @@ impl App {
     pub async fn target(&self, name: &str) -> Result<Option<Target>, Fault> {
         let name = table_of(name);
         match self.tables.get(name) {
-            Some(table) => Ok(Some(Target {
-                name: name.to_owned(),
-                table: table.clone(),
-                items: table.items().await?,
-            })),
+            Some(table) => {
+                self.can_begin(table).await?;
+                Ok(Some(Target {
+                    name: name.to_owned(),
+                    table: table.clone(),
+                    items: table.items().await?,
+                }))
+            }
             None => self.refuse_other(name).map(|()| None),
+        }
+    }
+
+    /// Waits, as long as an operation takes at most, until one can begin. A lease that is lost comes back by itself, and
+    /// an SDK that was told to ask again would have given up within a second.
+    async fn can_begin(&self, table: &Table) -> Result<(), Fault> {
+        let until = Instant::now() + self.shim.deadline();
+        loop {
+            match table.ready() {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind().is_transient() && Instant::now() < until => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The sidecar: its wire, and clients in other languages.
 
 mod clients;
+mod lost;
 mod python;
 mod wire;
