@@ -81,7 +81,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "verifier",
         &[
-            "clock", "control", "disk", "mapping", "protocol", "display", "store",
+            "clock", "control", "disk", "layer", "mapping", "protocol", "display", "store",
         ],
     ),
 ];

@@ -108,9 +108,15 @@ pub struct OwnServers {
 impl OwnServers {
     /// Starts them: `cassandra`, `dynamodb`, `secure`.
     pub fn start(names: &[&str]) -> Self {
+        Self::start_with(names, "")
+    }
+
+    /// The same, with more lines for `cassandra.yaml`.
+    pub fn start_with(names: &[&str], settings: &str) -> Self {
         let output = Command::new(script("start"))
             .args(names)
             .env_remove("CROSSFADE_SERVERS")
+            .env("CROSSFADE_CASSANDRA_SETTINGS", settings)
             .stderr(Stdio::inherit())
             .output()
             .expect("tests/servers/start runs");
@@ -139,6 +145,14 @@ impl OwnServers {
     /// `host:port` of this Cassandra.
     pub fn cassandra_address(&self) -> String {
         self.get("CROSSFADE_CASSANDRA")
+    }
+
+    /// This Cassandra with passwords and TLS.
+    pub fn secure(&self) -> Secure {
+        Secure {
+            address: self.get("CROSSFADE_CASSANDRA_SECURE"),
+            ca: self.get("CROSSFADE_CASSANDRA_CA").into(),
+        }
     }
 
     /// The endpoint of this DynamoDB Local.

@@ -195,6 +195,7 @@ settle_cassandra() {
     sed -e "s|@RUN@|$(basename "$(dirname "$home")") $(basename "$home")|" -e "s|@HOME@|$home|" \
       -e "s|@DATA@|$home/data|" -e "s|@PORT@|$(cat "$home/port")|" \
       -e "s|@STORAGE_PORT@|$(free_port)|" >"$home/cassandra.yaml"
+  [[ -z ${CROSSFADE_CASSANDRA_SETTINGS:-} ]] || printf '%s\n' "$CROSSFADE_CASSANDRA_SETTINGS" >>"$home/cassandra.yaml"
 }
 
 # Writes the settings of an older Cassandra.
@@ -217,8 +218,12 @@ settle_old_cassandra() {
 settle_node() {
   local home="$1" number="$2" first tokens
   first="$(dirname "$home")/cluster-1"
-  cp -n "$first"/port "$first"/storage_port "$home/" 2>/dev/null || true
-  [[ -e $home/storage_port ]] || free_port >"$home/storage_port"
+  # A client takes it that all nodes listen on the port of the one it knows.
+  if ((number == 1)); then
+    free_port >"$home/storage_port"
+  else
+    cp "$first/port" "$first/storage_port" "$home/"
+  fi
   tokens=(-9223372036854775808 -3074457345618258603 3074457345618258602)
   printf '127.0.0.%s' "$number" >"$home/address"
   cat "$SERVERS_HOME/cassandra/cassandra.yaml" "$SERVERS_HOME/cassandra/node.yaml" |
@@ -320,7 +325,8 @@ answers() {
 exchange() {
   local address="$1" port="$2" request="$3" count="$4"
   (
-    exec 3<>"/dev/tcp/$address/$port"
+    # Said outright: in a condition nothing else ends this shell.
+    exec 3<>"/dev/tcp/$address/$port" || exit 1
     printf "$request" >&3
     [[ $count -eq 0 ]] || timeout 5 head -c "$count" <&3
   ) 2>/dev/null

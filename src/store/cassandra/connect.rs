@@ -16,12 +16,20 @@ use super::failure::{self, Doing};
 use super::{Cassandra, Config, Consistency, tls};
 use crate::error::{Error, Kind, Result};
 
-/// What connecting may take beyond the connection itself: the driver reads topology and schema.
+/// What connecting may take beyond the connections themselves: the driver reads topology and schema.
 const DESCRIBING: Duration = Duration::from_secs(5);
+/// Of the nodes that a plan names, how many may hang before one is asked that answers.
+const MOST_HANGING: usize = 3;
+/// After so long without a word a node is asked whether it is still there, and has so long to answer. Of a node that
+/// takes connections and says nothing (it is paused, or collects garbage) nothing else tells: the time limit of
+/// a connection is over once it is open.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(15);
 
 impl Cassandra {
     /// Opens a session and checks what it is to be used for: login, encryption, datacenter,
-    /// keyspace. Fails within `connect_timeout` and 5 seconds if no node answers.
+    /// keyspace. Fails if no node answers: within some `connect_timeout`s if nothing listens, within 20 seconds for
+    /// each of the first three nodes, and 25 more, if they take connections and hang.
     ///
     /// # Errors
     /// [`Kind::Unreachable`] if no node answers, [`Kind::Denied`] for a wrong login,
@@ -128,6 +136,8 @@ async fn session(config: &Config) -> Result<Session> {
         .known_nodes(&config.nodes)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(config.connect_timeout)
+        .keepalive_interval(KEEPALIVE)
+        .keepalive_timeout(KEEPALIVE_ANSWER)
         .keyspaces_to_fetch([config.keyspace.clone()])
         .fetch_full_schema_metadata(false);
     if let Some(tls) = &config.tls {
@@ -136,7 +146,11 @@ async fn session(config: &Config) -> Result<Session> {
     if let Some(login) = &config.login {
         builder = builder.user(&login.username, login.password.expose());
     }
-    let within = config.connect_timeout + DESCRIBING;
+    // Nodes are asked one after the other, and one that hangs takes all the time that it may. Then all of them are
+    // connected to at once.
+    let asked = u32::try_from(config.nodes.len().min(MOST_HANGING)).unwrap_or(1);
+    let hanging = config.connect_timeout.max(KEEPALIVE + KEEPALIVE_ANSWER);
+    let within = hanging * (asked + 1) + DESCRIBING;
     match tokio::time::timeout(within, builder.build()).await {
         Ok(Ok(session)) => Ok(session),
         Ok(Err(error)) => Err(failure::connecting(error, config.tls.is_some())),
