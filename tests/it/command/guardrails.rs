@@ -4,8 +4,8 @@ use super::secure::{bench, plan};
 use super::{Bench, says};
 use crate::support::{OwnServers, Secure};
 
-const SETTINGS: &str = "page_size_warn_threshold: 20
-page_size_fail_threshold: 50
+const SETTINGS: &str = "page_size_warn_threshold: 10
+page_size_fail_threshold: 20
 allow_filtering_enabled: false
 read_consistency_levels_disallowed: [ALL]
 write_consistency_levels_disallowed: [ANY]
@@ -63,7 +63,7 @@ async fn guardrails_are_kept_within_or_named() {
     plan_at(&bench, &server, "guarded", one, more);
     run(&["init"], 0);
     let copied = run(&["copy", "--offline", "--table", "t"], 0);
-    says(&copied, &["pages of 50 rows at most", "page_rows = 50"]);
+    says(&copied, &["pages of 20 rows at most", "page_rows = 20"]);
     assert_eq!(bench.items("t").await.len(), ROWS as usize);
     run(&["verify", "--table", "t"], 0);
 
