@@ -73,6 +73,7 @@ async fn main() {
             transform: transform.clone(),
             counters: None,
             frozen_at: Some(frozen_at),
+            is_copied: true,
             adopted: Adopted::default(),
             options: options.clone(),
         };

@@ -94,6 +94,7 @@ impl Migration {
             (_, _) => None,
         };
         let is_counter = survey.transform.source().is_counter();
+        let is_copied = !is_counter && self.done_elsewhere(&record).await?.is_all();
         let verifier = Verifier {
             old: Old(Arc::new(
                 Retry::new(old.0, options.patience).paced(&self.pace.old),
@@ -104,6 +105,7 @@ impl Migration {
                 decrements: self.spec.decrements,
             }),
             frozen_at: record.frozen_at,
+            is_copied,
             adopted: self.adopted(&record).await?,
             options: verifier::Options {
                 fresh: self.fresh,

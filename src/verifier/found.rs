@@ -22,6 +22,10 @@ pub struct Found {
     pub new_rows: u64,
     /// Old rows that the new store lacks, and those that it could never hold.
     pub missing: u64,
+    /// Of `missing` and `different`: old rows that were written before the freeze, as far as is told, though a
+    /// copy of this freeze is through. Its reads didn't see them so.
+    #[serde(default)]
+    pub unseen: u64,
     /// Items that were copied or saved again, and whose rows the old store lacks.
     pub extra: u64,
     /// Rows of which both stores have one, and not the same.
@@ -123,6 +127,7 @@ impl Found {
         key: &Key,
         seen: (Option<&Row>, Option<&Row>),
         transform: &Transform,
+        is_copied: bool,
     ) {
         let (kind, count) = match verdict {
             Verdict::Same | Verdict::Owned => return,
@@ -147,10 +152,15 @@ impl Found {
             Verdict::Partial => ("partial", &mut self.partial),
         };
         *count += 1;
+        let is_unseen = is_copied && matches!(verdict, Verdict::Missing | Verdict::Different);
+        self.unseen += u64::from(is_unseen);
         if self.examples.len() >= MOST_EXAMPLES {
             return;
         }
         let note = match verdict {
+            Verdict::Missing if is_unseen => {
+                Some("written before the freeze, and the copy's read didn't see it".to_owned())
+            }
             Verdict::Unfit(error) => Some(error.to_string()),
             Verdict::Total => Some(
                 "no application has added to it in the new store, and its total isn't what was folded"

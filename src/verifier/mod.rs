@@ -130,6 +130,8 @@ pub struct Verifier {
     pub counters: Option<Rules>,
     /// When the old table was frozen by the old store's clock, microseconds since 1970, if that is known.
     pub frozen_at: Option<i64>,
+    /// A copy of this freeze is through, so that what it saw of the old store is in the new one.
+    pub is_copied: bool,
     /// Items that were in the new store before anything was moved.
     pub adopted: Adopted,
     /// How it goes about its work.

@@ -81,7 +81,10 @@ impl Run<'_> {
         let (old, item) = (row(&look.old), row(&look.item));
         let seen = (old.as_ref(), item.as_ref());
         let transform = &self.verifier.transform;
-        state.found.count(&verdict, &suspect.key, seen, transform);
+        let is_copied = self.verifier.is_copied;
+        state
+            .found
+            .count(&verdict, &suspect.key, seen, transform, is_copied);
         if verdict.can_be_mended() && state.mend.len() < self.verifier.options.most_mended {
             state.mend.push(suspect.clone());
         }

@@ -156,6 +156,7 @@ struct Line<'a> {
     expiring: u64,
     future: u64,
     late_but_same: u64,
+    unseen: u64,
     expiry_bound: Option<u64>,
     repaired: Option<Mended>,
     examples: &'a [Example],
@@ -198,6 +199,7 @@ fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
         expiring: found.expiring,
         future: found.future,
         late_but_same: found.late_but_same,
+        unseen: found.unseen,
         expiry_bound: found.expiry_bound,
         repaired: outcome.mended,
         examples: &found.examples,
@@ -292,6 +294,13 @@ fn notes(found: &Found) -> Vec<String> {
     note(
         found.adopted,
         "items were there when `init --adopt` took the target over (adopted), and are no differences",
+    );
+    note(
+        found.unseen,
+        "of these rows are of before the freeze, and the copy, which is through, didn't see them so: too few replicas \
+         had them when it read, and a hint or a repair has brought them since (or the items were changed past the \
+         shim). --repair copies them; before `new` repair the old table (`nodetool repair`) and verify with \
+         --consistency all, since more may be on their way",
     );
     note(
         found.partial,

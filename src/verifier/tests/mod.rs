@@ -173,6 +173,7 @@ impl Bench {
             transform: self.transform.clone(),
             counters: is_counter.then_some(Rules::default()),
             frozen_at: self.frozen_at,
+            is_copied: true,
             adopted: self.adopted.clone(),
             options: Options {
                 delay: Duration::ZERO,

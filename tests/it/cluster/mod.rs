@@ -3,6 +3,7 @@
 //! Starting it takes about a minute and two gigabytes, and each test minutes more: `CROSSFADE_CLUSTER=1 tests/run`
 //! starts it and runs them, one at a time.
 
+mod hints;
 mod nodes;
 mod phases;
 
