@@ -133,11 +133,11 @@ impl Migration {
         if from == Phase::Old {
             tell(Event::Applications(&applications));
         }
-        tell(Event::Step { from, to: next });
         let refusals = self.may_enter(&there.record, next, options).await?;
         if !refusals.is_empty() {
             return Err(self.refused(next, &refusals));
         }
+        tell(Event::Step { from, to: next });
         if let Some(adoption) = there
             .record
             .adoption

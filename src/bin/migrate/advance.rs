@@ -18,6 +18,7 @@ use crate::consent::Name;
 use crate::copy;
 use crate::finish::no_way_back;
 use crate::format;
+use crate::next;
 use crate::progress::Screen;
 use crate::stores::Stores;
 
@@ -45,6 +46,7 @@ pub async fn moved(
         return Err(too_soon(silent, lease.lasts + lease.operation));
     }
     let stop = copy::stop_on_signal(screen);
+    let mut exit = Exit::Done;
     for migration in stores.migrations(Some(&args.table))? {
         let done = Name {
             name: &migration.spec.name,
@@ -65,18 +67,30 @@ pub async fn moved(
             tell_unkept(&migration, options.open_old, screen).await;
         }
         if args.dry_run {
-            print_forecast(
-                &migration,
-                args.to,
-                &migration.forecast(way, args.to, &options).await?,
-            );
+            options.done = Some(migration.spec.name.clone());
+            let steps = migration.forecast(way, args.to, &options).await?;
+            exit = exit.max(print_forecast(&migration, args.to, &steps));
+            if args.to == Phase::Done {
+                let name = &migration.spec.name;
+                format::print(&format!(
+                    "{name}: would ask for the table's name: --yes-done {name}"
+                ));
+            }
             continue;
         }
         if args.to == Phase::Done && migration.stands().await?.phase != Phase::Done {
             done.ask(screen, &no_way_back(&migration).await?)?;
             options.done = Some(migration.spec.name.clone());
         }
-        let mut teller = EventPrinter::new(screen, &migration);
+        let command = match way {
+            Transition::Back => "back",
+            Transition::Forward | Transition::Offline | Transition::Reset => "advance",
+        };
+        let plan = next::quoted(&args.plan.to_string_lossy());
+        let table = next::quoted(&args.table);
+        let to = args.to;
+        let again = format!("migrate {command} --plan {plan} --table {table} --to {to}");
+        let mut teller = EventPrinter::new(screen, &migration, again);
         let mut tell = |told: Event<'_>| teller.tell(told);
         migration
             .advance(way, args.to, &options, &stop, &mut tell)
@@ -85,7 +99,7 @@ pub async fn moved(
         format::print(&format!("{} -> {}: phase {}", spec.name, spec.to, args.to));
     }
     stores.close().await;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// Says how many keys the new store can't hold. It is a warning: looking may fail, and the move go on.
@@ -112,15 +126,18 @@ async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Scre
 pub struct EventPrinter<'a> {
     screen: &'a Screen,
     table: &'a str,
+    /// The command line that goes on with it.
+    again: String,
     waiting_for: BTreeSet<String>,
     said: Instant,
 }
 
 impl<'a> EventPrinter<'a> {
-    pub fn new(screen: &'a Screen, migration: &'a Migration) -> Self {
+    pub fn new(screen: &'a Screen, migration: &'a Migration, again: String) -> Self {
         EventPrinter {
             screen,
             table: &migration.spec.name,
+            again,
             waiting_for: BTreeSet::new(),
             said: Instant::now(),
         }
@@ -164,8 +181,18 @@ impl<'a> EventPrinter<'a> {
             waited.as_secs(),
             who.join("; ")
         ));
-        if waited >= REMIND_EVERY && left.iter().any(|one| !one.participant.is_leased()) {
-            self.say("one that is gone for good is waited for until you say so: --gone ID");
+        if waited >= REMIND_EVERY {
+            let unleased = left.iter().filter(|one| !one.participant.is_leased());
+            let gone: Vec<String> = unleased
+                .map(|one| format!(" --gone {}", visible(&one.id)))
+                .collect();
+            if !gone.is_empty() {
+                self.say(&format!(
+                    "one that is gone for good is waited for until you say so; if all of these are:\n  {}{}",
+                    self.again,
+                    gone.concat()
+                ));
+            }
         }
         self.waiting_for = ids;
         self.said = Instant::now();
@@ -215,7 +242,8 @@ fn named(id: &str, one: &Participant) -> String {
     format!("{} {id} ({name}, {phase})", one.kind.name())
 }
 
-pub fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {
+/// As an error if a step is refused as things are.
+pub fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) -> Exit {
     let table = &migration.spec.name;
     if steps.is_empty() {
         format::print(&format!("{table}: in `{to}` already"));
@@ -241,5 +269,9 @@ pub fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) {
                 refusal.what, refusal.help
             ));
         }
+    }
+    match steps.iter().all(|step| step.refusals.is_empty()) {
+        true => Exit::Done,
+        false => Exit::Error,
     }
 }

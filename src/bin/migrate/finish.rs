@@ -14,6 +14,7 @@ use crate::args;
 use crate::consent::{Name, agreed, check_terminal};
 use crate::copy::{self, copier_name};
 use crate::format;
+use crate::next;
 use crate::progress::Screen;
 use crate::stores::Stores;
 
@@ -35,7 +36,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
         };
         let phase = migration.stands().await?.phase;
         if args.dry_run {
-            forecast(args, &migration, &options, phase).await?;
+            exit = exit.max(forecast(args, &migration, &options, phase).await?);
             continue;
         }
         questions.check(args, phase)?;
@@ -43,7 +44,10 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
             let what = no_way_back(&migration).await?;
             questions.done.ask(screen, &what)?;
         }
-        let mut teller = EventPrinter::new(screen, &migration);
+        let plan = next::quoted(&args.plan.to_string_lossy());
+        let table = next::quoted(&args.table);
+        let again = format!("migrate advance --plan {plan} --table {table} --to done");
+        let mut teller = EventPrinter::new(screen, &migration, again);
         let mut tell = |told: Event<'_>| teller.tell(told);
         migration.enter_done(&options, &stop, &mut tell).await?;
         let lease = stores.plan.lease;
@@ -133,13 +137,14 @@ async fn forecast(
     migration: &Migration,
     options: &MoveOptions<'_>,
     phase: Phase,
-) -> Result<()> {
+) -> Result<Exit> {
+    let mut exit = Exit::Done;
     let name = &migration.spec.name;
     if phase != Phase::Done {
         let steps = migration
             .forecast(Transition::Forward, Phase::Done, options)
             .await?;
-        print_forecast(migration, Phase::Done, &steps);
+        exit = print_forecast(migration, Phase::Done, &steps);
         format::print(&no_way_back(migration).await?);
         format::print(&format!(
             "{name}: would ask for the table's name: --yes-done {name}"
@@ -163,7 +168,7 @@ async fn forecast(
             "{name}: would drop the old table, if nothing is left"
         ));
     }
-    Ok(())
+    Ok(exit)
 }
 
 /// Which items are left, and why.

@@ -17,6 +17,7 @@ use crate::Exit;
 use crate::args;
 use crate::copy;
 use crate::format;
+use crate::next;
 use crate::progress::Screen;
 use crate::stores::{Stores, VerifyReads};
 
@@ -96,6 +97,17 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
     });
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
+    } else if exit == Exit::Differences && !args.repair && sample.is_none() {
+        let plan = next::quoted(&args.chosen.plan.to_string_lossy());
+        for (table, _) in verified
+            .iter()
+            .filter(|(_, outcome)| !outcome.found.is_clean())
+        {
+            let table = next::quoted(table);
+            screen.say(&format!(
+                "to mend what isn't the application's: migrate verify --plan {plan} --table {table} --repair"
+            ));
+        }
     }
     stores.close().await;
     Ok(exit)
@@ -330,8 +342,12 @@ fn notes(found: &Found) -> Vec<String> {
         ));
     }
     if found.old_total != 0 || found.new_total != 0 {
+        let apart = match found.old_total == found.new_total {
+            true => "",
+            false => ", which has what was added there too",
+        };
         notes.push(format!(
-            "the sum of all counters is {} in the old store, {} in the new one",
+            "the sum of all counters is {} in the old store, {} in the new one{apart}",
             found.old_total, found.new_total
         ));
     }

@@ -164,6 +164,15 @@ impl Call<'_> {
         }
         let (kind, effect) = kind_of(&code, status);
         let message = error.message().unwrap_or("no reason given").to_owned();
+        if error.code().is_none() {
+            let words = format!(
+                "what answered isn't DynamoDB: HTTP status {status} and no code of an error"
+            );
+            return self
+                .error(kind, effect, words)
+                .help("check the endpoint: something else listens there, or a proxy answers in its place")
+                .source_of(error);
+        }
         self.explained(kind, effect, &code, &message)
             .source_of(error)
     }

@@ -47,7 +47,7 @@ async fn rows_go_the_whole_way_and_back() {
     says(&early, &["migrate advance --to copy", "phase old"]);
 
     let dry = bench.moves("advance", "copy", &["--dry-run"]);
-    let dry = dry.run().expect_code(0).stdout;
+    let dry = dry.run().expect_code(2).stdout;
     let refusal = "refused as it is: no application is registered for this table";
     assert_eq!(dry.matches(refusal).count(), 3, "{dry}");
     let unasked = bench.moves("advance", "copy", &[]).run().expect_code(2);
@@ -95,7 +95,10 @@ async fn rows_go_the_whole_way_and_back() {
     bench.migrate(&["verify"]).run().expect_code(0);
     let dry = bench.moves("advance", "done", &["--dry-run"]).run();
     let dry = dry.expect_code(0).stdout;
-    assert!(dry.contains("add `--yes-done messages`"), "{dry}");
+    assert!(
+        dry.contains("would ask for the table's name: --yes-done messages"),
+        "{dry}"
+    );
     let unasked = bench.moves("advance", "done", &[]).run().expect_code(2);
     says(&unasked, &["nobody to ask", "--yes-done messages"]);
     assert_eq!(bench.stands(), ("copy".into(), 2));
@@ -179,7 +182,7 @@ async fn an_application_that_does_not_follow_is_waited_for_until_it_is_said_to_b
         &["1 application is registered (a ghost), and 2 are expected"],
     );
     let dry = bench.moves("advance", "new", &["--dry-run"]);
-    let dry = dry.run().expect_code(0);
+    let dry = dry.run().expect_code(2);
     for line in [
         "messages: old -> bridge",
         "would wait for shim ghost (a ghost, old)",
@@ -194,7 +197,7 @@ async fn an_application_that_does_not_follow_is_waited_for_until_it_is_said_to_b
     running.kill();
     assert_eq!(bench.stands(), ("bridge".into(), 0));
     let again = bench.moves("advance", "switch", &[]).spawn();
-    again.wait_for("the hint", |text| text.contains("--gone ID"));
+    again.wait_for("the hint", |text| text.contains("--to switch --gone ghost"));
     again.interrupt();
     let again = again.wait().expect_code(3);
     says(
@@ -255,7 +258,7 @@ async fn a_table_goes_back_to_old_while_the_new_one_holds_nothing() {
     let deleted = [("p", A::N("7".into())), ("_m", A::S("t".into()))];
     bench.put("messages", &deleted).await;
     let dry = bench.moves("back", "old", &["--dry-run"]).run();
-    let dry = dry.expect_code(0).stdout;
+    let dry = dry.expect_code(2).stdout;
     assert!(
         dry.contains("refused as it is: the new store has rows"),
         "{dry}"
