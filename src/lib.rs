@@ -114,6 +114,8 @@ pub mod journal;
 #[cfg(feature = "copy")]
 pub mod migration;
 #[cfg(feature = "copy")]
+pub mod permissions;
+#[cfg(feature = "copy")]
 pub mod verifier;
 
 #[cfg(any(feature = "embedded", feature = "copy"))]

@@ -37,7 +37,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "copier",
         &[
-            "control", "journal", "layer", "mapping", "protocol", "display", "store",
+            "clock", "control", "display", "journal", "layer", "mapping", "protocol", "store",
         ],
     ),
     ("disk", &["failpoints"]),
@@ -54,6 +54,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("plan", &["control", "mapping", "secret", "shim", "store"]),
+    ("permissions", &[]),
     ("protocol", &[]),
     ("secret", &[]),
     (
@@ -76,7 +77,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("spec", &["control", "mapping", "secret"]),
     ("display", &["control", "mapping", "store"]),
-    ("store", &["clock", "disk", "mapping", "secret"]),
+    ("store", &["clock", "disk", "express", "mapping", "secret"]),
     ("failpoints", &[]),
     (
         "verifier",

@@ -19,6 +19,7 @@ mod masks;
 mod messages;
 mod outages;
 mod pacing;
+mod permissions;
 mod plans;
 mod refusals;
 mod resets;
