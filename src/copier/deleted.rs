@@ -21,7 +21,7 @@ impl Run<'_> {
     pub(super) async fn find_deleted(&self) -> Result<()> {
         if !self.copier.transform.keeps_keys() {
             tracing::info!(
-                "keys are masked, so nobody can tell whether counter rows were deleted in the old store"
+                "keys are masked, so it can't be told whether counter rows were deleted in the old store"
             );
             return Ok(());
         }

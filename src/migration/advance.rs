@@ -338,7 +338,7 @@ impl Migration {
         let named = |(id, one, _): &(String, Participant, i64)| format!("{id} ({})", one.name);
         let registered: Vec<String> = registered.iter().map(named).collect();
         let help = match registered.as_slice() {
-            [] => "nobody is registered, so leave `--gone` out".to_owned(),
+            [] => "no participant is registered, so leave `--gone` out".to_owned(),
             names => format!(
                 "registered are: {}. One that an earlier run has taken away needs no `--gone` any more",
                 names.join(", ")

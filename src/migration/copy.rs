@@ -93,7 +93,7 @@ impl Migration {
                 ),
             )
             .at("target", self.spec.to.as_str())
-            .help("`--offline` is for a table that nobody writes; stop them first"));
+            .help("`--offline` is for a table that no application writes to; stop them first"));
         }
         // Counters may have been folded before.
         let is_counter = survey.transform.source().is_counter();
@@ -193,7 +193,7 @@ impl Migration {
                 "every one is inside the new store already; see `migrate status`",
             ),
             Pass::Settling => (
-                "a final pass is for a table that nobody adds to any more",
+                "a final pass is for a table that no application adds to any more",
                 "leave --final out until `migrate advance --to copy`; or stop the application and add --offline",
             ),
         };

@@ -92,7 +92,7 @@ impl Migration {
         }])
     }
 
-    /// In `old` nobody looks at the new store. Holds once everybody is in `bridge`: then nobody makes an item
+    /// In `old` nobody looks at the new store. Holds once every participant is in `bridge`: then nobody makes an item
     /// of a row there, or adds to a counter.
     pub(super) async fn may_return(&self, record: &Record) -> Result<Vec<Refusal>> {
         let target = record.target.read()?;
@@ -120,7 +120,7 @@ impl Migration {
         held.truncate(MOST_NAMES);
         Ok(vec![Refusal {
             what: format!(
-                "{what}, and nobody looks there in `old`: such as {}",
+                "{what}, and nothing looks there in `old`: such as {}",
                 held.join("; ")
             ),
             help: "`bridge` is as far back as this table goes; it loses nothing by waiting there"

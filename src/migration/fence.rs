@@ -102,7 +102,7 @@ impl Migration {
         if self.closable(old, role).await?.own {
             return Err(Error::new(
                 Kind::Mismatch,
-                "somebody has given the permission to write back that was taken just now",
+                "the write permission that was revoked just now has been granted again",
             )
             .at("table", table.as_str())
             .at("role", role)

@@ -48,7 +48,7 @@ impl Marks {
         let mut refusals = Vec::new();
         match phase {
             Phase::Old if self.is_of_a_migration(is_counter) => refusals.push(refusal(
-                "in `old` nobody looks at the new store, and items were moved or written there".into(),
+                "in `old` nothing reads the new store, and items were moved or written there".into(),
                 "name `switch` if an application has used it, `offline` if it was copied offline",
             )),
             Phase::Old => {}
@@ -173,7 +173,7 @@ impl Migration {
         let known = lease.lasts + lease.operation.max(OPERATION).max(lease.landing);
         let longest = silences.fold(known, Duration::max);
         tracing::info!(
-            "{}: waiting {} s, until whoever worked under the lost record has stopped",
+            "{}: waiting {} s, until every participant of the lost record has stopped",
             self.spec.to,
             longest.as_secs()
         );

@@ -231,7 +231,7 @@ impl Migration {
                  copy` come first; or `migrate copy --offline` if the applications are stopped"
             }
             Phase::New => "go back to `copy` first, `migrate back --to copy`: from there it may be",
-            Phase::Done => "nobody reads the old store any more, and what it has may be gone",
+            Phase::Done => "nothing reads the old store any more, and what it has may be gone",
             Phase::Copy | Phase::Offline => "see `migrate status`",
         };
         let message = format!("a table in this phase can't be {what}");

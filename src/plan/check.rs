@@ -15,7 +15,7 @@ pub(super) fn unique(source: &Source<'_>, tables: &[Read]) {
             source.wrong(
                 table.name.line,
                 format!(
-                    "table `{}` stands twice, first in line {}",
+                    "table `{}` is listed twice, first on line {}",
                     table.name.shown, first.name.line
                 ),
                 "leave one of them out",

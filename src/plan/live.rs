@@ -135,7 +135,7 @@ pub(super) fn serve(mut serve: Section<'_>) -> Serve {
     if !listen.ip().is_loopback() && !serve.has("access_key") {
         serve.source.wrong(
             serve.line_of("listen"),
-            format!("whoever reaches {listen} would have the sidecar's rights"),
+            format!("anything that reaches {listen} would have the sidecar's rights"),
             "write access_key = \"…\" and secret_key = \"${…}\", with which clients have to sign; or listen on 127.0.0.1",
         );
     }

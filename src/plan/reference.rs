@@ -45,13 +45,13 @@ fn variable(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, 
     if !valid {
         // What stands there may be part of a password: it isn't shown.
         return Err(Broken {
-            message: "what stands in `${…}` isn't the name of an environment variable".into(),
+            message: "what is in `${…}` isn't the name of an environment variable".into(),
             hint: "write ${NAME}, without a default, or $${ for the characters themselves",
         });
     }
     env(name).ok_or_else(|| Broken {
         message: format!("the environment variable {name} isn't set"),
-        hint: "set it, or $${ stands for the characters themselves",
+        hint: "set it, or write $${ for the characters themselves",
     })
 }
 

@@ -201,12 +201,12 @@ fn login(old: &mut Section<'_>) -> Option<Login> {
     match (old.has("username"), old.has("password")) {
         (true, false) => old.source.wrong(
             old.line_of("username"),
-            "`username` stands without `password`",
+            "`username` is set but `password` is not",
             "write password = \"${CASSANDRA_PASSWORD}\"",
         ),
         (false, true) => old.source.wrong(
             old.line_of("password"),
-            "`password` stands without `username`",
+            "`password` is set but `username` is not",
             "write username = \"…\"",
         ),
         (true, true) | (false, false) => {}
@@ -224,12 +224,12 @@ fn tls(mut tls: Section<'_>) -> Tls {
     match (tls.has("cert"), tls.has("key")) {
         (true, false) => tls.source.wrong(
             tls.line_of("cert"),
-            "`cert` stands without `key`",
+            "`cert` is set but `key` is not",
             "write key = \"…\", the certificate's private key",
         ),
         (false, true) => tls.source.wrong(
             tls.line_of("key"),
-            "`key` stands without `cert`",
+            "`key` is set but `cert` is not",
             "write cert = \"…\", the certificate of this private key",
         ),
         (true, true) | (false, false) => {}

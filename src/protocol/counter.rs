@@ -29,7 +29,7 @@
 //!   ([`Pass::may_skip`]).
 //! - An add has no such condition, and is sent once. A lost reply is told as [`Added::Unknown`].
 //! - `c` alone is shown from `new` on, so that phase wants `w = o` everywhere, found by a pass that begins
-//!   when everybody is in `copy`, hence after the last add to the old store and after the last fold that
+//!   when every participant is in `copy`, hence after the last add to the old store and after the last fold that
 //!   may have read less ([`Pass::may_begin`], [`may_enter_new`]).
 //! - After a way back to `bridge` the old totals grow again, and `w` tells how much of them is new.
 //!
@@ -217,7 +217,7 @@ pub fn may_enter_new(settled: Option<u64>, freeze: u64) -> bool {
 }
 
 /// Whether a counter row lets its table go back from `bridge` to `old`, where the old total alone is shown.
-/// Asked of every row once everybody is in `bridge`, and so nobody adds to the new store: `c - w`, which no
+/// Asked of every row once every participant is in `bridge`, and so nobody adds to the new store: `c - w`, which no
 /// fold changes, has to be 0. What was folded may stay; it shows nothing, and the next fold goes on from it.
 pub fn may_return_to_old(item: Option<&Item>) -> bool {
     item.is_none_or(|item| same(&item.totals, &item.watermarks))

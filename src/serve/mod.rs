@@ -106,7 +106,7 @@ pub async fn serve(
     if !address.ip().is_loopback() && settings.access.is_none() {
         return Err(Error::new(
             Kind::Config,
-            "whoever reaches this address would have the sidecar's rights",
+            "anything that reaches this address would have the sidecar's rights",
         )
         .at("listen", address.to_string())
         .help(

@@ -583,7 +583,7 @@ fn same_keys(there: &Table, wanted: &Table) -> Result<()> {
     .at("table", wanted.name.as_str())
     .at("there", keys(there).join(", "))
     .at("wanted", keys(wanted).join(", "))
-    .help("choose another `to`, or drop that table if nobody needs it"))
+    .help("choose another `to`, or drop that table if it isn't needed"))
 }
 
 /// The tokens of a range, for a store that reads nothing smaller than a partition by token.

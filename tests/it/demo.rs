@@ -10,9 +10,9 @@ fn the_demo_keeps_its_promises() {
     for table in ["votes", "users", "ballots"] {
         for said in [
             "the copier was killed after",
-            "everybody is in `bridge`",
-            "everybody is in `copy`",
-            "everybody is in `new`",
+            "every participant is in `bridge`",
+            "every participant is in `copy`",
+            "every participant is in `new`",
         ] {
             let said = format!("{table}: {said}");
             assert!(outcome.stderr.contains(&said), "{said}: {outcome}");

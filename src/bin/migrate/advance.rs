@@ -117,7 +117,7 @@ async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Scre
             format::count(sampled as u64),
         )),
         Err(error) => screen.say(&format!(
-            "{table}: nobody has looked for keys that the new store can't hold: {error}"
+            "{table}: the tool couldn't look for keys that the new store can't hold: {error}"
         )),
     }
 }
@@ -156,7 +156,7 @@ impl<'a> EventPrinter<'a> {
             } => self.waiting(phase, left, waited),
             Event::Reached(phase) => {
                 self.waiting_for.clear();
-                self.say(&format!("everybody is in `{phase}`"));
+                self.say(&format!("every participant is in `{phase}`"));
             }
             Event::Fencing { role, settles } => self.say(&format!(
                 "`{role}` may not write to the old table any more; waiting {} s, until no server remembers \

@@ -67,8 +67,11 @@ pub fn agreed(screen: &Screen, flag: &str, given: bool, what: &str) -> Result<()
 pub fn check_terminal(flag: &str) -> Result<()> {
     match std::io::stdin().is_terminal() {
         true => Ok(()),
-        false => Err(Error::new(Kind::Config, "there is nobody to ask")
-            .help(format!("add `{flag}` to go on without a question"))),
+        false => Err(Error::new(
+            Kind::Config,
+            "stdin is not a terminal, so this can't be confirmed",
+        )
+        .help(format!("add `{flag}` to go on without a question"))),
     }
 }
 

@@ -125,7 +125,7 @@ pub async fn no_way_back(migration: &Migration) -> Result<String> {
         |items| format!("about {} items", format::count(items)),
     );
     Ok(format!(
-        "{name} -> {to}: {items}. From `done` there is no way back: nobody reads the old table any more, deleted \
+        "{name} -> {to}: {items}. From `done` there is no way back: nothing reads the old table any more, deleted \
          items leave no trace, and what applications write from then on is in {to} alone.",
         name = migration.spec.name,
         to = migration.spec.to

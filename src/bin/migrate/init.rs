@@ -76,7 +76,7 @@ fn may_be_done(args: &args::Init, migration: &Migration, screen: &Screen) -> Res
         given: args.yes_done.as_deref(),
     };
     let what = format!(
-        "{}: in `done` nobody reads the old table, and there is no way back",
+        "{}: in `done` nothing reads the old table, and there is no way back",
         migration.spec.name
     );
     name.ask(screen, &what).map(|()| true)

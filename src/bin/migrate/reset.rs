@@ -79,7 +79,7 @@ fn told(migration: &Migration, found: &Emptying) -> String {
     }
     if found.changed > 0 {
         text.push_str(&format!(
-            "\n  {} of the copied items aren't as their old rows are. Somebody has changed them, or the old rows, since \
+            "\n  {} of the copied items aren't as their old rows are. They, or the old rows, were changed since \
              they were copied; what they hold would be lost, such as {}",
             format::count(found.changed),
             found.some.join("; ")
@@ -87,7 +87,7 @@ fn told(migration: &Migration, found: &Emptying) -> String {
     }
     if let Some(why) = &found.not_compared {
         text.push_str(&format!(
-            "\n  Whether somebody has changed copied items can't be told: {why}"
+            "\n  Whether copied items were changed can't be told: {why}"
         ));
     }
     text

@@ -16,7 +16,7 @@ pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
     if !listen.ip().is_loopback() && plan.serve.key.is_none() {
         return Err(Error::new(
             Kind::Config,
-            "whoever reaches this address would have the sidecar's rights",
+            "anything that reaches this address would have the sidecar's rights",
         )
         .at("--listen", listen.to_string())
         .help("listen on 127.0.0.1, or give clients a key with `access_key` and `secret_key` in [serve]"));

@@ -278,7 +278,7 @@ fn show(verified: &[(String, Outcome)], sample: Option<f64>, print: impl Fn(&str
     }
     if let Some(share) = sample {
         print(&format!(
-            "only {} % of the old rows were looked at, and nobody looked for items that the old store lacks",
+            "only {} % of the old rows were looked at, and the tool didn't look for items that the old store lacks",
             share * 100.0
         ));
     }
@@ -329,7 +329,7 @@ fn notes(found: &Found) -> Vec<String> {
     );
     note(
         found.future,
-        "old rows have a write time that hasn't come yet: nobody can tell whether they came late",
+        "old rows have a write time that hasn't come yet: the tool can't tell whether they came late",
     );
     note(
         found.late_but_same,

@@ -130,8 +130,8 @@ cf.toml:4: `127.0.0.1:0` isn't the address of a node (write host, host:9042 or [
 cf.toml:5: `127.0.0.1:x` isn't the address of a node (write host, host:9042 or [::1]:9042)
 cf.toml:6: `nodes` has the wrong type (expected an array of strings, found an integer)
 cf.toml:7: unknown key `keyspaces` in [old] (did you mean `keyspace`?)
-cf.toml:8: `password`: the environment variable NOT_SET isn't set (set it, or $${ stands for the characters themselves)
-cf.toml:8: `password` stands without `username` (write username = \"…\")
+cf.toml:8: `password`: the environment variable NOT_SET isn't set (set it, or write $${ for the characters themselves)
+cf.toml:8: `password` is set but `username` is not (write username = \"…\")
 cf.toml:9: `region` is missing in [new] (write region = \"us-east-1\", or endpoint = \"http://127.0.0.1:8000\" for a server of your own)
 cf.toml:11: `partiql` has the wrong type (expected true or false, found a string)
 cf.toml:14: `oversize` has the wrong type (expected a string, found an integer)
@@ -277,12 +277,12 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"keyspace = "bgt""#,
         "keyspace = \"bgt\"\nusername = \"app\"",
-        "cf.toml:6: `username` stands without `password` (write password = \"${CASSANDRA_PASSWORD}\")",
+        "cf.toml:6: `username` is set but `password` is not (write password = \"${CASSANDRA_PASSWORD}\")",
     ),
     (
         r#"keyspace = "bgt""#,
         "keyspace = \"bgt\"\ntls = { cert = \"c.pem\" }",
-        "cf.toml:6: `cert` stands without `key` (write key = \"…\", the certificate's private key)",
+        "cf.toml:6: `cert` is set but `key` is not (write key = \"…\", the certificate's private key)",
     ),
     (
         r#"keyspace = "bgt""#,
@@ -348,7 +348,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"name = "users""#,
         "name = \"users\"\n[[table]]\nname = \"users\"\nto = \"other\"",
-        "cf.toml:12: table `users` stands twice, first in line 10 (leave one of them out)",
+        "cf.toml:12: table `users` is listed twice, first on line 10 (leave one of them out)",
     ),
     (
         r#"name = "users""#,

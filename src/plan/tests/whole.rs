@@ -321,7 +321,7 @@ fn how_the_sidecar_listens() {
         ),
         (
             "listen = \"0.0.0.0:8000\"",
-            "whoever reaches 0.0.0.0:8000 would have the sidecar's rights (write access_key",
+            "anything that reaches 0.0.0.0:8000 would have the sidecar's rights (write access_key",
         ),
         (
             "access_key = \"AKID\"",

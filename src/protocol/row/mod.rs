@@ -130,7 +130,7 @@ use super::phase::RowRead;
 use crate::model::{Change, Edit, If, Key, List, Mark, Mutation, Returns, Row, Span, State};
 
 /// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
-/// every key once everybody is in `bridge`. An item of any kind forbids it, a copy that is the old row's twin
+/// every key once every participant is in `bridge`. An item of any kind forbids it, a copy that is the old row's twin
 /// included: a participant that is still in `bridge` writes to the item, and one in `old` doesn't see that.
 pub fn may_return_to_old(item: Option<&Row>) -> bool {
     item.is_none()

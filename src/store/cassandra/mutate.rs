@@ -211,7 +211,7 @@ impl Cassandra {
             Changed::Refused(there) if had.is_some() && holds(table, expected, there.as_ref()) => {
                 Err(Error::new(
                     Kind::Transient,
-                    "the row was changed by somebody else at the same time",
+                    "the row was changed by another client at the same time",
                 )
                 .help("send it again"))
             }

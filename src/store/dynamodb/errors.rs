@@ -68,7 +68,7 @@ impl Call<'_> {
                 root_cause(&error)
             ),
         )
-        .help("check what stands between (VPC endpoint, proxy, firewall)")
+        .help("check what is in between (VPC endpoint, proxy, firewall)")
         .source_of(error)
     }
 
@@ -213,7 +213,7 @@ impl Call<'_> {
             Effect::Unknown,
             "DynamoDB didn't answer in time",
         )
-        .help("check the endpoint, and what stands between (VPC endpoint, proxy, firewall)")
+        .help("check the endpoint, and what is in between (VPC endpoint, proxy, firewall)")
     }
 
     fn not_delivered<E>(&self, error: SdkError<E, HttpResponse>) -> Error
@@ -268,7 +268,7 @@ impl Call<'_> {
             format!("DynamoDB can't be reached: {}", root_cause(&error)),
         )
         .help(
-            "check that region and endpoint are right, that it is running, and that nothing stands \
+            "check that region and endpoint are right, that it is running, and that nothing is \
              between (VPC endpoint, proxy, firewall)",
         )
         .source_of(error)

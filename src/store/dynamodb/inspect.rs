@@ -126,7 +126,7 @@ fn stream(table: &TableDescription) -> Option<Finding> {
     stream.stream_enabled().then(|| Finding {
         code: "stream",
         weight: Weight::Ignorable("stream"),
-        message: "the table has a stream: whoever reads it will see every copied row as a new one"
+        message: "the table has a stream: its readers will see every copied row as a new one"
             .into(),
         advice: "turn the stream off until the migration is done".into(),
     })

@@ -61,7 +61,7 @@ async fn rows_go_the_whole_way_and_back() {
             "old -> bridge",
             "bridge -> switch",
             "switch -> copy",
-            "everybody is in `copy`",
+            "every participant is in `copy`",
         ],
     );
     assert!(moved.stdout.contains("phase copy"), "{moved}");
@@ -100,7 +100,7 @@ async fn rows_go_the_whole_way_and_back() {
         "{dry}"
     );
     let unasked = bench.moves("advance", "done", &[]).run().expect_code(2);
-    says(&unasked, &["nobody to ask", "--yes-done messages"]);
+    says(&unasked, &["can't be confirmed", "--yes-done messages"]);
     assert_eq!(bench.stands(), ("copy".into(), 2));
     let sure = ["--yes-done", "messages"];
     let over = bench.moves("advance", "done", &sure).run().expect_code(0);

@@ -30,14 +30,26 @@ async fn a_finish_that_is_killed_goes_on_and_says_when_the_shim_may_go() {
         let refused = bench.migrate(&[&strip[..], more].concat());
         says(&refused.run().expect_code(2), words);
     };
-    refused(&[], &["there is nobody to ask", "`--yes-done t`"]);
+    refused(
+        &[],
+        &[
+            "stdin is not a terminal, so this can't be confirmed",
+            "`--yes-done t`",
+        ],
+    );
     refused(&["--yes-done", "tt"], &["`tt` isn't the table's name"]);
     let yes = ["--yes-done", "t"];
     let finish = [&strip[..], &yes].concat();
     let typo = [&yes[..], &["--yes-drop", "tt"]].concat();
     refused(&typo, &["`tt` isn't the table's name", "nothing was done"]);
     let unasked = [&yes[..], &["--drop-old"]].concat();
-    refused(&unasked, &["there is nobody to ask", "`--yes-drop t`"]);
+    refused(
+        &unasked,
+        &[
+            "stdin is not a terminal, so this can't be confirmed",
+            "`--yes-drop t`",
+        ],
+    );
     let dry = bench.migrate(&[&strip[..], &["--dry-run"]].concat());
     let dry = dry.run().expect_code(0).stdout;
     for words in [

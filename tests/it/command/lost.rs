@@ -78,17 +78,17 @@ async fn a_lost_control_record_is_made_anew_in_the_phase_that_fits() {
         &["moved to before (3 items of applications", "--phase PHASE"],
     );
     for (phase, words) in [
-        ("old", "nobody looks at the new store"),
+        ("old", "nothing reads the new store"),
         ("bridge", "name `switch`"),
         ("new", "name `copy`"),
         ("offline", "3 items are an application's"),
-        ("done", "nobody to ask"),
+        ("done", "can't be confirmed"),
     ] {
         says(&adopt(&["--phase", phase]).expect_code(2), &[words]);
     }
     assert_eq!(bench.status()[0]["phase"], Json::Null, "nothing is made");
     let regained = adopt(&["--phase", "copy"]).expect_code(0);
-    says(&regained, &["until whoever worked under the lost record"]);
+    says(&regained, &["until every participant of the lost record"]);
     assert!(
         regained
             .stdout

@@ -80,7 +80,7 @@ async fn a_reset_asks_and_leaves_what_others_wrote() {
     };
     says(
         &reset(&[]).expect_code(2),
-        &["nobody to ask", "`--yes-reset t`"],
+        &["can't be confirmed", "`--yes-reset t`"],
     );
     says(
         &reset(&["--yes-reset", "u"]).expect_code(2),

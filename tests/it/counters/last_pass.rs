@@ -14,7 +14,7 @@ async fn it_is_for_a_table_that_nobody_adds_to() {
     says(
         &refused,
         &[
-            "nobody adds to",
+            "no application adds to",
             "phase",
             "old",
             "leave --final out",

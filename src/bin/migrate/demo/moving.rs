@@ -118,7 +118,7 @@ impl Stores<'_> {
         let mut tell = |told: Event<'_>| match told {
             Event::Reached(phase) => self
                 .screen
-                .say(&format!("{name}: everybody is in `{phase}`")),
+                .say(&format!("{name}: every participant is in `{phase}`")),
             Event::Applications(_)
             | Event::Step { .. }
             | Event::Waiting { .. }
