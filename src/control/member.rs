@@ -510,6 +510,13 @@ impl Pin {
         Writer(new.store().clone().permitted(self.permit()))
     }
 
+    /// The new store for an operation that changes several tables at once: of each it has a pin.
+    pub fn writer_of_all(pins: &[&Pin], new: &New) -> Writer {
+        let permits: Vec<Permit> = pins.iter().map(|pin| pin.permit()).collect();
+        let all = Permit::new(move || permits.iter().try_for_each(Permit::ask));
+        Writer(new.store().clone().permitted(all))
+    }
+
     /// Gives the phase back, though something that was sent may land yet: it is held for as long as that
     /// takes.
     pub(super) fn release_late(self) {

@@ -104,10 +104,20 @@ impl Table {
     }
 }
 
-/// What an update of an item is to the protocol.
+/// What a write of an item is to the protocol.
 pub(super) enum Updating {
     Plain(Mutation),
     Judged(Judged),
+}
+
+impl Updating {
+    /// The row's key.
+    pub(super) fn key(&self) -> &Key {
+        match self {
+            Updating::Plain(mutation) => mutation.key(),
+            Updating::Judged(judged) => &judged.key,
+        }
+    }
 }
 
 impl Inner {
@@ -286,8 +296,4 @@ fn is_itself(path: &Path, list: &Amount) -> bool {
         }
         Amount::Value(_) | Amount::Append(..) | Amount::Plus(..) | Amount::Minus(..) => false,
     }
-}
-
-pub(super) fn unbuilt() -> Error {
-    Error::new(Kind::Unsupported, "the shim doesn't do this yet")
 }

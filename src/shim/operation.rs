@@ -16,7 +16,7 @@ use crate::model::{Add, Change, If, Key, List, Mutation, Returns, Row, Span};
 use crate::protocol::Phase;
 use crate::protocol::phase::{CounterAdd, RowWrite};
 use crate::schema::Table;
-use crate::store::{Changed, Listed, Reading, Reads, Store};
+use crate::store::{Changed, Cursor, Listed, Page, Range, Reading, Reads, Store, Together};
 
 /// The first pause before a call is made again.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -41,20 +41,20 @@ pub(super) struct Operation {
 }
 
 /// What became of a write.
-pub(super) enum Sent {
-    Done(Changed),
+pub(super) enum Sent<T = Changed> {
+    Done(T),
     /// The reply was lost.
     Unknown(Error),
 }
 
 /// What became of one try of a write.
-pub(super) enum Tried {
-    Sent(Sent),
+pub(super) enum Tried<T = Changed> {
+    Sent(Sent<T>),
     /// It certainly hasn't happened, and may if it is tried again.
     NotYet(Error),
 }
 
-fn not_yet(error: Error) -> Result<Tried> {
+fn not_yet<T>(error: Error) -> Result<Tried<T>> {
     match error.kind().is_transient() {
         true => Ok(Tried::NotYet(error)),
         false => Err(error),
@@ -65,18 +65,24 @@ fn not_yet(error: Error) -> Result<Tried> {
 enum Question<'a> {
     Row(&'a Key, Reading),
     List(&'a List),
+    Rows(&'a [Key]),
+    Together(&'a [(&'a Table, &'a Key)]),
+    Scan(&'a Range, Option<&'a Cursor>, usize),
 }
 
 enum Answer {
     Row(Option<Row>),
     Listed(Listed),
+    Rows(Vec<Option<Row>>),
+    Page(Page),
 }
 
 impl Question<'_> {
     fn name(&self) -> &'static str {
         match self {
             Question::Row(..) => "read",
-            Question::List(_) => "list",
+            Question::Rows(_) | Question::Together(_) => "read",
+            Question::List(_) | Question::Scan(..) => "list",
         }
     }
 
@@ -84,6 +90,11 @@ impl Question<'_> {
         Ok(match self {
             Question::Row(key, reading) => Answer::Row(store.read(table, key, *reading).await?),
             Question::List(list) => Answer::Listed(store.list(table, list).await?),
+            Question::Rows(keys) => Answer::Rows(store.get(table, keys).await?),
+            Question::Together(keys) => Answer::Rows(store.get_together(keys).await?),
+            Question::Scan(range, after, limit) => {
+                Answer::Page(store.scan(table, range, *after, *limit).await?)
+            }
         })
     }
 }
@@ -214,7 +225,47 @@ impl Operation {
     pub async fn read(&self, place: Place, key: &Key, reading: Reading) -> Result<Option<Row>> {
         match self.ask(place, &Question::Row(key, reading)).await? {
             Answer::Row(row) => Ok(row),
-            Answer::Listed(listed) => Ok(listed.rows.into_iter().next()),
+            Answer::Listed(_) | Answer::Rows(_) | Answer::Page(_) => Err(misanswered()),
+        }
+    }
+
+    /// Reads rows, in the order of the keys.
+    ///
+    /// # Errors
+    /// As of [`Operation::read`].
+    pub async fn read_all(&self, place: Place, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+        match self.ask(place, &Question::Rows(keys)).await? {
+            Answer::Rows(rows) => Ok(rows),
+            Answer::Row(_) | Answer::Listed(_) | Answer::Page(_) => Err(misanswered()),
+        }
+    }
+
+    /// Reads items of the new store's tables as they are at one moment.
+    ///
+    /// # Errors
+    /// As of [`Operation::read`].
+    pub async fn read_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        match self.ask(Place::New, &Question::Together(keys)).await? {
+            Answer::Rows(rows) => Ok(rows),
+            Answer::Row(_) | Answer::Listed(_) | Answer::Page(_) => Err(misanswered()),
+        }
+    }
+
+    /// Reads a page of a range.
+    ///
+    /// # Errors
+    /// As of [`Operation::read`].
+    pub async fn scan_page(
+        &self,
+        place: Place,
+        range: &Range,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let question = Question::Scan(range, after, limit);
+        match self.ask(place, &question).await? {
+            Answer::Page(page) => Ok(page),
+            Answer::Row(_) | Answer::Listed(_) | Answer::Rows(_) => Err(misanswered()),
         }
     }
 
@@ -225,10 +276,7 @@ impl Operation {
     pub async fn list(&self, place: Place, list: &List) -> Result<Listed> {
         match self.ask(place, &Question::List(list)).await? {
             Answer::Listed(listed) => Ok(listed),
-            Answer::Row(row) => Ok(Listed {
-                rows: row.into_iter().collect(),
-                more: false,
-            }),
+            Answer::Row(_) | Answer::Rows(_) | Answer::Page(_) => Err(misanswered()),
         }
     }
 
@@ -347,6 +395,56 @@ impl Operation {
         )
         .at("table", self.table.name.as_str())
     }
+}
+
+/// Writes a transaction of the new store, or tries to: each of the operations holds its table's phase, and all of
+/// their permits are asked.
+///
+/// # Errors
+/// As of [`Operation::write_once`].
+pub(super) async fn write_together(
+    operations: &mut [Operation],
+    changes: &[Together<'_>],
+) -> Result<Tried<Vec<Changed>>> {
+    for operation in operations.iter() {
+        operation.check()?;
+        operation.has_time()?;
+    }
+    let over = || Error::new(Kind::Stopped, "this operation is over");
+    let first = operations.first().ok_or_else(over)?;
+    let pins: Vec<&Pin> = operations
+        .iter()
+        .filter_map(|one| one.pin.as_ref())
+        .collect();
+    let store = Pin::writer_of_all(&pins, &first.table.new).0;
+    let (deadline, late) = (first.deadline, first.too_late(Place::New));
+    // From here to the answer, whoever drops these leaves a write behind that may land.
+    let doubts = operations.iter_mut();
+    let doubts = doubts.map(|one| std::mem::replace(&mut one.in_doubt, true));
+    let doubts: Vec<bool> = doubts.collect();
+    let error = match tokio::time::timeout_at(deadline, store.transact(changes)).await {
+        Ok(Ok(answers)) => {
+            restore(operations, doubts);
+            return Ok(Tried::Sent(Sent::Done(answers)));
+        }
+        Ok(Err(error)) if error.known_effect() == Effect::Unknown => {
+            return Ok(Tried::Sent(Sent::Unknown(error)));
+        }
+        Ok(Err(error)) => error,
+        Err(_) => return Ok(Tried::Sent(Sent::Unknown(late.effect(Effect::Unknown)))),
+    };
+    restore(operations, doubts);
+    not_yet(error)
+}
+
+fn restore(operations: &mut [Operation], doubts: Vec<bool>) {
+    for (operation, was_in_doubt) in operations.iter_mut().zip(doubts) {
+        operation.in_doubt = was_in_doubt;
+    }
+}
+
+fn misanswered() -> Error {
+    Error::new(Kind::Unknown, "a store answered another question")
 }
 
 /// Holds the phase of a write in doubt until it can't land any more: the barrier allows each call the

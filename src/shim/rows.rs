@@ -206,11 +206,13 @@ impl Operation {
     ///
     /// # Errors
     /// It certainly changed nothing.
-    async fn call(&mut self, call: Call, reading: Reading) -> Result<Reply> {
+    pub async fn call(&mut self, call: Call, reading: Reading) -> Result<Reply> {
         self.has_time()?;
         match call {
             Call::ReadNew(key) => Ok(Reply::Row(self.read_new(&key, reading).await?)),
             Call::ReadOld(key) => {
+                // Where it is frozen, what was read may be brought over.
+                self.saves |= self.phase() == Phase::Copy;
                 metrics::counter!("crossfade_fallbacks_total", "table" => self.table.name.clone())
                     .increment(1);
                 Ok(Reply::Row(self.read_old(&key).await?))
@@ -264,7 +266,7 @@ impl Operation {
     }
 
     /// A row of the old store as the new one would have it.
-    fn moved(&mut self, row: Row) -> Result<Row> {
+    pub fn moved(&mut self, row: Row) -> Result<Row> {
         let frozen = self.joined.frozen_at.get();
         let (row, kept) = self.joined.transform.look_at(row, frozen)?;
         match kept.and_then(|()| self.joined.keeps(&row.key)) {
@@ -497,7 +499,7 @@ impl ClusteringOrder for TableOrder {
 }
 
 /// Bytes that order as the key stands in its partition; the static row is before all others.
-fn place(table: &Schema, key: &Key) -> Option<Vec<u8>> {
+pub(super) fn place(table: &Schema, key: &Key) -> Option<Vec<u8>> {
     let clustering = key.clustering.as_ref()?;
     let mut place = Vec::new();
     for (column, value) in table.clustering().iter().zip(clustering) {

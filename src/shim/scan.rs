@@ -1,10 +1,26 @@
 //! Reading a whole table, page by page, in every phase.
 
-use super::judged::unbuilt;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::operation::{Operation, Place};
+use super::rows::place;
 use super::table::Table;
-use crate::error::Result;
-use crate::model::Row;
-use crate::protocol::row::Position;
+use crate::clock::unix_seconds;
+use crate::cql;
+use crate::error::{Error, Kind, Result};
+use crate::mapping::transform::Transform;
+use crate::model::{Key, Row, Tokens};
+use crate::protocol::row::{
+    self, Bound, Position, ScanCall, ScanOrder, ScanReply, Walked, Walkover,
+};
+use crate::protocol::{Machine, Step};
+use crate::store::{Cursor, Range};
+
+/// Bytes of rows that end a page.
+const PAGE_BYTES: usize = 1 << 20;
+/// Pages of a store that end a page, so that one of nothing but tombstones doesn't take too long.
+const STORE_PAGES: usize = 32;
 
 /// A part of a table for a scan that several do at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +52,172 @@ pub struct Scanned {
 }
 
 impl Table {
-    /// Reads a page of the whole table, in no particular order.
+    /// Reads a page of the whole table, in no particular order. A row that is there all the time is shown once; one
+    /// that is deleted and put again meanwhile may be shown twice, and while rows move to `new` so may one that is
+    /// written.
     ///
     /// # Errors
-    /// Those of [`Table::get`].
+    /// Those of [`Table::get`]; [`Kind::Invalid`] for a part that there isn't.
     pub async fn scan(&self, scan: Scan) -> Result<Scanned> {
-        let _ = scan;
-        Err(unbuilt())
+        let begun = self.begun().await?;
+        self.inner.is_of_rows(&begun.joined, None)?;
+        Operation::begin(&self.inner, &begun.joined, begun.deadline)?
+            .scan(scan)
+            .await
+    }
+}
+
+/// Where each store goes on, by its own cursor if it has given one in this page.
+#[derive(Default)]
+struct Cursors {
+    old: Option<Cursor>,
+    new: Option<Cursor>,
+}
+
+impl Operation {
+    async fn scan(mut self, scan: Scan) -> Result<Scanned> {
+        self.shows = true;
+        let part = scan.part.unwrap_or(Part { index: 0, total: 1 });
+        let tokens = Tokens::ALL.split(part.total as usize);
+        let Some(tokens) = tokens.get(part.index as usize).copied() else {
+            let message = format!("there is no part {} of {}", part.index, part.total);
+            return Err(Error::new(Kind::Invalid, message));
+        };
+        let order = RingOrder(self.joined.transform.clone());
+        let bound = Bound {
+            rows: scan.limit,
+            bytes: PAGE_BYTES,
+            pages: STORE_PAGES,
+        };
+        let expire = self.joined.rows_expire();
+        let mut walk = Walkover::new(
+            self.phase(),
+            scan.position,
+            order.clone(),
+            bound,
+            unix_seconds(),
+            expire,
+        );
+        let mut cursors = Cursors::default();
+        let mut step = walk.begin();
+        let walked = loop {
+            let call = match step {
+                Step::Call(call) => call,
+                Step::Done(walked) => break walked,
+            };
+            self.has_time()?;
+            let reply = match call {
+                ScanCall::Old { after, limit } => {
+                    let range = Range::Tokens(tokens);
+                    let page = self.page(&order, &mut cursors.old, &range, after, limit);
+                    ScanReply::Page(page.await?)
+                }
+                ScanCall::New { after, limit } => {
+                    let range = match self.table.new.capabilities().token_ranges {
+                        true => Range::Tokens(tokens),
+                        false => Range::Segment {
+                            index: part.index,
+                            total: part.total,
+                        },
+                    };
+                    let page = self.new_page(&mut cursors.new, &range, after, limit);
+                    ScanReply::Page(page.await?)
+                }
+                ScanCall::ReadOld(keys) => {
+                    let rows = self.read_all(Place::Old, &keys).await?;
+                    let rows = rows.into_iter();
+                    let moved = rows.map(|row| row.map(|row| self.moved(row)).transpose());
+                    ScanReply::Rows(moved.collect::<Result<_>>()?)
+                }
+                ScanCall::ReadNew(keys) => ScanReply::Rows(self.read_all(Place::New, &keys).await?),
+            };
+            step = walk.step(reply);
+        };
+        self.check()?;
+        match walked {
+            Walked::Rows(rows, next) => Ok(Scanned { rows, next }),
+            Walked::Refused => Err(self.table.offline()),
+        }
+    }
+
+    /// A page of the old store's rows behind a key, as the new store would have them.
+    async fn page(
+        &mut self,
+        order: &RingOrder,
+        cursor: &mut Option<Cursor>,
+        range: &Range,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<row::Page> {
+        let mut at = behind(cursor, &after);
+        loop {
+            let page = self
+                .scan_page(Place::Old, range, at.as_ref(), limit)
+                .await?;
+            // A store that goes on by a key alone may give rows again.
+            let is_behind = |row: &Row| match &after {
+                Some(after) => order.compare(&row.key, after).is_gt(),
+                None => true,
+            };
+            let rows = page.rows.into_iter().filter(is_behind);
+            let rows: Vec<Row> = rows.map(|row| self.moved(row)).collect::<Result<_>>()?;
+            if rows.is_empty() && page.next.is_some() {
+                self.has_time()?;
+                at = page.next;
+                continue;
+            }
+            let more = page.next.is_some();
+            *cursor = page.next;
+            return Ok(row::Page { rows, more });
+        }
+    }
+
+    async fn new_page(
+        &mut self,
+        cursor: &mut Option<Cursor>,
+        range: &Range,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<row::Page> {
+        let mut at = behind(cursor, &after);
+        loop {
+            let page = self
+                .scan_page(Place::New, range, at.as_ref(), limit)
+                .await?;
+            let page = page.readable()?;
+            if page.rows.is_empty() && page.next.is_some() {
+                self.has_time()?;
+                at = page.next;
+                continue;
+            }
+            let more = page.next.is_some();
+            *cursor = page.next;
+            return Ok(row::Page {
+                rows: page.rows,
+                more,
+            });
+        }
+    }
+}
+
+/// The store's own cursor, if it stands behind this key.
+fn behind(cursor: &mut Option<Cursor>, after: &Option<Key>) -> Option<Cursor> {
+    let key = after.clone()?;
+    let known = cursor.take().filter(|cursor| cursor.key == key);
+    Some(known.unwrap_or(Cursor { key, state: None }))
+}
+
+/// The order in which an old store is walked over.
+#[derive(Clone)]
+struct RingOrder(Arc<Transform>);
+
+impl ScanOrder for RingOrder {
+    fn compare(&self, a: &Key, b: &Key) -> Ordering {
+        let table = self.0.target();
+        let place = |key: &Key| {
+            let bytes = cql::partition_bytes(table.partition(), &key.partition);
+            (cql::murmur3_token(&bytes), bytes, place(table, key))
+        };
+        place(a).cmp(&place(b))
     }
 }

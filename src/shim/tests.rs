@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod judged;
 mod timing;
 
 use serde_json::{Value as Json, json};

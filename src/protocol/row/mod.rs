@@ -70,6 +70,27 @@
 //! keys of both stores (from `new` on of N) and deletes each as `Write` would: as safe as a delete for each
 //! key, and not atomic over them.
 //!
+//! **[`Write`]** of what is [`crate::model::Judged`]: it depends on the row that is there, by a rule of the
+//! application's own. A tombstone, an item that has expired, and from `new` on no item, are judged as there being
+//! no row; a partial item is never judged.
+//!
+//! | phase | row | `t`, expired | `k` | absent |
+//! |---|---|---|---|---|
+//! | `old` | 1 read O, and judge it. 2 O IF the cells that the rule looks at are still so, or IF there still is no row. Refused: judge what was met | | | |
+//! | `bridge`, `switch` | in place IF the rule holds | judged here; then IF still so | [`Outcome::Later`] | [`Outcome::Later`] |
+//! | `copy` | the same | the same | read O, complete it, then as for a row | read O, put it IF absent, then as for a row; O has none: as in `new` |
+//! | `new`, `done` | the same | the same | completed by itself, then as a row | as `t` |
+//!
+//! What is *made of* the row ([`crate::model::Then::Compute`]) takes a look at N first, and is written IF the cells
+//! that the rule looks at are still so.
+//!
+//! A write that **tells** the row ([`Write::telling`]) has it from the same call of N. What of it the old store has is
+//! read after that: in `copy` it stands still; in `switch` and for a `k` of `bridge` it may have been overtaken. Where
+//! O is written, it is read before.
+//!
+//! **[`Walkover`]** scans whole tables, **[`WriteTogether`]** and **[`ReadTogether`]** are transactions; their steps
+//! are told in their modules.
+//!
 //! **Tools**
 //!
 //! | machine | phases | steps |
@@ -111,6 +132,7 @@ mod get;
 mod purge;
 mod query;
 mod scan;
+mod together;
 mod tools;
 mod walk;
 mod write;
@@ -121,7 +143,10 @@ mod tests;
 pub use get::{Get, Got, Resave};
 pub use purge::{Purge, Purged};
 pub use query::{DeleteRange, Progress, Queried, Query};
-pub use scan::{Position, Shown};
+pub use scan::{Bound, Position, ScanCall, ScanOrder, ScanReply, Shown, Walked, Walkover};
+pub use together::{
+    Cause, Concluded, ReadTogether, SeenTogether, TogetherCall, TogetherReply, WriteTogether,
+};
 pub use tools::{Copied, CopyRow, Repair, Repaired};
 pub use walk::ClusteringOrder;
 pub use write::{Outcome, Write};

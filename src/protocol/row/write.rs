@@ -10,6 +10,8 @@ pub struct Write {
     wanted: Wanted,
     place: Place,
     returns: Returns,
+    /// It goes with others in one transaction of the new store.
+    together: bool,
     now: i64,
     at: At,
 }
@@ -141,6 +143,7 @@ impl Write {
             wanted: Wanted::Mutation(mutation),
             place,
             returns: Returns::Nothing,
+            together: false,
             now,
             at: At::Start,
         }
@@ -160,6 +163,19 @@ impl Write {
     #[must_use]
     pub fn telling(self, returns: Returns) -> Self {
         Write { returns, ..self }
+    }
+
+    /// The same write as a part of a transaction: only the new store has these.
+    pub(super) fn together(self) -> Self {
+        Write {
+            together: true,
+            ..self
+        }
+    }
+
+    /// Whether the call that is out is the write itself, and not one that prepares it.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.at, At::WritingNew(_))
     }
 
     /// Whether it is written, and only what is to be told is still missing.
@@ -256,6 +272,15 @@ impl Machine for Write {
 impl Write {
     /// The tables: what is to be done where the item is in this state.
     fn action(&self, item: State) -> Action {
+        match (self.action_alone(item), self.together, &self.wanted) {
+            (Action::Old, true, _) => Action::Later,
+            // Its condition has to hold when the others are written.
+            (Action::Nothing, true, Wanted::Judged(_)) => Action::Keep,
+            (action, _, _) => action,
+        }
+    }
+
+    fn action_alone(&self, item: State) -> Action {
         let (beneath, mark) = match self.place {
             Place::Old => return Action::Old,
             Place::New(beneath, mark) => (beneath, mark),

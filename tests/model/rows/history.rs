@@ -36,10 +36,37 @@ pub enum Meant {
     Insert(Cells),
     /// Update the row if it is there and its first column has this value.
     UpdateIf([Meaning; 2], u16),
+    /// Put the row if it is as it is wanted.
+    PutIf(Cells, Wanted),
+    /// Delete the row if it is as it is wanted.
+    DeleteIf(Wanted),
+    /// Set the second column to what the first one is, and this number.
+    Compute(u16),
     /// A tool puts this in place of what was copied: where no application has written since.
     Mend(Option<Cells>),
     /// The time came at which rows expire.
     Expire,
+}
+
+/// What a row has to be like for a write on a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// It isn't there.
+    Nothing,
+    /// It is there.
+    There,
+    /// Its first column has this value.
+    First(u16),
+}
+
+impl Wanted {
+    pub fn is_met(self, row: Option<Cells>) -> bool {
+        match self {
+            Wanted::Nothing => row.is_none(),
+            Wanted::There => row.is_some(),
+            Wanted::First(value) => row.is_some_and(|cells| cells[0] == value),
+        }
+    }
 }
 
 /// What an update means for one column.
@@ -108,6 +135,19 @@ impl Meant {
             Meant::UpdateIf(update, expected) => {
                 let is_met = row.is_some_and(|row| row.cells[0] == expected);
                 conditional(row, is_met, updated(update, row), told)
+            }
+            Meant::PutIf(new, wanted) => {
+                let is_met = wanted.is_met(row.map(|row| row.cells));
+                conditional(row, is_met, Some(Life::of(new)), told)
+            }
+            Meant::DeleteIf(wanted) => {
+                let is_met = wanted.is_met(row.map(|row| row.cells));
+                conditional(row, is_met, None, told)
+            }
+            Meant::Compute(number) => {
+                let first = row.map_or(0, |row| row.cells[0]);
+                let second = Meaning::Set(first << 4 | number);
+                vec![updated([Meaning::Keep, second], row)]
             }
             Meant::Mend(cells) if row.is_some_and(|row| row.is_copy) => vec![cells.map(Life::of)],
             Meant::Mend(_) => vec![row],

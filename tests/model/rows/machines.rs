@@ -1,16 +1,19 @@
 //! What is done to the row, as the library's machines.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
-use crossfade::model::{Edit, Key, List, Mutation, Row, Update, Value};
+use crossfade::model::{
+    Edit, Edits, Judge, Judged, Key, List, Looks, Mutation, Row, Rule, Then, Update, Value,
+};
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{
-    Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, Outcome, Purge, Queried, Query, Repair,
-    Repaired, Reply, Resave, Step, Write,
+    Bound, Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, Outcome, Purge, Queried, Query,
+    Repair, Repaired, Reply, Resave, ScanCall, ScanOrder, ScanReply, Step, Walked, Walkover, Write,
 };
 use crossfade::protocol::{Machine as _, Phase};
 
-use super::history::{Meaning, Meant};
+use super::history::{Meaning, Meant, Wanted, cells};
 use super::stores::{key, span};
 
 /// Something that is to be done once.
@@ -25,8 +28,13 @@ pub enum Kind {
     DeleteRange,
     Insert,
     UpdateIf,
+    PutNew,
+    PutIf,
+    DeleteThere,
+    Compute,
     Get,
     Query,
+    Scan,
     Copy,
     Repair,
     Purge,
@@ -44,7 +52,50 @@ impl Kind {
     }
 
     pub fn is_read(self) -> bool {
-        matches!(self, Kind::Get | Kind::Query)
+        matches!(self, Kind::Get | Kind::Query | Kind::Scan)
+    }
+
+    /// Whether its writer is told if its condition was met.
+    pub fn is_conditional(self) -> bool {
+        matches!(
+            self,
+            Kind::Insert | Kind::UpdateIf | Kind::PutNew | Kind::PutIf | Kind::DeleteThere
+        )
+    }
+
+    /// What a row has to be like for it, if it is a write on a rule.
+    fn wanted(self) -> Option<Wanted> {
+        match self {
+            Kind::PutNew => Some(Wanted::Nothing),
+            Kind::PutIf => Some(Wanted::First(OLD)),
+            Kind::DeleteThere => Some(Wanted::There),
+            _ => None,
+        }
+    }
+
+    /// The write on a rule that it is.
+    pub fn judged(self, number: u16) -> Option<Judged> {
+        let then = match self {
+            Kind::PutNew | Kind::PutIf => Then::Put(row([number, number])),
+            Kind::DeleteThere => Then::Delete,
+            Kind::Compute => Then::Compute,
+            _ => return None,
+        };
+        let wanted = self.wanted();
+        let looks = match wanted {
+            Some(Wanted::First(_)) | None => BTreeSet::from([0]),
+            Some(Wanted::Nothing | Wanted::There) => BTreeSet::new(),
+        };
+        Some(Judged {
+            key: key(),
+            rule: Rule::new(Ruling {
+                wanted,
+                number,
+                looks: Looks::Cells(looks),
+                text: format!("{self:?} {number}"),
+            }),
+            then,
+        })
     }
 
     /// What the operation with this number means by it; nobody else writes its values.
@@ -59,7 +110,11 @@ impl Kind {
             Kind::Delete | Kind::DeleteRange => Some(Meant::Delete),
             Kind::Insert => Some(Meant::Insert([number, number])),
             Kind::UpdateIf => Some(Meant::UpdateIf([keep, Meaning::Set(number)], OLD)),
-            Kind::Get | Kind::Query | Kind::Copy | Kind::Repair | Kind::Purge => None,
+            Kind::PutNew => Some(Meant::PutIf([number, number], Wanted::Nothing)),
+            Kind::PutIf => Some(Meant::PutIf([number, number], Wanted::First(OLD))),
+            Kind::DeleteThere => Some(Meant::DeleteIf(Wanted::There)),
+            Kind::Compute => Some(Meant::Compute(number)),
+            Kind::Get | Kind::Query | Kind::Scan | Kind::Copy | Kind::Repair | Kind::Purge => None,
         }
     }
 
@@ -86,8 +141,13 @@ impl Kind {
             }),
             Kind::Delete => Some(Mutation::Delete(key())),
             Kind::DeleteRange
+            | Kind::PutNew
+            | Kind::PutIf
+            | Kind::DeleteThere
+            | Kind::Compute
             | Kind::Get
             | Kind::Query
+            | Kind::Scan
             | Kind::Copy
             | Kind::Repair
             | Kind::Purge => None,
@@ -116,6 +176,39 @@ fn list(number: u16) -> Value {
     Value::List(vec![digit(number)])
 }
 
+/// A rule: what the row has to be like, and what is made of it.
+#[derive(Debug)]
+struct Ruling {
+    wanted: Option<Wanted>,
+    number: u16,
+    looks: Looks,
+    text: String,
+}
+
+impl Judge for Ruling {
+    fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn holds(&self, row: Option<&Row>) -> crossfade::Result<bool> {
+        let row = row.map(cells);
+        Ok(self.wanted.is_none_or(|wanted| wanted.is_met(row)))
+    }
+
+    fn edits(&self, row: Option<&Row>) -> crossfade::Result<Edits> {
+        let first = row.and_then(|row| row.cells[0].clone());
+        let elements = first.into_iter().chain([digit(self.number)]).collect();
+        Ok(Edits {
+            cells: vec![None, Some(Edit::Set(Value::List(elements)))],
+            expires: None,
+        })
+    }
+
+    fn looks(&self) -> &Looks {
+        &self.looks
+    }
+}
+
 /// There is only one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OneKey;
@@ -126,8 +219,15 @@ impl ClusteringOrder for OneKey {
     }
 }
 
+impl ScanOrder for OneKey {
+    fn compare(&self, _: &Key, _: &Key) -> Ordering {
+        Ordering::Equal
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Machine {
+    Scan(Walkover<OneKey>),
     Get(Get),
     Resave(Resave),
     Query(Query<OneKey>),
@@ -141,12 +241,16 @@ pub enum Machine {
     OldFirst(super::variants::OldFirst),
     TrustsOld(super::variants::TrustsOld),
     Beneath(super::variants::Beneath),
+    JudgedBeneath(super::variants::JudgedBeneath),
+    NewFirst(super::variants::NewFirst),
 }
 
 /// What comes of any machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     Saw(Option<Row>, Option<Box<Resave>>),
+    /// What a scan showed of the key: once, or more often.
+    Scanned(Vec<Row>),
     Wrote(Outcome),
     /// The old row was put over what a copy had made of it.
     Mended,
@@ -158,6 +262,9 @@ impl Machine {
         if let Some(mutation) = kind.mutation(number) {
             return Machine::Write(Write::new(phase, mutation, now));
         }
+        if let Some(judged) = kind.judged(number) {
+            return Machine::Write(Write::judged(phase, judged, now));
+        }
         match kind {
             Kind::Get => Machine::Get(Get::new(phase, key(), now, rows_expire)),
             Kind::Query => {
@@ -168,6 +275,15 @@ impl Machine {
                     limit: 1,
                 };
                 Machine::Query(Query::new(phase, list, OneKey, now, rows_expire))
+            }
+            Kind::Scan => {
+                let bound = Bound {
+                    rows: 9,
+                    bytes: usize::MAX,
+                    pages: 9,
+                };
+                let walk = Walkover::new(phase, None, OneKey, bound, now, rows_expire);
+                Machine::Scan(walk)
             }
             Kind::DeleteRange => {
                 Machine::DeleteRange(DeleteRange::new(phase, span(), OneKey, 1, now))
@@ -181,6 +297,7 @@ impl Machine {
 
     pub fn begin(&mut self) -> Step<Answer> {
         match self {
+            Machine::Scan(walk) => scanned(walk.begin()),
             Machine::Get(get) => got(get.begin()),
             Machine::Resave(resave) => nothing(resave.begin()),
             Machine::Query(query) => queried(query.begin()),
@@ -193,12 +310,19 @@ impl Machine {
             Machine::OldFirst(read) => read.begin(),
             Machine::TrustsOld(read) => read.begin(),
             Machine::Beneath(write) => write.begin(),
+            Machine::JudgedBeneath(write) => write.begin(),
+            Machine::NewFirst(scan) => scan.begin(),
         }
     }
 
     /// The step after the reply to a call.
     pub fn step(&mut self, call: &Call, reply: Reply) -> Step<Answer> {
         match self {
+            Machine::Scan(walk) => scanned(walk.step(match reply {
+                Reply::Page(page) => ScanReply::Page(page),
+                Reply::Row(row) => ScanReply::Rows(vec![row]),
+                other => panic!("a scan doesn't get {other:?}"),
+            })),
             Machine::Get(get) => got(get.step(reply)),
             Machine::Resave(resave) => nothing(resave.step(reply)),
             Machine::Query(query) => queried(query.step(reply)),
@@ -211,6 +335,8 @@ impl Machine {
             Machine::OldFirst(read) => read.step(call, reply),
             Machine::TrustsOld(read) => read.step(call, reply),
             Machine::Beneath(write) => write.step(call, reply),
+            Machine::JudgedBeneath(write) => write.step(reply),
+            Machine::NewFirst(scan) => scan.step(reply),
         }
     }
 }
@@ -236,6 +362,25 @@ fn queried(step: Step<Queried>) -> Step<Answer> {
         Queried::Rows(_, Some(_)) => panic!("there is one key"),
         Queried::Refused => panic!("nobody is offline here"),
     })
+}
+
+type Walking = crossfade::protocol::Step<ScanCall, Walked>;
+
+fn scanned(step: Walking) -> Step<Answer> {
+    let list = |after| List {
+        span: span(),
+        reverse: false,
+        after,
+        limit: 1,
+    };
+    match step {
+        Walking::Call(ScanCall::Old { after, .. }) => Step::Call(Call::ListOld(list(after))),
+        Walking::Call(ScanCall::New { after, .. }) => Step::Call(Call::ListNew(list(after))),
+        Walking::Call(ScanCall::ReadOld(_)) => Step::Call(Call::ReadOld(key())),
+        Walking::Call(ScanCall::ReadNew(_)) => Step::Call(Call::ReadNew(key())),
+        Walking::Done(Walked::Rows(rows, None)) => Step::Done(Answer::Scanned(rows)),
+        Walking::Done(other) => panic!("a scan of one key ends with {other:?}"),
+    }
 }
 
 fn wrote(step: Step<Outcome>) -> Step<Answer> {

@@ -13,12 +13,12 @@ use crossfade::protocol::Phase::{self, Bridge, Copy, Done, New, Old, Switch};
 
 use crate::checking::{breaks, holds, long};
 use machines::Kind::{
-    self, Append, ClearFirst, Delete, DeleteRange, Get, Insert, Purge, Put, Query, SetFirst,
-    SetSecond, UpdateIf,
+    self, Append, ClearFirst, Compute, Delete, DeleteRange, DeleteThere, Get, Insert, Purge, Put,
+    PutIf, PutNew, Query, Scan, SetFirst, SetSecond, UpdateIf,
 };
 use scenarios::{Cast, expiring, pair, repairs, stores, world};
 use variants::AsDesigned;
-use world::{I2, Rows, Together, World};
+use world::{I1, I2, Rows, Together, World};
 
 /// Phases that participants can be in at the same time.
 const PAIRS: [(Phase, Phase); 11] = [
@@ -133,6 +133,59 @@ fn writes_that_need_the_old_value() {
         "rows, writes that need the old value",
         as_designed(pairs(cast)),
     );
+}
+
+#[test]
+fn writes_on_a_rule() {
+    let casts = match long() {
+        false => vec![
+            Cast {
+                writers: &[SetFirst, PutNew, DeleteThere],
+                ..Cast::of(&[])
+            },
+            Cast {
+                writers: &[SetFirst, PutIf, Compute],
+                ..Cast::of(&[])
+            },
+        ],
+        true => vec![Cast {
+            writers: &[Put, SetFirst, Delete, PutNew, PutIf, DeleteThere, Compute],
+            ..Cast::of(TOOLS)
+        }],
+    };
+    let starts = casts.into_iter().flat_map(pairs);
+    holds("rows, writes on a rule", as_designed(starts.collect()));
+}
+
+/// Where `bridge` meets `switch`, with one writer: of two, one in `bridge` may have found nothing in the new store and
+/// write to the old one after the other has made an item, and a scan has passed there (see `row::scan`).
+#[test]
+fn scans() {
+    let cast = Cast {
+        writers: &[Put, SetFirst, Delete],
+        readers: &[Scan],
+        ..Cast::of(if long() { TOOLS } else { &[Kind::Copy] })
+    };
+    let starts = PAIRS.into_iter().flat_map(|(one, other)| {
+        let at_once = match (one, other) {
+            (Bridge, Switch) => 1,
+            _ => 2,
+        };
+        pair(one, other, Cast { at_once, ..cast })
+    });
+    holds("rows, scans", as_designed(starts.collect()));
+}
+
+/// The exception is one: so it is told of.
+#[test]
+fn a_scan_may_miss_a_row_that_bridge_and_switch_write_at_once() {
+    let cast = Cast {
+        writers: &[Put, SetFirst],
+        readers: &[Scan],
+        ..Cast::of(&[])
+    };
+    let model = as_designed(pair(Bridge, Switch, cast));
+    breaks("rows, a scan where bridge meets switch", I1, model);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The rules as they are, and mutants: each changes one of them, and nothing else.
 
-use crossfade::model::{Change, Edit, Mark, Mutation, Row, State, Value};
-use crossfade::protocol::Phase;
-use crossfade::protocol::row::{Call, Outcome, Reply, Step, may_return_to_old};
+use crossfade::model::{Change, Edit, List, Mark, Mutation, Row, State, Value};
+use crossfade::protocol::row::{Call, Outcome, Reply, Step, Write, may_return_to_old};
+use crossfade::protocol::{Machine as _, Phase};
 
 use super::machines::{Answer, Kind, Machine};
 use super::stores::Stores;
@@ -284,6 +284,91 @@ impl TrustsOld {
             }
             step => step,
         }
+    }
+}
+
+/// A write on a rule that is judged in the old store where it should wait for a later phase.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JudgedBeneath {
+    pub write: Write,
+    /// The same in phase `old`.
+    pub beneath: Write,
+    pub is_beneath: bool,
+}
+
+impl JudgedBeneath {
+    pub fn begin(&mut self) -> Step<Answer> {
+        let step = self.write.begin();
+        self.next(step)
+    }
+
+    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+        let step = match self.is_beneath {
+            true => self.beneath.step(reply),
+            false => self.write.step(reply),
+        };
+        self.next(step)
+    }
+
+    fn next(&mut self, step: Step<Outcome>) -> Step<Answer> {
+        match step {
+            Step::Done(Outcome::Later) if !self.is_beneath => {
+                self.is_beneath = true;
+                let step = self.beneath.begin();
+                self.next(step)
+            }
+            Step::Done(outcome) => Step::Done(Answer::Wrote(outcome)),
+            Step::Call(call) => Step::Call(call),
+        }
+    }
+}
+
+/// A scan that walks over the new store first, then over the old one's rows whose key the new one lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NewFirst {
+    /// What it has shown, once it has walked over the new store.
+    pub shown: Option<Vec<Row>>,
+    /// The old row whose key is looked for in the new store.
+    pub old: Option<Row>,
+}
+
+impl NewFirst {
+    pub fn begin(&mut self) -> Step<Answer> {
+        Step::Call(Call::ListNew(whole()))
+    }
+
+    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+        match (self.shown.take(), self.old.take(), reply) {
+            (None, _, Reply::Page(page)) => {
+                let rows = page.rows.into_iter();
+                let rows = rows.filter(|item| item.mark != Some(Mark::Tombstone));
+                self.shown = Some(rows.map(|row| Row { mark: None, ..row }).collect());
+                Step::Call(Call::ListOld(whole()))
+            }
+            (Some(shown), _, Reply::Page(page)) => match page.rows.into_iter().next() {
+                None => Step::Done(Answer::Scanned(shown)),
+                Some(old) => {
+                    let key = old.key.clone();
+                    (self.shown, self.old) = (Some(shown), Some(old));
+                    Step::Call(Call::ReadNew(key))
+                }
+            },
+            (shown, old, reply) => {
+                let mut shown = shown.unwrap_or_default();
+                let is_absent = reply == Reply::Row(None);
+                shown.extend(old.filter(|_| is_absent));
+                Step::Done(Answer::Scanned(shown))
+            }
+        }
+    }
+}
+
+fn whole() -> List {
+    List {
+        span: super::stores::span(),
+        reverse: false,
+        after: None,
+        limit: 1,
     }
 }
 

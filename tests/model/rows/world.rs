@@ -349,7 +349,7 @@ impl Rows {
         };
         world.operations[at].progress = Progress::Over;
         let trace = world.operations[at].trace;
-        let is_conditional = matches!(who.kind, Kind::Insert | Kind::UpdateIf);
+        let is_conditional = who.kind.is_conditional();
         match (answer, trace) {
             (Answer::Saw(row, resave), Some(read)) => {
                 world.history.end_read(read, row.as_ref().map(cells));
@@ -359,6 +359,14 @@ impl Rows {
                     let step = machine.begin();
                     let is_saving = true;
                     self.next(world, at, machine, Who { is_saving, ..who }, step);
+                }
+            }
+            (Answer::Scanned(rows), Some(read)) => {
+                let seen = rows.iter().map(|row| Some(cells(row)));
+                let nothing = rows.is_empty().then_some(None);
+                for saw in seen.chain(nothing) {
+                    world.history.end_read(read, saw);
+                    self.judge(world, read);
                 }
             }
             (Answer::Wrote(Outcome::Done), Some(write)) => {

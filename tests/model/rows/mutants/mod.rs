@@ -3,6 +3,7 @@
 mod bridge;
 mod conditions;
 mod items;
+mod judged;
 mod phases;
 mod reads;
 
@@ -14,8 +15,9 @@ use super::machines::{Kind, Machine};
 use super::scenarios::{self, Cast, pair, repairs, stores, world};
 use super::stores::{Stores, key, span};
 use super::variants::{
-    AsDesigned, Begins, Begun, Beneath, Calls, CopiesStay, EarlyNew, EarlyOld, LaidOver,
-    NativeExpiry, OldFirst, Reads, Script, TrustsOld, Undrained, Unpinned, Variant, Who,
+    AsDesigned, Begins, Begun, Beneath, Calls, CopiesStay, EarlyNew, EarlyOld, JudgedBeneath,
+    LaidOver, NativeExpiry, NewFirst, OldFirst, Reads, Script, TrustsOld, Undrained, Unpinned,
+    Variant, Who,
 };
 use super::world::{I1, I2, OWNED, Rows, TOLD, Together, World};
 use crate::checking::breaks;
