@@ -119,6 +119,8 @@ pub async fn sidecar(
     let is_served = |table: &TablePlan| tables.is_empty() || tables.contains(&table.name);
     let mut served = plan.clone();
     served.tables.retain(is_served);
+    // A client that asks for a consistent read is given one.
+    served.shim.reads = crate::store::Reading::Strong;
     let others = plan.tables.iter().filter(|table| !is_served(table));
     let mut settings = serve::Settings {
         withheld: others.map(|table| table.to.clone()).collect(),

@@ -11,11 +11,12 @@ use crossfade::secret::Secret;
 use crossfade::serve::{self, Access, Limits, Passed, Unknown, Upstream};
 use crossfade::shim::{OldStore, Settings, Shim};
 use crossfade::store::Old;
+use crossfade::store::dynamodb::{Config, Credentials, Raw};
 use crossfade::store::memory::Memory;
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config as Cases, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -363,6 +364,38 @@ async fn clients_sign_where_there_is_a_key() {
     );
 }
 
+/// The signature that requests are sent on with, by the AWS SDK's own code, against the one that is verified here.
+#[tokio::test]
+async fn what_is_sent_on_is_signed() {
+    let access = Access {
+        access_key: "AKID".into(),
+        secret_key: Secret::new("secret"),
+    };
+    let sidecar = sidecar(|settings| settings.access = Some(access)).await;
+    for (secret, token, status) in [
+        ("secret", None, 200),
+        ("secret", Some("token"), 200),
+        ("other", None, 400),
+    ] {
+        let config = Config {
+            region: Some("us-east-1".into()),
+            endpoint: Some(format!("http://{}", sidecar.address)),
+            credentials: Some(Credentials {
+                access_key_id: "AKID".into(),
+                secret_access_key: secret.into(),
+                session_token: token.map(str::to_owned),
+            }),
+            ..Config::default()
+        };
+        let raw = Raw::connect(&config).await.expect("a client");
+        let body = Bytes::from_static(b"{\"A\": 1}");
+        let target = "DynamoDB_20120810.Length";
+        let answer = raw.send(target, "application/x-amz-json-1.0", body).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, status, "{:?}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn it_never_listens_beyond_the_machine_without_a_key() {
     let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
@@ -453,7 +486,7 @@ fn whatever_is_sent_it_goes_on() {
         any::<Vec<u8>>(),
         (operation, body).prop_map(|(operation, body)| post(operation, &body)),
     ];
-    let mut runner = TestRunner::new(Config::with_cases(200));
+    let mut runner = TestRunner::new(Cases::with_cases(200));
     let run = runner.run(&request, |bytes| {
         runtime.block_on(async {
             let mut socket = sidecar.connect().await;
