@@ -41,6 +41,8 @@ pub(super) struct Attempt {
     pub id: Option<String>,
     /// Whether it says that it isn't the first one.
     pub is_retry: bool,
+    /// The call is known by a token of its own, with which it may be made anew after it has failed.
+    pub by_token: bool,
 }
 
 impl Attempt {
@@ -55,6 +57,7 @@ impl Attempt {
             call: call.map(str::to_owned),
             id: call.map(str::to_owned),
             is_retry: number.is_some_and(|number| number > 1),
+            by_token: false,
         }
     }
 }
@@ -110,7 +113,7 @@ impl Attempts {
             tokio::spawn(async move {
                 let outcome = write.await;
                 if let Some(call) = attempt.call {
-                    attempts.over(call, &outcome, twice);
+                    attempts.over(call, &outcome, attempt.by_token);
                 }
                 sender.send_replace(Some(outcome));
             });
@@ -162,14 +165,15 @@ impl Attempts {
         Next::Make(Some(sender))
     }
 
-    fn over(&self, call: String, outcome: &Outcome, twice: Twice) {
+    fn over(&self, call: String, outcome: &Outcome, by_token: bool) {
         let is_open = match outcome {
             Ok(_) => false,
-            Err(fault) => match twice {
-                // Unavailable and throttled: certainly not made. A 500 of a write of constants may be made again.
-                Twice::Same | Twice::Counts => {
-                    fault.status >= 500 || fault.code == "ProvisionedThroughputExceededException"
-                }
+            // Unavailable and throttled: certainly not made. A 500 is of a write of constants, which may be made again.
+            Err(fault) if fault.status >= 500 => true,
+            Err(fault) => match fault.code {
+                "ProvisionedThroughputExceededException" => true,
+                "AmbiguousWriteFailureException" => false,
+                _ => by_token,
             },
         };
         let call_is = match is_open {
@@ -238,6 +242,7 @@ mod tests {
             call: Some(format!("{call} and its body")),
             id: Some(call.to_owned()),
             is_retry: number > 1,
+            by_token: false,
         }
     }
 
@@ -358,6 +363,25 @@ mod tests {
             .make(attempt("c", 2), Twice::Same, done("four"))
             .await;
         assert_eq!((same, writer.made()), (done("four"), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_that_of_a_success() {
+        let writer = Writer::new();
+        let with_token = || Attempt {
+            by_token: true,
+            ..attempt("a", 1)
+        };
+        let cancelled = Err(Fault::invalid("cancelled"));
+        assert!(
+            writer
+                .make(with_token(), Twice::Counts, cancelled)
+                .await
+                .is_err()
+        );
+        let made = writer.make(with_token(), Twice::Counts, done("one")).await;
+        let again = writer.make(with_token(), Twice::Counts, done("two")).await;
+        assert_eq!((made, again, writer.made()), (done("one"), done("one"), 2));
     }
 
     #[tokio::test(start_paused = true)]

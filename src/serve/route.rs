@@ -64,6 +64,7 @@ impl App {
                     "TransactGetItems" => transact::get(self, body).await?,
                     _ => {
                         let write = transact::write(self, body).await?;
+                        let making = making.known_by(transact::token(body)?, body);
                         making.of(write.twice, write.making).await?
                     }
                 }
@@ -231,6 +232,17 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
+    /// The same for a request that brings a token of its own.
+    fn known_by(mut self, token: Option<String>, body: &[u8]) -> Self {
+        if let Some(token) = token {
+            let mut of = DefaultHasher::new();
+            body.hash(&mut of);
+            self.attempt.call = Some(format!("token {token} {:016x}", of.finish()));
+            self.attempt.by_token = true;
+        }
+        self
+    }
+
     async fn of(
         self,
         twice: Twice,

@@ -26,6 +26,7 @@ const ACTIONS: usize = 100;
 struct Request {
     transact_items: Vec<Map<String, Json>>,
     return_consumed_capacity: Option<String>,
+    client_request_token: Option<String>,
 }
 
 /// The tables that a transaction names.
@@ -34,6 +35,18 @@ pub(super) fn tables(body: &[u8]) -> Result<Vec<String>, Fault> {
     let actions = request.transact_items.iter().flat_map(Map::values);
     let names = actions.filter_map(|action| Some(action["TableName"].as_str()?.to_owned()));
     Ok(names.collect())
+}
+
+/// The token that a transaction is known by, if it has one.
+pub(super) fn token(body: &[u8]) -> Result<Option<String>, Fault> {
+    let request: Request = super::json::read(body)?;
+    match request.client_request_token {
+        Some(token) if !(1..=36).contains(&token.len()) => Err(Fault::invalid(
+            "1 validation error detected: Value at 'clientRequestToken' failed to satisfy constraint: Member must have \
+             length less than or equal to 36",
+        )),
+        token => Ok(token),
+    }
 }
 
 /// The actions of a transaction, each with its name, its table and what it says.
