@@ -105,7 +105,7 @@ pub(super) fn shim(top: &mut Section<'_>, lease: &Lease) -> ShimPlan {
     }
 }
 
-/// Reads `[serve]`. Whoever reaches the sidecar has its rights, so it listens beyond this machine only to those who
+/// Reads `[serve]`. Every client that reaches the sidecar has its rights, so it listens beyond this machine only to those who
 /// have a key.
 pub(super) fn serve(mut serve: Section<'_>) -> Serve {
     let default = Serve::default();

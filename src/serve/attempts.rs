@@ -8,8 +8,8 @@
 //! | is still under way | waits for its answer |
 //! | was answered | gets the same answer |
 //! | certainly did nothing | is made |
-//! | nobody knows; made again it would count twice | gets AmbiguousWriteFailureException |
-//! | nobody knows; made again it comes to the same | is made |
+//! | its effect is unknown; made again it would count twice | gets AmbiguousWriteFailureException |
+//! | its effect is unknown; made again it comes to the same | is made |
 //! | isn't known here, after a restart say | is made, unless it would count twice |
 
 use std::collections::{HashMap, VecDeque};

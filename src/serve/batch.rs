@@ -378,7 +378,7 @@ impl Batch {
                 }
                 Err(error) => Fault::of(&error, Twice::Same),
             };
-            // A write of constants may be made again, also when nobody knows.
+            // A write of constants may be made again, also when its effect is unknown.
             if passes(&fault) || fault.status >= 500 {
                 let rest = left.entry(asked_as).or_insert_with(|| json!([]));
                 if let Json::Array(rest) = rest {

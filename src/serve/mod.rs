@@ -15,7 +15,7 @@
 //!
 //! # Who may ask
 //!
-//! Whoever reaches the port has the sidecar's rights. So it listens on loopback; on another address only if it is
+//! Every client that reaches the port has the sidecar's rights. So it listens on loopback; on another address only if it is
 //! given an [`Access`], with which clients have to sign.
 //!
 //! # Metrics
@@ -68,7 +68,7 @@ pub struct Settings {
     /// Tables that are refused here, by their names in the new store: the control table, and those of the plan that
     /// aren't served.
     pub withheld: BTreeSet<String>,
-    /// The key that clients have to sign with; none takes everybody.
+    /// The key that clients have to sign with; with none, every client is taken.
     pub access: Option<Access>,
     /// What is done with tables that the plan doesn't name.
     pub unknown: Unknown,

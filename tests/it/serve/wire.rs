@@ -231,7 +231,7 @@ async fn bodies_have_a_limit() {
     assert!(answer.ends_with(&(16 << 20).to_string()), "{answer}");
     let announced = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 16777217\r\n\r\n";
     assert_eq!(status(&sidecar.ask(announced).await), "413");
-    // Nobody says beforehand how long this one is.
+    // Its length isn't announced.
     let mut socket = sidecar.connect().await;
     let head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     socket.write_all(head).await.expect("sent");
