@@ -499,6 +499,26 @@ impl Pin {
         self.right.phase
     }
 
+    /// The same hold once more, for a part of the operation that goes on beside the others: the phase is held until
+    /// all of them have given it back.
+    #[must_use]
+    pub fn again(&self) -> Pin {
+        let Right {
+            member,
+            phase,
+            joined,
+        } = &self.right;
+        let mut state = member.state();
+        // Else it is void, as this one is.
+        if state.joined == *joined {
+            *state.pins.entry(*phase).or_default() += 1;
+        }
+        drop(state);
+        Pin {
+            right: self.right.clone(),
+        }
+    }
+
     /// What a store asks before each request of this operation.
     pub fn permit(&self) -> Permit {
         let right = self.right.clone();

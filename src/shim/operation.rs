@@ -145,6 +145,20 @@ impl Operation {
         })
     }
 
+    /// A part of it that goes on beside the others, under the same phase and deadline.
+    pub fn beside(&self) -> Operation {
+        Operation {
+            table: self.table.clone(),
+            joined: self.joined.clone(),
+            pin: self.pin.as_ref().map(Pin::again),
+            deadline: self.deadline,
+            in_doubt: false,
+            saves: self.saves,
+            shows: self.shows,
+            why_not_kept: None,
+        }
+    }
+
     /// The phase it keeps.
     pub fn phase(&self) -> Phase {
         self.pin.as_ref().map_or(Phase::Offline, Pin::phase)

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use futures::future::join_all;
+
 use super::Resave;
 use super::inner::{Begun, Inner};
 use super::operation::{Operation, Place, Request, Sent};
@@ -23,6 +25,8 @@ use crate::store::{Changed, Listed, Reading};
 
 /// Keys that are listed at once to be deleted.
 const DELETED_AT_ONCE: usize = 100;
+/// Of these, deleted beside the one whose turn it is.
+const DELETED_BESIDE: usize = 15;
 
 /// What came of a write that has a condition of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +143,7 @@ impl Operation {
         self.may_write(|joined| joined.keeps_partition(&span.partition))?;
         let mut delete =
             DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, unix_seconds());
-        let ended = self.drive(&mut delete, Reading::Strong).await;
+        let ended = self.drive_beside(&mut delete).await;
         let ended = ended.and_then(|outcome| self.written(outcome));
         let error = match ended {
             Ok(Returned::Done(_)) => return Ok(()),
@@ -147,6 +151,41 @@ impl Operation {
             Err(error) => error,
         };
         Err(self.partly(error, delete.progress()))
+    }
+
+    /// Deletes the keys of a page several at a time.
+    async fn drive_beside(&mut self, delete: &mut DeleteRange<TableOrder>) -> Result<Outcome> {
+        let mut step = delete.begin();
+        loop {
+            let call = match step {
+                Step::Call(call) => call,
+                Step::Done(outcome) => return Ok(outcome),
+            };
+            let others = delete.beside(DELETED_BESIDE);
+            let others = others.into_iter().map(|(key, mut write)| {
+                let mut part = self.beside();
+                async move { (key, part.drive(&mut write, Reading::Strong).await) }
+            });
+            let others: Vec<_> = others.collect();
+            let together = !others.is_empty();
+            let (reply, others) =
+                futures::join!(self.call(call, Reading::Strong), join_all(others));
+            let mut deleted = Vec::with_capacity(others.len());
+            for (key, outcome) in others {
+                match outcome {
+                    Ok(Outcome::Done) => deleted.push(key),
+                    Ok(other) => return Ok(other),
+                    // Some of the others were deleted.
+                    Err(error) => return Err(error.effect(Effect::Unknown)),
+                }
+            }
+            delete.deleted_beside(deleted);
+            let reply = reply.map_err(|error| match together {
+                true => error.effect(Effect::Unknown),
+                false => error,
+            })?;
+            step = delete.step(reply);
+        }
     }
 
     /// What ended the deletion of a range, and how far it has come.

@@ -97,6 +97,8 @@ pub struct DeleteRange<O> {
     walk: Option<Walk<O>>,
     /// Keys that have been found and are still to be deleted.
     keys: VecDeque<Key>,
+    /// Keys behind the one that is being deleted, which were deleted beside it: how many, and the last.
+    ahead: (u64, Option<Key>),
     /// Whether there are no further ones.
     is_over: bool,
     at: At,
@@ -135,10 +137,33 @@ impl<O: ClusteringOrder> DeleteRange<O> {
             now,
             walk: stores.map(|stores| Walk::new(order, stores, list)),
             keys: VecDeque::new(),
+            ahead: (0, None),
             is_over: false,
             at: At::Walking,
             progress: Progress::default(),
         }
+    }
+
+    /// While a key is being deleted: further ones, up to so many, that its driver may delete beside it, each by a
+    /// [`Write`] of its own, in any order. All of them have to be done before the next step, and then
+    /// [`DeleteRange::deleted_beside`] is told; if one isn't done, that is the answer of the whole.
+    pub fn beside(&mut self, most: usize) -> Vec<(Key, Write)> {
+        let count = match self.at {
+            At::Deleting(..) => self.keys.len().min(most),
+            At::Walking | At::DeletingOld => 0,
+        };
+        let keys = self.keys.drain(..count);
+        let write = |key: Key| {
+            let write = Write::new(self.phase, Mutation::Delete(key.clone()), self.now);
+            (key, write)
+        };
+        keys.map(write).collect()
+    }
+
+    /// Keys that came of [`DeleteRange::beside`] were deleted, all of them and in that order.
+    pub fn deleted_beside(&mut self, keys: Vec<Key>) {
+        self.ahead.0 += keys.len() as u64;
+        self.ahead.1 = keys.into_iter().next_back().or(self.ahead.1.take());
     }
 
     /// How far it has come: also where its caller can't go on.
@@ -230,8 +255,9 @@ impl<O: ClusteringOrder> DeleteRange<O> {
         match step {
             Step::Call(call) => Step::Call(call),
             Step::Done(Outcome::Done) => {
-                self.progress.deleted += 1;
-                self.progress.up_to = Some(key);
+                let (beside, last) = std::mem::take(&mut self.ahead);
+                self.progress.deleted += 1 + beside;
+                self.progress.up_to = Some(last.unwrap_or(key));
                 self.next()
             }
             Step::Done(

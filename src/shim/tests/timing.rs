@@ -198,7 +198,8 @@ async fn a_range_that_takes_longer_than_a_deadline_is_deleted_call_by_call() {
         (Kind::Timeout, Effect::None)
     );
 
-    slowly.new.take(Duration::from_millis(5));
+    // One after the other, 62 of them would fit into a deadline.
+    slowly.new.take(Duration::from_millis(80));
     let mut calls = 1;
     while let Err(error) = events.delete_range(whole()).await {
         assert_eq!(error.known_effect(), Effect::Unknown, "{error}");
