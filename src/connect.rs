@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::control::{Control, New};
 use crate::error::{Error, Kind, Result};
+use crate::layer::retry::Patience;
 use crate::plan::{NewStorePlan, OldStorePlan, Plan, TablePlan};
 #[cfg(feature = "serve")]
 use crate::serve;
@@ -41,6 +42,14 @@ pub async fn old(plan: &Plan) -> Result<Old> {
         OldStorePlan::Embedded { .. } => Err(left_out("embedded")),
     };
     store.map(Old)
+}
+
+/// The same in the midst of something: a cluster that doesn't answer is asked again for a while, which is said.
+///
+/// # Errors
+/// As of [`old`].
+pub async fn old_patiently(plan: &Plan) -> Result<Old> {
+    Patience::LOOK.insist("the old store", || old(plan)).await
 }
 
 /// Opens the store that is moved to.

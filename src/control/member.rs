@@ -21,6 +21,7 @@ use super::record::LANDING_SECONDS;
 use super::{Control, INSTANCE, New, Participant, ParticipantKind, Record, VERSION};
 use crate::clock::Clock;
 use crate::error::{Effect, Error, Kind, Result};
+use crate::layer::retry::Patience;
 use crate::model::Value;
 use crate::protocol::Phase;
 use crate::store::{Guard, Permit, Writer};
@@ -148,7 +149,32 @@ impl Member {
         role: MemberRole,
         accept: Accept,
     ) -> Result<Arc<Self>> {
-        let member = Arc::new(Member {
+        let member = Self::outside(control, target, role, accept);
+        member.renew().await?;
+        Ok(member)
+    }
+
+    /// The same for a tool, which waits while the new store is busy or away, and says so. An application's
+    /// operations have deadlines of their own.
+    ///
+    /// # Errors
+    /// As of that.
+    pub async fn join_patiently(
+        control: Control,
+        target: &str,
+        role: MemberRole,
+        accept: Accept,
+        patience: Patience,
+    ) -> Result<Arc<Self>> {
+        let store = control.store.clone();
+        let member = Self::outside(control, target, role, accept);
+        patience.insist(store.name(), || member.renew()).await?;
+        Ok(member)
+    }
+
+    /// Of somebody who hasn't joined yet.
+    fn outside(control: Control, target: &str, role: MemberRole, accept: Accept) -> Arc<Self> {
+        Arc::new(Member {
             control,
             target: target.to_owned(),
             id: role.id.clone(),
@@ -169,9 +195,7 @@ impl Member {
             drained: Notify::new(),
             hung: AtomicU32::new(0),
             afresh: Mutex::new(None),
-        });
-        member.renew().await?;
-        Ok(member)
+        })
     }
 
     /// Whether no operation is under way, and nothing of an earlier one can land any more.

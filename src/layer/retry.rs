@@ -48,6 +48,40 @@ impl Patience {
     };
 }
 
+impl Patience {
+    /// Makes a call again while it fails in a way that passes, and says once for whom it waits.
+    ///
+    /// # Errors
+    /// The call's: one that doesn't pass, or the last one once the patience is over.
+    pub async fn insist<T, F>(self, whom: &str, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let begun = Instant::now();
+        let mut pauses = Pauses::new(self);
+        let mut is_told = false;
+        loop {
+            let error = match call().await {
+                Err(error) if error.kind().is_transient() => error,
+                answer => {
+                    if is_told && answer.is_ok() {
+                        let lasted = begun.elapsed().as_secs();
+                        tracing::warn!("{whom} answers again, after {lasted} s");
+                    }
+                    return answer;
+                }
+            };
+            let Some(pause) = pauses.next() else {
+                return Err(error);
+            };
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::warn!("waiting for {whom}: {error}");
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
         Patience::DEFAULT

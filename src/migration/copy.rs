@@ -401,8 +401,8 @@ impl Migration {
                  then start again",
             ))
         });
-        let member = Member::join(self.leases.clone(), &self.spec.to, role, accept);
-        member.await
+        let (leases, target) = (self.leases.clone(), &self.spec.to);
+        Member::join_patiently(leases, target, role, accept, Patience::LOOK).await
     }
 }
 

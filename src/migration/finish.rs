@@ -240,7 +240,8 @@ impl Migration {
             )
             .at("target", target.as_str()))
         };
-        Member::join(self.leases.clone(), &self.spec.to, role, Box::new(accept)).await
+        let (leases, target) = (self.leases.clone(), &self.spec.to);
+        Member::join_patiently(leases, target, role, Box::new(accept), Patience::LOOK).await
     }
 }
 

@@ -45,15 +45,17 @@ impl Migration {
         let there = self.control.require(&self.spec.to).await?;
         self.spec.same_plan(&there.record)?;
         self.refuse_unless_offline(&there.record)?;
-        self.alone(None).await?;
+        // From here on it waits for a store that goes away as a copy does.
+        let patient = self.patiently();
+        patient.alone(None).await?;
         let begun = match there.record.emptying {
             true => there,
-            false => self.mark_emptying(&there).await?,
+            false => patient.mark_emptying(&there).await?,
         };
         let id = format!("reset-{:016x}", rand::random::<u64>());
         let member = self.join_reset(&id, name, lease, &begun.record).await?;
         let reset = tokio::select! {
-            reset = self.emptied(&begun, &member) => reset,
+            reset = patient.emptied(&begun, &member) => reset,
             error = member.keep() => Err(error),
         };
         // One that can't say goodbye is taken for dead after its lease.
@@ -134,7 +136,9 @@ impl Migration {
             .help("see `migrate status`")),
         }
         };
-        Member::join(self.leases.clone(), &self.spec.to, role, Box::new(accept)).await
+        // It has marked the record, so that nobody else goes on before it has.
+        let (leases, target, patience) = (self.leases.clone(), &self.spec.to, Patience::default());
+        Member::join_patiently(leases, target, role, Box::new(accept), patience).await
     }
 
     async fn target_is_gone(&self) -> Result<bool> {

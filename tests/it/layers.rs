@@ -23,6 +23,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "connect",
         &[
             "control",
+            "layer",
             "plan",
             "serve",
             "shim",

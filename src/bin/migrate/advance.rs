@@ -61,10 +61,12 @@ pub async fn moved(
             },
             clock: Clock::Machine,
             done: yes_done.map(str::to_owned),
-            open_old: &|| Box::pin(connect::old(&stores.plan)),
+            open_old: &|| Box::pin(connect::old_patiently(&stores.plan)),
         };
         if way == Transition::Forward {
-            tell_unkept(&migration, options.open_old, screen).await;
+            // Only a help, for which nobody waits.
+            let open_old: OpenOld<'_> = &|| Box::pin(connect::old(&stores.plan));
+            tell_unkept(&migration, open_old, screen).await;
         }
         if args.dry_run {
             options.done = Some(migration.spec.name.clone());

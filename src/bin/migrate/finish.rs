@@ -32,7 +32,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
             gone: Gone::default(),
             clock: Clock::Machine,
             done: Some(migration.spec.name.clone()),
-            open_old: &|| Box::pin(connect::old(&stores.plan)),
+            open_old: &|| Box::pin(connect::old_patiently(&stores.plan)),
         };
         let phase = migration.stands().await?.phase;
         if args.dry_run {
@@ -237,7 +237,7 @@ async fn drop_old(
         stores.old_name
     );
     question.ask(screen, &what)?;
-    let old = connect::old(&stores.plan).await?;
+    let old = connect::old_patiently(&stores.plan).await?;
     let dropped = migration.drop_old(&old).await;
     old.0.close().await;
     dropped?;
