@@ -4,6 +4,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::adopting::is_adopted;
 use super::moves::OpenOld;
+use super::reset::unreadable;
 use super::{MOST_NAMES, Migration, SCAN_ROWS};
 use crate::control::{New, Record, hex};
 use crate::display;
@@ -155,6 +156,7 @@ async fn look(
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.scan(target, range, cursor.as_ref(), SCAN_ROWS).await?;
+        let page = page.readable_but_for_strangers().map_err(unreadable)?;
         found.left += page.unreadable.len() as u64;
         let unreadable = page.unreadable.iter();
         found.adopted += unreadable.filter(|item| is_adopted(item, adopted)).count() as u64;

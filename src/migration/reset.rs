@@ -224,6 +224,16 @@ impl Migration {
     }
 }
 
+/// An item that this version can't read, and so can't find either: of the former sort keys, say.
+pub(super) fn unreadable(error: Error) -> Error {
+    error.help(
+        "a table that is clustered by tuples, user-defined types, collections or vectors, and was copied by version \
+         0.1.0, has sort keys that this version doesn't read. Such a target can't be emptied item by item: delete \
+         the table (its deletion protection has to be switched off first) and run `migrate reset` again, or name \
+         another table in `to`",
+    )
+}
+
 async fn empty_range(
     new: &dyn Store,
     target: &Table,
@@ -234,7 +244,7 @@ async fn empty_range(
     let mut cursor: Option<Cursor> = None;
     loop {
         let page = new.scan(target, range, cursor.as_ref(), SCAN_ROWS).await?;
-        let page = page.readable_but_for_strangers()?;
+        let page = page.readable_but_for_strangers().map_err(unreadable)?;
         reset.left += page.unreadable.len() as u64;
         // An adopted counter counted before anything was folded into it, and folds go on from its watermark.
         let copied = |row: &&Row| row.mark == Some(Mark::Copied) && !adopted.has_item(target, row);

@@ -140,3 +140,103 @@ async fn a_reset_that_was_suspended_undoes_nothing() {
     assert_eq!(bench.status()[0]["phase"], "new");
     bench.done().await;
 }
+
+/// Version 0.1.0 put the CQL bytes of a collection into sort keys, as they were. What has such keys isn't found by
+/// this version's, so that nothing may say that it was deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_of_former_sort_keys_is_deleted_as_a_whole() {
+    use aws_sdk_dynamodb::primitives::Blob;
+    use aws_sdk_dynamodb::types::AttributeValue as A;
+    let bench = Bench::new("former").await;
+    bench
+        .cql("CREATE TABLE t (p int, c frozen<list<int>>, v int, PRIMARY KEY (p, c))")
+        .await;
+    bench
+        .fill(
+            "INSERT INTO t (p, c, v) VALUES (?, ?, ?)",
+            (0..5).map(|p| (p, vec![p, 7], p)),
+        )
+        .await;
+    bench.plan("[[table]]\nname = \"t\"\nto = \"@-t\"\n").init();
+    bench.migrate(&["copy", "--offline"]).run().expect_code(0);
+    // As that version had them.
+    for mut item in bench.items("t").await {
+        let key = ["p", "sk"].map(|name| (name.to_owned(), item[name].clone()));
+        let delete = bench.dynamo.delete_item().table_name(bench.target("t"));
+        delete
+            .set_key(Some(key.into()))
+            .send()
+            .await
+            .expect("deleted");
+        let member = |at: usize| -> i32 {
+            let members = item["c"].as_l().expect("a list");
+            members[at]
+                .as_n()
+                .expect("a number")
+                .parse()
+                .expect("an int")
+        };
+        let mut bytes = 2_i32.to_be_bytes().to_vec();
+        for at in 0..2 {
+            bytes.extend(4_i32.to_be_bytes());
+            bytes.extend(member(at).to_be_bytes());
+        }
+        let escaped = bytes.into_iter().flat_map(|byte| match byte {
+            0 => vec![0, 0xff],
+            byte => vec![byte],
+        });
+        let mut key = vec![2];
+        key.extend(escaped.chain([0, 1]));
+        item.insert("sk".into(), A::B(Blob::new(key)));
+        let put = bench.dynamo.put_item().table_name(bench.target("t"));
+        put.set_item(Some(item)).send().await.expect("put");
+    }
+    let control = bench.named("@-control");
+    let name = [
+        ("target".to_owned(), A::S(bench.target("t"))),
+        ("item".to_owned(), A::S("record".into())),
+    ];
+    let get = bench.dynamo.get_item().table_name(&control);
+    let record = get.set_key(Some(name.into())).send().await.expect("read");
+    let mut record = record.item.expect("a record");
+    let doc = record["doc"].as_s().expect("a text");
+    let mut doc: serde_json::Value = serde_json::from_str(doc).expect("json");
+    doc["mapping"] = "00".repeat(32).into();
+    record.insert("doc".into(), A::S(doc.to_string()));
+    let put = bench.dynamo.put_item().table_name(&control);
+    put.set_item(Some(record)).send().await.expect("put");
+
+    let adopt = || {
+        bench
+            .migrate(&["init", "--adopt", &bench.target("t")])
+            .run()
+    };
+    says(
+        &bench.migrate(&["copy", "--offline"]).run().expect_code(2),
+        &["another mapping", "migrate reset"],
+    );
+    says(&adopt().expect_code(2), &["migrate reset"]);
+    let reset = |more: &[&str]| {
+        bench
+            .migrate(&[&["reset", "--table", "t"][..], more].concat())
+            .run()
+    };
+    for more in [&["--dry-run"][..], &["--yes-reset", "t"]] {
+        let refused = reset(more).expect_code(2);
+        says(
+            &refused,
+            &["can't be emptied item by item", "version 0.1.0"],
+        );
+    }
+    assert_eq!(bench.items("t").await.len(), 5);
+    assert_eq!(bench.status()[0]["phase"], "offline");
+
+    // What the message says.
+    bench.delete("t").await;
+    reset(&["--yes-reset", "t"]).expect_code(0);
+    adopt().expect_code(0);
+    bench.migrate(&["copy", "--offline"]).run().expect_code(0);
+    bench.migrate(&["verify"]).run().expect_code(0);
+    assert_eq!(bench.items("t").await.len(), 5);
+    bench.done().await;
+}
