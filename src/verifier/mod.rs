@@ -15,6 +15,7 @@
 mod adopted;
 mod buckets;
 mod canonical;
+mod ends;
 mod expiries;
 mod found;
 mod grid;
@@ -373,7 +374,16 @@ impl Run<'_> {
     /// An old row as the new store would have it, in the form in which rows are compared. None for a row
     /// of counters without any total.
     fn as_new(&self, row: Row) -> Result<Option<Row>> {
-        let mut row = self.verifier.transform.apply(row)?;
+        let times = row.times.clone();
+        let transform = &self.verifier.transform;
+        let mut row = transform.apply(row)?;
+        if !ends::may_end(transform, &times, row.expires) {
+            let message =
+                "the rule by which rows end contradicts what its cells tell: a fault of this tool";
+            return Err(
+                Error::new(Kind::Corrupt, message).help("please report it, with the row's TTLs")
+            );
+        }
         if self.verifier.counters.is_some() {
             if row.cells.iter().all(Option::is_none) {
                 return Ok(None);

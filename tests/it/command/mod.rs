@@ -20,6 +20,7 @@ mod messages;
 mod outages;
 mod pacing;
 mod permissions;
+mod plainly;
 mod plans;
 mod refusals;
 mod resets;

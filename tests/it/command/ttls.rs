@@ -57,7 +57,7 @@ pub(super) fn copied(bench: &Bench, code: i32) -> BTreeMap<String, (u64, u64)> {
 }
 
 /// When the tables were frozen, seconds since 1970: what the control record says.
-async fn frozen_at(bench: &Bench, table: &str) -> i64 {
+pub(super) async fn frozen_at(bench: &Bench, table: &str) -> i64 {
     let (target, record) = (bench.target(table), "record".to_owned());
     let key = |text: String| AttributeValue::S(text);
     let got = bench
