@@ -17,19 +17,6 @@ const PLAN: &str = "[lease]\nseconds = 6\noperation_seconds = 10\n[shim]\nresave
                     [[table]]\nname = \"events\"\nto = \"@-events\"\nkey_only = \"keep\"\n\
                     [[table]]\nname = \"notes\"\nto = \"@-notes\"\nkey_only = \"keep\"\n";
 const TABLES: [&str; 4] = ["votes", "users", "events", "notes"];
-/// The script's, as far as the sidecar takes them.
-const STEPS: [&str; 10] = [
-    "reads",
-    "puts",
-    "updates",
-    "deletes",
-    "queries",
-    "counters",
-    "mistakes",
-    "returned",
-    "conditions",
-    "pynamo",
-];
 const PHASES: [&str; 6] = ["old", "bridge", "switch", "copy", "new", "done"];
 
 /// A sidecar, and where it listens.
@@ -143,7 +130,6 @@ fn script(bench: &Bench, url: &str, phase: &str) -> Vec<(String, Json)> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/serve/script.py");
     let output = Command::new(python())
         .args([file, url, &bench.keyspace, &key(phase)])
-        .args(STEPS)
         .envs(credentials())
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .output()
