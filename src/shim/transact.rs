@@ -122,9 +122,11 @@ impl Shim {
             return Ok(Transacted::Done);
         };
         let (mut pauses, deadline) = (first.pauses(), begun.deadline);
+        let mut waited = None;
         loop {
             let mut operations = tables.begin()?;
-            let concluded = write_all(&mut operations, &wanted).await?;
+            let concluded = write_all(&mut operations, &wanted).await;
+            let concluded = concluded.map_err(|error| instead_of_late(error, waited.take()))?;
             let causes = match concluded {
                 Concluded::Done => {
                     let mut operations = operations.iter();
@@ -135,10 +137,11 @@ impl Shim {
                 Concluded::Later => {
                     let later = later(&operations);
                     drop(operations);
-                    match pauses.wait(deadline).await {
-                        true => continue,
-                        false => return Err(later),
+                    if !pauses.wait(deadline).await {
+                        return Err(later);
                     }
+                    waited = Some(later);
+                    continue;
                 }
                 Concluded::Unknown => return Err(first.unknown()),
                 Concluded::Unsupported => return Err(without_transactions(&operations)),
@@ -172,9 +175,11 @@ impl Shim {
             return Ok(Vec::new());
         };
         let (mut pauses, deadline) = (first.pauses(), begun.deadline);
+        let mut waited = None;
         loop {
             let mut operations = tables.begin()?;
-            match read_all(&mut operations, &wanted).await? {
+            let seen = read_all(&mut operations, &wanted).await;
+            match seen.map_err(|error| instead_of_late(error, waited.take()))? {
                 SeenTogether::Rows(rows) => {
                     operations.iter().try_for_each(Operation::check)?;
                     return Ok(rows);
@@ -185,6 +190,7 @@ impl Shim {
                     if !pauses.wait(deadline).await {
                         return Err(later);
                     }
+                    waited = Some(later);
                 }
                 SeenTogether::Unsupported => return Err(without_transactions(&operations)),
                 SeenTogether::Refused => return Err(first.offline()),
@@ -329,6 +335,14 @@ async fn read_all(operations: &mut [Operation], wanted: &[(usize, Key)]) -> Resu
             TogetherCall::Write(_) => TogetherReply::Unknown,
         };
         step = machine.step(reply);
+    }
+}
+
+/// What was waited for says more than that the time is over.
+fn instead_of_late(error: Error, waited: Option<Error>) -> Error {
+    match (error.kind(), error.known_effect(), waited) {
+        (Kind::Timeout, Effect::None, Some(waited)) => waited,
+        (_, _, _) => error,
     }
 }
 

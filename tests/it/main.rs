@@ -19,6 +19,8 @@ mod formats;
 mod forwarding;
 mod history;
 mod layers;
+mod on_items;
+mod operations;
 mod scripted;
 mod serve;
 mod shim;
