@@ -50,7 +50,7 @@ pub enum Command {
 #[derive(ClapArgs)]
 pub struct Demo {
     /// How many rows to move, a fifth of them users and the rest votes
-    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     pub rows: u64,
 }
 
@@ -285,4 +285,15 @@ pub struct Serve {
     /// Only this table of the plan (its old name); may be repeated. The others are refused
     #[arg(long = "table", value_name = "NAME")]
     pub tables: Vec<String>,
+    /// Don't serve: ask the sidecar that listens there whether it runs, or whether it is ready. For probes
+    #[arg(long, value_name = "WHAT", conflicts_with = "tables")]
+    pub probe: Option<Probe>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Probe {
+    /// It runs.
+    Alive,
+    /// It takes requests.
+    Ready,
 }

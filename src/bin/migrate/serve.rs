@@ -1,8 +1,12 @@
 //! `migrate serve`
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
 use crossfade::error::{Error, Kind};
 use crossfade::{Plan, connect, serve};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::Exit;
 use crate::args;
@@ -13,6 +17,9 @@ use crate::progress::Screen;
 pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
     let plan = Plan::load(&args.plan)?;
     let listen = args.listen.unwrap_or(plan.serve.listen);
+    if let Some(probe) = args.probe {
+        return asked(listen, probe).await;
+    }
     if !listen.ip().is_loopback() && plan.serve.key.is_none() {
         return Err(Error::new(
             Kind::Config,
@@ -45,4 +52,46 @@ pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
     };
     serve::serve(shim, settings, listener, stop).await?;
     Ok(Exit::Done)
+}
+
+/// How long a probe waits for its answer.
+const PROBED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asks the sidecar of this machine, as a probe of Kubernetes does that runs inside the container.
+async fn asked(mut listen: SocketAddr, probe: args::Probe) -> Result<Exit, Error> {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let path = match probe {
+        args::Probe::Alive => "/",
+        args::Probe::Ready => "/ready",
+    };
+    let ask = async {
+        let mut socket = TcpStream::connect(listen).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {listen}\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        socket.take(4_096).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let unanswered = |why: String| {
+        Error::new(
+            Kind::Unreachable,
+            format!("the sidecar doesn't answer: {why}"),
+        )
+        .at("address", listen.to_string())
+    };
+    let answer = tokio::time::timeout(PROBED_WITHIN, ask)
+        .await
+        .map_err(|_| unanswered(format!("nothing came within {} s", PROBED_WITHIN.as_secs())))?
+        .map_err(|error| unanswered(error.to_string()))?;
+    let status = answer.lines().next().unwrap_or_default();
+    format::print(status);
+    match status.split(' ').nth(1) {
+        Some("200") => Ok(Exit::Done),
+        Some(_) | None => Ok(Exit::Error),
+    }
 }

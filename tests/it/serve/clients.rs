@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::python::python;
-use crate::command::{Bench, credentials};
+use crate::command::{Bench, credentials, says};
 use crate::support::Running;
 
 const PLAN: &str = "[lease]\nseconds = 6\noperation_seconds = 10\n[shim]\nresave = \"inline\"\ndeadline_seconds = 10\n\
@@ -31,7 +31,18 @@ impl Sidecar {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        Self::start_at(bench, &address.to_string())
+        let address = address.to_string();
+        let probe = |what| {
+            let probe = ["serve", "--listen", &address, "--probe", what];
+            bench.migrate(&probe).run()
+        };
+        says(&probe("alive").expect_code(2), &["doesn't answer"]);
+        let sidecar = Self::start_at(bench, &address);
+        for what in ["alive", "ready"] {
+            let answered = probe(what).expect_code(0);
+            assert!(answered.stdout.starts_with("HTTP/1.1 200"), "{answered}");
+        }
+        sidecar
     }
 
     /// The same at an address.
