@@ -262,7 +262,7 @@ async fn write_all(
         let reply = match call {
             TogetherCall::One(at, call) => {
                 let operation = &mut operations[wanted[at].0];
-                TogetherReply::One(operation.call(call, Reading::Strong).await?)
+                TogetherReply::One(operation.call(*call, Reading::Strong).await?)
             }
             TogetherCall::Write(planned) => {
                 let joined: Vec<_> = operations.iter().map(|one| one.joined.clone()).collect();
@@ -323,7 +323,7 @@ async fn read_all(operations: &mut [Operation], wanted: &[(usize, Key)]) -> Resu
         let reply = match call {
             TogetherCall::One(at, call) => {
                 let operation = &mut operations[wanted[at].0];
-                TogetherReply::One(operation.call(call, Reading::Strong).await?)
+                TogetherReply::One(operation.call(*call, Reading::Strong).await?)
             }
             TogetherCall::Read => {
                 let joined: Vec<_> = operations.iter().map(|one| one.joined.clone()).collect();

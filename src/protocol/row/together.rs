@@ -21,7 +21,7 @@ use crate::protocol::{Machine, Phase, Step};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TogetherCall {
     /// A call about one of its rows, by its place.
-    One(usize, Call),
+    One(usize, Box<Call>),
     /// These writes to the new store, all or none: with the place of each.
     Write(Vec<(usize, Key, Change, If)>),
     /// Read the items of all keys at one moment.
@@ -129,7 +129,7 @@ impl WriteTogether {
             Step::Call(call) => {
                 part.state = PartState::Preparing;
                 self.asked = Some(at);
-                return Some(Step::Call(TogetherCall::One(at, call)));
+                return Some(Step::Call(TogetherCall::One(at, Box::new(call))));
             }
             Step::Done(Outcome::Done | Outcome::Told(_)) => PartState::Nothing,
             Step::Done(Outcome::Unmet(row)) => PartState::Ended(Cause::Unmet(row)),
@@ -330,7 +330,7 @@ impl ReadTogether {
         match step {
             Step::Call(call) => {
                 self.copying = Some((at, copy));
-                Step::Call(TogetherCall::One(at, call))
+                Step::Call(TogetherCall::One(at, Box::new(call)))
             }
             Step::Done(copied) => {
                 self.without_old[at] |= copied == super::Copied::Absent;

@@ -1,5 +1,7 @@
 //! Operations on items: conditions, updates, what is told, scans and transactions, in every phase.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 
 use super::*;

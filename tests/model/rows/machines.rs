@@ -226,6 +226,10 @@ impl ScanOrder for OneKey {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the scan's is large, and millions of states would each pay for a box"
+)]
 pub enum Machine {
     Scan(Walkover<OneKey>),
     Get(Get),
