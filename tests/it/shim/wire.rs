@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span};
+use crossfade::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
@@ -324,6 +324,29 @@ impl Store for Wire {
         let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
         let (change, on) = (change.clone(), on.clone());
         let work = async move { store.change(&owned, &key, &change, &on).await };
+        self.sent(&table.name, work).await
+    }
+
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
+        let (change, on) = (change.clone(), on.clone());
+        let work = async move {
+            let changed = store.change_and_tell(&owned, &key, &change, &on, returns);
+            changed.await
+        };
+        self.sent(&table.name, work).await
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        let (store, owned, add) = (self.store.clone(), table.clone(), add.clone());
+        let work = async move { store.add_and_tell(&owned, &add).await };
         self.sent(&table.name, work).await
     }
 

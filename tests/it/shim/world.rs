@@ -9,11 +9,15 @@ use std::time::Duration;
 use crossfade::clock::Clock;
 use crossfade::control::{Control, Gone, Lease, New, Record, Versioned, Watch};
 use crossfade::error::{Effect, Result};
+use crossfade::express::{Action, Amount, Condition, Path, Update as ItemUpdate};
+use crossfade::mapping::Attr;
 use crossfade::migration::{InitOptions, Migration};
-use crossfade::model::{Edit, Key, List, Mark, Row, Span, Tokens, Update, Value};
+use crossfade::model::{Edit, Key, List, Mark, Returns, Row, Span, Tokens, Update, Value};
 use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Order, Role, Table as Schema, Type};
-use crossfade::shim::{Moving, OldStore, Resave, Settings, Shim, Table, Ttl, Written};
+use crossfade::shim::{
+    Moving, OldStore, Resave, Returned, Scan, Settings, Shim, Table, Ttl, Written,
+};
 use crossfade::spec::TableSpec;
 use crossfade::store::memory::Memory;
 use crossfade::store::{Old, Range, Reads, Store};
@@ -278,6 +282,10 @@ async fn operate(world: &World, table: &Table, key: &Key, name: &str, keys: &[Ke
         20..45 => update(world, table, key, name).await,
         45..53 => delete(world, table, key, name).await,
         53..58 => insert(world, table, key, name).await,
+        70..74 => put_if(world, table, key, name).await,
+        74..77 => delete_if(world, table, key, name).await,
+        77..81 => set_if(world, table, key, name).await,
+        81..84 => scan(world, table, keys).await,
         58..61 => delete_all(world, table, keys).await,
         61..70 => query(world, table, keys).await,
         _ => get(world, table, key, name).await,
@@ -346,6 +354,72 @@ async fn insert(world: &World, table: &Table, key: &Key, name: &str) {
     match table.insert(row, Ttl::Default).await {
         Ok(Written::Unmet(_)) => world.history.end_write(write, Told::Not),
         written => end(world, write, written.map(drop)),
+    }
+}
+
+/// That there is a row, or that there is none.
+fn wanted(world: &World) -> Option<Condition> {
+    let path = Path::attribute("p");
+    Some(match world.chance.happens(0.5) {
+        true => Condition::Exists(path),
+        false => Condition::NotExists(path),
+    })
+}
+
+fn end_if(world: &World, write: usize, answer: Result<Returned>) {
+    match answer {
+        Ok(Returned::Unmet(_)) => world.history.end_write(write, Told::Not),
+        answer => end(world, write, answer.map(drop)),
+    }
+}
+
+async fn put_if(world: &World, table: &Table, key: &Key, name: &str) {
+    let cells = fresh(world);
+    let row = Row::new(key.clone(), cells.iter().copied().map(value).collect());
+    let meant = Meant::Cells(cells.into_iter().map(Some).collect());
+    let write = world.history.begin_write(name, meant);
+    let put = table.put_if(row, Ttl::Default, wanted(world), Returns::Old);
+    end_if(world, write, put.await);
+}
+
+async fn delete_if(world: &World, table: &Table, key: &Key, name: &str) {
+    let meant = Meant::Cells(vec![Some(None); 2]);
+    let write = world.history.begin_write(name, meant);
+    let delete = table.delete_if(key, wanted(world), Returns::Nothing);
+    end_if(world, write, delete.await);
+}
+
+/// Sets a column to a number that is added up, so that the row has to be read.
+async fn set_if(world: &World, table: &Table, key: &Key, name: &str) {
+    let value = world.history.value();
+    let meant = Meant::Cells(vec![None, Some(Some(value))]);
+    let write = world.history.begin_write(name, meant);
+    let number = |number: u64| Box::new(Amount::Value(Attr::N(number.to_string())));
+    let sum = Amount::Plus(number(0), number(value));
+    let update = ItemUpdate {
+        actions: vec![Action::Set(Path::attribute("b"), sum)],
+    };
+    let on = Some(Condition::Exists(Path::attribute("p")));
+    let updated = table.update_item(key, update, on, Returns::New);
+    end_if(world, write, updated.await);
+}
+
+async fn scan(world: &World, table: &Table, keys: &[Key]) {
+    let reading = world.history.begin_read();
+    let page = table.scan(Scan {
+        position: None,
+        limit: 100,
+        part: None,
+    });
+    let Ok(page) = page.await else {
+        return;
+    };
+    // What it doesn't show it may have missed: see the machine's page.
+    for (at, key) in keys.iter().enumerate() {
+        for row in page.rows.iter().filter(|row| row.key == *key) {
+            let name = at.to_string();
+            world.history.saw_cells(&reading, &name, cells(Some(row)));
+        }
     }
 }
 
