@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::tool::under_lease;
 use super::{Event, Migration, Survey};
 use crate::clock::Clock;
-use crate::control::{Accept, Gone, Lease, Member, MemberRole, ParticipantKind, Record, Watch};
+use crate::control::{Gone, ParticipantKind, Record, Watch};
 use crate::copier::{self, Copier, CopyProgress, Counters, Outcome};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Binding, Journal};
@@ -48,12 +49,6 @@ pub struct Started {
     /// Which part of the ring it copies.
     pub share: Tokens,
 }
-
-/// A copier's longest operation is one call of the new store, which gives up after this.
-pub(super) const OPERATION: Duration = Duration::from_secs(10);
-
-/// How long a copy that is over tries to say so.
-pub(super) const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a settling pass waits for replicas that are away: not long, since there may be one that
 /// never comes back, and the operator has to say so.
@@ -281,17 +276,10 @@ impl Migration {
                 .run(&opened.journal, opened.remembered, &elsewhere, &live, stop)
                 .await
         };
-        let copied = tokio::select! {
-            copied = work => copied,
-            error = member.keep() => Err(error),
-        };
-        let copied = match copied {
+        match under_lease(&member, work).await {
             Err(error) if error.kind() == Kind::Mismatch => Err(self.moved_on(&begun, error).await),
             copied => copied,
-        };
-        // One that can't say goodbye is taken for dead after its lease.
-        let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
-        copied
+        }
     }
 
     /// What a copy ends with whose record isn't the one any more that it began under. Where no more than
@@ -356,53 +344,6 @@ impl Migration {
             true => Ok(()),
             false => Err(self.overtaken()),
         }
-    }
-
-    /// Registers a tool, which works only while the record stays this one.
-    pub(super) async fn join(
-        &self,
-        id: &str,
-        kind: ParticipantKind,
-        name: &str,
-        lease: Duration,
-        record: &Record,
-    ) -> Result<Arc<Member>> {
-        let role = MemberRole {
-            id: id.to_owned(),
-            kind,
-            name: name.to_owned(),
-            lease: Lease {
-                lasts: lease,
-                operation: OPERATION,
-                landing: self.landing,
-            },
-            clock: Clock::Machine,
-        };
-        let (begun, target) = (record.clone(), self.spec.to.clone());
-        let accept: Accept = Box::new(move |now: &Record| {
-            let same = now.phase == begun.phase
-                && now.freeze == begun.freeze
-                && now.begun == begun.begun
-                && now.mapping == begun.mapping
-                && !now.emptying;
-            if same {
-                return Ok(());
-            }
-            let freeze = |record: &Record| format!("{}, freeze {}", record.phase, record.freeze);
-            Err(Error::new(
-                Kind::Mismatch,
-                "the control record was changed while this command ran",
-            )
-            .at("target", target.as_str())
-            .at("now in", freeze(now))
-            .at("this command began in", freeze(&begun))
-            .help(
-                "its phase was moved, or a reset or another plan is at work; see `migrate status`, \
-                 then start again",
-            ))
-        });
-        let (leases, target) = (self.leases.clone(), &self.spec.to);
-        Member::join_patiently(leases, target, role, accept, Patience::LOOK).await
     }
 }
 

@@ -6,11 +6,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::moves::{MoveOptions, Observer};
+use super::tool::{under_lease, unless_stopped};
 use super::{Migration, SCAN_ROWS};
 use crate::clock::Clock;
 use crate::clock::unix_seconds;
 use crate::control::{Lease, Member, MemberRole, New, ParticipantKind, Record};
-use crate::copier::stopped;
 use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -141,14 +141,8 @@ impl Migration {
             target,
             strip,
         };
-        let purged = tokio::select! {
-            purged = purging.all() => purged,
-            error = member.keep() => Err(error),
-            () = stop.cancelled() => Err(stopped()),
-        };
-        let left = member.leave().await;
-        let finished = purged?;
-        left?;
+        let work = unless_stopped(stop, purging.all());
+        let finished = under_lease(&member, work).await?;
         // In `done` items without a mark are what applications write.
         self.control.forget_adopted(&self.spec.to).await?;
         Ok(finished)

@@ -15,8 +15,8 @@
 use std::time::Duration;
 
 use super::adopting::Stock;
-use super::copy::OPERATION;
 use super::marks::Marks;
+use super::tool::OPERATION;
 use super::{Migration, Refusal, Survey, WATCH_EVERY};
 use crate::clock::Clock;
 use crate::control::{Lease, Record, Watch};

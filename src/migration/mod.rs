@@ -18,6 +18,7 @@ mod moves;
 mod reset;
 mod retry;
 mod settle;
+mod tool;
 mod verify;
 
 pub use crate::spec::TableSpec;

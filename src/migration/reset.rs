@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::copy::{GOODBYE_WITHIN, OPERATION};
+use super::tool::{OPERATION, under_lease};
 use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
 use crate::clock::Clock;
 use crate::control::{
@@ -54,13 +54,7 @@ impl Migration {
         };
         let id = format!("reset-{:016x}", rand::random::<u64>());
         let member = self.join_reset(&id, name, lease, &begun.record).await?;
-        let reset = tokio::select! {
-            reset = patient.emptied(&begun, &member) => reset,
-            error = member.keep() => Err(error),
-        };
-        // One that can't say goodbye is taken for dead after its lease.
-        let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
-        reset
+        under_lease(&member, patient.emptied(&begun, &member)).await
     }
 
     /// Notes that the target is being emptied, so that nobody joins who copies.

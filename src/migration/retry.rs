@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Migration;
+use super::tool::{under_lease, unless_stopped};
 use crate::control::{Control, DeadLetter, ParticipantKind};
-use crate::copier::stopped;
 use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -21,8 +21,6 @@ use crate::verifier::Bench;
 
 /// Rows of one page of a range.
 const ROWS: usize = 500;
-/// How long a command that is over tries to take its leave.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What became of a table's dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,14 +82,8 @@ impl Migration {
                 decrements: self.spec.decrements,
             }),
         };
-        let retried = tokio::select! {
-            retried = again.all(&control, &self.spec.to, letters) => retried,
-            error = member.keep() => Err(error),
-            () = stop.cancelled() => Err(stopped()),
-        };
-        // One that can't say goodbye is taken for dead after its lease.
-        let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
-        retried
+        let work = again.all(&control, &self.spec.to, letters);
+        under_lease(&member, unless_stopped(stop, work)).await
     }
 }
 

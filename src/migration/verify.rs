@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::tool::under_lease;
 use super::{Migration, Refusal, Survey};
 use crate::clock::unix_seconds;
 use crate::control::{Control, ParticipantKind, Record, Verified};
@@ -21,9 +22,6 @@ use crate::verifier::{self, Belongs, Checkpoint, Mending, Outcome, Verifier, Ver
 
 /// How far another machine's clock may be ahead of this one, seconds.
 const CLOCKS: i64 = 60;
-
-/// How long a verification that is over tries to take its leave.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The old store as a verification reads it: given the moment since which it is to tell when rows were
 /// written, microseconds since 1970.
@@ -117,15 +115,7 @@ impl Migration {
         let work = verifier.run(&mut checkpoint, repair, &live, stop);
         let outcome = match &member {
             None => work.await,
-            Some(member) => {
-                let outcome = tokio::select! {
-                    outcome = work => outcome,
-                    error = member.keep() => Err(error),
-                };
-                // One that can't say goodbye is taken for dead after its lease.
-                let _ = tokio::time::timeout(GOODBYE_WITHIN, member.leave()).await;
-                outcome
-            }
+            Some(member) => under_lease(member, work).await,
         };
         let outcome = outcome?;
         if outcome.found.foreign > 0 && record.adopted && record.adoption.is_none() {

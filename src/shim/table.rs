@@ -86,7 +86,7 @@ impl Table {
     /// How its rows look as items.
     ///
     /// # Errors
-    /// Those of [`Table::phase`]; [`Kind::Config`] for a table that no item can hold, which only an embedded new
+    /// Those of [`Table::phase`]; [`crate::error::Kind::Config`] for a table that no item can hold, which only an embedded new
     /// store takes.
     pub async fn items(&self) -> Result<Items> {
         self.begun().await?.joined.items()
@@ -95,7 +95,7 @@ impl Table {
     /// Reads a row.
     ///
     /// # Errors
-    /// The stores'; [`Kind::Unreachable`] past the lease; [`Kind::Mismatch`] while the table is offline.
+    /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
     pub async fn get(&self, key: &Key) -> Result<Option<Row>> {
         self.get_within(&self.begun().await?, key).await
     }
@@ -113,7 +113,8 @@ impl Table {
     /// Writes a whole row if there is none.
     ///
     /// # Errors
-    /// Those of [`Table::put`].
+    /// [`crate::error::Kind::Invalid`] if the row doesn't fit the table; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`]
+    /// while the table is offline; the stores'. With unknown effect the row may have been written, or may be yet.
     pub async fn insert(&self, row: Row, ttl: Ttl) -> Result<Written> {
         let begun = self.begun().await?;
         let row = self.inner.fitting(&begun.joined, row, ttl)?;
@@ -125,7 +126,7 @@ impl Table {
     ///
     /// # Errors
     /// Those of [`Table::put`]. An edit of a collection's elements needs the whole row: in `bridge` and
-    /// `switch` it may be refused ([`Kind::Transient`]), and is tried again until the deadline.
+    /// `switch` it may be refused ([`crate::error::Kind::Transient`]), and is tried again until the deadline.
     pub async fn update(&self, update: Update, ttl: Ttl) -> Result<()> {
         self.update_within(&self.begun().await?, update, ttl).await
     }
@@ -150,7 +151,8 @@ impl Table {
     /// Deletes a row.
     ///
     /// # Errors
-    /// Those of [`Table::put`].
+    /// [`crate::error::Kind::Invalid`] if it isn't a key of the table; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while
+    /// the table is offline; the stores'. With unknown effect the row may have been deleted, or may be yet.
     pub async fn delete(&self, key: &Key) -> Result<()> {
         let begun = self.begun().await?;
         self.inner.is_of_rows(&begun.joined, Some(key))?;
@@ -175,7 +177,7 @@ impl Table {
     /// static row, if there is one.
     ///
     /// # Errors
-    /// Those of [`Table::get`].
+    /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
     pub async fn query(&self, list: List) -> Result<Page> {
         self.query_within(&self.begun().await?, list).await
     }
@@ -235,7 +237,8 @@ impl Table {
     /// A row's totals: one for each of [`crate::schema::Table::cells`], all null if there is no such row.
     ///
     /// # Errors
-    /// Those of [`Table::get`].
+    /// The stores'; [`crate::error::Kind::Invalid`] if the table has no counters, or a total that no bigint can hold;
+    /// [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
     pub async fn count(&self, key: &Key) -> Result<Vec<Option<i64>>> {
         self.count_within(&self.begun().await?, key).await
     }
