@@ -140,7 +140,7 @@ fn read(phase: Phase) -> &'static str {
         Step::Done(_) => return "refused",
     }
     match machine.step(TogetherReply::Rows(vec![None])) {
-        Step::Call(TogetherCall::One(0, Call::ReadOld(_))) => OVER,
+        Step::Call(TogetherCall::One(0, call)) if matches!(*call, Call::ReadOld(_)) => OVER,
         Step::Done(SeenTogether::Rows(_)) => "new",
         Step::Done(SeenTogether::Later) => "later",
         other => panic!("{other:?}"),
