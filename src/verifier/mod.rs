@@ -9,7 +9,7 @@
 //! and finds what is in the new table by scanning that.
 //!
 //! What the application owns (its rows, tombstones) isn't compared, and neither are the old rows of such keys.
-//! Counters are compared by their watermarks, whoever added to them. Items that were [`adopted`] are counted, and
+//! Counters are compared by their watermarks, whoever added to them. Items that were `adopted` are counted, and
 //! otherwise like the application's.
 
 mod adopted;

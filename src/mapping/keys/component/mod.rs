@@ -9,6 +9,7 @@ mod composite;
 
 use std::cmp::Ordering;
 
+#[cfg(feature = "_store")]
 pub(crate) use self::composite::holds_others;
 
 use super::super::{number, text};
