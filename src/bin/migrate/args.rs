@@ -279,7 +279,7 @@ pub struct Serve {
     /// The plan's TOML file
     #[arg(long, value_name = "FILE")]
     pub plan: PathBuf,
-    /// Where to listen, instead of [serve] listen in the plan: an IP address and a port
+    /// Where to listen, instead of `[serve] listen` in the plan: an IP address and a port
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
     /// Only this table of the plan (its old name); may be repeated. The others are refused
