@@ -159,7 +159,7 @@ impl Found {
         }
         let note = match verdict {
             Verdict::Missing if is_unseen => {
-                Some("written before the freeze, and the copy's read didn't see it".to_owned())
+                Some("written before the freeze, and not there though the copy is through".to_owned())
             }
             Verdict::Unfit(error) => Some(error.to_string()),
             Verdict::Total => Some(
