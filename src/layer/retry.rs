@@ -46,6 +46,13 @@ impl Patience {
         give_up: Duration::from_secs(30),
         ..Patience::DEFAULT
     };
+
+    /// That of a read that asks every replica: not long, since one that is away may never come back, and an
+    /// operator has to say so.
+    pub const ALL_REPLICAS: Patience = Patience {
+        give_up: Duration::from_secs(30),
+        ..Patience::DEFAULT
+    };
 }
 
 impl Patience {

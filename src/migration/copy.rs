@@ -50,13 +50,6 @@ pub struct Started {
     pub share: Tokens,
 }
 
-/// How long a settling pass waits for replicas that are away: not long, since there may be one that
-/// never comes back, and the operator has to say so.
-const SETTLING: Patience = Patience {
-    give_up: Duration::from_secs(30),
-    ..Patience::DEFAULT
-};
-
 impl Migration {
     /// Sets the record to `offline` if it isn't yet, and gives the record under which to copy.
     async fn go_offline(&self, survey: &Survey) -> Result<Record> {
@@ -236,7 +229,10 @@ impl Migration {
         let elsewhere = self.done_elsewhere(&record).await?;
         let old = match counters.map(|counters| counters.pass) {
             None | Some(Pass::CatchUp) => Retry::new(self.old.0.clone(), Patience::default()),
-            Some(Pass::Settling) => Retry::new(self.settling.0.clone(), SETTLING),
+            Some(Pass::Settling) => {
+                let (old, patience) = &self.settling;
+                Retry::new(old.0.clone(), *patience)
+            }
         };
         let old = old.paced(&self.pace.old);
         // Not the journal's id alone: what one that was killed has sent may still land, and a move waits for

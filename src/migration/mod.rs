@@ -55,8 +55,8 @@ pub struct Migration {
     pub spec: TableSpec,
     /// The stores as they are: for those who wrap them in their own patience, pace and lease.
     old: Old,
-    /// The old store as a settling pass reads it.
-    settling: Old,
+    /// The old store as a settling pass reads it, and how long it waits for it.
+    settling: (Old, Patience),
     new: New,
     /// The stores as every look asks them: again, while they are busy or away, and telling whom it waits for.
     old_looks: Old,
@@ -151,7 +151,7 @@ impl Migration {
         let (old_looks, new_looks, control) = looks(&old, &new, &leases, Patience::LOOK);
         Migration {
             spec,
-            settling: old.clone(),
+            settling: (old.clone(), Patience::default()),
             old,
             new,
             old_looks,
@@ -200,10 +200,10 @@ impl Migration {
     }
 
     /// The same, with the old store as a settling pass has to read it: every replica, or as many as
-    /// the plan accepts.
+    /// the plan accepts; and how long it waits for them.
     #[must_use]
-    pub fn settling(mut self, old: Old) -> Self {
-        self.settling = old;
+    pub fn settling(mut self, old: Old, patience: Patience) -> Self {
+        self.settling = (old, patience);
         self
     }
 

@@ -7,6 +7,7 @@ use crossfade::connect;
 use crossfade::control::{Control, New};
 use crossfade::error::{Error, Kind, Result};
 use crossfade::layer::Pace;
+use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, OldReading, Paces};
 use crossfade::plan::{FinalRead, OldStorePlan, Plan, TablePlan};
 use crossfade::protocol::Phase;
@@ -138,13 +139,18 @@ impl Stores {
             let migration = migration.fresh(self.plan.verify.fresh);
             match &self.cassandra {
                 Some(cassandra) => {
-                    let settling = match table.final_read {
-                        FinalRead::All => cassandra
-                            .reading_at(Consistency::All)
-                            .with_way_out(QUORUM_IS_ENOUGH),
-                        FinalRead::Quorum => cassandra.reading_at(Consistency::Quorum),
+                    let (settling, patience) = match table.final_read {
+                        FinalRead::All => {
+                            let all = cassandra.reading_at(Consistency::All);
+                            (all.with_way_out(QUORUM_IS_ENOUGH), Patience::ALL_REPLICAS)
+                        }
+                        // There is one; a node that has just died holds it up for a moment.
+                        FinalRead::Quorum => {
+                            let quorum = cassandra.reading_at(Consistency::Quorum);
+                            (quorum, Patience::default())
+                        }
                     };
-                    migration.settling(Old(Arc::new(settling)))
+                    migration.settling(Old(Arc::new(settling)), patience)
                 }
                 None => migration,
             }

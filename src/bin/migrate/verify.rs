@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,12 +19,6 @@ use crate::format;
 use crate::next;
 use crate::progress::Screen;
 use crate::stores::{Stores, VerifyReads};
-
-/// How long a replica that is away is waited for where all are asked.
-const ALL_REPLICAS: Patience = Patience {
-    give_up: Duration::from_secs(30),
-    ..Patience::DEFAULT
-};
 
 /// Examples that are shown to people.
 const SHOWN: usize = 20;
@@ -53,7 +46,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
             old,
             reading,
             patience: match reads {
-                VerifyReads::All => ALL_REPLICAS,
+                VerifyReads::All => Patience::ALL_REPLICAS,
                 VerifyReads::AsPlanned => Patience::default(),
             },
             verify: verifier::Options {
