@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use crate::command::Bench;
 
-const PLAN: &str = "[lease]\nseconds = 2\noperation_seconds = 5\n[shim]\nresave = \"inline\"\ndeadline_seconds = 2\n\
+const PLAN: &str = "[lease]\nseconds = 4\noperation_seconds = 6\n[shim]\nresave = \"inline\"\ndeadline_seconds = 5\n\
                     [[table]]\nname = \"users\"\nto = \"@-users\"\n";
 
 const PHASES: [&str; 5] = ["old", "bridge", "switch", "copy", "new"];

@@ -51,7 +51,7 @@ async fn a_put_of_many_requests_stops_in_its_middle() {
         .await;
     let sent = endpoint.count("PutItem");
     // Those that were under way when the third arrived.
-    assert!((3..10).contains(&sent), "{sent}");
+    assert!((3..30).contains(&sent), "{sent}");
     let (written, refused): (Vec<_>, Vec<_>) = puts.rows.into_iter().partition(Result::is_ok);
     assert_eq!((written.len(), refused.len()), (sent, 40 - sent));
     for error in refused.into_iter().filter_map(Result::err) {
