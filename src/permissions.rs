@@ -21,6 +21,14 @@ pub struct Permissions {
     pub old: &'static str,
 }
 
+/// What a tool does to the control table that registers and keeps dead letters or progress.
+const REGISTERED: &[&str] = &[
+    "BatchGetItem",
+    "DeleteItem",
+    "PartiQLInsert",
+    "PutItem",
+    "Query",
+];
 /// Why an action is needed only at times.
 const WIDE: &str =
     "rows of more columns than a PartiQL statement holds, and endpoints without PartiQL";
@@ -80,13 +88,7 @@ pub const COMMANDS: &[Permissions] = &[
             ("UpdateItem", LETTERS),
             ("BatchGetItem", COUNTERS),
         ],
-        control: &[
-            "BatchGetItem",
-            "DeleteItem",
-            "PartiQLInsert",
-            "PutItem",
-            "Query",
-        ],
+        control: REGISTERED,
         control_at_times: &[],
         old: "SELECT",
     },
@@ -122,13 +124,7 @@ pub const COMMANDS: &[Permissions] = &[
             ("GetItem", PARTIAL),
             ("UpdateItem", COUNTERS),
         ],
-        control: &[
-            "BatchGetItem",
-            "DeleteItem",
-            "PartiQLInsert",
-            "PutItem",
-            "Query",
-        ],
+        control: REGISTERED,
         control_at_times: &[],
         old: "SELECT",
     },
@@ -150,13 +146,7 @@ pub const COMMANDS: &[Permissions] = &[
             ("UpdateItem", "items of some columns, and counter tables"),
             ("DeleteItem", "`--delete-extra`"),
         ],
-        control: &[
-            "BatchGetItem",
-            "DeleteItem",
-            "PartiQLInsert",
-            "PutItem",
-            "Query",
-        ],
+        control: REGISTERED,
         control_at_times: &[],
         old: "SELECT",
     },
@@ -169,13 +159,7 @@ pub const COMMANDS: &[Permissions] = &[
             ("PutItem", "`--strip`"),
             ("UpdateTimeToLive", "tables with an `expiry`"),
         ],
-        control: &[
-            "BatchGetItem",
-            "DeleteItem",
-            "PartiQLInsert",
-            "PutItem",
-            "Query",
-        ],
+        control: REGISTERED,
         control_at_times: &[],
         old: "SELECT; DROP with `--drop-old`",
     },
@@ -183,13 +167,7 @@ pub const COMMANDS: &[Permissions] = &[
         command: "reset",
         targets: &["DeleteItem", "DescribeTable", "DescribeTimeToLive", "Scan"],
         targets_at_times: &[],
-        control: &[
-            "BatchGetItem",
-            "DeleteItem",
-            "PartiQLInsert",
-            "PutItem",
-            "Query",
-        ],
+        control: REGISTERED,
         control_at_times: &[],
         old: "SELECT, or none with `--blind`",
     },

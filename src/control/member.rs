@@ -172,7 +172,7 @@ impl Member {
         Ok(member)
     }
 
-    /// Of somebody who hasn't joined yet.
+    /// Of a participant that hasn't joined yet.
     fn outside(control: Control, target: &str, role: MemberRole, accept: Accept) -> Arc<Self> {
         Arc::new(Member {
             control,

@@ -1,4 +1,4 @@
-//! A store with a stop point before and behind each write: for tests, see [`crate::failpoints`].
+//! A store with a stop point before and after each write: for tests, see [`crate::failpoints`].
 
 use std::sync::Arc;
 

@@ -64,7 +64,7 @@ pub async fn moved(
             open_old: &|| Box::pin(connect::old_patiently(&stores.plan)),
         };
         if way == Transition::Forward {
-            // Only a help, for which nobody waits.
+            // It is a warning alone: the move doesn't wait for the old store because of it.
             let open_old: OpenOld<'_> = &|| Box::pin(connect::old(&stores.plan));
             tell_unkept(&migration, open_old, screen).await;
         }
@@ -88,10 +88,8 @@ pub async fn moved(
             Transition::Back => "back",
             Transition::Forward | Transition::Offline | Transition::Reset => "advance",
         };
-        let plan = next::quoted(&args.plan.to_string_lossy());
-        let table = next::quoted(&args.table);
-        let to = args.to;
-        let again = format!("migrate {command} --plan {plan} --table {table} --to {to}");
+        let again = next::command(command, &args.plan, Some(&args.table));
+        let again = format!("{again} --to {}", args.to);
         let mut teller = EventPrinter::new(screen, &migration, again);
         let mut tell = |told: Event<'_>| teller.tell(told);
         migration
@@ -114,7 +112,9 @@ async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Scre
             count,
             example: (key, why),
         })) => screen.say(&format!(
-            "{table}: warning: {} of {} sampled rows have keys that the new store can't hold, such as {key}: {why}.              From `bridge` on they are read from the old store and can't be written, and each will be a dead              letter, which `new` doesn't let pass",
+            "{table}: warning: {} of {} sampled rows have keys that the new store can't hold, such as {key}: {why}. \
+             From `bridge` on they are read from the old store and can't be written, and each will be a dead \
+             letter, which `new` doesn't let pass",
             format::count(count as u64),
             format::count(sampled as u64),
         )),

@@ -70,8 +70,8 @@ fn verdict(plan: &Path, tables: usize, unready: &[String]) -> String {
             1 => "the table".to_owned(),
             tables => format!("all {tables} tables"),
         };
-        let plan = next::quoted(&plan.to_string_lossy());
-        return format!("\n{tables} can be moved: migrate init --plan {plan}");
+        let init = next::command("init", plan, None);
+        return format!("\n{tables} can be moved: {init}");
     }
     let ready = tables - unready.len();
     format!(

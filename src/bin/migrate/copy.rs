@@ -1,6 +1,5 @@
 //! `migrate copy`
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use crossfade::migration::{CopyOptions, Migration};
 use crate::Exit;
 use crate::args;
 use crate::format;
+use crate::next;
 use crate::progress::Screen;
 use crate::stores::Stores;
 
@@ -99,10 +99,8 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
     } else if exit == Exit::Differences {
-        let plan = Path::new(&args.chosen.plan).display();
-        screen.say(&format!(
-            "some rows could not be copied: migrate failures --plan {plan}"
-        ));
+        let failures = next::command("failures", &args.chosen.plan, None);
+        screen.say(&format!("some rows could not be copied: {failures}"));
     }
     stores.close().await;
     Ok(exit)

@@ -44,9 +44,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
             let what = no_way_back(&migration).await?;
             questions.done.ask(screen, &what)?;
         }
-        let plan = next::quoted(&args.plan.to_string_lossy());
-        let table = next::quoted(&args.table);
-        let again = format!("migrate advance --plan {plan} --table {table} --to done");
+        let again = next::command("advance", &args.plan, Some(&args.table)) + " --to done";
         let mut teller = EventPrinter::new(screen, &migration, again);
         let mut tell = |told: Event<'_>| teller.tell(told);
         migration.enter_done(&options, &stop, &mut tell).await?;

@@ -22,25 +22,34 @@ pub fn next(plan: &Path, migration: &Migration, status: &Status) -> Option<Strin
         verified,
     };
     let step = place.step()?;
-    let plan = quoted(&plan.to_string_lossy());
-    let table = quoted(&migration.spec.name);
-    let (command, more) = step.command;
-    let line = match command {
-        "init" => format!("migrate init --plan {plan}"),
+    let table = migration.spec.name.as_str();
+    let (name, more) = step.command;
+    let line = match name {
+        "init" => command(name, plan, None),
         // Who is registered is who was started with the shim: whether that is everybody only an operator knows.
         "advance" => {
             let applications = status.instances.iter();
             let applications = applications.filter(|(_, one)| one.kind == ParticipantKind::Shim);
             let expected = applications.count();
-            format!("migrate advance --plan {plan} --table {table}{more} --expect {expected}")
+            let line = command(name, plan, Some(table));
+            format!("{line}{more} --expect {expected}")
         }
-        command => format!("migrate {command} --plan {plan} --table {table}{more}"),
+        name => command(name, plan, Some(table)) + more,
     };
     Some(format!("{line}    # {}", step.why))
 }
 
+/// A command line to paste, on a plan and perhaps on one of its tables.
+pub fn command(name: &str, plan: &Path, table: Option<&str>) -> String {
+    let plan = quoted(&plan.to_string_lossy());
+    match table {
+        Some(table) => format!("migrate {name} --plan {plan} --table {}", quoted(table)),
+        None => format!("migrate {name} --plan {plan}"),
+    }
+}
+
 /// A word of a command line as a shell takes it.
-pub fn quoted(word: &str) -> String {
+fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),

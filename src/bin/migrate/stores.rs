@@ -15,6 +15,7 @@ use crossfade::store::cassandra::Cassandra;
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
 
+use crate::copy::concerns_one_table;
 use crate::progress::Screen;
 
 /// What else to do where a settling pass misses a replica.
@@ -98,15 +99,20 @@ impl Stores {
     /// What [`Stores::migrations`] gives but for tables that are finished, unless one is named: a plan keeps its
     /// tables until the last of them is.
     pub async fn unfinished(&self, table: Option<&str>, screen: &Screen) -> Result<Vec<Migration>> {
+        let chosen = self.migrations(table)?;
+        if table.is_some() {
+            return Ok(chosen);
+        }
         let mut migrations = Vec::new();
-        for migration in self.migrations(table)? {
-            // What is wrong with its record is told by what is done with it.
-            let phase = migration.phase().await.unwrap_or_default();
-            match (table, phase) {
-                (None, Some(Phase::Done)) => {
+        for migration in chosen {
+            match migration.phase().await {
+                Ok(Some(Phase::Done)) => {
                     screen.say(&format!("{}: finished, left out", migration.spec.name));
                 }
-                _ => migrations.push(migration),
+                Ok(_) => migrations.push(migration),
+                // What is wrong with one record is told by what is done with its table.
+                Err(error) if concerns_one_table(&error) => migrations.push(migration),
+                Err(error) => return Err(error),
             }
         }
         Ok(migrations)

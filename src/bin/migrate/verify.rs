@@ -91,14 +91,13 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
     } else if exit == Exit::Differences && !args.repair && sample.is_none() {
-        let plan = next::quoted(&args.chosen.plan.to_string_lossy());
         for (table, _) in verified
             .iter()
             .filter(|(_, outcome)| !outcome.found.is_clean())
         {
-            let table = next::quoted(table);
+            let again = next::command("verify", &args.chosen.plan, Some(table));
             screen.say(&format!(
-                "to mend what isn't the application's: migrate verify --plan {plan} --table {table} --repair"
+                "to mend what isn't the application's: {again} --repair"
             ));
         }
     }
