@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::tool::{OPERATION, under_lease};
+use super::tool::under_lease;
 use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
 use crate::clock::Clock;
-use crate::control::{
-    Late, Lease, Member, MemberRole, ParticipantKind, Record, Versioned, Waiting, Watch,
-};
+use crate::control::{Late, Member, ParticipantKind, Record, Versioned, Waiting, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -105,17 +103,7 @@ impl Migration {
         lease: Duration,
         begun: &Record,
     ) -> Result<Arc<Member>> {
-        let role = MemberRole {
-            id: id.to_owned(),
-            kind: ParticipantKind::Reset,
-            name: name.to_owned(),
-            lease: Lease {
-                lasts: lease,
-                operation: OPERATION,
-                landing: self.landing,
-            },
-            clock: Clock::Machine,
-        };
+        let role = self.role(id, ParticipantKind::Reset, name, lease);
         let (begun, target) = (begun.clone(), self.spec.to.clone());
         let accept = move |now: &Record| {
             match *now == begun {

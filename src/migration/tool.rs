@@ -49,16 +49,15 @@ pub(super) async fn unless_stopped<T>(
 }
 
 impl Migration {
-    /// Registers a tool, which works only while the record stays this one.
-    pub(super) async fn join(
+    /// What a tool registers as.
+    pub(super) fn role(
         &self,
         id: &str,
         kind: ParticipantKind,
         name: &str,
         lease: Duration,
-        record: &Record,
-    ) -> Result<Arc<Member>> {
-        let role = MemberRole {
+    ) -> MemberRole {
+        MemberRole {
             id: id.to_owned(),
             kind,
             name: name.to_owned(),
@@ -68,7 +67,19 @@ impl Migration {
                 landing: self.landing,
             },
             clock: Clock::Machine,
-        };
+        }
+    }
+
+    /// Registers a tool, which works only while the record stays this one.
+    pub(super) async fn join(
+        &self,
+        id: &str,
+        kind: ParticipantKind,
+        name: &str,
+        lease: Duration,
+        record: &Record,
+    ) -> Result<Arc<Member>> {
+        let role = self.role(id, kind, name, lease);
         let (begun, target) = (record.clone(), self.spec.to.clone());
         let accept: Accept = Box::new(move |now: &Record| {
             let same = now.phase == begun.phase

@@ -219,11 +219,7 @@ impl Change {
                 watermarks: Vec::new(),
                 ..item.unwrap_or_else(blank)
             })),
-            Change::Bury => {
-                let mut tombstone = blank();
-                tombstone.mark = Some(Mark::Tombstone);
-                Ok(Some(tombstone))
-            }
+            Change::Bury => Ok(Some(Row::tombstone(key.clone(), width))),
             Change::Edit {
                 cells,
                 mark,

@@ -297,6 +297,14 @@ impl Row {
         }
     }
 
+    /// The tombstone of a row that would have so many cells.
+    pub fn tombstone(key: Key, cells: usize) -> Self {
+        Row {
+            mark: Some(Mark::Tombstone),
+            ..Row::new(key, vec![None; cells])
+        }
+    }
+
     /// About how many bytes it takes in memory and on the wire.
     pub fn weight(&self) -> usize {
         let key = self

@@ -15,7 +15,7 @@ use crate::protocol::row::{
     self, Bound, Position, ScanCall, ScanOrder, ScanReply, Walked, Walkover,
 };
 use crate::protocol::{Machine, Step};
-use crate::store::{Cursor, Range};
+use crate::store::{Cursor, Page, Range};
 
 /// Bytes of rows that end a page.
 const PAGE_BYTES: usize = 1 << 20;
@@ -109,7 +109,7 @@ impl Operation {
             let reply = match call {
                 ScanCall::Old { after, limit } => {
                     let range = Range::Tokens(tokens);
-                    let page = self.page(&order, &mut cursors.old, &range, after, limit);
+                    let page = self.old_page(&order, &mut cursors.old, &range, after, limit);
                     ScanReply::Page(page.await?)
                 }
                 ScanCall::New { after, limit } => {
@@ -140,8 +140,8 @@ impl Operation {
         }
     }
 
-    /// A page of the old store's rows behind a key, as the new store would have them.
-    async fn page(
+    /// A page of the old store's rows after a key, as the new store would have them.
+    async fn old_page(
         &mut self,
         order: &RingOrder,
         cursor: &mut Option<Cursor>,
@@ -149,27 +149,18 @@ impl Operation {
         after: Option<Key>,
         limit: usize,
     ) -> Result<row::Page> {
-        let mut at = behind(cursor, &after);
-        loop {
-            let page = self
-                .scan_page(Place::Old, range, at.as_ref(), limit)
-                .await?;
-            // A store that goes on by a key alone may give rows again.
-            let is_behind = |row: &Row| match &after {
-                Some(after) => order.compare(&row.key, after).is_gt(),
-                None => true,
-            };
-            let rows = page.rows.into_iter().filter(is_behind);
-            let rows: Vec<Row> = rows.map(|row| self.moved(row)).collect::<Result<_>>()?;
-            if rows.is_empty() && page.next.is_some() {
-                self.has_time()?;
-                at = page.next;
-                continue;
-            }
-            let more = page.next.is_some();
-            *cursor = page.next;
-            return Ok(row::Page { rows, more });
-        }
+        // A store that goes on by a key alone may give rows again.
+        let is_after = |row: &Row| match &after {
+            Some(after) => order.compare(&row.key, after).is_gt(),
+            None => true,
+        };
+        let at = behind(cursor, &after);
+        let rows = |operation: &mut Self, page: Page| {
+            let rows = page.rows.into_iter().filter(is_after);
+            rows.map(|row| operation.moved(row)).collect()
+        };
+        self.first_page(Place::Old, cursor, range, at, limit, rows)
+            .await
     }
 
     async fn new_page(
@@ -179,23 +170,34 @@ impl Operation {
         after: Option<Key>,
         limit: usize,
     ) -> Result<row::Page> {
-        let mut at = behind(cursor, &after);
+        let at = behind(cursor, &after);
+        let rows = |_: &mut Self, page: Page| Ok(page.readable()?.rows);
+        self.first_page(Place::New, cursor, range, at, limit, rows)
+            .await
+    }
+
+    /// The first page from a place on of which something is left, or the last one.
+    async fn first_page(
+        &mut self,
+        place: Place,
+        cursor: &mut Option<Cursor>,
+        range: &Range,
+        mut at: Option<Cursor>,
+        limit: usize,
+        rows: impl Fn(&mut Self, Page) -> Result<Vec<Row>> + Send + Sync,
+    ) -> Result<row::Page> {
         loop {
-            let page = self
-                .scan_page(Place::New, range, at.as_ref(), limit)
-                .await?;
-            let page = page.readable()?;
-            if page.rows.is_empty() && page.next.is_some() {
+            let mut page = self.scan_page(place, range, at.as_ref(), limit).await?;
+            let next = page.next.take();
+            let rows = rows(self, page)?;
+            if rows.is_empty() && next.is_some() {
                 self.has_time()?;
-                at = page.next;
+                at = next;
                 continue;
             }
-            let more = page.next.is_some();
-            *cursor = page.next;
-            return Ok(row::Page {
-                rows: page.rows,
-                more,
-            });
+            let more = next.is_some();
+            *cursor = next;
+            return Ok(row::Page { rows, more });
         }
     }
 }

@@ -87,9 +87,7 @@ impl DynamoDb {
         match change {
             Change::Put(row) => self.put_item(mapping, row, on, returns).await,
             Change::Bury => {
-                let mut tombstone =
-                    Row::new(key.clone(), vec![None; mapping.table().cells().len()]);
-                tombstone.mark = Some(Mark::Tombstone);
+                let tombstone = Row::tombstone(key.clone(), mapping.table().cells().len());
                 self.put_item(mapping, &tombstone, on, returns).await
             }
             Change::Remove => self.delete_item(mapping, key, on, returns).await,

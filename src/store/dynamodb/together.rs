@@ -16,7 +16,7 @@ use super::expression::{Terms, condition};
 use super::read::row_of;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::mapping::Mapping;
-use crate::model::{Change, Key, Mark, Returns, Row};
+use crate::model::{Change, Key, Returns, Row};
 use crate::schema::Table;
 use crate::store::{Changed, Reading, Together};
 
@@ -184,9 +184,7 @@ fn action(mapping: &Mapping, one: &Together<'_>, there: Option<&Row>) -> Result<
     Ok(match one.change {
         Change::Put(row) => item.put(put(row, terms)?),
         Change::Bury => {
-            let width = mapping.table().cells().len();
-            let mut tombstone = Row::new(one.key.clone(), vec![None; width]);
-            tombstone.mark = Some(Mark::Tombstone);
+            let tombstone = Row::tombstone(one.key.clone(), mapping.table().cells().len());
             item.put(put(&tombstone, terms)?)
         }
         Change::Remove => {
