@@ -1,14 +1,12 @@
 //! Keys, values and ranges as people read them, on one line and with nothing in it that acts on a terminal
 //! ([`crate::visible`]). Never parsed again.
 
-use crate::control::hex;
-use crate::mapping::number;
+use crate::codec::number;
+use crate::codec::text::hex;
 use crate::model::{Key, Value};
 use crate::schema::{Column, Table};
 use crate::store::Range;
 use crate::visible::visible;
-#[cfg(feature = "copy")]
-use crate::{control::StoredKey, cql};
 
 /// Characters of one value; more are cut.
 const LONGEST: usize = 200;
@@ -35,52 +33,6 @@ fn columns(columns: &[Column], values: &[Value]) -> Vec<String> {
         .zip(values)
         .map(|(c, v)| format!("{}={}", visible(&c.name), value(v)))
         .collect()
-}
-
-/// A key as the control table keeps it.
-#[cfg(feature = "copy")]
-pub(crate) fn stored_key(table: &Table, key: &Key) -> StoredKey {
-    let bytes = |columns: &[Column], values: &[Value]| {
-        columns
-            .iter()
-            .zip(values)
-            .map(|(c, v)| hex(&cql::to_bytes(v, &c.ty)))
-            .collect()
-    };
-    StoredKey {
-        partition: bytes(table.partition(), &key.partition),
-        clustering: key
-            .clustering
-            .as_ref()
-            .map(|values| bytes(table.clustering(), values)),
-    }
-}
-
-/// The key again; `None` if it isn't one of this table.
-#[cfg(feature = "copy")]
-pub(crate) fn read_key(table: &Table, stored: &StoredKey) -> Option<Key> {
-    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    let bytes = |hex: &String| {
-        hex.as_bytes()
-            .chunks(2)
-            .map(byte)
-            .collect::<Option<Vec<u8>>>()
-    };
-    let values = |columns: &[Column], hex: &[String]| {
-        let value = |(column, hex): (&Column, &String)| {
-            bytes(hex).map(|bytes| cql::decode(&column.ty, &bytes))
-        };
-        let values: Option<Vec<Value>> = columns.iter().zip(hex).map(value).collect();
-        values.filter(|_| columns.len() == hex.len())
-    };
-    let clustering = match &stored.clustering {
-        Some(hex) => Some(values(table.clustering(), hex)?),
-        None => None,
-    };
-    Some(Key {
-        partition: values(table.partition(), &stored.partition)?,
-        clustering,
-    })
 }
 
 /// A range.

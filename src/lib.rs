@@ -53,7 +53,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`], [`schema`], [`error`] | keys, values, rows; typed tables; what went wrong and whether it may have happened |
-//! | [`cql`] | the binary form of CQL values, and tokens |
+//! | [`codec`] | values as bytes and as text, their order, tokens |
 //! | [`mapping`] | values and keys as the new store holds them; rename, drop, mask |
 //! | [`protocol`] | the rules of a migration, without I/O |
 //! | [`store`] | the `Store` trait and one module per store |
@@ -70,7 +70,7 @@
 //! The repository's `docs/ARCHITECTURE.md` follows a key through a read and through a copy.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod cql;
+pub mod codec;
 pub mod error;
 pub mod mapping;
 pub mod model;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::column;
+use crate::codec::ordered::compare;
 use crate::express::{Comparison, Condition, ItemRule, Operand, Path};
-use crate::mapping::keys::compare;
 use crate::mapping::{Attr, Mapping};
 use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Rule, State, Value};
 use crate::schema::{Column, Order, Role, Table, Type};

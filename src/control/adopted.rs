@@ -2,8 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
+use super::Control;
 use super::record::Adoption;
-use super::{Control, hex};
+use crate::codec::text::hex;
 use crate::error::{Error, Kind, Result};
 
 const ADOPTED: &str = "adopted ";

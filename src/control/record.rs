@@ -5,11 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::hex;
+use crate::codec::text::hex;
+#[cfg(feature = "copy")]
+use crate::codec::{key, text::of_hex};
 use crate::intervals::Intervals;
 use crate::model::Tokens;
+#[cfg(feature = "copy")]
+use crate::model::{Key, Value};
 use crate::protocol::Phase;
 use crate::schema::StoredTable;
+#[cfg(feature = "copy")]
+use crate::schema::{Column, Table};
 
 /// A target table's control record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,6 +281,37 @@ pub struct StoredKey {
     pub partition: Vec<String>,
     /// Clustering columns; none for a static row.
     pub clustering: Option<Vec<String>>,
+}
+
+#[cfg(feature = "copy")]
+impl StoredKey {
+    /// A key of this table.
+    pub(crate) fn of(table: &Table, key: &Key) -> StoredKey {
+        let digits = |columns: &[Column], values: &[Value]| {
+            let parts = key::to_parts(columns, values);
+            parts.map(|bytes| hex(&bytes)).collect()
+        };
+        let clustering = key.clustering.as_ref();
+        StoredKey {
+            partition: digits(table.partition(), &key.partition),
+            clustering: clustering.map(|values| digits(table.clustering(), values)),
+        }
+    }
+
+    /// The key again; `None` if it isn't one of this table.
+    pub(crate) fn key(&self, table: &Table) -> Option<Key> {
+        let values = |columns: &[Column], digits: &[String]| {
+            let parts: Option<Vec<Vec<u8>>> = digits.iter().map(|digits| of_hex(digits)).collect();
+            key::of_parts(columns, &parts?)
+        };
+        Some(Key {
+            partition: values(table.partition(), &self.partition)?,
+            clustering: match &self.clustering {
+                Some(digits) => Some(values(table.clustering(), digits)?),
+                None => None,
+            },
+        })
+    }
 }
 
 /// A record with the version that a change has to name.

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::Run;
+use crate::codec::cql;
 use crate::control::DeadLetter;
-use crate::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fold, Key, Mark, Move, Row, Value};
 use crate::protocol::Machine;

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::Run;
 use super::counters::READ_KEYS;
+use crate::codec::cql;
 use crate::control::DeadLetter;
-use crate::cql;
 use crate::error::Result;
 use crate::model::{Key, Row};
 use crate::store::Cursor;

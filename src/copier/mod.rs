@@ -36,8 +36,9 @@ pub use progress::{CopyProgress, CopySnapshot};
 use work::Job;
 
 use crate::clock;
+use crate::codec::cql;
+use crate::control::StoredKey;
 use crate::control::{Control, Counts, DeadLetter, Progress};
-use crate::cql;
 use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
@@ -303,7 +304,7 @@ impl Run<'_> {
             what: display::key(source, key),
             reason: reason.to_string(),
             freeze: self.copier.freeze,
-            key: Some(display::stored_key(source, key)),
+            key: Some(StoredKey::of(source, key)),
             range: None,
             mended: false,
         }
@@ -353,10 +354,7 @@ impl Run<'_> {
         let mut mended = Vec::new();
         let mut looked_at = Vec::new();
         for letter in letters {
-            let key = letter
-                .key
-                .as_ref()
-                .and_then(|key| display::read_key(source, key));
+            let key = letter.key.as_ref().and_then(|key| key.key(source));
             match key {
                 Some(key) if share.contains(cql::token(source.partition(), &key.partition)) => {
                     looked_at.push((letter, key));

@@ -57,7 +57,7 @@ impl Run<'_> {
     async fn settle_before(&self, tokens: Tokens, last: Option<Key>) -> Result<Tokens> {
         let Some(key) = last else { return Ok(tokens) };
         let columns = self.copier.transform.source().partition();
-        let token = crate::cql::token(columns, &key.partition);
+        let token = crate::codec::cql::token(columns, &key.partition);
         if !tokens.contains(token) || token - 1 <= tokens.after {
             return Ok(tokens);
         }

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use super::refused;
+use crate::codec::number::Parts;
 use crate::error::{Error, Result};
-use crate::mapping::number::Parts;
 
 /// The most significant digits.
 const DIGITS: usize = 38;

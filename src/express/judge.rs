@@ -7,9 +7,10 @@ use super::ast::{Condition, Operand, Path};
 use super::update::{Action, Amount, Update};
 use super::value::equal;
 use super::{Item, refused};
+use crate::codec::canonical;
+use crate::codec::number::small_integer_of_n;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::number::small_integer_of_n;
-use crate::mapping::{Attr, Mapping, canonical};
+use crate::mapping::{Attr, Mapping};
 use crate::model::{Edit, Edits, Judge, Looks, Row, Value};
 use crate::schema::Role;
 

@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 pub use totals::Totals;
 
+use crate::codec::{cql, key};
 use crate::control::{Counts, DeadLetter};
-use crate::cql;
 use crate::disk::{Disk, Refusal, disk_error, set_aside};
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::model::{Key, Tokens};
-use crate::schema::{Column, Table};
+use crate::schema::Table;
 
 /// First byte of a record.
 const VERSION: u8 = 1;
@@ -215,7 +215,7 @@ impl Journal {
                 (key, Some(&DONE)) => remembered.done.insert(tokens(key).ok_or_else(damaged)?),
                 (key, Some(&CURSOR)) => {
                     let split = tokens(key).ok_or_else(damaged)?;
-                    let at = read_key(&self.table, body).ok_or_else(damaged)?;
+                    let at = key::of_bytes(&self.table, body).ok_or_else(damaged)?;
                     remembered.cursors.push((split, at));
                 }
                 (_, Some(&FAILURE)) => {
@@ -289,7 +289,7 @@ impl Journal {
             };
             batch.insert(
                 range_key(CURSOR, rest),
-                self.record(&write_key(&self.table, &key)),
+                self.record(&key::to_bytes(&self.table, &key)),
             );
             left.push((rest, key));
         }
@@ -310,7 +310,7 @@ impl Journal {
     /// Notes that the target has every row of a range up to and including this key. Nobody waits
     /// for it: a lost note is work done twice.
     pub fn acknowledge(&self, range: Tokens, key: &Key) {
-        let record = self.record(&write_key(&self.table, key));
+        let record = self.record(&key::to_bytes(&self.table, key));
         let folder = self.folder.clone();
         self.disk.note(move |db| {
             let inserted = db.insert(range_key(CURSOR, range), record);
@@ -462,47 +462,6 @@ fn tokens(key: &[u8]) -> Option<Tokens> {
     Some(Tokens {
         after: edge(after),
         up_to: edge(up_to.try_into().ok()?),
-    })
-}
-
-/// A key as bytes: whether it is static, then each column's length and bytes.
-fn write_key(table: &Table, key: &Key) -> Vec<u8> {
-    let mut out = vec![u8::from(key.is_static())];
-    let mut put = |columns: &[Column], values: &[crate::model::Value]| {
-        for (column, value) in columns.iter().zip(values) {
-            let bytes = cql::to_bytes(value, &column.ty);
-            out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
-            out.extend_from_slice(&bytes);
-        }
-    };
-    put(table.partition(), &key.partition);
-    put(
-        table.clustering(),
-        key.clustering.as_deref().unwrap_or_default(),
-    );
-    out
-}
-
-fn read_key(table: &Table, bytes: &[u8]) -> Option<Key> {
-    let (&is_static, mut rest) = bytes.split_first()?;
-    let mut take = |columns: &[Column]| {
-        let one = |column: &Column| {
-            let (size, after) = rest.split_first_chunk::<4>()?;
-            let (value, after) = after.split_at_checked(u32::from_be_bytes(*size) as usize)?;
-            rest = after;
-            Some(cql::decode(&column.ty, value))
-        };
-        columns.iter().map(one).collect::<Option<Vec<_>>>()
-    };
-    let partition = take(table.partition())?;
-    let clustering = if is_static == 0 {
-        Some(take(table.clustering())?)
-    } else {
-        None
-    };
-    rest.is_empty().then_some(Key {
-        partition,
-        clustering,
     })
 }
 

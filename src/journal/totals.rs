@@ -9,8 +9,8 @@ use std::ops::Bound;
 
 use sha2::{Digest, Sha256};
 
-use super::{Journal, open_record, write_key};
-use crate::cql;
+use super::{Journal, open_record};
+use crate::codec::{cql, key};
 use crate::disk::disk_error;
 use crate::error::Result;
 use crate::model::Key;
@@ -127,7 +127,7 @@ fn place(table: &Table, key: &Key) -> Place {
     let token = cql::token(table.partition(), &key.partition);
     let mut place = [0; 24];
     place[..8].copy_from_slice(&((token as u64) ^ (1 << 63)).to_be_bytes());
-    let digest = Sha256::digest(write_key(table, key));
+    let digest = Sha256::digest(key::to_bytes(table, key));
     place[8..].copy_from_slice(&digest[..16]);
     place
 }

@@ -23,8 +23,8 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime, Time};
 
+use crate::codec::{number, text};
 use crate::error::{Error, Kind, Result};
-use crate::mapping::{number, text};
 use crate::model::{F32, F64, Key, Row, Value};
 use crate::schema::{Column, Table, Type};
 
@@ -223,7 +223,7 @@ pub fn of_value(value: &Value, ty: &Type) -> Json {
             | Value::Tuple(_)
             | Value::Udt(_),
             _,
-        ) => Json::String(STANDARD.encode(crate::cql::to_bytes(value, ty))),
+        ) => Json::String(STANDARD.encode(crate::codec::cql::to_bytes(value, ty))),
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::mapping::arbitrary;
+use crate::codec::arbitrary;
 
 #[test]
 fn values_read_as_people_write_them() {

@@ -1,6 +1,6 @@
 //! Attribute values, and what they weigh.
 
-use super::number;
+use crate::codec::number;
 
 /// The most bytes of an item, names included.
 pub const ITEM_LIMIT: usize = 409_600;

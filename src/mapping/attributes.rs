@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::text;
+use crate::codec::text;
 use crate::schema::{Column, Role, Table, Type};
 
 /// The type of a key attribute.

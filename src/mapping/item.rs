@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::attr::{Attr, ITEM_LIMIT, item_size};
 use super::attributes::{KeyAttribute, KeyType};
-use super::canonical::is_null;
 use super::keys::{self, PARTITION_KEY_LIMIT, SORT_KEY_LIMIT, STATIC_SORT_KEY};
-use super::{attributes, number, text, types};
-use crate::cql;
+use super::{attributes, types};
+use crate::codec::canonical::is_null;
+use crate::codec::cql;
+use crate::codec::{number, ordered, text};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fold, Key, Mark, Move, Row, Times, Value};
 use crate::schema::{Column, Table};
@@ -485,7 +486,7 @@ impl Mapping {
                 continue;
             }
             let exact = cell(column, attr)?;
-            if keys::compare(&column.ty, &exact, value).is_ne() {
+            if ordered::compare(&column.ty, &exact, value).is_ne() {
                 return Err(corrupt(&column.name, "the value that the sort key has"));
             }
             *value = exact;

@@ -1,25 +1,20 @@
 //! Values and keys as the new store holds them, and the transforms of a plan. Pure: no I/O.
 //!
 //! [`Mapping`] turns the rows of one table into items and back; [`keys`] is the key format alone, for
-//! applications; [`canonical`] is the form that Cassandra gives to values; [`Transform`] is what a plan does to rows on their way: rename, drop, mask, expiry.
+//! applications; [`Transform`] is what a plan does to rows on their way: rename, drop, mask, expiry.
 
 mod attr;
 mod attributes;
-pub mod canonical;
 mod item;
 pub mod keys;
-pub(crate) mod number;
 mod parts;
 mod report;
 mod span;
-pub(crate) mod text;
 mod types;
 
 #[cfg(feature = "_store")]
 pub mod transform;
 
-#[cfg(test)]
-pub(crate) mod arbitrary;
 #[cfg(test)]
 mod tests;
 

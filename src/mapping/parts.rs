@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::attr::Attr;
-use super::canonical::is_null;
 use super::item::{Mapping, corrupt, owned, put_column};
 use super::types;
+use crate::codec::canonical::is_null;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};
 use crate::schema::Column;

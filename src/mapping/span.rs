@@ -5,9 +5,11 @@ use std::ops::Bound;
 
 use super::attr::Attr;
 use super::item::{Mapping, own_attribute};
-use super::keys::{SORT_KEY_LIMIT, behind};
-use super::{keys, number};
-use crate::cql;
+use super::keys;
+use super::keys::SORT_KEY_LIMIT;
+use crate::codec::cql;
+use crate::codec::number;
+use crate::codec::ordered::after_prefix;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Span, Value};
 
@@ -90,7 +92,7 @@ impl Mapping {
             Place::BeforeAll => Ok(End::Open),
             Place::Own(attr) => Ok(End::At(SortEnd { attr, included })),
             Place::Made(bytes) if included => Ok(from(bytes)),
-            Place::Made(bytes) => Ok(behind(&bytes).map_or(End::Nothing, from)),
+            Place::Made(bytes) => Ok(after_prefix(&bytes).map_or(End::Nothing, from)),
         }
     }
 
@@ -99,7 +101,7 @@ impl Mapping {
             Place::Everywhere if included => Ok(End::Open),
             Place::Everywhere | Place::BeforeAll => Ok(End::Nothing),
             Place::Own(attr) => Ok(End::At(SortEnd { attr, included })),
-            Place::Made(bytes) if included => Ok(behind(&bytes).map_or(End::Open, before)),
+            Place::Made(bytes) if included => Ok(after_prefix(&bytes).map_or(End::Open, before)),
             Place::Made(bytes) => Ok(before(bytes)),
         }
     }

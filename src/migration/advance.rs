@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::moves::{Event, Forecast, MoveOptions, Observer, Refusal};
 use super::{Migration, WATCH_EVERY};
-use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versioned, Watch, hex};
+use crate::codec::text::hex;
+use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versioned, Watch};
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;

@@ -35,8 +35,9 @@ pub use retry::Retried;
 pub use settle::Unkept;
 pub use verify::{OldReading, VerifyOptions};
 
+use crate::codec::text::hex;
 use crate::control::{
-    Control, DeadLetter, Lease, New, Participant, Progress, Record, Verified, Versioned, hex,
+    Control, DeadLetter, Lease, New, Participant, Progress, Record, Verified, Versioned,
 };
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;

@@ -104,7 +104,7 @@ impl Again<'_> {
         let mut retried = Retried::default();
         for letter in letters {
             let key = letter.key.as_ref();
-            let key = key.and_then(|key| display::read_key(self.transform.source(), key));
+            let key = key.and_then(|key| key.key(self.transform.source()));
             let failed = match (key, letter.tokens()) {
                 (Some(key), _) => self.row(&key).await?,
                 (None, Some(tokens)) => self.range(Range::Tokens(tokens)).await?,

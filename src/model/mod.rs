@@ -1,6 +1,6 @@
 //! Keys, values and rows, as every store and the protocol see them: CQL's data model without loss.
 //!
-//! A [`Value`] keeps exactly what Cassandra keeps: [`crate::cql`] turns any bytes of any type into
+//! A [`Value`] keeps exactly what Cassandra keeps: [`crate::codec::cql`] turns any bytes of any type into
 //! one, and it into the same bytes again. Equality is equality of those bytes, so `NaN` equals
 //! itself, `-0.0` differs from `0.0`, and a varint written with a leading zero byte differs from
 //! one without.

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::fault::Fault;
+use crate::codec::text::{hex, of_hex};
 use crate::secret::Secret;
 
 /// How far a signature's time may be from now, in seconds: as AWS has it.
@@ -85,7 +86,7 @@ impl Access {
             .iter()
             .fold(secret.into_bytes(), |key, part| sign(&key, part.as_bytes()));
         // In a time that tells nothing, and also where the id is another one.
-        let is_right = unhex(signed.signature)
+        let is_right = of_hex(signed.signature)
             .is_some_and(|theirs| keyed(&key, text.as_bytes()).verify_slice(&theirs).is_ok());
         match is_right & (signed.access_key == self.access_key) {
             true => Ok(()),
@@ -175,16 +176,6 @@ fn keyed(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
 
 fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
     keyed(key, text).finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    crate::mapping::text::hex(bytes)
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then(|| crate::mapping::text::of_hex(text))?
 }
 
 /// Seconds since 1970 of `20261128T101500Z`.

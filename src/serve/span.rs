@@ -8,8 +8,8 @@ use std::ops::Bound;
 
 use super::fault::Fault;
 use super::target::Target;
+use crate::codec::number::Parts;
 use crate::express::{Comparison, Condition, KeyCondition, Operand, Path, SortCondition};
-use crate::mapping::number::Parts;
 use crate::mapping::{Attr, KeyType, keys};
 use crate::model::{Key, Span, Value};
 
@@ -215,7 +215,7 @@ fn end(target: &Target, value: &Attr, is_low: bool) -> Result<Option<Bound<Vec<V
 /// An end among whole numbers of the column's range.
 fn integer_end(target: &Target, text: &str, is_low: bool) -> Option<Bound<Vec<Value>>> {
     let column = target.mapping().table().clustering().first()?;
-    let of = |number: i64| crate::mapping::text::of_integer(&column.ty, number);
+    let of = |number: i64| crate::codec::text::of_integer(&column.ty, number);
     let floor = floor(text)?;
     if let Ok(number) = i64::try_from(floor)
         && let Some(value) = of(number)

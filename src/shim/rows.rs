@@ -10,10 +10,11 @@ use super::inner::{Begun, Inner};
 use super::operation::{Operation, Place, Request, Sent};
 use super::queue::out_of_range;
 use crate::clock::unix_seconds;
+use crate::codec::canonical;
 use crate::display;
 use crate::error::{Effect, Error, Kind, Result};
+use crate::mapping::keys;
 use crate::mapping::transform::Transform;
-use crate::mapping::{canonical, keys};
 use crate::model::{Edit, Key, List, Mark, Mutation, Row, Span, State, Update, Value};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, Query, Reply,

@@ -7,7 +7,7 @@ use super::operation::{Operation, Place};
 use super::rows::place;
 use super::table::Table;
 use crate::clock::unix_seconds;
-use crate::cql;
+use crate::codec::cql;
 use crate::error::{Error, Kind, Result};
 use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};

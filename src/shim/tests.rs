@@ -84,7 +84,7 @@ impl Bench {
                 begun: "b".into(),
                 old_id: old.inspect(name).await.unwrap().unwrap().id,
                 target_id: new.inspect(&spec.to).await.unwrap().unwrap().id,
-                mapping: crate::control::hex(&transform.fingerprint()),
+                mapping: crate::codec::text::hex(&transform.fingerprint()),
                 default_ttl: 0,
                 source: StoredTable::of(&source),
                 target: StoredTable::of(transform.target()),

@@ -8,9 +8,9 @@ use super::judged::Updating;
 use super::operation::{Operation, Sent, Tried, write_together};
 use super::{Shim, Ttl};
 use crate::clock::unix_seconds;
+use crate::codec::canonical;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::express::{Condition, Update};
-use crate::mapping::canonical;
 use crate::model::{Judged, Key, Mutation, Row, Then};
 use crate::protocol::row::{
     Cause, Concluded, ReadTogether, SeenTogether, TogetherCall, TogetherReply, Write, WriteTogether,

@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use crate::cql;
+use crate::codec::ordered::{after_prefix, encode_component};
+use crate::codec::{canonical, cql, key};
 use crate::error::{Error, Kind, Result};
-use crate::mapping::canonical;
-use crate::mapping::keys::{behind, encode_component};
 use crate::model::{
     Add, Change, Edit, Fold, If, Key, List, Mark, Mutation, Returns, Row, Span, Tokens, Update,
     Value,
@@ -108,8 +107,8 @@ pub(super) fn span_bounds(table: &Table, span: &Span) -> Result<(Vec<u8>, Option
         Bound::Excluded(prefix) => end_of(&at(prefix)?),
     };
     let until = match &span.until {
-        Bound::Unbounded => behind(&partition),
-        Bound::Included(prefix) => behind(&at(prefix)?),
+        Bound::Unbounded => after_prefix(&partition),
+        Bound::Included(prefix) => after_prefix(&at(prefix)?),
         Bound::Excluded(prefix) => Some(at(prefix)?),
     };
     Ok((from, until))
@@ -128,7 +127,7 @@ pub(super) fn listed(mut rows: impl Iterator<Item = Result<Row>>, limit: usize) 
 }
 
 fn end_of(prefix: &[u8]) -> Vec<u8> {
-    behind(prefix).unwrap_or_else(|| vec![0xff; prefix.len() + 1])
+    after_prefix(prefix).unwrap_or_else(|| vec![0xff; prefix.len() + 1])
 }
 
 /// A record's flags.
@@ -152,15 +151,9 @@ pub(super) fn record(table: &Table, row: &Row) -> Vec<u8> {
     for cell in &row.decided {
         out.extend_from_slice(&(*cell as u16).to_be_bytes());
     }
-    for (column, value) in table.partition().iter().zip(&row.key.partition) {
-        put_cell(Some(value), &column.ty, &mut out);
-    }
-    for (column, value) in table
-        .clustering()
-        .iter()
-        .zip(row.key.clustering.iter().flatten())
-    {
-        put_cell(Some(value), &column.ty, &mut out);
+    key::put_values(table.partition(), &row.key.partition, &mut out);
+    if let Some(clustering) = &row.key.clustering {
+        key::put_values(table.clustering(), clustering, &mut out);
     }
     for (column, value) in table.cells().iter().zip(&row.cells) {
         put_cell(value.as_ref(), &column.ty, &mut out);
@@ -206,17 +199,10 @@ fn read_row(table: &Table, record: &[u8]) -> Option<Row> {
         b'-' => None,
         letter => Some(Mark::from_letter(str::from_utf8(&[letter]).ok()?)?),
     };
-    let mut key_part = |columns: &[crate::schema::Column]| -> Option<Vec<Value>> {
-        columns
-            .iter()
-            .map(|column| take_cell(&column.ty, &mut rest)?)
-            .collect()
-    };
-    let partition = key_part(table.partition())?;
-    let clustering = if flags & STATIC == 0 {
-        Some(key_part(table.clustering())?)
-    } else {
-        None
+    let partition = key::take_values(table.partition(), &mut rest)?;
+    let clustering = match flags & STATIC {
+        0 => Some(key::take_values(table.clustering(), &mut rest)?),
+        _ => None,
     };
     let cells: Vec<Option<Value>> = table
         .cells()

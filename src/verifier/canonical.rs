@@ -8,9 +8,9 @@
 use twox_hash::XxHash3_128;
 
 use super::grid::bucket_of;
-use crate::cql;
-use crate::mapping::canonical::is_null;
-use crate::mapping::keys::encode_component;
+use crate::codec::canonical::is_null;
+use crate::codec::cql;
+use crate::codec::ordered::encode_component;
 use crate::model::{Key, Row, Value};
 use crate::schema::{Column, Order, Table, Type};
 
@@ -196,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mapping::arbitrary;
+    use crate::codec::arbitrary;
     use crate::schema::{Role, Udt};
 
     fn table(ty: Type, frozen: bool) -> Table {

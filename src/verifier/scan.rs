@@ -13,7 +13,7 @@ use super::grid::Side;
 use super::state::State;
 use super::verdict::{READ_KEYS, Stance, Suspect, Why, is_off};
 use super::{FUTURE, Run, stopped};
-use crate::cql;
+use crate::codec::cql;
 use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{FIRST_PAGE, next_page};

@@ -21,7 +21,6 @@ use super::verdict::{Suspect, Why};
 use crate::clock::unix_seconds;
 use crate::control::StoredKey;
 use crate::disk;
-use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::model::{Key, Tokens};
@@ -282,11 +281,8 @@ impl Checkpoint {
         let (old, new) = &self.tables;
         let suspect = |suspect: &Suspect| SavedSuspect {
             why: suspect.why,
-            key: display::stored_key(new, &suspect.key),
-            source: suspect
-                .source
-                .as_ref()
-                .map(|key| display::stored_key(old, key)),
+            key: StoredKey::of(new, &suspect.key),
+            source: suspect.source.as_ref().map(|key| StoredKey::of(old, key)),
         };
         let part = |part: &Part| {
             Some(SavedPart {
@@ -295,10 +291,7 @@ impl Checkpoint {
                     Range::Segment { index, total } => SavedRange::Segment(index, total),
                     Range::Slice(_) => return None,
                 },
-                key: part
-                    .cursor
-                    .as_ref()
-                    .map(|at| display::stored_key(new, &at.key)),
+                key: part.cursor.as_ref().map(|at| StoredKey::of(new, &at.key)),
                 state: part.cursor.as_ref().and_then(|at| at.state.clone()),
                 is_done: part.is_done,
             })
@@ -319,7 +312,7 @@ impl Checkpoint {
                 .owned
                 .keys
                 .iter()
-                .map(|key| display::stored_key(new, key))
+                .map(|key| StoredKey::of(new, key))
                 .collect(),
         }
     }
@@ -357,9 +350,9 @@ impl Checkpoint {
             let suspect = |saved: &SavedSuspect| {
                 Some(Suspect {
                     why: saved.why,
-                    key: display::read_key(new, &saved.key)?,
+                    key: saved.key.key(new)?,
                     source: match &saved.source {
-                        Some(key) => Some(display::read_key(old, key)?),
+                        Some(key) => Some(key.key(old)?),
                         None => None,
                     },
                 })
@@ -374,7 +367,7 @@ impl Checkpoint {
                 },
                 cursor: match &saved.key {
                     Some(key) => Some(Cursor {
-                        key: display::read_key(new, key)?,
+                        key: key.key(new)?,
                         state: saved.state.clone(),
                     }),
                     None => None,
@@ -382,7 +375,7 @@ impl Checkpoint {
                 is_done: saved.is_done,
             })
         };
-        let owned = saved.owned.iter().map(|key| display::read_key(new, key));
+        let owned = saved.owned.iter().map(|key| key.key(new));
         let tokens = |&(after, up_to): &(i64, i64)| Tokens { after, up_to };
         let state = State {
             seed: saved.seed,

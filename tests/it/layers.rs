@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MOST_LINES: usize = 650;
 
 /// What everything may use: the model.
-const MODEL: &[&str] = &["cql", "error", "intervals", "model", "schema", "visible"];
+const MODEL: &[&str] = &["codec", "error", "intervals", "model", "schema", "visible"];
 
 /// Beside the trait and the stores: what two stores share, and may not know either.
 const SHARED_BY_STORES: &[&str] = &["store::ordered"];
@@ -44,7 +44,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("disk", &["failpoints"]),
     ("express", &["mapping"]),
     ("journal", &["control", "disk"]),
-    ("json", &["mapping"]),
+    ("json", &[]),
     ("layer", &["failpoints", "store"]),
     ("mapping", &["secret"]),
     (
@@ -77,7 +77,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spec", &["control", "mapping", "secret"]),
-    ("display", &["control", "mapping", "store"]),
+    ("display", &["store"]),
     ("store", &["clock", "disk", "express", "mapping", "secret"]),
     ("failpoints", &[]),
     (
@@ -95,7 +95,7 @@ const WITHIN_MODEL: &[(&str, &[&str])] = &[
     ("model", &["error"]),
     ("schema", &["error"]),
     ("intervals", &["model"]),
-    ("cql", &["model", "schema"]),
+    ("codec", &["error", "model", "schema"]),
 ];
 
 /// Crates that belong to one part alone.
@@ -113,7 +113,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 
 /// Parts that do no input or output and know no clock.
 const PURE: &[&str] = &[
-    "cql",
+    "codec",
     "error",
     "express",
     "intervals",

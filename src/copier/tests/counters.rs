@@ -193,7 +193,7 @@ async fn a_counter_that_went_down_is_listed_until_it_is_in_order() {
     assert_eq!((counts.settled, counts.went_down), (COUNTERS as u64 - 1, 1));
     let progress = bench.control().progress("target").await.unwrap();
     let settled = progress[0].1.intervals();
-    let token = crate::cql::token(votes().partition(), &vote(8, None, None).key.partition);
+    let token = crate::codec::cql::token(votes().partition(), &vote(8, None, None).key.partition);
     let missing = settled.missing_in(Tokens::ALL);
     assert_eq!(
         missing,

@@ -11,18 +11,14 @@
 
 use std::borrow::Cow;
 
-use super::text;
-use crate::cql;
+use crate::codec::{cql, text};
 use crate::error::{Error, Kind, Result};
 use crate::model::Value;
 use crate::schema::{Column, Order, Role, Type};
 
-mod component;
 mod hash;
 
-#[cfg(feature = "_store")]
-pub(crate) use component::holds_others;
-pub use component::{compare, decode_component, encode_component};
+pub use crate::codec::ordered::{decode_component, encode_component};
 pub use hash::{HASHED, hashed_text, is_hashed};
 
 #[cfg(test)]
@@ -165,14 +161,6 @@ pub fn sort_prefix(columns: &[Column], values: &[Value]) -> Result<Vec<u8>> {
         .map_err(|error| error.at("column", &column.name))?;
     }
     Ok(out)
-}
-
-/// The first bytes that neither begin with `prefix` nor come before it; `None` if there are none.
-pub(crate) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
-    let keep = prefix.iter().rposition(|&byte| byte != 0xff)?;
-    let mut end = prefix[..=keep].to_vec();
-    end[keep] += 1;
-    Some(end)
 }
 
 /// The values that a sort key was made of; `None` if it isn't one.

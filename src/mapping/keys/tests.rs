@@ -6,8 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mapping::arbitrary::{self, KEY_SCALARS};
-use crate::mapping::canonical::trimmed;
+use crate::codec::arbitrary::{self, KEY_SCALARS};
+use crate::codec::canonical::trimmed;
+use crate::codec::ordered::compare;
 
 fn column(name: &str, ty: &Type, role: Role) -> Column {
     Column {
@@ -318,7 +319,7 @@ fn escapes_keep_parts_apart() {
 #[test]
 fn decimals_as_the_reference_writes_them() {
     let decimal = |text: &str, scale| Value::Decimal {
-        unscaled: crate::mapping::number::integer_bytes(text).unwrap(),
+        unscaled: crate::codec::number::integer_bytes(text).unwrap(),
         scale,
     };
     let bytes = |value: &Value| component(&Type::Decimal, Order::Asc, value);
@@ -372,7 +373,7 @@ fn a_boolean_that_is_neither_is_true_in_a_sort_key() {
 #[test]
 fn members_and_fields_as_the_docs_write_them() {
     let bytes =
-        |ty: &Type, value: &Value| crate::mapping::text::hex(&component(ty, Order::Asc, value));
+        |ty: &Type, value: &Value| crate::codec::text::hex(&component(ty, Order::Asc, value));
     let pair = Type::Tuple(vec![Type::TinyInt, Type::Text]);
     let tuple = |fields: &[Option<Value>]| bytes(&pair, &Value::Tuple(fields.to_vec()));
     let one = Some(Value::TinyInt(1));

@@ -16,7 +16,7 @@ fn keys_are_those_of_the_fixture() {
             let value = |column: &Column| {
                 let digits = row["key"][&column.name].as_str().unwrap();
                 let bytes = text::of_hex(digits.strip_prefix("0x").unwrap()).unwrap();
-                crate::cql::decode(&column.ty, &bytes)
+                crate::codec::cql::decode(&column.ty, &bytes)
             };
             let values = |columns: &[Column]| columns.iter().map(value).collect();
             let is_static = row["static"].as_bool() == Some(true);

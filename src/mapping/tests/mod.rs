@@ -7,6 +7,7 @@ mod round_trip;
 mod values;
 
 use super::*;
+use crate::codec::{canonical, number, text};
 use crate::error::Kind;
 use crate::model::{Key, Mark, Row, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type, Udt};

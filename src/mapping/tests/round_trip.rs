@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mapping::{arbitrary, canonical, keys};
+use crate::codec::{arbitrary, canonical, ordered};
 
 /// What a value is when it is read back: tuples and user-defined types have no nulls at their end, sets and
 /// maps of cells their order.
@@ -24,7 +24,7 @@ fn settled(value: Value, ty: &Type, multicell: bool) -> Value {
                 && types::native_set(ty) != types::NativeSet::None
                 && !values.iter().any(odd)
             {
-                values.sort_by(|a, b| keys::compare(ty, a, b));
+                values.sort_by(|a, b| ordered::compare(ty, a, b));
                 values.dedup();
             }
             Value::Set(values)
@@ -35,7 +35,7 @@ fn settled(value: Value, ty: &Type, multicell: bool) -> Value {
                 .map(|(k, v)| (settled(k, key, false), settled(v, ty, false)))
                 .collect();
             if multicell && types::has_named_keys(key, true) {
-                pairs.sort_by(|a, b| keys::compare(key, &a.0, &b.0));
+                pairs.sort_by(|a, b| ordered::compare(key, &a.0, &b.0));
             }
             Value::Map(pairs)
         }

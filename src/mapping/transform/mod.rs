@@ -7,7 +7,8 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::{canonical, keys, text};
+use crate::codec::ordered::holds_others;
+use crate::codec::{canonical, text};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Row, Times, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
@@ -548,7 +549,7 @@ fn fingerprint(
     if target
         .clustering()
         .iter()
-        .any(|column| keys::holds_others(&column.ty))
+        .any(|column| holds_others(&column.ty))
     {
         print.text("sort keys in Cassandra's order");
     }

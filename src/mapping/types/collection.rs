@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::super::canonical::without_last_nulls;
-use super::{Attr, fallback, from_attr, keys, text, usual};
-use crate::cql;
+use super::{Attr, fallback, from_attr, usual};
+use crate::codec::canonical::without_last_nulls;
+use crate::codec::{cql, ordered, text};
 use crate::model::Value;
 use crate::schema::Type;
 
@@ -42,9 +42,9 @@ pub(super) fn from_cells_of_set(mut values: Vec<Value>, element: &Type, ty: &Typ
     {
         return Some(fallback(cql::to_bytes(&Value::Set(values), ty), ty));
     }
-    let ascending = |a: &Value, b: &Value| keys::compare(element, a, b).is_lt();
+    let ascending = |a: &Value, b: &Value| ordered::compare(element, a, b).is_lt();
     if !values.is_sorted_by(ascending) {
-        values.sort_by(|a, b| keys::compare(element, a, b));
+        values.sort_by(|a, b| ordered::compare(element, a, b));
         values.dedup();
     }
     match native {
@@ -123,7 +123,7 @@ pub(super) fn set(attr: Attr, element: &Type) -> Option<Value> {
             .collect::<Option<_>>()?,
         list => return members(list, element).map(Value::Set),
     };
-    values.sort_by(|a, b| keys::compare(element, a, b));
+    values.sort_by(|a, b| ordered::compare(element, a, b));
     Some(Value::Set(values))
 }
 
@@ -134,9 +134,10 @@ pub(super) fn from_map(
     element: &Type,
     multicell: bool,
 ) -> Option<Attr> {
-    let ascending = |a: &(Value, Value), b: &(Value, Value)| keys::compare(key, &a.0, &b.0).is_lt();
+    let ascending =
+        |a: &(Value, Value), b: &(Value, Value)| ordered::compare(key, &a.0, &b.0).is_lt();
     if multicell && has_named_keys(key, multicell) && !pairs.is_sorted_by(ascending) {
-        pairs.sort_by(|a, b| keys::compare(key, &a.0, &b.0));
+        pairs.sort_by(|a, b| ordered::compare(key, &a.0, &b.0));
     }
     let named = has_named_keys(key, multicell)
         && pairs.iter().all(|(k, _)| name(k, key).is_some())
@@ -165,7 +166,7 @@ pub(super) fn map(attr: Attr, key: &Type, element: &Type) -> Option<Value> {
                 .into_iter()
                 .map(|(name, attr)| Some((of_name(name, key)?, from_attr(attr, element)?)))
                 .collect::<Option<Vec<_>>>()?;
-            pairs.sort_by(|a, b| keys::compare(key, &a.0, &b.0));
+            pairs.sort_by(|a, b| ordered::compare(key, &a.0, &b.0));
             Some(Value::Map(pairs))
         }
         Attr::L(attrs) => {

@@ -12,8 +12,8 @@ use collection::{
     udt_fields,
 };
 
-use super::{Attr, keys, number, text};
-use crate::cql;
+use super::Attr;
+use crate::codec::{cql, number, text};
 use crate::model::{F32, F64, Value};
 use crate::schema::Type;
 

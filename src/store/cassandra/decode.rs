@@ -4,7 +4,7 @@ use scylla::deserialize::row::{ColumnIterator, RawColumn};
 use scylla::response::query_result::QueryRowsResult;
 
 use super::statement::{Selection, role_of};
-use crate::cql;
+use crate::codec::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{CellTimes, End, Ends, Key, Row, Times, Value};
 use crate::schema::{Column, Role, Table};

@@ -1,6 +1,6 @@
 //! The order of clustering values as numbers, and what lies in the middle between two.
 
-use crate::mapping::keys::{decode_component, encode_component};
+use crate::codec::ordered::{decode_component, encode_component};
 use crate::model::Value;
 use crate::schema::{Order, Type};
 
@@ -90,7 +90,7 @@ pub(super) fn value(ty: &Type, number: u128) -> Option<Value> {
 /// The bytes of a component before its body: those of any value.
 fn component_start(ty: &Type) -> Option<Vec<u8>> {
     let mut component = Vec::new();
-    let any = crate::cql::decode(ty, &[0; 8][..size(ty)?]);
+    let any = crate::codec::cql::decode(ty, &[0; 8][..size(ty)?]);
     encode_component(ty, Order::Asc, &any, &mut component).ok()?;
     component.truncate(1);
     Some(component)

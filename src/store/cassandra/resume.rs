@@ -7,7 +7,7 @@
 //! that token is read again.
 
 use super::Cassandra;
-use crate::cql;
+use crate::codec::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::Key;
 use crate::schema::Table;

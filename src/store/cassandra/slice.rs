@@ -8,7 +8,7 @@
 //! empty value of the first column, where no row can be.
 
 use super::ordinal;
-use crate::cql;
+use crate::codec::cql;
 use crate::model::Value;
 use crate::schema::{Table, Type};
 use crate::store::{Range, Slice};

@@ -4,7 +4,7 @@ use scylla::errors::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
 
-use crate::cql;
+use crate::codec::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};
 use crate::schema::{Column, Role, Table, Type, quoted};

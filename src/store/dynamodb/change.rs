@@ -20,8 +20,9 @@ use super::expression::{Terms, Unfit, condition};
 use super::outcome::pairs_text;
 use super::read::{Item, row_of};
 use super::update::Update;
+use crate::codec::canonical;
 use crate::error::{Effect, Kind, Result};
-use crate::mapping::{Attr, Mapping, canonical};
+use crate::mapping::{Attr, Mapping};
 use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Value};
 use crate::store::{Changed, Reading};
 

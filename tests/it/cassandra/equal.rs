@@ -1,9 +1,10 @@
 //! What the server itself takes for equal, how it orders that, and what it makes of what it is given: what
-//! [`crossfade::mapping::canonical`] and the sort keys say is compared with it.
+//! [`crossfade::codec::canonical`] and the sort keys say is compared with it.
 
-use crossfade::cql;
-use crossfade::mapping::canonical;
-use crossfade::mapping::keys::{compare, sort_bytes};
+use crossfade::codec::canonical;
+use crossfade::codec::cql;
+use crossfade::codec::ordered::compare;
+use crossfade::mapping::keys::sort_bytes;
 use crossfade::model::{Key, Mutation, Row, Tokens, Value};
 use crossfade::schema::{Column, Table, Type};
 use crossfade::store::{Guard, Range, Reads, Store, WriteOutcome};

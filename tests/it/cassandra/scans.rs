@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crossfade::cql;
+use crossfade::codec::cql;
 use crossfade::error::Kind;
 use crossfade::model::{Key, List, Row, Span, Tokens, Value};
 use crossfade::schema::{Table, Type};

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crossfade::cql;
+use crossfade::codec::cql;
 use crossfade::model::{End, Ends, F32, F64, Row, Times, Tokens, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type, Udt};
 use crossfade::store::{Guard, Range, Reads, Store, WriteOutcome};

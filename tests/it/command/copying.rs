@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue as A;
-use crossfade::mapping::canonical;
+use crossfade::codec::canonical;
 use crossfade::mapping::transform::Transform;
 use crossfade::model::{Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Role, Table};

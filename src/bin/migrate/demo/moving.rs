@@ -7,10 +7,10 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crossfade::clock::Clock;
+use crossfade::codec::canonical;
 use crossfade::control::Gone;
 use crossfade::copier;
 use crossfade::error::Result;
-use crossfade::mapping::canonical;
 use crossfade::migration::{
     CopyOptions, Event, Migration, MoveOptions, Started, VerifyOptions, read_all,
 };

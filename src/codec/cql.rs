@@ -454,7 +454,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mapping::arbitrary;
+    use crate::codec::arbitrary;
     use crate::schema::Role;
 
     fn column(name: &str, ty: Type) -> Column {

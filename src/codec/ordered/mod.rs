@@ -12,11 +12,13 @@ use std::cmp::Ordering;
 #[cfg(feature = "_store")]
 pub(crate) use self::composite::holds_others;
 
-use super::super::{number, text};
-use crate::cql;
+use super::{cql, number, text};
 use crate::error::{Error, Kind, Result};
 use crate::model::{F32, F64, Value};
 use crate::schema::{Order, Type};
+
+/// The most digits that a decimal gets by zeros at its end.
+const MOST_DIGITS: usize = 1 << 18;
 
 const EMPTY: u8 = 0x01;
 const VALUE: u8 = 0x02;
@@ -24,6 +26,14 @@ const BYTES: u8 = 0x03;
 const NEGATIVE: u8 = 0x01;
 const ZERO: u8 = 0x02;
 const POSITIVE: u8 = 0x03;
+
+/// The first bytes that neither begin with `prefix` nor come before it; `None` if there are none.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let keep = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=keep].to_vec();
+    end[keep] += 1;
+    Some(end)
+}
 
 /// Appends a value's component.
 ///
@@ -67,7 +77,7 @@ fn put_component(ty: &Type, value: &Value, takes_raw: bool, out: &mut Vec<u8>) -
 }
 
 /// Reads a component, and gives what follows it; `None` if there is none. See
-/// [`super::sort_values`] for the types that come back as an equal value.
+/// [`crate::mapping::keys::sort_values`] for the types that come back as an equal value.
 pub fn decode_component<'a>(ty: &Type, order: Order, bytes: &'a [u8]) -> Option<(Value, &'a [u8])> {
     let mut input = Input {
         rest: bytes,
@@ -385,7 +395,7 @@ fn read_decimal(input: &mut Input<'_>) -> Option<Value> {
     digits.truncate(shortest);
     let mut scale = (shortest as i64).checked_sub(point)?;
     // A scale is an i32, so the smallest one may have come with zeros behind the digits.
-    while scale < i64::from(i32::MIN) && digits.len() <= super::SORT_KEY_LIMIT * 256 {
+    while scale < i64::from(i32::MIN) && digits.len() <= MOST_DIGITS {
         digits.push('0');
         scale += 1;
     }

@@ -18,8 +18,8 @@
 //!
 //! A partition key is told apart by its bytes, in Cassandra as here: its nulls and its spelling stay.
 
-use super::keys::compare;
 use super::number;
+use super::ordered::compare;
 use crate::error::Result;
 use crate::model::{Edit, Edits, If, Judged, Key, List, Mutation, Row, Span, Then, Update, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
@@ -146,7 +146,7 @@ pub fn may_be_trimmed(ty: &Type) -> bool {
 }
 
 /// Fields up to the last one that isn't null; one null if all are.
-pub(super) fn without_last_nulls(mut fields: Vec<Option<Value>>) -> Vec<Option<Value>> {
+pub(crate) fn without_last_nulls(mut fields: Vec<Option<Value>>) -> Vec<Option<Value>> {
     let given = fields.iter().rposition(Option::is_some);
     fields.truncate(given.map_or(1, |last| last + 1));
     fields
@@ -374,7 +374,7 @@ fn shortest(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// A value without the nulls at the end of its tuples and user-defined types.
-pub(super) fn trimmed(ty: &Type, value: Value) -> Value {
+pub(crate) fn trimmed(ty: &Type, value: Value) -> Value {
     let all = |ty: &Type, values: Vec<Value>| -> Vec<Value> {
         let values = values.into_iter();
         values.map(|value| trimmed(ty, value)).collect()
@@ -431,7 +431,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mapping::arbitrary;
+    use crate::codec::arbitrary;
 
     fn decimal(unscaled: &[u8], scale: i32) -> Value {
         Value::Decimal {

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::cql;
+use crate::codec::cql;
 use crate::model::{F32, F64, Value};
 use crate::schema::{Type, Udt};
 
