@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crossfade::control::New;
 use crossfade::error::Result;
-use crossfade::mapping::transform::Transform;
 use crossfade::model::{Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
 use crossfade::store::{Cursor, Guard, Old, Range, Reads, Store};
+use crossfade::transform::Transform;
 use crossfade::verifier::{Adopted, Belongs, Checkpoint, Options, Verifier, VerifyProgress};
 
 const TURNS: usize = 3;

@@ -54,7 +54,8 @@
 //! |---|---|
 //! | [`model`], [`schema`], [`error`] | keys, values, rows; typed tables; what went wrong and whether it may have happened |
 //! | [`codec`] | values as bytes and as text, their order, tokens |
-//! | [`mapping`] | values and keys as the new store holds them; rename, drop, mask |
+//! | [`item`] | rows and keys as the new store holds them |
+//! | [`transform`] | what a plan does to rows: rename, drop, mask, expiry |
 //! | [`protocol`] | the rules of a migration, without I/O |
 //! | [`store`] | the `Store` trait and one module per store |
 //! | [`layer`] | wrappers around a store that are stores themselves |
@@ -72,7 +73,7 @@
 
 pub mod codec;
 pub mod error;
-pub mod mapping;
+pub mod item;
 pub mod model;
 pub mod protocol;
 pub mod schema;
@@ -106,6 +107,8 @@ pub mod shim;
 pub mod spec;
 #[cfg(feature = "_store")]
 pub mod store;
+#[cfg(feature = "_store")]
+pub mod transform;
 
 #[cfg(feature = "copy")]
 pub mod copier;

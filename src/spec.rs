@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::control::Record;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::transform::{ColumnRule, ExpiryRule, KeyOnly, Transform};
 use crate::schema::{Layout, StoredTable, Table};
 use crate::secret::Secret;
+use crate::transform::{ColumnRule, ExpiryRule, KeyOnly, Transform};
 
 /// What a plan says of one table.
 #[derive(Clone, Debug, Default)]

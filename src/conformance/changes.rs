@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::column;
 use crate::codec::ordered::compare;
 use crate::express::{Comparison, Condition, ItemRule, Operand, Path};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Rule, State, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};

@@ -44,10 +44,10 @@ use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::journal::{Journal, Remembered};
 use crate::layer::FIRST_PAGE;
-use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};
 use crate::protocol::counter::Pass;
 use crate::store::{Old, Writer};
+use crate::transform::Transform;
 
 /// How a copy goes about its work.
 #[derive(Clone, Debug)]

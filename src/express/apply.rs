@@ -6,7 +6,7 @@ use super::ast::{Path, Step};
 use super::update::{Action, Amount, Update};
 use super::{Item, decimal, refused};
 use crate::error::{Error, Result};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 impl Update {
     /// The item that it makes of another one; of none, an item without any attribute.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// A step below an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

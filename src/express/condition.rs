@@ -9,7 +9,7 @@ use super::token::{Token, Tokens};
 use super::value::{self, equal, order, type_name};
 use super::{Item, MOST_CHOICES, refused};
 use crate::error::Result;
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// The types there are, as `attribute_type` names them.
 const TYPES: [&str; 10] = ["S", "N", "B", "SS", "NS", "BS", "BOOL", "NULL", "L", "M"];

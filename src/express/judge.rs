@@ -10,7 +10,7 @@ use super::{Item, refused};
 use crate::codec::canonical;
 use crate::codec::number::small_integer_of_n;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Edit, Edits, Judge, Looks, Row, Value};
 use crate::schema::Role;
 

@@ -4,7 +4,7 @@ use super::ast::{Comparison, Condition, Operand};
 use super::placeholders::Placeholders;
 use super::refused;
 use crate::error::{Error, Result};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// What a query reads.
 #[derive(Clone, Debug, PartialEq)]

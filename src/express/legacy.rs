@@ -12,7 +12,7 @@ use super::update::{Action, Amount, Update};
 use super::value::{order, type_name};
 use super::{MOST_CHOICES, refused};
 use crate::error::{Error, Result};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// A condition on one attribute: `ComparisonOperator` and `AttributeValueList`.
 #[derive(Clone, Debug, PartialEq)]

@@ -50,7 +50,7 @@ pub use value::equal;
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Kind};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// An item: its attributes by name.
 pub type Item = BTreeMap<String, Attr>;

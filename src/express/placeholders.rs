@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::refused;
 use crate::error::Result;
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// What a request gives for `#name` and `:value`, and which of them its expressions have used.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::ast::{Condition, Operand, Path, Step};
 use super::update::{Action, Amount, Update};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// Gathers the names and values of what it prints. One for each request.
 #[derive(Clone, Debug, Default)]

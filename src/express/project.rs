@@ -5,7 +5,7 @@ use super::ast::{Path, Step};
 use super::placeholders::Placeholders;
 use super::token::{Tokens, refuse_overlap};
 use crate::error::Result;
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// What is kept of an item.
 #[derive(Clone, Debug, PartialEq)]

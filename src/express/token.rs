@@ -5,7 +5,7 @@ use super::placeholders::Placeholders;
 use super::reserved::is_reserved;
 use super::{DEEPEST, LONGEST, MOST_OPERATORS, MOST_STEPS, refused};
 use crate::error::{Error, Result};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// Words that are never names, in any case.
 const KEYWORDS: [&str; 9] = [

@@ -6,7 +6,7 @@ use super::placeholders::Placeholders;
 use super::refused;
 use super::token::{Token, Tokens, refuse_overlap};
 use crate::error::Result;
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// An update.
 #[derive(Clone, Debug, PartialEq)]

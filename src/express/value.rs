@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::ast::Step;
 use super::decimal;
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// The name of its type, as `attribute_type` has it.
 pub(super) fn type_name(value: &Attr) -> &'static str {

@@ -12,12 +12,12 @@ use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
-use crate::mapping::transform::Transform;
 use crate::model::{Mark, Row, State};
 use crate::protocol::phase::Transition;
 use crate::protocol::{Phase, counter};
 use crate::schema::StoredTable;
 use crate::store::{Cursor, Old, Range};
+use crate::transform::Transform;
 use crate::verifier::{self, Adopted};
 
 /// Parts of the target that are looked through at once.

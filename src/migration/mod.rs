@@ -43,11 +43,11 @@ use crate::error::{Error, Kind, Result};
 use crate::intervals::Intervals;
 use crate::layer::retry::Patience;
 use crate::layer::{Pace, Retry};
-use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
 use crate::schema::{StoredTable, Table};
 use crate::store::{Cursor, Finding, Inspection, Old, Range, Room, Weight};
+use crate::transform::Transform;
 
 /// A table's migration.
 #[derive(Clone)]

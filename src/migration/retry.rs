@@ -12,11 +12,11 @@ use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
-use crate::mapping::transform::Transform;
 use crate::model::{Key, Tokens};
 use crate::protocol::counter::{Folded, Rules};
 use crate::protocol::phase::Work;
 use crate::store::{Cursor, Old, Range, Store, Writer};
+use crate::transform::Transform;
 use crate::verifier::Bench;
 
 /// Rows of one page of a range.

@@ -3,11 +3,11 @@
 use super::{Migration, OpenOld, sample_of};
 use crate::display;
 use crate::error::{Kind, Result};
-use crate::mapping::Mapping;
-use crate::mapping::transform::Transform;
+use crate::item::Mapping;
 use crate::model::Row;
 use crate::protocol::Phase;
 use crate::schema::Table;
+use crate::transform::Transform;
 
 /// Places of the ring that rows are read from, and rows of each.
 const PLACES: usize = 32;
@@ -39,7 +39,7 @@ impl Migration {
             return Ok(plain);
         }
         let mut spec = self.spec.clone();
-        spec.layout.sort_attribute = Some(crate::mapping::SORT_ATTRIBUTE.to_owned());
+        spec.layout.sort_attribute = Some(crate::item::SORT_ATTRIBUTE.to_owned());
         let made = spec.transform(table, default_ttl)?;
         // A column may have the name of the attribute.
         let Ok(made_mapping) = Mapping::new(made.target()) else {
@@ -69,7 +69,7 @@ impl Migration {
              the sort key is made (`{}`, of bytes)",
             self.spec.name,
             rows.len(),
-            crate::mapping::SORT_ATTRIBUTE
+            crate::item::SORT_ATTRIBUTE
         );
         Ok(made)
     }

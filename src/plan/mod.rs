@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::control::Lease;
-use crate::mapping::transform::{ColumnRule, ExpiryRule, KeyOnly};
 use crate::schema::Layout;
 use crate::secret::Secret;
 pub use crate::shim::Resave;
 use crate::store::Reading;
 pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
+use crate::transform::{ColumnRule, ExpiryRule, KeyOnly};
 
 #[cfg(feature = "plan")]
 mod check;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{Section, Source, Text};
 use super::{FinalRead, Ignore, KeyNames, ShimPlan, TablePlan};
-use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 use crate::shim::EXACTLY_ONCE_WITHIN;
+use crate::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 
 /// A table, with what later checks need to name places.
 pub(super) struct Read {

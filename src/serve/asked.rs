@@ -10,7 +10,7 @@ use super::json::{Given, GivenItem};
 use crate::error::Error;
 use crate::express::legacy::{self, Change, Expectation, Test};
 use crate::express::{Condition, KeyCondition, Placeholders, Projection, Update};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// What a request on one table may have. Each operation takes its part; what it doesn't know it passes over, as the
 /// service does.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::asked::enumerated;
 use super::fault::Fault;
 use crate::express::Item;
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// What of the consumed capacity a request wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

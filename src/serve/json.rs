@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fault::Fault;
 use crate::express::{self, Item};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// How deep values may be nested.
 const DEEPEST: usize = 32;

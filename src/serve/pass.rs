@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::target::Target;
 use super::wire::Answer;
 use crate::error::{Error, Result as LibResult};
-use crate::mapping::KeyType;
+use crate::item::KeyType;
 
 /// Where requests on other tables go.
 pub trait Upstream: Send + Sync + 'static {

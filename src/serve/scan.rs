@@ -15,7 +15,7 @@ use super::json::{self, GivenItem};
 use super::query::{Page, refuse_index};
 use super::target::{Target, counters_alone, json as item_json};
 use crate::express::Item;
-use crate::mapping::Attr;
+use crate::item::Attr;
 use crate::model::Key;
 use crate::protocol::Phase;
 use crate::protocol::row::{Position, Shown};

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::target::Target;
 use crate::codec::number::Parts;
 use crate::express::{Comparison, Condition, KeyCondition, Operand, Path, SortCondition};
-use crate::mapping::{Attr, KeyType, keys};
+use crate::item::{Attr, KeyType, keys};
 use crate::model::{Key, Span, Value};
 
 /// Which rows are read.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 use super::fault::Fault;
 use super::json::ShownItem;
 use crate::express::{Action, Amount, Condition, Item, Operand, Path, Projection, Update};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Key, Row, Value};
 use crate::shim::{Items, Table};
 

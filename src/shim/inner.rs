@@ -14,12 +14,12 @@ use crate::clock;
 use crate::codec::text::hex;
 use crate::control::{Accept, Control, Member, MemberRole, New, ParticipantKind, Record};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::Mapping;
-use crate::mapping::transform::Transform;
+use crate::item::Mapping;
 use crate::model::{Key, Row, Update, Value};
 use crate::protocol::Phase;
 use crate::schema::{Column, Role, StoredTable};
 use crate::store::{Store, Weight};
+use crate::transform::Transform;
 
 /// Re-saves that are under way at once, for one table.
 const RESAVES: usize = 64;

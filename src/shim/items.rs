@@ -6,7 +6,7 @@ use super::Ttl;
 use crate::error::{Error, Kind, Result};
 use crate::express::judge::{self, same};
 use crate::express::{Condition, Item, ItemRule, Update};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Key, Row, Rule};
 
 /// How the rows of a table look as items.

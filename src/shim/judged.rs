@@ -16,7 +16,7 @@ use crate::codec::canonical;
 use crate::error::{Error, Kind, Result};
 use crate::express::judge;
 use crate::express::{Action, Amount, Condition, Path, Step, Update as ItemUpdate};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Edit, Judged, Key, Mutation, Returns, Row, Then, Update, Value};
 use crate::protocol::row::Write;
 use crate::schema::{Column, Role, Type};

@@ -13,8 +13,7 @@ use crate::clock::unix_seconds;
 use crate::codec::canonical;
 use crate::display;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::keys;
-use crate::mapping::transform::Transform;
+use crate::item::keys;
 use crate::model::{Edit, Key, List, Mark, Mutation, Row, Span, State, Update, Value};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, Query, Reply,
@@ -23,6 +22,7 @@ use crate::protocol::row::{
 use crate::protocol::{Machine, Phase, Step, counter};
 use crate::schema::{Role, Table as Schema};
 use crate::store::{Changed, Listed, Reading};
+use crate::transform::Transform;
 
 /// Keys that are listed at once to be deleted.
 const DELETED_AT_ONCE: usize = 100;

@@ -9,13 +9,13 @@ use super::table::Table;
 use crate::clock::unix_seconds;
 use crate::codec::cql;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::transform::Transform;
 use crate::model::{Key, Row, Tokens};
 use crate::protocol::row::{
     self, Bound, Position, ScanCall, ScanOrder, ScanReply, Walked, Walkover,
 };
 use crate::protocol::{Machine, Step};
 use crate::store::{Cursor, Page, Range};
+use crate::transform::Transform;
 
 /// Bytes of rows that end a page.
 const PAGE_BYTES: usize = 1 << 20;

@@ -7,14 +7,14 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::control::Record;
+use crate::item::Mapping;
 use crate::layer::faulty::{Faults, Faulty};
-use crate::mapping::Mapping;
-use crate::mapping::transform::{ExpiryFrom, ExpiryRule};
 use crate::model::{Mark, Row, Value};
 use crate::protocol::Phase;
 use crate::schema::{Column, Order, Role, StoredTable, Table as Schema, Type};
 use crate::store::memory::Memory;
 use crate::store::{Old, Reads, Store};
+use crate::transform::{ExpiryFrom, ExpiryRule};
 
 /// Two stores in memory, with the tables `users`, `events` and `votes`.
 pub(super) struct Bench {

@@ -49,7 +49,7 @@ pub struct Capabilities {
     pub write: bool,
     /// Does an add with a token once, however often it is sent: needed of a new store for `exactly_once`.
     pub tokens: bool,
-    /// Holds rows as items under key attributes, as [`crate::mapping::Mapping`] makes them: keys that are too
+    /// Holds rows as items under key attributes, as [`crate::item::Mapping`] makes them: keys that are too
     /// long, or empty where no key attribute can be, are never in it.
     pub key_attributes: bool,
     /// The most rows of one put that cost one round trip; more are allowed.

@@ -4,8 +4,8 @@
 //! A row is there for as long as any of its cells is. So it doesn't end before the last of them, and not at all if one
 //! stays; and it ends later only where the plan says so of rows whose end Cassandra doesn't tell.
 
-use crate::mapping::transform::{KeyOnly, Transform};
 use crate::model::{End, Ends, Times};
+use crate::transform::{KeyOnly, Transform};
 
 /// Whether an item may end then, as the new store has it, whose old row has these times.
 pub(super) fn may_end(transform: &Transform, times: &Times, expires: Option<i64>) -> bool {
@@ -45,9 +45,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mapping::transform::{ExpiryFrom, ExpiryRule};
     use crate::model::{CellTimes, Key, Row, Value};
     use crate::schema::{Column, Layout, Role, Table, Type};
+    use crate::transform::{ExpiryFrom, ExpiryRule};
 
     fn transform(from: ExpiryFrom, key_only: KeyOnly) -> Transform {
         let column = |name: &str, role| Column {

@@ -6,9 +6,9 @@ use super::adopted::Adopted;
 use super::canonical::differing;
 use super::verdict::Verdict;
 use crate::display;
-use crate::mapping::transform::Transform;
 use crate::model::{Key, Row};
 use crate::store::Unreadable;
+use crate::transform::Transform;
 
 /// Examples that are kept of one table.
 const MOST_EXAMPLES: usize = 1_000;

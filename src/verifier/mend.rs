@@ -6,13 +6,13 @@ use std::sync::PoisonError;
 use super::verdict::Suspect;
 use super::{Mending, Run};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::transform::Transform;
 use crate::model::{Fold, Key, Mark, Row, Value};
 use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::counter::{self, Folded, Item, Rules, totals_of};
 use crate::protocol::row::{self, Copied, CopyRow, Repair, Repaired};
 use crate::store::{Changed, Guard, Old, Reading, WriteOutcome, WriteOutcomes, Writer};
+use crate::transform::Transform;
 
 /// Calls that one row may take. Every refusal is somebody else's success, so that this is a store that
 /// answers without doing.

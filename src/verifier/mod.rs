@@ -48,10 +48,10 @@ pub use state::{Belongs, Checkpoint};
 use crate::clock::unix_seconds;
 use crate::control::New;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::transform::Transform;
 use crate::model::{Row, Tokens, Value};
 use crate::protocol::counter::Rules;
 use crate::store::{Old, Writer};
+use crate::transform::Transform;
 
 /// Rows that expire within so many seconds are left out on both sides.
 const MARGIN: i64 = 300;

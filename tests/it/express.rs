@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType,
 };
 use crossfade::express::{Condition, Item, Placeholders, Projection, Update};
-use crossfade::mapping::Attr;
+use crossfade::item::Attr;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crossfade::connect;
 use crossfade::express::{Condition, Item, Placeholders, Update};
-use crossfade::mapping::Attr;
+use crossfade::item::Attr;
 use crossfade::model::{Key, Returns};
 use crossfade::plan::Plan;
 use crossfade::shim::{

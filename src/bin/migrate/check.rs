@@ -6,12 +6,13 @@ use std::path::Path;
 use crossfade::clock;
 use crossfade::display;
 use crossfade::error::{Error, Kind, Result};
-use crossfade::mapping::transform::Mask;
-use crossfade::mapping::{Mapping, Transform, item_size};
+use crossfade::item::{Mapping, item_size};
 use crossfade::migration::{Migration, Survey};
 use crossfade::model::{Mark, Row};
 use crossfade::plan::{NewStorePlan, OldStorePlan};
 use crossfade::store::{Finding, Weight};
+use crossfade::transform::Mask;
+use crossfade::transform::Transform;
 use crossfade::visible::visible;
 
 use crate::args;
@@ -154,7 +155,7 @@ fn size(survey: &Survey) {
 }
 
 fn columns(mapping: &Mapping) {
-    let row = |report: crossfade::mapping::ColumnReport| {
+    let row = |report: crossfade::item::ColumnReport| {
         vec![
             report.column,
             report.cql_type,
@@ -168,7 +169,7 @@ fn columns(mapping: &Mapping) {
     for line in format::table(&header, rows).lines() {
         format::print(&format!("  {line}"));
     }
-    let key = |key: &crossfade::mapping::KeyAttribute| format!("{} ({:?})", key.name, key.ty);
+    let key = |key: &crossfade::item::KeyAttribute| format!("{} ({:?})", key.name, key.ty);
     let sort = mapping.sort().map_or_else(|| "none".to_owned(), key);
     format::print(&format!(
         "  keys: partition {}, sort {sort}",

@@ -1,9 +1,9 @@
 //! What `migrate check` says of when rows end: what can be known of it, and what the plan makes of the rest.
 
-use crossfade::mapping::transform::{ExpiryRule, KeyOnly, Transform};
 use crossfade::migration::Survey;
 use crossfade::model::Row;
 use crossfade::schema::Role;
+use crossfade::transform::{ExpiryRule, KeyOnly, Transform};
 
 use crate::format;
 

@@ -77,7 +77,7 @@ fn put_component(ty: &Type, value: &Value, takes_raw: bool, out: &mut Vec<u8>) -
 }
 
 /// Reads a component, and gives what follows it; `None` if there is none. See
-/// [`crate::mapping::keys::sort_values`] for the types that come back as an equal value.
+/// [`crate::item::keys::sort_values`] for the types that come back as an equal value.
 pub fn decode_component<'a>(ty: &Type, order: Order, bytes: &'a [u8]) -> Option<(Value, &'a [u8])> {
     let mut input = Input {
         rest: bytes,

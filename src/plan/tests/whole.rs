@@ -1,8 +1,8 @@
 //! Plans that hold.
 
 use super::*;
-use crate::mapping::transform::{ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 use crate::plan::FinalRead;
+use crate::transform::{ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 
 #[test]
 fn what_is_left_out_has_its_default() {

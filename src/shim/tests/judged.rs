@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::express::{Condition, Item, Placeholders, Update};
-use crate::mapping::Attr;
+use crate::item::Attr;
 use crate::model::{Key, Returns};
 
 fn placeholders(values: Json) -> Placeholders {

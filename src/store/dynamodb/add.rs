@@ -10,7 +10,7 @@ use super::outcome::pairs_text;
 use super::read::{Item, row_of};
 use super::update::Update;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Add, Row};
 use crate::schema::Type;
 use crate::store::telling_no_tokens;

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::error::{Error, Kind, Result};
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// An item, or the attributes of a key, by name.
 pub(super) type Attrs = Vec<(String, Attr)>;

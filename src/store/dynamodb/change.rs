@@ -1,7 +1,7 @@
 //! Changing one item on a condition: one write, whose effect is known or said to be unknown.
 //!
 //! Changes of a collection's elements need to know it, since a set or map isn't always the native one
-//! that DynamoDB could change by itself (see [`crate::mapping`]): the item is read, and the new
+//! that DynamoDB could change by itself (see [`crate::item`]): the item is read, and the new
 //! collection put in place of the one that was read, on the condition that this is still there.
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use super::read::{Item, row_of};
 use super::update::Update;
 use crate::codec::canonical;
 use crate::error::{Effect, Kind, Result};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Value};
 use crate::store::{Changed, Reading};
 

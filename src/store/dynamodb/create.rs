@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::DynamoDb;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::{KeyAttribute, KeyType, Mapping};
+use crate::item::{KeyAttribute, KeyType, Mapping};
 
 /// How long a new table may take until it can be used. AWS takes seconds.
 const CREATION: Duration = Duration::from_secs(300);

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::attr::Attrs;
-use crate::mapping::Attr;
+use crate::item::Attr;
 
 /// The same for the same item, in whatever order its attributes and the members of its sets come.
 pub(super) fn digest(attrs: Attrs) -> u64 {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::attr::into_sdk;
 use crate::error::{Error, Kind, Result};
 use crate::express::{ItemRule, Printer};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{If, Mark, Row, Rule, State, Value};
 
 /// The most bytes of an expression, set by DynamoDB.

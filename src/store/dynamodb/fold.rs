@@ -9,7 +9,7 @@ use futures::stream;
 use super::DynamoDb;
 use super::attr::{to_sdk, to_sdk_map};
 use super::outcome::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
-use crate::mapping::{FoldedItem, Mapping};
+use crate::item::{FoldedItem, Mapping};
 use crate::model::{Fold, Mark};
 use crate::store::{WriteOutcome, WriteOutcomes};
 

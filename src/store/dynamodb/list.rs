@@ -8,7 +8,7 @@ use super::attr::{Attrs, from_sdk_map, to_sdk_map};
 use super::expression::Terms;
 use super::read::readable;
 use crate::error::Result;
-use crate::mapping::{Attr, Mapping, SortRange};
+use crate::item::{Attr, Mapping, SortRange};
 use crate::model::{Key, List, Row, Span};
 use crate::store::{Listed, Reading};
 

@@ -31,7 +31,7 @@ use super::{
     Store, Together, WriteOutcomes, failed_rows, unsupported,
 };
 use crate::error::Result;
-use crate::mapping::Mapping;
+use crate::item::Mapping;
 use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 

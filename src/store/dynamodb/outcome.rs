@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::ConsumedCapacity;
 use super::attr::key_text;
 use super::errors::Call;
 use crate::error::{Error, Kind, Result};
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::store::{WriteOutcome, WriteOutcomes};
 
 /// Single calls of one put that are under way at once.

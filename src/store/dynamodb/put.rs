@@ -13,7 +13,7 @@ use super::outcome::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
 use super::ready::{Ready, Rows};
 use super::{DynamoDb, batch};
 use crate::error::Result;
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Key, Row};
 use crate::store::{Guard, WriteOutcomes, failed_rows};
 

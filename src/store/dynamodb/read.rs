@@ -11,7 +11,7 @@ use super::attr::{Attrs, from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
 use super::digest::digest;
 use super::outcome::{item_key_text, key_of_item, units};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::{Attr, Mapping, item_size};
+use crate::item::{Attr, Mapping, item_size};
 use crate::model::{Key, Row};
 use crate::store::{Cursor, Page, Range, Reading, Unreadable};
 

@@ -2,7 +2,7 @@
 
 use super::outcome::pairs_text;
 use crate::error::Result;
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::Row;
 
 /// Bytes that are one write unit.

@@ -15,7 +15,7 @@ use super::errors::Call;
 use super::expression::{Terms, condition};
 use super::read::row_of;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::Mapping;
+use crate::item::Mapping;
 use crate::model::{Change, Key, Returns, Row};
 use crate::schema::Table;
 use crate::store::{Changed, Reading, Together};

@@ -3,7 +3,7 @@
 use super::attr::Attrs;
 use super::expression::{Terms, Unfit, within_limit};
 use crate::error::Result;
-use crate::mapping::{Attr, Mapping};
+use crate::item::{Attr, Mapping};
 use crate::model::{Key, Mark};
 
 /// An update of one item, put together part by part.

@@ -18,7 +18,7 @@ use super::errors::Call;
 use super::expression::{Terms, Unfit, condition};
 use super::read::readable;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::mapping::Mapping;
+use crate::item::Mapping;
 use crate::model::{Change, If, Key, Returns, Row};
 use crate::store::{Changed, Reading};
 
@@ -127,7 +127,7 @@ impl DynamoDb {
 impl Unchanged {
     fn since(
         mapping: &Mapping,
-        seen: Option<&[(String, crate::mapping::Attr)]>,
+        seen: Option<&[(String, crate::item::Attr)]>,
         row: Option<&Row>,
     ) -> Result<Self> {
         let mut terms = Terms::default();
@@ -149,7 +149,7 @@ impl Unchanged {
 /// Every attribute that the mapping knows, as it was read: there with this value, or not there.
 fn expected(
     mapping: &Mapping,
-    seen: &[(String, crate::mapping::Attr)],
+    seen: &[(String, crate::item::Attr)],
 ) -> HashMap<String, ExpectedAttributeValue> {
     let absent = mapping.attributes_known().map(|name| {
         let expected = ExpectedAttributeValue::builder().exists(false).build();

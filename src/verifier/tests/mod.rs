@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
-use crate::mapping::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 use crate::model::{CellTimes, End, Ends, Key, Mark, Times};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
 use crate::store::{Guard, Reads, Store, WriteOutcome};
+use crate::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 
 mod adopting;
 mod bounded;

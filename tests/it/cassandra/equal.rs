@@ -4,7 +4,7 @@
 use crossfade::codec::canonical;
 use crossfade::codec::cql;
 use crossfade::codec::ordered::compare;
-use crossfade::mapping::keys::sort_bytes;
+use crossfade::item::keys::sort_bytes;
 use crossfade::model::{Key, Mutation, Row, Tokens, Value};
 use crossfade::schema::{Column, Table, Type};
 use crossfade::store::{Guard, Range, Reads, Store, WriteOutcome};

@@ -5,12 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue as A;
 use crossfade::codec::canonical;
-use crossfade::mapping::transform::Transform;
 use crossfade::model::{Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Role, Table};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
 use crossfade::store::{Guard, Reads, Store, WriteOutcome};
+use crossfade::transform::Transform;
 
 use super::items::{Shape, assert_same};
 use super::killing::{MESSAGES, fill_messages};

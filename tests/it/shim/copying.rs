@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crossfade::control::{Accept, Member, MemberRole, New, ParticipantKind, Record, Watch};
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::mapping::transform::Transform;
 use crossfade::model::{Fold, Key, List, Mark, Row, Span, Value};
 use crossfade::protocol::Machine;
 use crossfade::protocol::counter::{self, Pass, Rules};
@@ -15,6 +14,7 @@ use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{Call, CopyRow, Reply};
 use crossfade::protocol::{Phase, Step};
 use crossfade::store::{Changed, Guard, Reading, Store, WriteOutcome, WriteOutcomes};
+use crossfade::transform::Transform;
 
 use super::TARGET;
 use super::wire::{Process, Wire};

@@ -10,7 +10,7 @@ use crossfade::clock::Clock;
 use crossfade::control::{Control, Gone, Lease, New, Record, Versioned, Watch};
 use crossfade::error::{Effect, Result};
 use crossfade::express::{Action, Amount, Condition, Path, Update as ItemUpdate};
-use crossfade::mapping::Attr;
+use crossfade::item::Attr;
 use crossfade::migration::{InitOptions, Migration};
 use crossfade::model::{Edit, Key, List, Mark, Returns, Row, Span, Tokens, Update, Value};
 use crossfade::protocol::Phase;

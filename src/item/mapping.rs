@@ -240,7 +240,7 @@ impl Mapping {
 
     /// The whole item of a row: key, key columns beside a made key, cells, mark, the names of the columns
     /// that a partial item decides, and expiry. What a row
-    /// tells of its cells' times is left out; [`super::Transform`] makes an expiry of it.
+    /// tells of its cells' times is left out; [`crate::transform::Transform`] makes an expiry of it.
     ///
     /// # Errors
     /// [`Kind::Invalid`] if the new store can't hold it: its key (see [`Mapping::key`]), more than

@@ -1,7 +1,7 @@
 //! What becomes of each column, for people.
 
 use super::attributes::KeyAttribute;
-use super::item::Mapping;
+use super::mapping::Mapping;
 use super::types::{self, NativeSet};
 use crate::schema::{Column, Role, Type};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::attr::Attr;
-use super::item::{Mapping, corrupt, owned, put_column};
+use super::mapping::{Mapping, corrupt, owned, put_column};
 use super::types;
 use crate::codec::canonical::is_null;
 use crate::error::{Error, Kind, Result};

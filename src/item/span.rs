@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 
 use super::attr::Attr;
-use super::item::{Mapping, own_attribute};
 use super::keys;
 use super::keys::SORT_KEY_LIMIT;
+use super::mapping::{Mapping, own_attribute};
 use crate::codec::cql;
 use crate::codec::number;
 use crate::codec::ordered::after_prefix;

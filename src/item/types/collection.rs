@@ -73,7 +73,7 @@ pub(super) fn from_cells_of_set(mut values: Vec<Value>, element: &Type, ty: &Typ
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::mapping) enum NativeSet {
+pub(in crate::item) enum NativeSet {
     None,
     Strings,
     Numbers,
@@ -81,7 +81,7 @@ pub(in crate::mapping) enum NativeSet {
 }
 
 /// The native set that a set of cells becomes.
-pub(in crate::mapping) fn native_set(element: &Type) -> NativeSet {
+pub(in crate::item) fn native_set(element: &Type) -> NativeSet {
     match element {
         Type::Ascii | Type::Text => NativeSet::Strings,
         Type::TinyInt | Type::SmallInt | Type::Int | Type::BigInt => NativeSet::Numbers,
@@ -182,7 +182,7 @@ pub(super) fn map(attr: Attr, key: &Type, element: &Type) -> Option<Value> {
 }
 
 /// Whether a map with such keys becomes an M.
-pub(in crate::mapping) fn has_named_keys(key: &Type, multicell: bool) -> bool {
+pub(in crate::item) fn has_named_keys(key: &Type, multicell: bool) -> bool {
     match key {
         Type::Ascii | Type::Text => true,
         Type::TinyInt
