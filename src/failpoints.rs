@@ -3,7 +3,7 @@
 //!
 //! With `CROSSFADE_STOP_AT=7` the process aborts at the seventh point that it comes to: no destructor
 //! runs, nothing is flushed, no reply is waited for. Points stand before and behind every write to the
-//! new store, its control table included ([`crate::layer::stopping`]), and before and behind every
+//! new store, its control table included ([`crate::testing::stopping`]), and before and behind every
 //! flush of the journal.
 
 use std::sync::LazyLock;

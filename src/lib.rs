@@ -90,8 +90,6 @@ pub mod display;
 #[cfg(feature = "_store")]
 pub mod express;
 #[cfg(feature = "_store")]
-pub mod intervals;
-#[cfg(feature = "_store")]
 pub mod json;
 #[cfg(feature = "_store")]
 pub mod layer;
@@ -125,9 +123,9 @@ pub mod verifier;
 mod disk;
 
 #[cfg(feature = "conformance")]
-pub mod conformance;
-#[cfg(feature = "conformance")]
 pub mod failpoints;
+#[cfg(any(feature = "conformance", all(test, feature = "_store")))]
+pub mod testing;
 
 pub use error::{Effect, Error, Kind, Result};
 #[cfg(feature = "_store")]

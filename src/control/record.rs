@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::text::hex;
 #[cfg(feature = "copy")]
 use crate::codec::{key, text::of_hex};
-use crate::intervals::Intervals;
+use crate::model::Intervals;
 use crate::model::Tokens;
 #[cfg(feature = "copy")]
 use crate::model::{Key, Value};

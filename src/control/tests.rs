@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::clock::Clock;
-use crate::intervals::Intervals;
-use crate::layer::faulty::{Faults, Faulty};
+use crate::model::Intervals;
 use crate::model::Tokens;
 use crate::protocol::Phase;
 use crate::schema::StoredTable;
 use crate::store::memory::Memory;
 use crate::store::{Permit, Store};
+use crate::testing::faulty::{Faults, Faulty};
 
 fn record(plan: &str) -> Record {
     let id = Column {

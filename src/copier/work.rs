@@ -1,7 +1,7 @@
 //! What is left to do, cut into jobs.
 
 use super::Options;
-use crate::intervals::Intervals;
+use crate::model::Intervals;
 use crate::model::{Key, Tokens};
 
 /// A range to copy, and the key behind which it goes on.

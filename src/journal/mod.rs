@@ -21,7 +21,7 @@ use crate::codec::{cql, key};
 use crate::control::{Counts, DeadLetter};
 use crate::disk::{Disk, Refusal, disk_error, set_aside};
 use crate::error::{Error, Kind, Result};
-use crate::intervals::Intervals;
+use crate::model::Intervals;
 use crate::model::{Key, Tokens};
 use crate::schema::Table;
 

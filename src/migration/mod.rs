@@ -40,9 +40,9 @@ use crate::control::{
     Control, DeadLetter, Lease, New, Participant, Progress, Record, Verified, Versioned,
 };
 use crate::error::{Error, Kind, Result};
-use crate::intervals::Intervals;
 use crate::layer::retry::Patience;
 use crate::layer::{Pace, Retry};
+use crate::model::Intervals;
 use crate::model::{Row, Tokens};
 use crate::protocol::Phase;
 use crate::schema::{StoredTable, Table};

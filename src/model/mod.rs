@@ -14,12 +14,14 @@ mod item;
 mod range;
 mod rule;
 mod times;
+mod tokens;
 
 pub use change::{Change, Edit, Mutation, Update};
 pub use item::{If, State};
 pub use range::{List, Span};
 pub use rule::{Edits, Judge, Judged, Looks, Returns, Rule, Then};
 pub use times::{CellTimes, End, Ends, Times};
+pub use tokens::{Intervals, Tokens};
 
 /// An `f32` compared by its bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -358,74 +360,4 @@ pub struct Add {
     /// A name of this very add. With it the new store adds once, however often it is sent within
     /// ten minutes.
     pub token: Option<String>,
-}
-
-/// A stretch of the partition key's tokens, `(after, up_to]`; the whole ring is
-/// `(i64::MIN, i64::MAX]`, since no key has the token `i64::MIN`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tokens {
-    /// Exclusive start.
-    pub after: i64,
-    /// Inclusive end; never below `after`.
-    pub up_to: i64,
-}
-
-impl Tokens {
-    /// The whole ring.
-    pub const ALL: Tokens = Tokens {
-        after: i64::MIN,
-        up_to: i64::MAX,
-    };
-
-    /// How many tokens it has.
-    pub fn width(&self) -> u64 {
-        self.up_to.wrapping_sub(self.after) as u64
-    }
-
-    /// Whether it has no token.
-    pub fn is_empty(&self) -> bool {
-        self.up_to <= self.after
-    }
-
-    /// Whether it has this token.
-    pub fn contains(&self, token: i64) -> bool {
-        self.after < token && token <= self.up_to
-    }
-
-    /// Two halves, or `None` if it has a single token.
-    pub fn halves(&self) -> Option<(Tokens, Tokens)> {
-        if self.width() < 2 {
-            return None;
-        }
-        let middle = self.after.wrapping_add((self.width() / 2) as i64);
-        Some((
-            Tokens {
-                after: self.after,
-                up_to: middle,
-            },
-            Tokens {
-                after: middle,
-                up_to: self.up_to,
-            },
-        ))
-    }
-
-    /// `count` stretches of nearly the same width (fewer if there aren't so many tokens).
-    pub fn split(&self, count: usize) -> Vec<Tokens> {
-        let width = u128::from(self.width());
-        let count = (count.max(1) as u128).min(width.max(1));
-        let edge = |i: u128| self.after.wrapping_add((width * i / count) as u64 as i64);
-        (0..count)
-            .map(|i| Tokens {
-                after: edge(i),
-                up_to: edge(i + 1),
-            })
-            .collect()
-    }
-}
-
-impl fmt::Display for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}, {}]", self.after, self.up_to)
-    }
 }

@@ -8,12 +8,12 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::control::Record;
 use crate::item::Mapping;
-use crate::layer::faulty::{Faults, Faulty};
 use crate::model::{Mark, Row, Value};
 use crate::protocol::Phase;
 use crate::schema::{Column, Order, Role, StoredTable, Table as Schema, Type};
 use crate::store::memory::Memory;
 use crate::store::{Old, Reads, Store};
+use crate::testing::faulty::{Faults, Faulty};
 use crate::transform::{ExpiryFrom, ExpiryRule};
 
 /// Two stores in memory, with the tables `users`, `events` and `votes`.

@@ -22,7 +22,7 @@ use crate::clock::unix_seconds;
 use crate::control::StoredKey;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::intervals::Intervals;
+use crate::model::Intervals;
 use crate::model::{Key, Tokens};
 use crate::schema::Table;
 use crate::store::{Cursor, Range};

@@ -1,10 +1,10 @@
 //! Every store behaves alike.
 
-use crossfade::conformance::run;
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, Credentials, DynamoDb};
 use crossfade::store::embedded::Embedded;
 use crossfade::store::memory::Memory;
+use crossfade::testing::conformance::run;
 use scylla::client::session_builder::SessionBuilder;
 
 use crate::support::{cassandra_address, dynamodb_url, folder, unique};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MOST_LINES: usize = 650;
 
 /// What everything may use: the model.
-const MODEL: &[&str] = &["codec", "error", "intervals", "model", "schema", "visible"];
+const MODEL: &[&str] = &["codec", "error", "model", "schema", "visible"];
 
 /// Beside the trait and the stores: what two stores share, and may not know either.
 const SHARED_BY_STORES: &[&str] = &["store::ordered"];
@@ -18,7 +18,6 @@ const SHARED_BY_STORES: &[&str] = &["store::ordered"];
 /// means a module and all below it, but `store` alone means the trait and not the single stores.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("clock", &[]),
-    ("conformance", &["express", "item", "store"]),
     (
         "connect",
         &[
@@ -52,8 +51,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("express", &["item"]),
     ("journal", &["control", "disk"]),
     ("json", &[]),
-    ("layer", &["failpoints", "store"]),
+    ("layer", &["store"]),
     ("item", &[]),
+    ("testing", &["express", "failpoints", "item", "store"]),
     ("transform", &["secret"]),
     (
         "migration",
@@ -127,7 +127,6 @@ const WITHIN_MODEL: &[(&str, &[&str])] = &[
     ("error", &["visible"]),
     ("model", &["error"]),
     ("schema", &["error"]),
-    ("intervals", &["model"]),
     ("codec", &["error", "model", "schema"]),
 ];
 
@@ -149,7 +148,6 @@ const PURE: &[&str] = &[
     "codec",
     "error",
     "express",
-    "intervals",
     "item",
     "model",
     "protocol",

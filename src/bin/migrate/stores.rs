@@ -67,7 +67,7 @@ impl Stores {
     async fn with(plan: Plan, old: Old) -> Result<Self> {
         let new = connect::new(&plan).await?;
         #[cfg(feature = "conformance")]
-        let new = new.wrapped(crossfade::layer::stopping::if_asked);
+        let new = new.wrapped(crossfade::testing::stopping::if_asked);
         let control = Control::new(new.clone(), &plan.control_table);
         let old_name = match &plan.old {
             OldStorePlan::Cassandra(cassandra) => {

@@ -14,12 +14,12 @@ mod partial;
 use super::*;
 use crate::journal::Binding;
 use crate::layer::Retry;
-use crate::layer::faulty::{Faults, Faulty};
 use crate::layer::retry::Patience;
 use crate::model::{Mark, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
 use crate::store::{Cursor, Guard, Range, Reads, Store};
+use crate::testing::faulty::{Faults, Faulty};
 
 const ROWS: i32 = 700;
 

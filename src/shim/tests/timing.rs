@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::error::{Effect, Error, Kind};
-use crate::layer::faulty::{Faults, Faulty};
 use crate::model::{Key, Span};
 use crate::store::Guard;
+use crate::testing::faulty::{Faults, Faulty};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 

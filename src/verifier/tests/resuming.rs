@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::unix_seconds;
-use crate::layer::faulty::{Faults, Faulty};
+use crate::testing::faulty::{Faults, Faulty};
 
 #[tokio::test]
 async fn ranges_that_are_too_costly_are_cut_and_counted_once() {

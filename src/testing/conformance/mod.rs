@@ -4,7 +4,7 @@
 //!
 //! ```no_run
 //! # async fn run(store: &dyn crossfade::store::Store) {
-//! crossfade::conformance::run(store, "my_tables").await;
+//! crossfade::testing::conformance::run(store, "my_tables").await;
 //! # }
 //! ```
 //!
