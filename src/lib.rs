@@ -121,6 +121,8 @@ pub mod verifier;
 
 #[cfg(any(feature = "embedded", feature = "copy"))]
 mod disk;
+#[cfg(feature = "copy")]
+mod driver;
 
 #[cfg(feature = "conformance")]
 pub mod failpoints;

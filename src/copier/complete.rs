@@ -6,15 +6,10 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::Run;
 use super::counters::READ_KEYS;
 use crate::control::DeadLetter;
-use crate::error::{Error, Kind, Result};
+use crate::driver::{Stores, drive};
+use crate::error::{Kind, Result};
 use crate::model::{Key, Mark, Row};
-use crate::protocol::Machine;
-use crate::protocol::Step;
-use crate::protocol::row::{Call, Copied, CopyRow, Reply};
-use crate::store::Changed;
-
-/// Calls that one row may take: every refusal is somebody else's success.
-const MOST_CALLS: u32 = 300;
+use crate::protocol::row::{Copied, CopyRow};
 
 impl Run<'_> {
     /// Completes what is partial of the items that were met, and gives the rows that can't be. The rows come
@@ -64,53 +59,13 @@ impl Run<'_> {
     }
 
     async fn complete(&self, key: &Key, row: Row) -> Result<Copied> {
-        let mut machine = CopyRow::of_row(row);
-        let mut step = machine.begin();
-        for _ in 0..MOST_CALLS {
-            match step {
-                Step::Done(copied) => return Ok(copied),
-                Step::Call(call) => step = machine.step(self.reply(key, call).await?),
-            }
-        }
-        let message = format!("a partial item isn't completed after {MOST_CALLS} calls");
-        Err(Error::new(Kind::Unknown, message)
-            .at("store", self.copier.new.0.name())
-            .help("start again; if it stays so, something else changes it all the time"))
-    }
-
-    /// Carries out a call about the row that has this key in the old store.
-    async fn reply(&self, key: &Key, call: Call) -> Result<Reply> {
-        let (old, new) = (&self.copier.old.0, &self.copier.new.0);
-        let transform = &self.copier.transform;
-        match call {
-            Call::WriteNew {
-                key: item,
-                change,
-                on,
-            } => {
-                let change = new.change(transform.target(), &item, &change, &on);
-                Ok(match self.unless_late(self.turn(1, change)).await?? {
-                    Changed::Written => Reply::Written,
-                    Changed::Told(item) => Reply::Told(item),
-                    Changed::Refused(met) => Reply::Refused(met),
-                })
-            }
-            Call::ReadOld(_) => {
-                let keys = [key.clone()];
-                let read = old.get(transform.source(), &keys);
-                let row = self.unless_stopped(read).await?.into_iter().next();
-                let row = row.flatten().map(|row| transform.apply(row));
-                Ok(Reply::Row(row.transpose()?))
-            }
-            Call::ReadNew(_)
-            | Call::WriteOld(_)
-            | Call::ListNew(_)
-            | Call::ListOld(_)
-            | Call::DeleteOld(_)
-            | Call::WriteAndTell { .. } => Err(Error::new(
-                Kind::Unknown,
-                "the copy of a row asked for something that isn't a copy's",
-            )),
-        }
+        let stores = Stores {
+            old: &self.copier.old,
+            new: &*self.copier.new.0,
+            transform: &self.copier.transform,
+        };
+        let sides = stores.row(key);
+        let carry = |call| async { self.unless_late(self.turn(1, sides.row(call))).await? };
+        drive(CopyRow::of_row(row), carry).await
     }
 }

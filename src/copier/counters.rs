@@ -8,8 +8,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::Run;
 use crate::codec::cql;
 use crate::control::DeadLetter;
+use crate::driver::{MOST_CALLS, first_copy, impossible, no_end};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Mark, Move, Row, Value};
+use crate::model::{Fold, Key, Move, Row};
 use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::counter::{
@@ -30,9 +31,6 @@ pub struct Counters {
 pub(super) const READ_KEYS: usize = 100;
 /// Folds that are sent together, each as a call of its own.
 const FOLDS: usize = 16;
-/// Calls that one row may take. Every refusal is another copier's success, so that this is a store
-/// that answers without doing.
-const MOST_CALLS: u32 = 300;
 
 /// A row on its way.
 struct Task {
@@ -157,13 +155,15 @@ impl Run<'_> {
                 task.calls += 1;
                 match step {
                     Step::Done(folded) => ended.push(Ended::Folded(task, folded)),
-                    Step::Call(_) if task.calls > MOST_CALLS => return Err(self.no_end(&task)),
+                    Step::Call(_) if task.calls > MOST_CALLS => {
+                        return Err(self.at_key(no_end(), &task.key));
+                    }
                     Step::Call(Call::ReadNew) => reads.push((task, ())),
                     Step::Call(Call::ReadOld) => old_reads.push((task, ())),
                     Step::Call(Call::Insert(totals)) => inserts.push((task, totals)),
                     Step::Call(Call::Fold(moves)) => folds.push((task, moves)),
                     Step::Call(Call::Add { .. } | Call::AddAndTell { .. }) => {
-                        return Err(Error::new(Kind::Unknown, "a fold asked for an add"));
+                        return Err(self.at_key(impossible(), &task.key));
                     }
                 }
             }
@@ -223,13 +223,7 @@ impl Run<'_> {
     ) -> Result<Waiting<Reply>> {
         let target = self.copier.transform.target();
         let at_once = self.copier.new.0.capabilities().put_rows.max(1);
-        let row = |task: &Task, totals: Totals| {
-            let cells = totals.iter().map(|total| total.map(Value::BigInt));
-            let mut row = Row::new(task.target.clone(), cells.collect());
-            row.watermarks = totals;
-            row.mark = Some(Mark::Copied);
-            row
-        };
+        let row = |task: &Task, totals| first_copy(task.target.clone(), totals);
         let mut puts: FuturesUnordered<_> = chunks(waiting, at_once, row)
             .into_iter()
             .map(|(tasks, rows)| async move {
@@ -309,13 +303,6 @@ impl Run<'_> {
         if of > 0 {
             self.mostly_there.store(there * 2 > of, Ordering::Relaxed);
         }
-    }
-
-    fn no_end(&self, task: &Task) -> Error {
-        let message = format!("a counter row isn't settled after {MOST_CALLS} calls");
-        self.at_key(Error::new(Kind::Unknown, message), &task.key)
-            .at("store", self.copier.new.0.name())
-            .help("start again; if it stays so, something else changes its watermark all the time")
     }
 
     /// The dead letter of a row whose old total is below what is inside the new store.

@@ -12,25 +12,22 @@ use crate::clock::Clock;
 use crate::clock::unix_seconds;
 use crate::control::{Lease, Member, MemberRole, New, ParticipantKind, Record};
 use crate::display;
+use crate::driver::{Sides, try_drive};
 use crate::error::{Error, Kind, Result};
 use crate::item::{Mapping, item_size};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
 use crate::model::Row;
-use crate::protocol::Machine;
-use crate::protocol::Phase;
-use crate::protocol::Step;
 use crate::protocol::phase::Transition;
-use crate::protocol::row::{Call, Purge, Purged, Reply};
+use crate::protocol::row::{Purge, Purged};
+use crate::protocol::{Machine, Phase, Step};
 use crate::schema::Table;
-use crate::store::{Changed, Cursor, Old, Range, Reading, Reads, Store};
+use crate::store::{Cursor, Old, Range};
 
 /// Parts of the target that are gone over at once.
 const PARTS: usize = 8;
 /// Items of a part that are written at once.
 const AT_ONCE: usize = 16;
-/// Calls for one item. One that is still refused then is changed all the time, and left as it is.
-const MOST_CALLS: usize = 100;
 /// Items that are left as they are, of which more than their number is told.
 const MOST_KEPT: usize = 20;
 /// Bytes of one write unit.
@@ -305,24 +302,21 @@ impl Purging {
         };
         let key = item.key.clone();
         let units = item_size(&self.mapping.item(&item)?).div_ceil(UNIT) as u64;
-        let mut purge = Purge::of_item(item, self.strip, unix_seconds());
-        let mut step = purge.begin();
-        let mut calls = 0;
-        let purged = loop {
-            match step {
-                Step::Call(_) if self.writes.is_none() => {
-                    break purge.intends().unwrap_or(Purged::Clean);
+        let purge = Purge::of_item(item, self.strip, unix_seconds());
+        let purged = match &self.writes {
+            None => forecast(purge),
+            Some(new) => {
+                let (old, target) = (None, &self.target);
+                let row = Sides { old, new, target };
+                match try_drive(purge, |call| row.row(call)).await? {
+                    Some(purged) => purged,
+                    None => {
+                        let reason = "it is changed all the time, each time before its marks could be taken off";
+                        let key = display::key(&self.target, &key);
+                        return Ok(Finished::left(key, reason.to_owned()));
+                    }
                 }
-                Step::Call(_) if calls == MOST_CALLS => {
-                    let key = display::key(&self.target, &key);
-                    let reason =
-                        "it is changed all the time, each time before its marks could be taken off";
-                    return Ok(Finished::left(key, reason.to_owned()));
-                }
-                Step::Call(call) => step = purge.step(self.call(call).await?),
-                Step::Done(purged) => break purged,
             }
-            calls += 1;
         };
         match purged {
             Purged::Deleted => finished.deleted = 1,
@@ -335,29 +329,12 @@ impl Purging {
         }
         Ok(finished)
     }
+}
 
-    async fn call(&self, call: Call) -> Result<Reply> {
-        let Some(new) = &self.writes else {
-            return Ok(Reply::Unknown);
-        };
-        match call {
-            Call::ReadNew(key) => {
-                let item = new.read(&self.target, &key, Reading::Strong).await?;
-                Ok(Reply::Row(item))
-            }
-            Call::WriteNew { key, change, on } => {
-                match new.change(&self.target, &key, &change, &on).await? {
-                    Changed::Written => Ok(Reply::Written),
-                    Changed::Told(item) => Ok(Reply::Told(item)),
-                    Changed::Refused(item) => Ok(Reply::Refused(item)),
-                }
-            }
-            Call::ReadOld(_)
-            | Call::WriteOld(_)
-            | Call::ListNew(_)
-            | Call::ListOld(_)
-            | Call::DeleteOld(_)
-            | Call::WriteAndTell { .. } => Ok(Reply::Unknown),
-        }
+/// What a purge would do to its item.
+fn forecast(mut purge: Purge) -> Purged {
+    match purge.begin() {
+        Step::Done(purged) => purged,
+        Step::Call(_) => purge.intends().unwrap_or(Purged::Clean),
     }
 }

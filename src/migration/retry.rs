@@ -9,6 +9,7 @@ use super::Migration;
 use super::tool::{under_lease, unless_stopped};
 use crate::control::{Control, DeadLetter, ParticipantKind};
 use crate::display;
+use crate::driver::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -17,7 +18,6 @@ use crate::protocol::counter::{Folded, Rules};
 use crate::protocol::phase::Work;
 use crate::store::{Cursor, Old, Range, Store, Writer};
 use crate::transform::Transform;
-use crate::verifier::Bench;
 
 /// Rows of one page of a range.
 const ROWS: usize = 500;
@@ -141,24 +141,24 @@ impl Again<'_> {
     }
 
     async fn send(&self, key: &Key) -> Result<Option<String>> {
-        let bench = Bench {
+        let stores = Stores {
             old: &self.old,
-            new: &self.new,
+            new: &*self.new.0,
             transform: self.transform,
         };
         let Some(rules) = self.counters else {
-            let Some(target) = bench.target_of(key).await? else {
+            let Some(row) = stores.old_row(key).await? else {
                 return Ok(None);
             };
-            return bench.copy(key, &target).await.map(|_| None);
+            return stores.copy(key, &row.key).await.map(|_| None);
         };
-        let target = match bench.target_of(key).await? {
-            Some(target) => target,
+        let target = match stores.old_row(key).await? {
+            Some(row) => row.key,
             // Only a folded counter can miss its old row, and then somebody has to decide.
             None if self.transform.keeps_keys() => key.clone(),
             None => return Ok(None),
         };
-        match bench.fold(rules, key, &target).await? {
+        match stores.fold(rules, key, &target).await? {
             Folded::Folded { .. } | Folded::Unchanged { .. } | Folded::Gone => Ok(None),
             Folded::WentDown(_) => Ok(Some(
                 "a counter is still below what the new store has of it, or was deleted; it has to be decided \

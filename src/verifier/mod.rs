@@ -40,7 +40,6 @@ use tokio_util::sync::CancellationToken;
 pub use adopted::Adopted;
 pub(crate) use adopted::digest as adopted_digest;
 pub use found::{Example, Found, Values};
-pub(crate) use mend::Bench;
 pub use mend::Mended;
 use state::State;
 pub use state::{Belongs, Checkpoint};

@@ -39,6 +39,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "clock",
             "control",
+            "driver",
             "display",
             "journal",
             "layer",
@@ -48,6 +49,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("disk", &["failpoints"]),
+    ("driver", &["protocol", "store", "transform"]),
     ("express", &["item"]),
     ("journal", &["control", "disk"]),
     ("json", &[]),
@@ -60,6 +62,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "clock",
             "control",
+            "driver",
             "copier",
             "journal",
             "layer",
@@ -111,6 +114,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "clock",
             "control",
+            "driver",
             "disk",
             "layer",
             "transform",
