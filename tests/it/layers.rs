@@ -565,6 +565,37 @@ fn crates_stay_with_their_owners() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// A wrapper that leaves a method with a body out changes what the store does.
+#[test]
+fn wrappers_forward_every_method() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src", "tests", "benches", "examples"].map(|folder| root.join(folder));
+    let mut count = 0;
+    let mut broken = Vec::new();
+    for file in folders.iter().flat_map(|folder| rust_files(folder)) {
+        if file.starts_with(root.join("src/store")) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        let lines: Vec<&str> = text.lines().collect();
+        for (place, line) in lines.iter().enumerate() {
+            if !line.starts_with("impl Store for ") && !line.starts_with("impl Reads for ") {
+                continue;
+            }
+            count += 1;
+            if lines[place - 1] != "#[deny(clippy::missing_trait_methods)]" {
+                broken.push(format!("{}:{}: {line}", file.display(), place + 1));
+            }
+        }
+    }
+    assert!(count > 5, "the wrappers were not found");
+    assert!(
+        broken.is_empty(),
+        "without #[deny(clippy::missing_trait_methods)]:\n{}",
+        broken.join("\n")
+    );
+}
+
 #[test]
 fn files_stay_short() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Times};
+use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Times};
 use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, WriteOutcomes,
+    Store, Together, WriteOutcomes, Writing,
 };
 
 /// What the store's clock says at first, microseconds since 1970.
@@ -66,6 +66,7 @@ impl Timed {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Reads for Timed {
     fn name(&self) -> &str {
         self.inner.name()
@@ -98,6 +99,10 @@ impl Reads for Timed {
         let mut row = self.inner.read(table, key, reading).await?;
         row.iter_mut().for_each(|row| self.tell(row));
         Ok(row)
+    }
+
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        self.inner.get_together(keys).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -136,9 +141,22 @@ impl Reads for Timed {
     async fn now(&self) -> Result<Option<i64>> {
         Ok(Some(NOW))
     }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.inner.writing(table, role).await
+    }
+
+    async fn tables(&self) -> Result<Vec<String>> {
+        self.inner.tables().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Store for Timed {
     fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
         self
@@ -178,5 +196,41 @@ impl Store for Timed {
 
     async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
         self.inner.delete(table, span).await
+    }
+    async fn change_and_tell(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &If,
+        returns: Returns,
+    ) -> Result<Changed> {
+        self.inner
+            .change_and_tell(table, key, change, on, returns)
+            .await
+    }
+
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        self.inner.transact(changes).await
+    }
+
+    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        self.inner.add_and_tell(table, add).await
+    }
+
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.inner.expire(table).await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.inner.drop_table(table).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.inner.revoke(table, role).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.inner.grant(table, role).await
     }
 }

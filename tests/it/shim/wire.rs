@@ -11,7 +11,7 @@ use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, WriteOutcomes, failed_rows,
+    Store, Together, WriteOutcomes, Writing, failed_rows,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -226,6 +226,7 @@ impl Wire {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Reads for Wire {
     fn name(&self) -> &str {
         self.store.name()
@@ -251,6 +252,22 @@ impl Reads for Wire {
         let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
         let work = async move { store.read(&owned, &key, reading).await };
         self.process.call(&table.name, work).await
+    }
+
+    async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
+        let store = self.store.clone();
+        let owned: Vec<(Table, Key)> = keys
+            .iter()
+            .map(|(table, key)| (Table::clone(table), Key::clone(key)))
+            .collect();
+        let Some(first) = owned.first().map(|(table, _)| table.name.clone()) else {
+            return Ok(Vec::new());
+        };
+        let work = async move {
+            let keys: Vec<_> = owned.iter().map(|(table, key)| (table, key)).collect();
+            store.get_together(&keys).await
+        };
+        self.process.call(&first, work).await
     }
 
     async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
@@ -279,9 +296,26 @@ impl Reads for Wire {
     fn halve(&self, table: &Table, range: &Range) -> Option<Vec<Range>> {
         self.store.halve(table, range)
     }
+
+    async fn now(&self) -> Result<Option<i64>> {
+        self.store.now().await
+    }
+
+    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+        self.store.writing(table, role).await
+    }
+
+    async fn tables(&self) -> Result<Vec<String>> {
+        self.store.tables().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Store for Wire {
     fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
         self
@@ -344,6 +378,30 @@ impl Store for Wire {
         self.sent(&table.name, work).await
     }
 
+    async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
+        let store = self.store.clone();
+        let owned: Vec<(Table, Key, Change, If)> = changes
+            .iter()
+            .map(|one| {
+                let table = one.table.clone();
+                (table, one.key.clone(), one.change.clone(), one.on.clone())
+            })
+            .collect();
+        let Some(first) = owned.first().map(|(table, ..)| table.name.clone()) else {
+            return Ok(Vec::new());
+        };
+        let work = async move {
+            let changes = owned.iter().map(|(table, key, change, on)| Together {
+                table,
+                key,
+                change,
+                on,
+            });
+            store.transact(&changes.collect::<Vec<_>>()).await
+        };
+        self.sent(&first, work).await
+    }
+
     async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         let (store, owned, add) = (self.store.clone(), table.clone(), add.clone());
         let work = async move { store.add_and_tell(&owned, &add).await };
@@ -366,5 +424,20 @@ impl Store for Wire {
         let (store, owned, span) = (self.store.clone(), table.clone(), span.clone());
         let work = async move { store.delete(&owned, &span).await };
         self.sent(&table.name, work).await
+    }
+    async fn expire(&self, table: &Table) -> Result<()> {
+        self.store.expire(table).await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.store.drop_table(table).await
+    }
+
+    async fn revoke(&self, table: &str, role: &str) -> Result<()> {
+        self.store.revoke(table, role).await
+    }
+
+    async fn grant(&self, table: &str, role: &str) -> Result<()> {
+        self.store.grant(table, role).await
     }
 }
