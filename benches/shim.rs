@@ -17,10 +17,11 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials as Keys, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use crossfade::control::{Control, New, Record};
 use crossfade::error::Result;
-use crossfade::migration::{InitOptions, Migration, TableSpec};
+use crossfade::migration::{InitOptions, Migration};
 use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Role, Table, Type};
-use crossfade::shim::{Moving, OldStore, Settings, Shim};
+use crossfade::shim::{OldStore, Settings, Shim};
+use crossfade::spec::{TablePlan, TableSpec};
 use crossfade::store::dynamodb::{Config, Credentials, DynamoDb};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Old, Store};
@@ -121,15 +122,13 @@ impl Bench {
         let dynamodb: Arc<dyn Store> = Arc::new(DynamoDb::connect(config).await?);
         let old = Old(Arc::new(Memory::new()));
         let control = Control::new(New::over(dynamodb.clone()), &format!("{name}-control"));
-        let mut moving = Vec::new();
+        let mut specs = Vec::new();
         for table in tables() {
             old.0.create(&table).await?;
-            let spec = TableSpec {
-                plan: name.clone(),
-                to: format!("{name}-{}", table.name),
-                name: table.name,
-                ..TableSpec::default()
-            };
+            let spec = TableSpec::new(
+                &name,
+                TablePlan::new(&table.name).to(format!("{name}-{}", table.name)),
+            );
             let new = New::over(dynamodb.clone());
             let migration = Migration::new(spec.clone(), old.clone(), new, control.clone());
             migration.init(InitOptions::default()).await?;
@@ -141,14 +140,11 @@ impl Bench {
                 };
                 control.replace(&spec.to, &there, &record).await?;
             }
-            moving.push(Moving {
-                spec,
-                exactly_once: false,
-            });
+            specs.push(spec);
         }
         let settings = Settings::new("bench");
         let old = OldStore::Open(old);
-        let shim = Shim::start(settings, old, New::over(dynamodb), control, moving)?;
+        let shim = Shim::start(settings, old, New::over(dynamodb), control, specs)?;
         Ok(Bench { name, shim })
     }
 

@@ -8,7 +8,7 @@ use crate::layer::retry::Patience;
 use crate::plan::{NewStorePlan, OldStorePlan, Plan, TablePlan};
 #[cfg(feature = "serve")]
 use crate::serve;
-use crate::shim::{Moving, OldStore as Later, Settings, Shim};
+use crate::shim::{OldStore as Later, Settings, Shim};
 use crate::spec::TableSpec;
 #[cfg(feature = "cassandra")]
 use crate::store::cassandra::{self, Cassandra};
@@ -211,28 +211,15 @@ pub async fn shim(plan: &Plan, name: impl Into<String>) -> Result<Shim> {
         let plan = of_plan.clone();
         Box::pin(async move { old(&plan).await })
     }));
-    let tables = plan.tables.iter().map(|table| Moving {
-        spec: spec(plan, table),
-        exactly_once: table.exactly_once,
-    });
+    let tables = plan.tables.iter().map(|table| spec(plan, table));
     Shim::start(settings, later, new, control, tables)
 }
 
-/// What a plan says of one of its tables.
+/// A table of a plan, for what is done to it.
 pub fn spec(plan: &Plan, table: &TablePlan) -> TableSpec {
-    let ignore = table.ignore.iter().map(|word| word.name().to_owned());
     TableSpec {
-        plan: plan.name.clone(),
-        name: table.name.clone(),
-        to: table.to.clone(),
-        ignore: ignore.collect(),
-        layout: table.layout(),
-        columns: table.columns.clone(),
-        expiry: table.expiry.clone(),
-        key_only: table.key_only,
         mask_key: plan.mask_key.clone(),
-        decrements: table.decrements,
-        fence: table.fence.clone(),
+        ..TableSpec::new(&plan.name, table.clone())
     }
 }
 

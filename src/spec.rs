@@ -1,6 +1,7 @@
 //! What a plan says of one table, and whether a control record fits it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use crate::control::Record;
 use crate::error::{Error, Kind, Result};
@@ -8,40 +9,175 @@ use crate::schema::{Layout, StoredTable, Table};
 use crate::secret::Secret;
 use crate::transform::{ColumnRule, ExpiryRule, KeyOnly, Transform};
 
-/// What a plan says of one table.
-#[derive(Clone, Debug, Default)]
+/// One table of a plan.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// Its name in the old store, as stored: case kept, no quotes.
+    pub name: String,
+    /// Its name in the new store; the same unless the plan says otherwise.
+    pub to: String,
+    /// Where it stands in the plan's file, from 1, for messages.
+    pub line: usize,
+    /// What the old table has and the new one won't, and its owner knows.
+    pub ignore: BTreeSet<Ignore>,
+    /// What reserved attributes begin with, where the default `_` clashes with a column.
+    pub reserved_prefix: Option<String>,
+    /// Names of key attributes.
+    pub keys: KeyNames,
+    /// What becomes of a row's time to live; without it a row that has one is a dead letter.
+    pub expiry: Option<ExpiryRule>,
+    /// What becomes of rows of which the old store doesn't tell when they end.
+    pub key_only: Option<KeyOnly>,
+    /// Counters may go down.
+    pub decrements: bool,
+    /// Adds to counters are transactions with a token, which may be sent again after a lost reply.
+    pub exactly_once: bool,
+    /// What a final pass over counters reads of the old store.
+    pub final_read: FinalRead,
+    /// The role whose permission to write to the old table is taken when the table enters `copy`.
+    pub fence: Option<String>,
+    /// Columns that don't stay as they are, by their name in the old store.
+    pub columns: BTreeMap<String, ColumnRule>,
+}
+
+/// How many replicas of the old store a final pass over counters reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FinalRead {
+    /// Every one.
+    #[default]
+    All,
+    /// More than half: accepted where a replica is gone for good.
+    Quorum,
+}
+
+/// Something of the old table that isn't moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ignore {
+    /// Secondary indexes.
+    Indexes,
+    /// Materialized views.
+    Views,
+    /// Triggers.
+    Triggers,
+}
+
+/// Names of key attributes. One that is given is made; where none is, one is made only if a column
+/// can't be the key itself, and called `pk` or `sk`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyNames {
+    /// The partition key's.
+    pub partition: Option<String>,
+    /// The sort key's.
+    pub sort: Option<String>,
+    /// Whether partition keys that are too long are hashed (`partition_hash = true`).
+    pub partition_hash: bool,
+}
+
+impl Ignore {
+    /// Every one with its name in a plan.
+    pub const NAMES: &[(&str, Ignore)] = &[
+        ("indexes", Ignore::Indexes),
+        ("views", Ignore::Views),
+        ("triggers", Ignore::Triggers),
+    ];
+
+    /// Its name in a plan, which is also the word of `Weight::Ignorable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ignore::Indexes => "indexes",
+            Ignore::Views => "views",
+            Ignore::Triggers => "triggers",
+        }
+    }
+}
+
+impl TablePlan {
+    /// A table that keeps its name, its keys and its columns.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        TablePlan {
+            to: name.clone(),
+            name,
+            line: 0,
+            ignore: BTreeSet::new(),
+            reserved_prefix: None,
+            keys: KeyNames::default(),
+            expiry: None,
+            key_only: None,
+            decrements: false,
+            exactly_once: false,
+            final_read: FinalRead::All,
+            fence: None,
+            columns: BTreeMap::new(),
+        }
+    }
+
+    /// The same table under this name in the new store.
+    #[must_use]
+    pub fn to(self, to: impl Into<String>) -> Self {
+        TablePlan {
+            to: to.into(),
+            ..self
+        }
+    }
+
+    /// Whether the plan's `ignore` has this word.
+    pub fn ignores(&self, word: &str) -> bool {
+        self.ignore.iter().any(|ignored| ignored.name() == word)
+    }
+
+    /// How the table lies in the new store, defaults filled in.
+    pub fn layout(&self) -> Layout {
+        let default = Layout::default();
+        Layout {
+            partition_attribute: self.keys.partition.clone(),
+            sort_attribute: self.keys.sort.clone(),
+            partition_hash: self.keys.partition_hash,
+            reserved_prefix: match &self.reserved_prefix {
+                Some(prefix) => prefix.clone(),
+                None => default.reserved_prefix,
+            },
+            expiry_attribute: self.expiry.as_ref().map(|expiry| expiry.attribute.clone()),
+        }
+    }
+}
+
+/// A table of a plan, and what it needs of the plan itself.
+#[derive(Clone, Debug)]
 pub struct TableSpec {
     /// The plan's name.
     pub plan: String,
-    /// The old table.
-    pub name: String,
-    /// The new table.
-    pub to: String,
-    /// What may be there and is not taken along: `indexes`, `views`, `triggers`, `stream`.
-    pub ignore: BTreeSet<String>,
-    /// How items lie in the new table.
-    pub layout: Layout,
-    /// What happens to single columns.
-    pub columns: BTreeMap<String, ColumnRule>,
-    /// What a row's expiry becomes.
-    pub expiry: Option<ExpiryRule>,
-    /// What becomes of rows whose end isn't known.
-    pub key_only: Option<KeyOnly>,
-    /// The key of `mask = "hmac"`.
+    /// What the plan says of the table.
+    pub table: TablePlan,
+    /// The plan's key of `mask = "hmac"`.
     pub mask_key: Option<Secret>,
-    /// Counters may go down.
-    pub decrements: bool,
-    /// The role whose permission to write to the old table is taken when the table enters `copy`.
-    pub fence: Option<String>,
+}
+
+impl Deref for TableSpec {
+    type Target = TablePlan;
+
+    fn deref(&self) -> &TablePlan {
+        &self.table
+    }
 }
 
 impl TableSpec {
+    /// A table of the plan with this name, which has no key of `mask = "hmac"`.
+    pub fn new(plan: impl Into<String>, table: TablePlan) -> Self {
+        TableSpec {
+            plan: plan.into(),
+            table,
+            mask_key: None,
+        }
+    }
+
     /// The same, where what the plan leaves open is as `init` settled it: whether a sort key is made.
     #[must_use]
     pub fn settled(&self, record: &Record) -> TableSpec {
         let mut settled = self.clone();
         let recorded = &record.target.layout().sort_attribute;
-        settled.layout.sort_attribute = settled.layout.sort_attribute.or(recorded.clone());
+        let sort = &mut settled.table.keys.sort;
+        *sort = sort.take().or(recorded.clone());
         settled
     }
 
@@ -56,7 +192,7 @@ impl TableSpec {
             self.expiry.as_ref(),
             self.mask_key.as_ref(),
             &self.to,
-            self.layout.clone(),
+            self.layout(),
         )?
         .living(self.key_only, default_ttl)
     }
@@ -154,13 +290,9 @@ mod tests {
     fn the_mask_key_is_not_shown() {
         let spec = TableSpec {
             mask_key: Some(Secret::new("hunter2")),
-            ..TableSpec::default()
+            ..TableSpec::new("bgt", TablePlan::new("users"))
         };
-        let moving = crate::shim::Moving {
-            spec: spec.clone(),
-            exactly_once: false,
-        };
-        for shown in [format!("{spec:?}"), format!("{moving:#?}")] {
+        for shown in [format!("{spec:?}"), format!("{spec:#?}")] {
             assert!(
                 shown.contains("redacted") && !shown.contains("hunter2"),
                 "{shown}"

@@ -371,8 +371,9 @@ mod tests {
 
     use super::*;
     use crate::control::{Control, New};
-    use crate::migration::{InitOptions, TableSpec};
+    use crate::migration::InitOptions;
     use crate::schema::{Column, Role, Table, Type};
+    use crate::spec::{TablePlan, TableSpec};
     use crate::store::Store;
     use crate::store::memory::Memory;
 
@@ -385,12 +386,7 @@ mod tests {
         };
         let old = Arc::new(Memory::new());
         old.create(&Table::new("users", vec![id])).await.unwrap();
-        let spec = TableSpec {
-            plan: "test".into(),
-            name: "users".into(),
-            to: "target".into(),
-            ..TableSpec::default()
-        };
+        let spec = TableSpec::new("test", TablePlan::new("users").to("target"));
         let new = New::over(Arc::new(Memory::new()));
         let control = Control::new(new.clone(), "control");
         let migration = Migration::new(spec, Old(old), new, control);

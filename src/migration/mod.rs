@@ -21,7 +21,7 @@ mod settle;
 mod tool;
 mod verify;
 
-pub use crate::spec::TableSpec;
+pub use crate::spec::{TablePlan, TableSpec};
 pub use advance::too_soon;
 pub use copy::{CopyOptions, Started, shard_tokens};
 pub use emptying::Emptying;
@@ -293,7 +293,7 @@ impl Migration {
     pub fn refusals<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
         let refused = |finding: &&Finding| match finding.weight {
             Weight::Note => false,
-            Weight::Ignorable(word) => !self.spec.ignore.contains(word),
+            Weight::Ignorable(word) => !self.spec.ignores(word),
             Weight::Refused => true,
         };
         findings.iter().filter(refused).collect()

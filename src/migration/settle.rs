@@ -30,7 +30,7 @@ impl Migration {
     /// holds no empty value.
     pub(super) async fn settle(&self, table: &Table, default_ttl: u32) -> Result<Transform> {
         let plain = self.spec.transform(table, default_ttl)?;
-        let is_open = self.spec.layout.sort_attribute.is_none();
+        let is_open = self.spec.keys.sort.is_none();
         if !is_open || !self.new.capabilities().key_attributes {
             return Ok(plain);
         }
@@ -39,7 +39,7 @@ impl Migration {
             return Ok(plain);
         }
         let mut spec = self.spec.clone();
-        spec.layout.sort_attribute = Some(crate::item::SORT_ATTRIBUTE.to_owned());
+        spec.table.keys.sort = Some(crate::item::SORT_ATTRIBUTE.to_owned());
         let made = spec.transform(table, default_ttl)?;
         // A column may have the name of the attribute.
         let Ok(made_mapping) = Mapping::new(made.target()) else {

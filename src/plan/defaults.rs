@@ -3,12 +3,11 @@
 //! A plan that is made isn't checked as one that is read is. Names have to be valid, targets of two tables have to
 //! differ, and a table's target has to differ from the control table.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{
-    CassandraPlan, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION, DynamoDbPlan, FinalRead, KeyNames,
-    Lease, NewStorePlan, OldStorePlan, PacePlan, Plan, Serve, ShimPlan, TablePlan, VerifyPlan,
+    CassandraPlan, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION, DynamoDbPlan, Lease, NewStorePlan,
+    OldStorePlan, PacePlan, Plan, Serve, ShimPlan, TablePlan, VerifyPlan,
 };
 use crate::store::Consistency;
 
@@ -76,28 +75,6 @@ impl DynamoDbPlan {
         DynamoDbPlan {
             endpoint: Some(endpoint.into()),
             ..DynamoDbPlan::new(DEFAULT_LOCAL_REGION)
-        }
-    }
-}
-
-impl TablePlan {
-    /// A table that keeps its name, its keys and its columns.
-    pub fn new(name: impl Into<String>) -> Self {
-        let name = name.into();
-        TablePlan {
-            to: name.clone(),
-            name,
-            line: 0,
-            ignore: BTreeSet::new(),
-            reserved_prefix: None,
-            keys: KeyNames::default(),
-            expiry: None,
-            key_only: None,
-            decrements: false,
-            exactly_once: false,
-            final_read: FinalRead::All,
-            fence: None,
-            columns: BTreeMap::new(),
         }
     }
 }

@@ -9,19 +9,17 @@
 //! plan's own folder because that is often read-only: a mounted configuration, a checked-out
 //! repository.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use std::time::Duration;
 
 pub use crate::control::Lease;
-use crate::schema::Layout;
 use crate::secret::Secret;
 pub use crate::shim::Resave;
+pub use crate::spec::{FinalRead, Ignore, KeyNames, TablePlan};
 use crate::store::Reading;
 pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
-use crate::transform::{ColumnRule, ExpiryRule, KeyOnly};
 
 #[cfg(feature = "plan")]
 mod check;
@@ -217,110 +215,6 @@ impl Default for Serve {
             listen: DEFAULT_LISTEN,
             key: None,
             refuses_unknown: false,
-        }
-    }
-}
-
-/// One table of a plan.
-#[derive(Clone, Debug)]
-pub struct TablePlan {
-    /// Its name in the old store, as stored: case kept, no quotes.
-    pub name: String,
-    /// Its name in the new store; the same unless the plan says otherwise.
-    pub to: String,
-    /// Where it stands in the plan's file, from 1, for messages.
-    pub line: usize,
-    /// What the old table has and the new one won't, and its owner knows.
-    pub ignore: BTreeSet<Ignore>,
-    /// What reserved attributes begin with, where the default `_` clashes with a column.
-    pub reserved_prefix: Option<String>,
-    /// Names of key attributes.
-    pub keys: KeyNames,
-    /// What becomes of a row's time to live; without it a row that has one is a dead letter.
-    pub expiry: Option<ExpiryRule>,
-    /// What becomes of rows of which the old store doesn't tell when they end.
-    pub key_only: Option<KeyOnly>,
-    /// Counters may go down.
-    pub decrements: bool,
-    /// Adds to counters are transactions with a token, which may be sent again after a lost reply.
-    pub exactly_once: bool,
-    /// What a final pass over counters reads of the old store.
-    pub final_read: FinalRead,
-    /// The role whose permission to write to the old table is taken when the table enters `copy`.
-    pub fence: Option<String>,
-    /// Columns that don't stay as they are, by their name in the old store.
-    pub columns: BTreeMap<String, ColumnRule>,
-}
-
-/// How many replicas of the old store a final pass over counters reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum FinalRead {
-    /// Every one.
-    #[default]
-    All,
-    /// More than half: accepted where a replica is gone for good.
-    Quorum,
-}
-
-/// Something of the old table that isn't moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ignore {
-    /// Secondary indexes.
-    Indexes,
-    /// Materialized views.
-    Views,
-    /// Triggers.
-    Triggers,
-}
-
-/// Names of key attributes. One that is given is made; where none is, one is made only if a column
-/// can't be the key itself, and called `pk` or `sk`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyNames {
-    /// The partition key's.
-    pub partition: Option<String>,
-    /// The sort key's.
-    pub sort: Option<String>,
-    /// Whether partition keys that are too long are hashed (`partition_hash = true`).
-    pub partition_hash: bool,
-}
-
-impl Ignore {
-    /// Every one with its name in a plan.
-    pub const NAMES: &[(&str, Ignore)] = &[
-        ("indexes", Ignore::Indexes),
-        ("views", Ignore::Views),
-        ("triggers", Ignore::Triggers),
-    ];
-
-    /// Its name in a plan, which is also the word of `Weight::Ignorable`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Ignore::Indexes => "indexes",
-            Ignore::Views => "views",
-            Ignore::Triggers => "triggers",
-        }
-    }
-}
-
-impl TablePlan {
-    /// Whether the plan's `ignore` has this word.
-    pub fn ignores(&self, word: &str) -> bool {
-        self.ignore.iter().any(|ignored| ignored.name() == word)
-    }
-
-    /// How the table lies in the new store, defaults filled in.
-    pub fn layout(&self) -> Layout {
-        let default = Layout::default();
-        Layout {
-            partition_attribute: self.keys.partition.clone(),
-            sort_attribute: self.keys.sort.clone(),
-            partition_hash: self.keys.partition_hash,
-            reserved_prefix: match &self.reserved_prefix {
-                Some(prefix) => prefix.clone(),
-                None => default.reserved_prefix,
-            },
-            expiry_attribute: self.expiry.as_ref().map(|expiry| expiry.attribute.clone()),
         }
     }
 }

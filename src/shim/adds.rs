@@ -164,7 +164,7 @@ impl Operation {
         to: counter::Place,
         by: counter::Totals,
     ) -> Result<Replied> {
-        if self.table.moving.exactly_once {
+        if self.table.spec.exactly_once {
             return match self.send_add(key, to, by).await? {
                 Replied::With(counter::Reply::Written) => {
                     let read = self.read_counter(counter::Call::ReadNew, key).await;
@@ -209,7 +209,7 @@ impl Operation {
             counter::Place::New => (Place::New, by, Some(Mark::Application)),
             counter::Place::NewUnmarked => (Place::New, by, None),
         };
-        let has_token = place == Place::New && self.table.moving.exactly_once;
+        let has_token = place == Place::New && self.table.spec.exactly_once;
         let add = Add {
             key: key.clone(),
             by,

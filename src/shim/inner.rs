@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::items::Items;
 use super::old::OldStore;
 use super::queue::AddQueue;
-use super::{Moving, Settings, Ttl};
+use super::{Settings, Ttl};
 use crate::clock;
 use crate::codec::text::hex;
 use crate::control::{Accept, Control, Member, MemberRole, New, ParticipantKind, Record};
@@ -18,6 +18,7 @@ use crate::item::Mapping;
 use crate::model::{Key, Row, Update, Value};
 use crate::protocol::Phase;
 use crate::schema::{Column, Role, StoredTable};
+use crate::spec::TableSpec;
 use crate::store::{Store, Weight};
 use crate::transform::Transform;
 
@@ -27,7 +28,7 @@ const RESAVES: usize = 64;
 pub(super) struct Inner {
     /// Its name in the plan.
     pub name: String,
-    pub moving: Moving,
+    pub spec: TableSpec,
     pub settings: Arc<Settings>,
     pub old: Arc<OldStore>,
     pub new: New,
@@ -123,15 +124,15 @@ pub(super) struct Begun {
 
 impl Inner {
     pub fn new(
-        moving: Moving,
+        spec: TableSpec,
         settings: Arc<Settings>,
         old: Arc<OldStore>,
         new: New,
         control: Control,
     ) -> Self {
         Inner {
-            name: moving.spec.name.clone(),
-            moving,
+            name: spec.name.clone(),
+            spec,
             settings,
             old,
             new,
@@ -288,7 +289,7 @@ impl Inner {
 
     /// Compares the old table with the record.
     pub async fn check_old(&self, joined: &Joined, old: &dyn Store) -> Result<()> {
-        let spec = &self.moving.spec;
+        let spec = &self.spec;
         let there = old.inspect(&spec.name).await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the old store has no such table")
                 .at("table", spec.name.as_str())
@@ -326,7 +327,7 @@ impl Inner {
 
     /// Compares everything with the record, and registers.
     async fn join(&self) -> Result<Joined> {
-        let spec = &self.moving.spec;
+        let spec = &self.spec;
         let record = self.control.require(&spec.to).await?.record;
         spec.same_plan(&record)?;
         let settled = spec.settled(&record);
@@ -358,7 +359,7 @@ impl Inner {
                 self.new.name()
             )));
         }
-        if self.moving.exactly_once && !self.new.capabilities().tokens {
+        if self.spec.exactly_once && !self.new.capabilities().tokens {
             let what = format!("{} can't count adds exactly once", self.new.name());
             return Err(self
                 .wrong(what)

@@ -127,16 +127,6 @@ pub enum Ttl {
     At(i64),
 }
 
-/// A table that an application uses.
-#[derive(Clone, Debug)]
-pub struct Moving {
-    /// What the plan says of it.
-    pub spec: TableSpec,
-    /// Adds to counters of the new store are sent with a token: a lost reply no longer means that nobody
-    /// knows. Each costs twice the write units. Takes a deadline of [`EXACTLY_ONCE_WITHIN`] at most.
-    pub exactly_once: bool,
-}
-
 impl Settings {
     /// The defaults, for a process of this name.
     pub fn new(name: impl Into<String>) -> Self {
@@ -172,7 +162,7 @@ impl Shim {
         old: OldStore,
         new: New,
         control: Control,
-        tables: impl IntoIterator<Item = Moving>,
+        tables: impl IntoIterator<Item = TableSpec>,
     ) -> Result<Shim> {
         if settings.deadline > settings.lease.operation {
             return Err(Error::new(
@@ -184,23 +174,23 @@ impl Shim {
             )
             .help("lower `deadline_seconds` in [shim], or raise `operation_seconds` in [lease]"));
         }
-        let tables: Vec<Moving> = tables.into_iter().collect();
-        let exact = tables.iter().find(|moving| moving.exactly_once);
-        if let Some(moving) = exact.filter(|_| settings.deadline > EXACTLY_ONCE_WITHIN) {
+        let tables: Vec<TableSpec> = tables.into_iter().collect();
+        let exact = tables.iter().find(|table| table.exactly_once);
+        if let Some(table) = exact.filter(|_| settings.deadline > EXACTLY_ONCE_WITHIN) {
             let message = format!(
                 "an operation may take {:?}, and an add can be told from one that was sent before for {:?}",
                 settings.deadline, EXACTLY_ONCE_WITHIN
             );
             return Err(Error::new(Kind::Config, message)
-                .at("table", moving.spec.name.as_str())
+                .at("table", table.name.as_str())
                 .help("lower `deadline_seconds` in [shim], or leave `exactly_once` out"));
         }
         let settings = Arc::new(settings);
         let old = Arc::new(old);
-        let table = |moving: Moving| {
-            let name = moving.spec.name.clone();
+        let table = |spec: TableSpec| {
+            let name = spec.name.clone();
             let table = Table::start(
-                moving,
+                spec,
                 settings.clone(),
                 old.clone(),
                 new.clone(),

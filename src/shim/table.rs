@@ -11,11 +11,12 @@ use super::old::OldStore;
 use super::operation::Operation;
 use super::queue::minus;
 use super::rows::{Page, Written};
-use super::{Moving, Settings, Ttl};
+use super::{Settings, Ttl};
 use crate::control::{Control, New};
 use crate::error::Result;
 use crate::model::{Key, List, Mutation, Returns, Row, Span, Update};
 use crate::protocol::Phase;
+use crate::spec::TableSpec;
 
 /// A table of an application.
 #[derive(Clone)]
@@ -35,13 +36,13 @@ impl Drop for Keeper {
 
 impl Table {
     pub(super) fn start(
-        moving: Moving,
+        spec: TableSpec,
         settings: Arc<Settings>,
         old: Arc<OldStore>,
         new: New,
         control: Control,
     ) -> Table {
-        let inner = Arc::new(Inner::new(moving, settings, old, new, control));
+        let inner = Arc::new(Inner::new(spec, settings, old, new, control));
         let keeper = tokio::spawn(inner.clone().keep_joined());
         Table {
             inner,
@@ -56,7 +57,7 @@ impl Table {
 
     /// Its name in the new store.
     pub fn target(&self) -> &str {
-        &self.inner.moving.spec.to
+        &self.inner.spec.to
     }
 
     /// The phase in which an operation would begin now, without waiting for anything.
@@ -186,7 +187,7 @@ impl Table {
     ///
     /// # Errors
     /// Those of [`Table::put`]. With unknown effect, adding again may count twice; see
-    /// [`Moving::exactly_once`].
+    /// [`TablePlan::exactly_once`](crate::spec::TablePlan).
     pub async fn add(&self, key: &Key, column: &str, by: i64) -> Result<()> {
         let begun = self.begun().await?;
         let columns = begun.joined.transform.target().cells();
@@ -212,7 +213,7 @@ impl Table {
     /// [`crate::schema::Table::cells`].
     ///
     /// From `copy` on no two adds are told the same totals. Before, others may add to the old store while it is
-    /// read, and with [`Moving::exactly_once`] to the new one too.
+    /// read, and with [`TablePlan::exactly_once`](crate::spec::TablePlan) to the new one too.
     ///
     /// # Errors
     /// Those of [`Table::add`]. Its effect is unknown where the add was made and the totals couldn't be read.

@@ -11,6 +11,7 @@ use crate::item::Mapping;
 use crate::model::{Mark, Row, Value};
 use crate::protocol::Phase;
 use crate::schema::{Column, Order, Role, StoredTable, Table as Schema, Type};
+use crate::spec::TablePlan;
 use crate::store::memory::Memory;
 use crate::store::{Old, Reads, Store};
 use crate::testing::faulty::{Faults, Faulty};
@@ -54,16 +55,14 @@ fn schema(name: &str) -> Schema {
 }
 
 fn spec(name: &str) -> TableSpec {
-    TableSpec {
-        plan: "test".into(),
-        name: name.into(),
-        to: format!("new-{name}"),
+    let table = TablePlan {
         expiry: (name == "users").then(|| ExpiryRule {
             attribute: "expires_at".into(),
             from: ExpiryFrom::Max,
         }),
-        ..TableSpec::default()
-    }
+        ..TablePlan::new(name).to(format!("new-{name}"))
+    };
+    TableSpec::new("test", table)
 }
 
 impl Bench {
@@ -114,10 +113,10 @@ impl Bench {
         new: Arc<dyn Store>,
         exactly_once: bool,
     ) -> Shim {
-        let tables = TABLES.map(|name| Moving {
-            spec: spec(name),
-            exactly_once,
-        });
+        let mut tables = TABLES.map(spec);
+        for spec in &mut tables {
+            spec.table.exactly_once = exactly_once;
+        }
         let old = OldStore::Open(Old(old));
         Shim::start(settings, old, New::over(new), self.control.clone(), tables).unwrap()
     }
@@ -390,13 +389,7 @@ async fn a_record_that_is_missing_or_offline_is_refused() {
             .is_empty()
     );
 
-    let unknown = Moving {
-        spec: TableSpec {
-            to: "nowhere".into(),
-            ..spec("users")
-        },
-        exactly_once: false,
-    };
+    let unknown = TableSpec::new("test", TablePlan::new("users").to("nowhere"));
     let old = OldStore::Open(Old(bench.old.clone()));
     let new = New::over(bench.new.clone());
     let settings = Settings::new("test");

@@ -75,7 +75,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "verifier",
         ],
     ),
-    ("plan", &["control", "transform", "secret", "shim", "store"]),
+    (
+        "plan",
+        &["control", "secret", "shim", "spec", "store", "transform"],
+    ),
     ("permissions", &[]),
     ("protocol", &[]),
     ("secret", &[]),

@@ -49,12 +49,7 @@ async fn large_rows_behind_small_ones_take_no_more_room_than_there_is() {
         Arc::new(old)
     };
     let new = Arc::new(Memory::new());
-    let spec = TableSpec {
-        plan: "test".into(),
-        name: source.name.clone(),
-        to: "target".into(),
-        ..TableSpec::default()
-    };
+    let spec = TableSpec::new("test", TablePlan::new(&source.name).to("target"));
     let old = open();
     let control = Control::new(New::over(new.clone()), "control");
     let migration = Migration::new(spec, Old(old.clone()), New::over(new.clone()), control);

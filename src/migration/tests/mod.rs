@@ -13,6 +13,7 @@ use crate::copier;
 use crate::model::{Key, Mark, Value};
 use crate::protocol::phase::Transition;
 use crate::schema::{Column, Role, Type};
+use crate::spec::TablePlan;
 use crate::store::memory::Memory;
 use crate::store::{Guard, Store, WriteOutcome};
 
@@ -67,12 +68,7 @@ impl Bench {
             let rows: Vec<Row> = (0..10).map(|id| row(id, None)).collect();
             put(&old, &source, &rows).await;
         }
-        let spec = TableSpec {
-            plan: "test".into(),
-            name: "users".into(),
-            to: "target".into(),
-            ..TableSpec::default()
-        };
+        let spec = TableSpec::new("test", TablePlan::new("users").to("target"));
         let control = Control::new(New::over(new.clone()), "control");
         let migration = Migration::new(spec, Old(old.clone()), New::over(new.clone()), control);
         migration.init(InitOptions::default()).await.unwrap();

@@ -226,13 +226,11 @@ async fn counting_exactly_once_takes_a_deadline_within_the_ten_minutes_of_a_toke
         let mut settings = Settings::new("test");
         settings.deadline = Duration::from_secs(minutes * 60);
         settings.lease.operation = settings.deadline;
-        let moving = Moving {
-            spec: spec("votes"),
-            exactly_once,
-        };
+        let mut votes = spec("votes");
+        votes.table.exactly_once = exactly_once;
         let old = OldStore::Open(Old(bench.old.clone()));
         let new = New::over(bench.new.clone());
-        let shim = Shim::start(settings, old, new, bench.control.clone(), [moving]);
+        let shim = Shim::start(settings, old, new, bench.control.clone(), [votes]);
         assert_eq!(shim.is_ok(), is_taken, "{minutes} minutes");
         let error = shim.err();
         assert!(error.is_none_or(|error| error.kind() == Kind::Config));

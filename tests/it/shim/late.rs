@@ -12,7 +12,7 @@ use crossfade::store::{Guard, Old, Store};
 
 use super::TARGET;
 use super::wire::{Process, Weather, Wire};
-use super::world::{LEASE, World, control, moving, schema, spec};
+use super::world::{LEASE, World, control, schema, spec};
 
 /// Everything arrives at once.
 const CALM: Weather = Weather {
@@ -103,7 +103,7 @@ async fn read_in_the_end(is_feared: bool) -> Option<Value> {
     };
     let store = OldStore::Open(Old(Wire::to(&world.old, &own)));
     let new = New::over(Wire::to(&world.new, &own));
-    let shim = Shim::start(settings, store, new, control(&world, &own), [moving()]).unwrap();
+    let shim = Shim::start(settings, store, new, control(&world, &own), [spec()]).unwrap();
     let table = shim.table("things").unwrap();
     table.put(row(2), Ttl::Never).await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;

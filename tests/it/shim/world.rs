@@ -15,10 +15,8 @@ use crossfade::migration::{InitOptions, Migration};
 use crossfade::model::{Edit, Key, List, Mark, Returns, Row, Span, Tokens, Update, Value};
 use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Order, Role, Table as Schema, Type};
-use crossfade::shim::{
-    Moving, OldStore, Resave, Returned, Scan, Settings, Shim, Table, Ttl, Written,
-};
-use crossfade::spec::TableSpec;
+use crossfade::shim::{OldStore, Resave, Returned, Scan, Settings, Shim, Table, Ttl, Written};
+use crossfade::spec::{TablePlan, TableSpec};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Old, Range, Reads, Store};
 use tokio::time::Instant;
@@ -60,20 +58,7 @@ pub struct World {
 }
 
 pub fn spec() -> TableSpec {
-    TableSpec {
-        plan: "test".into(),
-        name: "things".into(),
-        to: TARGET.into(),
-        ..TableSpec::default()
-    }
-}
-
-/// The table, as an application uses it.
-pub fn moving() -> Moving {
-    Moving {
-        spec: spec(),
-        exactly_once: false,
-    }
+    TableSpec::new("test", TablePlan::new("things").to(TARGET))
 }
 
 pub fn schema(counters: bool) -> Schema {
@@ -193,7 +178,7 @@ impl World {
         };
         let old = OldStore::Open(Old(Wire::to(&self.old, process)));
         let new = New::over(Wire::to(&self.new, process));
-        Shim::start(settings, old, new, control(self, process), [moving()]).unwrap()
+        Shim::start(settings, old, new, control(self, process), [spec()]).unwrap()
     }
 }
 

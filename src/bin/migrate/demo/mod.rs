@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use crossfade::control::{Control, Lease, New};
 use crossfade::error::{Error, Kind, Result};
-use crossfade::migration::{InitOptions, Migration, TableSpec};
+use crossfade::migration::{InitOptions, Migration};
 use crossfade::model::{Row, Value};
 use crossfade::schema::Table;
-use crossfade::shim::{Moving, OldStore, Settings, Shim};
+use crossfade::shim::{OldStore, Settings, Shim};
+use crossfade::spec::{TablePlan, TableSpec};
 use crossfade::store::embedded::Embedded;
 use crossfade::store::{Guard, Old, Store, WriteOutcome};
 use data::{ballot, ballots, mixed, user, users, vote_key, votes};
@@ -159,12 +160,8 @@ struct Stores<'a> {
 }
 
 fn spec(table: &Table) -> TableSpec {
-    TableSpec {
-        plan: "demo".into(),
-        name: table.name.clone(),
-        to: format!("demo-{}", table.name),
-        ..TableSpec::default()
-    }
+    let to = format!("demo-{}", table.name);
+    TableSpec::new("demo", TablePlan::new(&table.name).to(to))
 }
 
 impl Stores<'_> {
@@ -184,12 +181,9 @@ impl Stores<'_> {
         };
         let new = New::over(self.new.clone());
         let control = Control::new(new.clone(), CONTROL_TABLE);
-        let moving = [votes(), users(), ballots()].map(|table| Moving {
-            spec: spec(&table),
-            exactly_once: false,
-        });
+        let tables = [votes(), users(), ballots()].map(|table| spec(&table));
         let old = OldStore::Open(Old(self.old.clone()));
-        Shim::start(settings, old, new, control, moving)
+        Shim::start(settings, old, new, control, tables)
     }
 }
 
