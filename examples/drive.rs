@@ -9,18 +9,8 @@
 //! {"id":2,"ok":{"id":"u1","name":"Ann"}}
 //! ```
 //!
-//! | `op` | takes | answers |
-//! |---|---|---|
-//! | `get` | `key` | the row, or null |
-//! | `put` | `row`: columns left out are absent afterwards | true |
-//! | `update` | `key`, `set`, `remove` | true |
-//! | `delete` | `key` | true |
-//! | `query` | `partition`, `limit`, `reverse` | an array of rows |
-//! | `add` | `key`, `column`, `by` | true |
-//! | `count` | `key` | the totals by column |
-//!
-//! An error is `{"id":1,"error":{"kind":"…","effect":"none"|"unknown","message":"…"}}`. Values are those of
-//! `crossfade::json`. Commands sent before it has joined wait; once the input is over, half a minute at most.
+//! Its commands are those of [`crossfade::shim::Shim::answer`]. Those sent before it has joined wait; once the input is over, half a
+//! minute at most.
 //!
 //! It ends when the input is over, or on SIGTERM or Ctrl-C: it reads no more, answers what it has begun, and leaves, so
 //! that no move waits for it. As any application should.
@@ -32,12 +22,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use crossfade::connect;
-use crossfade::error::{Effect, Error, Kind, Result};
+use crossfade::error::Result;
 use crossfade::plan::Plan;
 use crossfade::shim::Shim;
 use futures::FutureExt;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -46,70 +35,11 @@ use tokio_util::sync::CancellationToken;
 /// How long what was sent before it has joined still waits once the input is over.
 const LAST_WAIT: Duration = Duration::from_secs(30);
 
-/// What commands are made of.
-const FIELDS: [&str; 12] = [
-    "id",
-    "op",
-    "table",
-    "key",
-    "row",
-    "set",
-    "remove",
-    "partition",
-    "limit",
-    "reverse",
-    "column",
-    "by",
-];
-
 #[derive(Parser)]
 struct Args {
     /// The plan.
     #[arg(long)]
     plan: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Command {
-    table: String,
-    #[serde(flatten)]
-    op: Op,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-enum Op {
-    Get {
-        key: Map<String, Value>,
-    },
-    Put {
-        row: Map<String, Value>,
-    },
-    Update {
-        key: Map<String, Value>,
-        #[serde(default)]
-        set: Map<String, Value>,
-        #[serde(default)]
-        remove: Vec<String>,
-    },
-    Delete {
-        key: Map<String, Value>,
-    },
-    Query {
-        partition: Map<String, Value>,
-        #[serde(default)]
-        limit: Option<usize>,
-        #[serde(default)]
-        reverse: bool,
-    },
-    Add {
-        key: Map<String, Value>,
-        column: String,
-        by: i64,
-    },
-    Count {
-        key: Map<String, Value>,
-    },
 }
 
 #[tokio::main]
@@ -177,7 +107,7 @@ async fn run(args: Args) -> Result<()> {
                 () = stopped.cancelled() => {}
             }
             // Nobody reads any more: then nobody waits either.
-            let _ = answers.send(answer(&shim, &line).await);
+            let _ = answers.send(shim.answer(&line).await);
         });
         while commands.try_join_next().is_some() {}
     }
@@ -212,73 +142,5 @@ fn print(mut answers: mpsc::UnboundedReceiver<Value>) {
         {
             return;
         }
-    }
-}
-
-async fn answer(shim: &Shim, line: &[u8]) -> Value {
-    let invalid =
-        |error: serde_json::Error| Error::new(Kind::Invalid, format!("not a command: {error}"));
-    let line: Result<Value> = serde_json::from_slice(line).map_err(invalid);
-    let id = line.as_ref().map_or(Value::Null, |line| line["id"].clone());
-    let command = line.and_then(|line| {
-        refuse_unknown(&line)?;
-        Command::deserialize(line).map_err(invalid)
-    });
-    let done = match command {
-        Ok(command) => run_command(shim, command).await,
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(ok) => json!({"id": id, "ok": ok}),
-        Err(error) => {
-            let effect = match error.known_effect() {
-                Effect::None => "none",
-                Effect::Unknown => "unknown",
-            };
-            let kind = format!("{:?}", error.kind()).to_lowercase();
-            json!({"id": id, "error": {"kind": kind, "effect": effect, "message": error.to_string()}})
-        }
-    }
-}
-
-/// What is misspelt would be left out, and the rest be done.
-fn refuse_unknown(line: &Value) -> Result<()> {
-    let mut fields = line.as_object().into_iter().flat_map(Map::keys);
-    match fields.find(|field| !FIELDS.contains(&field.as_str())) {
-        None => Ok(()),
-        Some(field) => {
-            let message = format!("not a command: unknown field `{field}`");
-            Err(Error::new(Kind::Invalid, message)
-                .help(format!("there are: {}", FIELDS.join(", "))))
-        }
-    }
-}
-
-async fn run_command(shim: &Shim, command: Command) -> Result<Value> {
-    let table = shim.table(&command.table)?;
-    match command.op {
-        Op::Get { key } => Ok(json!(table.get_as::<Value>(&key).await?)),
-        Op::Put { row } => table.put_as(&row).await.map(|()| Value::Bool(true)),
-        Op::Update { key, set, remove } => {
-            let remove: Vec<&str> = remove.iter().map(String::as_str).collect();
-            table.update_as(&key, &set, &remove).await?;
-            Ok(Value::Bool(true))
-        }
-        Op::Delete { key } => {
-            table.delete(&table.key_of(&key).await?).await?;
-            Ok(Value::Bool(true))
-        }
-        Op::Query {
-            partition,
-            limit,
-            reverse,
-        } => Ok(json!(
-            table.query_as::<Value>(&partition, reverse, limit).await?
-        )),
-        Op::Add { key, column, by } => {
-            table.add(&table.key_of(&key).await?, &column, by).await?;
-            Ok(Value::Bool(true))
-        }
-        Op::Count { key } => table.count_as(&key).await.map(Value::Object),
     }
 }

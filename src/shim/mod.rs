@@ -47,6 +47,7 @@
 //! | `crossfade_store_seconds` | histogram | `store`: `new`, `old`; `call`: `read`, `write`, `list` |
 
 mod adds;
+mod command;
 mod inner;
 mod items;
 mod judged;

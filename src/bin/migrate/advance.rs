@@ -15,11 +15,11 @@ use crossfade::visible::visible;
 use crate::Exit;
 use crate::args;
 use crate::consent::Name;
-use crate::copy;
 use crate::finish::no_way_back;
 use crate::format;
 use crate::next;
 use crate::progress::Screen;
+use crate::signal;
 use crate::stores::Stores;
 
 /// How often it is said again who is waited for, while they stay the same.
@@ -45,7 +45,7 @@ pub async fn moved(
     {
         return Err(too_soon(silent, lease.lasts + lease.operation));
     }
-    let stop = copy::stop_on_signal(screen);
+    let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
     for migration in stores.migrations(Some(&args.table))? {
         let done = Name {

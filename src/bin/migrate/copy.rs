@@ -14,6 +14,7 @@ use crate::args;
 use crate::format;
 use crate::next;
 use crate::progress::Screen;
+use crate::signal;
 use crate::stores::Stores;
 
 /// How long somebody who has stopped a copy waits for the number of dead letters.
@@ -25,7 +26,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;
-    let stop = stop_on_signal(screen);
+    let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
     let (mut rows, mut counters) = (Vec::new(), Vec::new());
     for migration in &migrations {
@@ -252,35 +253,6 @@ pub fn copier_name() -> String {
         .or_else(|_| std::fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()))
         .unwrap_or_else(|_| "unknown host".to_owned());
     format!("{host} process {}", std::process::id())
-}
-
-/// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.
-pub fn stop_on_signal(screen: &Screen) -> CancellationToken {
-    let stop = CancellationToken::new();
-    let (token, screen) = (stop.clone(), screen.clone());
-    tokio::spawn(async move {
-        signal().await;
-        screen.say("stopping: what is under way is finished first; Ctrl-C again stops at once");
-        token.cancel();
-        signal().await;
-        std::process::exit(Exit::Stopped as i32);
-    });
-    stop
-}
-
-/// Ends with the first Ctrl-C or SIGTERM from now on.
-pub async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
 }
 
 /// Reads `2/8` or `auto/8`: which part, counted from 0, of how many.

@@ -8,6 +8,7 @@ use crate::args;
 use crate::copy;
 use crate::format;
 use crate::progress::Screen;
+use crate::signal;
 use crate::stores::Stores;
 
 /// What `--json` prints for each dead letter.
@@ -26,7 +27,7 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
         true => Stores::open(&args.chosen.plan).await?,
         false => Stores::open_new(&args.chosen.plan).await?,
     };
-    let stop = copy::stop_on_signal(screen);
+    let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
     for migration in stores.migrations(args.chosen.table.as_deref())? {
         let table = &migration.spec.name;

@@ -12,10 +12,11 @@ use crate::Exit;
 use crate::advance::{EventPrinter, print_forecast};
 use crate::args;
 use crate::consent::{Name, agreed, check_terminal};
-use crate::copy::{self, copier_name};
+use crate::copy::copier_name;
 use crate::format;
 use crate::next;
 use crate::progress::Screen;
+use crate::signal;
 use crate::stores::Stores;
 
 /// Dollars for a million write units on demand, in us-east-1.
@@ -23,7 +24,7 @@ const MILLION_UNITS: f64 = 0.625;
 
 pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
     let stores = Stores::open_new(&args.plan).await?;
-    let stop = copy::stop_on_signal(screen);
+    let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
     for migration in stores.migrations(Some(&args.table))? {
         let questions = Questions::of(args, &migration);

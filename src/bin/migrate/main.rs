@@ -16,6 +16,7 @@ mod next;
 mod progress;
 mod reset;
 mod serve;
+mod signal;
 mod status;
 mod stores;
 mod verify;

@@ -13,6 +13,7 @@ use crate::args;
 use crate::copy;
 use crate::format;
 use crate::progress::Screen;
+use crate::signal;
 
 pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
     let plan = Plan::load(&args.plan)?;
@@ -43,10 +44,10 @@ pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
     ));
     let screen = screen.clone();
     let stop = async move {
-        copy::signal().await;
+        signal::wait().await;
         screen.say("stopping: what is under way is finished first; Ctrl-C again stops at once");
         tokio::spawn(async {
-            copy::signal().await;
+            signal::wait().await;
             std::process::exit(Exit::Stopped as i32);
         });
     };

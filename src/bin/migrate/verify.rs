@@ -18,6 +18,7 @@ use crate::copy;
 use crate::format;
 use crate::next;
 use crate::progress::Screen;
+use crate::signal;
 use crate::stores::{Stores, VerifyReads};
 
 /// Examples that are shown to people.
@@ -33,7 +34,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;
-    let stop = copy::stop_on_signal(screen);
+    let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
     let mut verified = Vec::new();
     for migration in &migrations {
