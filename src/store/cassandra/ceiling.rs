@@ -42,7 +42,7 @@ impl Ceiling {
 /// How many rows of a page a guardrail takes that has refused one of `asked` rows. Where it doesn't tell,
 /// half as many.
 fn page_size_taken(why: &str, asked: usize) -> Option<usize> {
-    if super::failure::guardrail(why) != Some("page_size") {
+    if super::errors::guardrail(why) != Some("page_size") {
         return None;
     }
     let told = why.split("threshold of").nth(1);

@@ -12,7 +12,7 @@ use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement;
 
 use super::ceiling::Ceiling;
-use super::failure::{self, Doing};
+use super::errors::{self, Doing};
 use super::{Cassandra, Config, Consistency, tls};
 use crate::error::{Error, Kind, Result};
 
@@ -76,7 +76,7 @@ impl Cassandra {
 
 async fn open(config: Config) -> Result<Cassandra> {
     if config.nodes.is_empty() {
-        return Err(failure::no_known_nodes());
+        return Err(errors::no_known_nodes());
     }
     let session = session(&config).await?;
     check_datacenter(&session, config.datacenter.as_deref())?;
@@ -153,7 +153,7 @@ async fn session(config: &Config) -> Result<Session> {
     let within = hanging * (asked + 1) + DESCRIBING;
     match tokio::time::timeout(within, builder.build()).await {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(failure::connecting(error, config.tls.is_some())),
+        Ok(Err(error)) => Err(errors::connecting(error, config.tls.is_some())),
         Err(_) => Err(Error::new(
             Kind::Unreachable,
             format!("no session came about in {} s", within.as_secs()),
@@ -283,13 +283,13 @@ impl Cassandra {
             .session
             .prepare(cql)
             .await
-            .map_err(|error| failure::preparing(error, Doing::Read).at("statement", cql))?;
+            .map_err(|error| errors::preparing(error, Doing::Read).at("statement", cql))?;
         statement.set_is_idempotent(true);
         let answer = self
             .session
             .execute_unpaged(&statement, values)
             .await
-            .map_err(|error| failure::executing(error, Doing::Read).at("statement", cql))?
+            .map_err(|error| errors::executing(error, Doing::Read).at("statement", cql))?
             .into_rows_result()
             .map_err(|error| unreadable(&error))?;
         answer

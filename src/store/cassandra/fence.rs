@@ -12,7 +12,7 @@ use scylla::statement::Statement;
 use scylla::value::{CqlValue, Row};
 
 use super::Cassandra;
-use super::failure::{self, Doing};
+use super::errors::{self, Doing};
 use super::statement::quoted_always;
 use crate::error::{Error, Kind, Result};
 use crate::schema::quoted;
@@ -186,7 +186,7 @@ impl Cassandra {
         statement.set_is_idempotent(true);
         let answer = self.session.query_unpaged(statement, ()).await;
         let answer =
-            answer.map_err(|error| failure::executing(error, Doing::Read).at("statement", cql))?;
+            answer.map_err(|error| errors::executing(error, Doing::Read).at("statement", cql))?;
         if !answer.is_rows() {
             return Ok(None);
         }

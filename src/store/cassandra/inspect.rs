@@ -6,7 +6,7 @@ use std::sync::Arc;
 use scylla::frame::response::result::ColumnType;
 use uuid::Uuid;
 
-use super::failure::Doing;
+use super::errors::Doing;
 use super::statement::{Selection, quoted_always};
 use super::{Cassandra, overlap};
 use crate::error::{Error, Kind, Result};

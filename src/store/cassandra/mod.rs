@@ -10,11 +10,11 @@
 //! | `pulse` | which nodes have gone away lately |
 //! | `slice`, `ordinal` | cutting a range in two |
 //! | `mutate` | what applications write to single rows |
-//! | `span` | parts of a partition: lists and deletes |
-//! | `write` | puts, purges and new tables |
+//! | `list` | parts of a partition: lists and deletes |
+//! | `put`, `create` | puts and purges of rows; tables made and dropped |
 //! | `shown` | whether the login is shown all that a table holds |
 //! | `fence` | taking a role's permission to write to one table, and giving it back |
-//! | `failure` | what the driver's errors mean |
+//! | `errors` | what the driver's errors mean |
 //!
 //! The driver never retries here, never sends a request twice to be quicker, and only `SELECT`s are
 //! marked idempotent.
@@ -22,23 +22,24 @@
 mod ceiling;
 mod config;
 mod connect;
+mod create;
 mod decode;
+mod errors;
 mod estimate;
-mod failure;
 mod fence;
 mod inspect;
+mod list;
 mod mutate;
 mod ordinal;
 mod overlap;
 mod pulse;
+mod put;
 mod resume;
 mod scan;
 mod shown;
 mod slice;
-mod span;
 mod statement;
 mod tls;
-mod write;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,7 +54,7 @@ use scylla::statement::prepared::PreparedStatement;
 
 use self::ceiling::Ceiling;
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
-use self::failure::Doing;
+use self::errors::Doing;
 use self::pulse::Pulse;
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
@@ -196,7 +197,7 @@ impl Cassandra {
     }
 
     async fn refused(&self, error: PrepareError, doing: Doing) -> Error {
-        let error = failure::preparing(error, doing);
+        let error = errors::preparing(error, doing);
         if error.kind() != Kind::Missing {
             return error;
         }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use super::decode::Decided;
-use super::failure::{self, Doing};
+use super::errors::{self, Doing};
 use super::statement::{Bound, equal, key_columns, of, quoted_always, role_of};
 use super::{Cassandra, Replicas};
 use crate::clock::unix_seconds;
@@ -136,7 +136,7 @@ impl Cassandra {
         let answer = self.session.execute_unpaged(&statement, values).await;
         answer
             .map(drop)
-            .map_err(|error| failure::executing(error, Doing::Write))
+            .map_err(|error| errors::executing(error, Doing::Write))
     }
 
     /// Sends a write on a condition. What stood in the way is in the answer, or is read.
@@ -144,7 +144,7 @@ impl Cassandra {
         let statement = self.prepare(cql, Doing::Decide).await?;
         Permit::ask_of(&self.permit)?;
         let answer = self.session.execute_unpaged(&statement, values).await;
-        let answer = answer.map_err(|error| failure::executing(error, Doing::Decide))?;
+        let answer = answer.map_err(|error| errors::executing(error, Doing::Decide))?;
         let unreadable = |error: Error| error.effect(Effect::Unknown);
         let answer = answer.into_rows_result().map_err(|error| {
             let message = format!("the answer to a conditional write can't be read: {error}");

@@ -8,7 +8,7 @@
 use scylla::response::{PagingState, PagingStateResponse};
 
 use super::decode::Reading;
-use super::failure::{self, Doing};
+use super::errors::{self, Doing};
 use super::resume::{Position, Stage};
 use super::slice;
 use super::statement::{Bound, Selection, equal, of, quoted_always, token};
@@ -232,7 +232,7 @@ impl Cassandra {
                 Ok(page) => break page,
                 // Each time it asks for less.
                 Err(error) if self.page_rows.learns(&error, rows) => {}
-                Err(error) => return Err(failure::executing(error, doing)),
+                Err(error) => return Err(errors::executing(error, doing)),
             }
         };
         let answer = answer.into_rows_result().map_err(|error| {
@@ -288,7 +288,7 @@ impl Cassandra {
             .session
             .execute_unpaged(&statement, &values)
             .await
-            .map_err(|error| failure::executing(error, Doing::Read))?
+            .map_err(|error| errors::executing(error, Doing::Read))?
             .into_rows_result()
             .map_err(|error| {
                 Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
@@ -329,7 +329,7 @@ impl Cassandra {
             .session
             .execute_unpaged(&statement, &values)
             .await
-            .map_err(|error| failure::executing(error, Doing::Scan))?
+            .map_err(|error| errors::executing(error, Doing::Scan))?
             .into_rows_result()
             .map_err(|error| {
                 Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))

@@ -54,6 +54,7 @@ mod put;
 mod raw;
 mod read;
 mod ready;
+mod scan;
 mod socket;
 mod together;
 mod update;
@@ -211,7 +212,7 @@ impl Reads for DynamoDb {
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
-        Ok(read::segments(count))
+        Ok(scan::segments(count))
     }
 
     async fn scan(

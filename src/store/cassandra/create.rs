@@ -1,95 +1,13 @@
-//! Puts, purges and new tables: what the conformance suite and people's preparations need.
+//! Making tables and dropping them.
 
-use futures::StreamExt;
-
-use super::failure::{self, Doing};
+use super::Cassandra;
+use super::errors::{self, Doing};
 use super::statement::{of, quoted_always};
-use super::{AT_ONCE, Cassandra};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Mutation, Row};
 use crate::schema::{Column, Order, Role, Table, Type, Udt};
-use crate::store::{Changed, Guard, WriteOutcome, WriteOutcomes, same_keys, unsupported};
+use crate::store::same_keys;
 
 impl Cassandra {
-    pub(super) async fn put_rows(
-        &self,
-        table: &Table,
-        rows: &[Row],
-        guard: &Guard,
-    ) -> WriteOutcomes {
-        let weights: Vec<usize> = rows.iter().map(Row::weight).collect();
-        let writes: Vec<_> = rows
-            .iter()
-            .map(|row| self.put_one(table, row, guard))
-            .collect();
-        let results: Vec<Result<WriteOutcome>> = futures::stream::iter(writes)
-            .buffered(AT_ONCE)
-            .map(|result| result.map_err(|error| self.placed(error, table, Doing::Write)))
-            .collect()
-            .await;
-        let bytes = results
-            .iter()
-            .zip(weights)
-            .filter(|(result, _)| matches!(result, Ok(WriteOutcome::Written)))
-            .map(|(_, weight)| weight as u64)
-            .sum();
-        WriteOutcomes {
-            rows: results,
-            units: 0.0,
-            bytes,
-        }
-    }
-
-    pub(super) async fn purge_keys(
-        &self,
-        table: &Table,
-        keys: Vec<Key>,
-        guard: &Guard,
-    ) -> WriteOutcomes {
-        let deletes: Vec<_> = keys
-            .iter()
-            .map(|key| self.purge_one(table, key, guard))
-            .collect();
-        let results = futures::stream::iter(deletes)
-            .buffered(AT_ONCE)
-            .map(|result| result.map_err(|error| self.placed(error, table, Doing::Write)))
-            .collect()
-            .await;
-        WriteOutcomes {
-            rows: results,
-            ..WriteOutcomes::default()
-        }
-    }
-
-    async fn put_one(&self, table: &Table, row: &Row, guard: &Guard) -> Result<WriteOutcome> {
-        if row.mark.is_some() || row.expires.is_some() {
-            return Err(unsupported("marks and expiry of whole rows"));
-        }
-        let mutation = match guard {
-            Guard::Always => Mutation::Put(row.clone()),
-            Guard::Absent => Mutation::Insert(row.clone()),
-            Guard::Equals(..) | Guard::Marked(_) => {
-                return Err(unsupported("this condition of a put"));
-            }
-        };
-        Ok(match self.mutate(table, &mutation).await? {
-            Changed::Written | Changed::Told(_) => WriteOutcome::Written,
-            Changed::Refused(_) => WriteOutcome::Refused,
-        })
-    }
-
-    async fn purge_one(&self, table: &Table, key: &Key, guard: &Guard) -> Result<WriteOutcome> {
-        match guard {
-            Guard::Always => {}
-            Guard::Absent | Guard::Equals(..) | Guard::Marked(_) => {
-                return Err(unsupported("this condition of a purge"));
-            }
-        }
-        let (cql, values) = self.delete_row(table, key)?;
-        self.send(&cql, &values).await?;
-        Ok(WriteOutcome::Written)
-    }
-
     pub(super) async fn create_table(&self, table: &Table) -> Result<()> {
         let mut udts = Vec::new();
         table
@@ -124,7 +42,7 @@ impl Cassandra {
             .query_unpaged(cql, ())
             .await
             .map(|_| ())
-            .map_err(|error| failure::executing(error, Doing::Write).at("statement", cql))
+            .map_err(|error| errors::executing(error, Doing::Write).at("statement", cql))
     }
 }
 

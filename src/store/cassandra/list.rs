@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::ops;
 
-use super::failure::Doing;
+use super::errors::Doing;
 use super::scan::Asked;
 use super::statement::{Bound, equal, fits, of, quoted_always};
 use super::{Cassandra, Replicas};
