@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 
 use super::ast::{Path, Step};
-use super::update::{Action, Amount, Update};
+use super::update::{Action, Amount, UpdateExpression};
 use super::{Item, decimal, refused};
 use crate::error::{Error, Result};
 use crate::item::Attr;
 
-impl Update {
+impl UpdateExpression {
     /// The item that it makes of another one; of none, an item without any attribute.
     ///
     /// # Errors

@@ -110,13 +110,13 @@ impl Comparison {
 
 /// A condition or a filter.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Condition {
+pub enum ConditionExpression {
     /// All of them hold.
-    And(Vec<Condition>),
+    And(Vec<ConditionExpression>),
     /// One of them holds.
-    Or(Vec<Condition>),
+    Or(Vec<ConditionExpression>),
     /// It doesn't hold.
-    Not(Box<Condition>),
+    Not(Box<ConditionExpression>),
     /// One operand compared with another one.
     Compare(Operand, Comparison, Operand),
     /// The first one lies between the others, both included.

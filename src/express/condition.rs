@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::ast::{Comparison, Condition, Operand, Path};
+use super::ast::{Comparison, ConditionExpression, Operand, Path};
 use super::placeholders::Placeholders;
 use super::token::{Token, Tokens};
 use super::value::{self, equal, order, type_name};
@@ -14,7 +14,7 @@ use crate::item::Attr;
 /// The types there are, as `attribute_type` names them.
 const TYPES: [&str; 10] = ["S", "N", "B", "SS", "NS", "BS", "BOOL", "NULL", "L", "M"];
 
-impl Condition {
+impl ConditionExpression {
     /// A condition or a filter from its text.
     ///
     /// # Errors
@@ -29,20 +29,20 @@ impl Condition {
     /// Whether it holds for an item; `None` is a key that has none.
     pub fn holds(&self, item: Option<&Item>) -> bool {
         match self {
-            Condition::And(all) => all.iter().all(|one| one.holds(item)),
-            Condition::Or(all) => all.iter().any(|one| one.holds(item)),
-            Condition::Not(inner) => !inner.holds(item),
-            Condition::Compare(one, comparison, two) => compare(
+            ConditionExpression::And(all) => all.iter().all(|one| one.holds(item)),
+            ConditionExpression::Or(all) => all.iter().any(|one| one.holds(item)),
+            ConditionExpression::Not(inner) => !inner.holds(item),
+            ConditionExpression::Compare(one, comparison, two) => compare(
                 one.of(item).as_deref(),
                 *comparison,
                 two.of(item).as_deref(),
             ),
-            Condition::Between(one, low, high) => {
+            ConditionExpression::Between(one, low, high) => {
                 let (one, low, high) = (one.of(item), low.of(item), high.of(item));
                 compare(one.as_deref(), Comparison::GreaterOrEqual, low.as_deref())
                     && compare(one.as_deref(), Comparison::LessOrEqual, high.as_deref())
             }
-            Condition::In(one, choices) => {
+            ConditionExpression::In(one, choices) => {
                 let one = one.of(item);
                 let is = |choice: &Operand| {
                     compare(
@@ -53,19 +53,19 @@ impl Condition {
                 };
                 choices.iter().any(is)
             }
-            Condition::Exists(path) => path.of(item).is_some(),
-            Condition::NotExists(path) => path.of(item).is_none(),
-            Condition::HasType(path, name) => {
+            ConditionExpression::Exists(path) => path.of(item).is_some(),
+            ConditionExpression::NotExists(path) => path.of(item).is_none(),
+            ConditionExpression::HasType(path, name) => {
                 path.of(item).is_some_and(|found| type_name(found) == name)
             }
-            Condition::BeginsWith(one, two) => {
+            ConditionExpression::BeginsWith(one, two) => {
                 match (one.of(item).as_deref(), two.of(item).as_deref()) {
                     (Some(Attr::S(text)), Some(Attr::S(start))) => text.starts_with(start.as_str()),
                     (Some(Attr::B(bytes)), Some(Attr::B(start))) => bytes.starts_with(start),
                     (_, _) => false,
                 }
             }
-            Condition::Contains(one, two) => match (one.of(item), two.of(item)) {
+            ConditionExpression::Contains(one, two) => match (one.of(item), two.of(item)) {
                 (Some(one), Some(two)) => value::contains(&one, &two),
                 (_, _) => false,
             },
@@ -110,21 +110,21 @@ impl Operand {
 }
 
 /// A condition, and whether it is in parentheses of its own.
-type Parsed = (Condition, bool);
+type Parsed = (ConditionExpression, bool);
 
 fn any(tokens: &mut Tokens<'_>) -> Result<Parsed> {
-    several(tokens, "OR", all, Condition::Or)
+    several(tokens, "OR", all, ConditionExpression::Or)
 }
 
 fn all(tokens: &mut Tokens<'_>) -> Result<Parsed> {
-    several(tokens, "AND", negated, Condition::And)
+    several(tokens, "AND", negated, ConditionExpression::And)
 }
 
 fn several(
     tokens: &mut Tokens<'_>,
     word: &str,
     part: fn(&mut Tokens<'_>) -> Result<Parsed>,
-    of: fn(Vec<Condition>) -> Condition,
+    of: fn(Vec<ConditionExpression>) -> ConditionExpression,
 ) -> Result<Parsed> {
     let (first, enclosed) = part(tokens)?;
     if !tokens.take_keyword(word) {
@@ -145,7 +145,7 @@ fn negated(tokens: &mut Tokens<'_>) -> Result<Parsed> {
     }
     tokens.count()?;
     let (inner, _) = tokens.nested(negated)?;
-    Ok((Condition::Not(Box::new(inner)), false))
+    Ok((ConditionExpression::Not(Box::new(inner)), false))
 }
 
 fn single(tokens: &mut Tokens<'_>) -> Result<Parsed> {
@@ -195,7 +195,7 @@ fn compares(token: Token<'_>) -> bool {
     }
 }
 
-fn comparison(tokens: &mut Tokens<'_>, first: Operand) -> Result<Condition> {
+fn comparison(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpression> {
     match tokens.peek() {
         Token::Keyword("BETWEEN") => between(tokens, first),
         Token::Keyword("IN") => choice(tokens, first),
@@ -209,7 +209,7 @@ fn comparison(tokens: &mut Tokens<'_>, first: Operand) -> Result<Condition> {
                     orderable(sign, one)?;
                 }
                 distinct(sign, &first, [&second])?;
-                Ok(Condition::Compare(first, how, second))
+                Ok(ConditionExpression::Compare(first, how, second))
             }
             None => Err(tokens.unexpected()),
         },
@@ -222,7 +222,7 @@ fn comparison(tokens: &mut Tokens<'_>, first: Operand) -> Result<Condition> {
     }
 }
 
-fn between(tokens: &mut Tokens<'_>, first: Operand) -> Result<Condition> {
+fn between(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpression> {
     tokens.next();
     tokens.count()?;
     let low = operand(tokens)?;
@@ -253,10 +253,10 @@ fn between(tokens: &mut Tokens<'_>, first: Operand) -> Result<Condition> {
             Some(Ordering::Less | Ordering::Equal) => {}
         }
     }
-    Ok(Condition::Between(first, low, high))
+    Ok(ConditionExpression::Between(first, low, high))
 }
 
-fn choice(tokens: &mut Tokens<'_>, first: Operand) -> Result<Condition> {
+fn choice(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpression> {
     tokens.next();
     tokens.count()?;
     tokens.expect("(")?;
@@ -272,11 +272,11 @@ fn choice(tokens: &mut Tokens<'_>, first: Operand) -> Result<Condition> {
         )));
     }
     distinct("IN", &first, &choices)?;
-    Ok(Condition::In(first, choices))
+    Ok(ConditionExpression::In(first, choices))
 }
 
 /// A function that is a condition. Its name and parenthesis are taken.
-fn call(tokens: &mut Tokens<'_>, name: &str) -> Result<Condition> {
+fn call(tokens: &mut Tokens<'_>, name: &str) -> Result<ConditionExpression> {
     let wanted = match name {
         "attribute_exists" | "attribute_not_exists" => 1,
         "attribute_type" | "begins_with" | "contains" => 2,
@@ -307,8 +307,8 @@ fn call(tokens: &mut Tokens<'_>, name: &str) -> Result<Condition> {
     };
     let Some(second) = operands.next() else {
         return match name {
-            "attribute_exists" => path(first).map(Condition::Exists),
-            _ => path(first).map(Condition::NotExists),
+            "attribute_exists" => path(first).map(ConditionExpression::Exists),
+            _ => path(first).map(ConditionExpression::NotExists),
         };
     };
     distinct(name, &first, [&second])?;
@@ -324,16 +324,16 @@ fn call(tokens: &mut Tokens<'_>, name: &str) -> Result<Condition> {
                     }
                 }
             }
-            Ok(Condition::BeginsWith(first, second))
+            Ok(ConditionExpression::BeginsWith(first, second))
         }
-        _ => Ok(Condition::Contains(first, second)),
+        _ => Ok(ConditionExpression::Contains(first, second)),
     }
 }
 
-fn has_type(path: Path, ty: Operand) -> Result<Condition> {
+fn has_type(path: Path, ty: Operand) -> Result<ConditionExpression> {
     match ty {
         Operand::Value(Attr::S(name)) if TYPES.contains(&name.as_str()) => {
-            Ok(Condition::HasType(path, name))
+            Ok(ConditionExpression::HasType(path, name))
         }
         Operand::Value(Attr::S(name)) => Err(refused(format!(
             "Invalid attribute type name found; type: {name}, valid types: {{{}}}",

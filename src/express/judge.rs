@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ast::{Condition, Operand, Path};
-use super::update::{Action, Amount, Update};
+use super::ast::{ConditionExpression, Operand, Path};
+use super::update::{Action, Amount, UpdateExpression};
 use super::value::equal;
 use super::{Item, refused};
 use crate::codec::canonical;
@@ -18,8 +18,8 @@ use crate::schema::Role;
 #[derive(Debug)]
 pub struct ItemRule {
     mapping: Arc<Mapping>,
-    condition: Option<Condition>,
-    update: Option<Update>,
+    condition: Option<ConditionExpression>,
+    update: Option<UpdateExpression>,
     expires: Option<i64>,
     looks: Looks,
     text: String,
@@ -35,8 +35,8 @@ impl ItemRule {
     pub fn new(
         mapping: Arc<Mapping>,
         is_static: bool,
-        condition: Option<Condition>,
-        update: Option<(Update, Option<i64>)>,
+        condition: Option<ConditionExpression>,
+        update: Option<(UpdateExpression, Option<i64>)>,
     ) -> Result<Self> {
         let (update, expires) = match update {
             Some((update, expires)) => (Some(update), expires),
@@ -84,7 +84,7 @@ impl ItemRule {
     }
 
     /// The condition.
-    pub fn condition(&self) -> Option<&Condition> {
+    pub fn condition(&self) -> Option<&ConditionExpression> {
         self.condition.as_ref()
     }
 
@@ -221,23 +221,27 @@ fn refuse_unchangeable(mapping: &Mapping, attribute: &str) -> Result<()> {
     })
 }
 
-fn of_condition<'c>(condition: &'c Condition, paths: &mut Vec<&'c Path>) {
+fn of_condition<'c>(condition: &'c ConditionExpression, paths: &mut Vec<&'c Path>) {
     match condition {
-        Condition::And(all) | Condition::Or(all) => {
+        ConditionExpression::And(all) | ConditionExpression::Or(all) => {
             all.iter().for_each(|one| of_condition(one, paths));
         }
-        Condition::Not(inner) => of_condition(inner, paths),
-        Condition::Compare(one, _, two)
-        | Condition::BeginsWith(one, two)
-        | Condition::Contains(one, two) => paths.extend([one, two].into_iter().filter_map(of)),
-        Condition::Between(one, low, high) => {
+        ConditionExpression::Not(inner) => of_condition(inner, paths),
+        ConditionExpression::Compare(one, _, two)
+        | ConditionExpression::BeginsWith(one, two)
+        | ConditionExpression::Contains(one, two) => {
+            paths.extend([one, two].into_iter().filter_map(of))
+        }
+        ConditionExpression::Between(one, low, high) => {
             paths.extend([one, low, high].into_iter().filter_map(of));
         }
-        Condition::In(one, choices) => {
+        ConditionExpression::In(one, choices) => {
             paths.extend(of(one));
             paths.extend(choices.iter().filter_map(of));
         }
-        Condition::Exists(path) | Condition::NotExists(path) | Condition::HasType(path, _) => {
+        ConditionExpression::Exists(path)
+        | ConditionExpression::NotExists(path)
+        | ConditionExpression::HasType(path, _) => {
             paths.push(path);
         }
     }

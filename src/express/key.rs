@@ -1,6 +1,6 @@
 //! Key conditions: one partition, and a part of it.
 
-use super::ast::{Comparison, Condition, Operand};
+use super::ast::{Comparison, ConditionExpression, Operand};
 use super::placeholders::Placeholders;
 use super::refused;
 use crate::error::{Error, Result};
@@ -43,12 +43,16 @@ impl KeyCondition {
                 error.message()
             ))
         };
-        let condition = Condition::parse(text, placeholders).map_err(invalid)?;
+        let condition = ConditionExpression::parse(text, placeholders).map_err(invalid)?;
         Self::of(condition, partition, sort)
     }
 
     /// The same from a condition that was parsed.
-    pub(super) fn of(condition: Condition, partition: &str, sort: Option<&str>) -> Result<Self> {
+    pub(super) fn of(
+        condition: ConditionExpression,
+        partition: &str,
+        sort: Option<&str>,
+    ) -> Result<Self> {
         let mut found = KeyCondition {
             partition: Attr::Null,
             sort: None,
@@ -95,23 +99,24 @@ impl KeyCondition {
 }
 
 /// The conditions that are joined by `AND`.
-fn parts(condition: Condition) -> Result<Vec<Condition>> {
+fn parts(condition: ConditionExpression) -> Result<Vec<ConditionExpression>> {
     match condition {
-        Condition::And(all) => {
-            let parts: Vec<Vec<Condition>> = all.into_iter().map(parts).collect::<Result<_>>()?;
+        ConditionExpression::And(all) => {
+            let parts: Vec<Vec<ConditionExpression>> =
+                all.into_iter().map(parts).collect::<Result<_>>()?;
             Ok(parts.into_iter().flatten().collect())
         }
-        Condition::Or(_) => Err(unsupported("OR")),
-        Condition::Not(_) => Err(unsupported("NOT")),
-        Condition::In(_, _) => Err(unsupported("IN")),
-        Condition::Exists(_) => Err(unsupported("attribute_exists")),
-        Condition::NotExists(_) => Err(unsupported("attribute_not_exists")),
-        Condition::HasType(_, _) => Err(unsupported("attribute_type")),
-        Condition::Contains(_, _) => Err(unsupported("contains")),
-        Condition::Compare(_, Comparison::NotEqual, _) => Err(unsupported("<>")),
-        single @ (Condition::Compare(_, _, _)
-        | Condition::Between(_, _, _)
-        | Condition::BeginsWith(_, _)) => Ok(vec![single]),
+        ConditionExpression::Or(_) => Err(unsupported("OR")),
+        ConditionExpression::Not(_) => Err(unsupported("NOT")),
+        ConditionExpression::In(_, _) => Err(unsupported("IN")),
+        ConditionExpression::Exists(_) => Err(unsupported("attribute_exists")),
+        ConditionExpression::NotExists(_) => Err(unsupported("attribute_not_exists")),
+        ConditionExpression::HasType(_, _) => Err(unsupported("attribute_type")),
+        ConditionExpression::Contains(_, _) => Err(unsupported("contains")),
+        ConditionExpression::Compare(_, Comparison::NotEqual, _) => Err(unsupported("<>")),
+        single @ (ConditionExpression::Compare(_, _, _)
+        | ConditionExpression::Between(_, _, _)
+        | ConditionExpression::BeginsWith(_, _)) => Ok(vec![single]),
     }
 }
 
@@ -122,7 +127,7 @@ fn unsupported(operator: &str) -> Error {
 }
 
 /// Which attribute a condition is about, and what it says.
-fn about(condition: Condition) -> Result<(String, SortCondition)> {
+fn about(condition: ConditionExpression) -> Result<(String, SortCondition)> {
     let nested = || {
         refused(
             "Invalid KeyConditionExpression: KeyConditionExpressions cannot have conditions on nested attributes",
@@ -135,19 +140,25 @@ fn about(condition: Condition) -> Result<(String, SortCondition)> {
         )),
     };
     let (first, which) = match condition {
-        Condition::Compare(first, how, second) => (first, SortCondition::Is(how, value(second)?)),
-        Condition::Between(first, low, high) => {
+        ConditionExpression::Compare(first, how, second) => {
+            (first, SortCondition::Is(how, value(second)?))
+        }
+        ConditionExpression::Between(first, low, high) => {
             (first, SortCondition::Between(value(low)?, value(high)?))
         }
-        Condition::BeginsWith(first, start) => (first, SortCondition::BeginsWith(value(start)?)),
-        Condition::And(_)
-        | Condition::Or(_)
-        | Condition::Not(_)
-        | Condition::In(_, _)
-        | Condition::Exists(_)
-        | Condition::NotExists(_)
-        | Condition::HasType(_, _)
-        | Condition::Contains(_, _) => return Err(refused("Query key condition not supported")),
+        ConditionExpression::BeginsWith(first, start) => {
+            (first, SortCondition::BeginsWith(value(start)?))
+        }
+        ConditionExpression::And(_)
+        | ConditionExpression::Or(_)
+        | ConditionExpression::Not(_)
+        | ConditionExpression::In(_, _)
+        | ConditionExpression::Exists(_)
+        | ConditionExpression::NotExists(_)
+        | ConditionExpression::HasType(_, _)
+        | ConditionExpression::Contains(_, _) => {
+            return Err(refused("Query key condition not supported"));
+        }
     };
     match first {
         Operand::Path(path) if path.steps.is_empty() => Ok((path.attribute, which)),

@@ -1,14 +1,14 @@
 //! The parameters from before there were expressions, as the same types.
 //!
-//! `Expected`, `QueryFilter` and `ScanFilter` become a [`Condition`], `KeyConditions` a [`KeyCondition`],
-//! `AttributeUpdates` an [`Update`], `AttributesToGet` a [`Projection`]. A name here is an attribute's, dots included.
+//! `Expected`, `QueryFilter` and `ScanFilter` become a [`ConditionExpression`], `KeyConditions` a [`KeyCondition`],
+//! `AttributeUpdates` an [`UpdateExpression`], `AttributesToGet` a [`Projection`]. A name here is an attribute's, dots included.
 //! The rules are those of the
 //! [developer guide](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/LegacyConditionalParameters.html).
 
-use super::ast::{Comparison, Condition, Operand, Path};
+use super::ast::{Comparison, ConditionExpression, Operand, Path};
 use super::key::KeyCondition;
 use super::project::Projection;
-use super::update::{Action, Amount, Update};
+use super::update::{Action, Amount, UpdateExpression};
 use super::value::{order, type_name};
 use super::{MOST_CHOICES, refused};
 use crate::error::{Error, Result};
@@ -52,12 +52,12 @@ fn invalid(what: impl std::fmt::Display) -> Error {
 }
 
 /// Several conditions joined: by `OR` if any of them is enough.
-fn joined(mut all: Vec<Condition>, any: bool) -> Option<Condition> {
+fn joined(mut all: Vec<ConditionExpression>, any: bool) -> Option<ConditionExpression> {
     match (all.len(), any) {
         (0, _) => None,
         (1, _) => all.pop(),
-        (_, true) => Some(Condition::Or(all)),
-        (_, false) => Some(Condition::And(all)),
+        (_, true) => Some(ConditionExpression::Or(all)),
+        (_, false) => Some(ConditionExpression::And(all)),
     }
 }
 
@@ -65,7 +65,7 @@ fn joined(mut all: Vec<Condition>, any: bool) -> Option<Condition> {
 ///
 /// # Errors
 /// [`crate::error::Kind::Invalid`], in the words of the service.
-pub fn filter(tests: Vec<Test>, any: bool) -> Result<Option<Condition>> {
+pub fn filter(tests: Vec<Test>, any: bool) -> Result<Option<ConditionExpression>> {
     let conditions = tests
         .into_iter()
         .map(condition)
@@ -80,7 +80,7 @@ pub fn filter(tests: Vec<Test>, any: bool) -> Result<Option<Condition>> {
 pub fn expected(
     expectations: impl IntoIterator<Item = (String, Expectation)>,
     any: bool,
-) -> Result<Option<Condition>> {
+) -> Result<Option<ConditionExpression>> {
     let mut conditions = Vec::new();
     for (attribute, expectation) in expectations {
         let must =
@@ -118,11 +118,11 @@ pub fn expected(
                     .unwrap_or_default(),
             })?,
             (None, value, None) => match (exists, value) {
-                (Some(false), None) => Condition::NotExists(Path::attribute(attribute)),
+                (Some(false), None) => ConditionExpression::NotExists(Path::attribute(attribute)),
                 (Some(false), Some(_)) => {
                     return Err(must("Value cannot be used", "when Exists is false"));
                 }
-                (Some(true) | None, Some(value)) => Condition::Compare(
+                (Some(true) | None, Some(value)) => ConditionExpression::Compare(
                     Operand::Path(Path::attribute(attribute)),
                     Comparison::Equal,
                     Operand::Value(value),
@@ -167,7 +167,9 @@ pub fn key_conditions(
 ///
 /// # Errors
 /// As of [`filter`].
-pub fn attribute_updates(changes: impl IntoIterator<Item = (String, Change)>) -> Result<Update> {
+pub fn attribute_updates(
+    changes: impl IntoIterator<Item = (String, Change)>,
+) -> Result<UpdateExpression> {
     let actions = changes.into_iter().map(|(attribute, change)| {
         let path = Path::attribute(attribute);
         match (change.action.as_deref().unwrap_or("PUT"), change.value) {
@@ -199,7 +201,7 @@ pub fn attribute_updates(changes: impl IntoIterator<Item = (String, Change)>) ->
             (other, _) => Err(invalid(format!("the action {other} does not exist"))),
         }
     });
-    Ok(Update {
+    Ok(UpdateExpression {
         actions: actions.collect::<Result<_>>()?,
     })
 }
@@ -223,7 +225,7 @@ pub fn attributes_to_get(names: Vec<String>) -> Result<Projection> {
     Ok(Projection { paths })
 }
 
-fn condition(test: Test) -> Result<Condition> {
+fn condition(test: Test) -> Result<ConditionExpression> {
     let Test {
         attribute,
         operator,
@@ -260,7 +262,11 @@ fn condition(test: Test) -> Result<Condition> {
     let is = |how: Comparison, value: Option<Attr>| {
         let value = value.ok_or_else(miscounted)?;
         let path = Operand::Path(path.clone());
-        Ok(Condition::Compare(path, how, Operand::Value(value)))
+        Ok(ConditionExpression::Compare(
+            path,
+            how,
+            Operand::Value(value),
+        ))
     };
     let own = Operand::Path(path.clone());
     match name {
@@ -270,9 +276,12 @@ fn condition(test: Test) -> Result<Condition> {
         "LT" => is(Comparison::Less, values.next()),
         "GE" => is(Comparison::GreaterOrEqual, values.next()),
         "GT" => is(Comparison::Greater, values.next()),
-        "NULL" => Ok(Condition::NotExists(path)),
-        "NOT_NULL" => Ok(Condition::Exists(path)),
-        "IN" => Ok(Condition::In(own, values.map(Operand::Value).collect())),
+        "NULL" => Ok(ConditionExpression::NotExists(path)),
+        "NOT_NULL" => Ok(ConditionExpression::Exists(path)),
+        "IN" => Ok(ConditionExpression::In(
+            own,
+            values.map(Operand::Value).collect(),
+        )),
         "BETWEEN" => {
             let (low, high) = (
                 values.next().ok_or_else(miscounted)?,
@@ -286,21 +295,24 @@ fn condition(test: Test) -> Result<Condition> {
                     "The BETWEEN condition was provided a range where the lower bound is greater than the upper bound",
                 )),
                 Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal) => Ok(
-                    Condition::Between(own, Operand::Value(low), Operand::Value(high)),
+                    ConditionExpression::Between(own, Operand::Value(low), Operand::Value(high)),
                 ),
             }
         }
         "BEGINS_WITH" => {
             let start = values.next().ok_or_else(miscounted)?;
-            Ok(Condition::BeginsWith(own, Operand::Value(start)))
+            Ok(ConditionExpression::BeginsWith(own, Operand::Value(start)))
         }
         contains => {
             let part = values.next().ok_or_else(miscounted)?;
-            let has = Condition::Contains(own, Operand::Value(part));
+            let has = ConditionExpression::Contains(own, Operand::Value(part));
             Ok(match contains {
                 "CONTAINS" => has,
                 // What isn't there neither contains it nor doesn't.
-                _ => Condition::And(vec![Condition::Exists(path), Condition::Not(Box::new(has))]),
+                _ => ConditionExpression::And(vec![
+                    ConditionExpression::Exists(path),
+                    ConditionExpression::Not(Box::new(has)),
+                ]),
             })
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! | expression | parsed by | what it does |
 //! |---|---|---|
-//! | `ConditionExpression`, `FilterExpression` | [`Condition::parse`] | [`Condition::holds`] for an item, or for none |
-//! | `UpdateExpression` | [`Update::parse`] | [`Update::apply`] makes an item of another one |
+//! | `ConditionExpression`, `FilterExpression` | [`ConditionExpression::parse`] | [`ConditionExpression::holds`] for an item, or for none |
+//! | `UpdateExpression` | [`UpdateExpression::parse`] | [`UpdateExpression::apply`] makes an item of another one |
 //! | `ProjectionExpression` | [`Projection::parse`] | [`Projection::of`] keeps a part of an item |
 //! | `KeyConditionExpression` | [`KeyCondition::parse`] | names one partition, and a part of it |
 //!
@@ -37,14 +37,14 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use ast::{Comparison, Condition, Operand, Path, Step};
+pub use ast::{Comparison, ConditionExpression, Operand, Path, Step};
 pub use decimal::{number, order as compare_numbers};
 pub use judge::ItemRule;
 pub use key::{KeyCondition, SortCondition};
 pub use placeholders::Placeholders;
 pub use print::Printer;
 pub use project::Projection;
-pub use update::{Action, Amount, Update};
+pub use update::{Action, Amount, UpdateExpression};
 pub use value::equal;
 
 use std::collections::BTreeMap;

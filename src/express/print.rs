@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::ast::{Condition, Operand, Path, Step};
-use super::update::{Action, Amount, Update};
+use super::ast::{ConditionExpression, Operand, Path, Step};
+use super::update::{Action, Amount, UpdateExpression};
 use crate::item::Attr;
 
 /// Gathers the names and values of what it prints. One for each request.
@@ -16,46 +16,48 @@ pub struct Printer {
 
 impl Printer {
     /// A condition's text.
-    pub fn condition(&mut self, condition: &Condition) -> String {
+    pub fn condition(&mut self, condition: &ConditionExpression) -> String {
         match condition {
-            Condition::And(all) => self.joined(all, " AND "),
-            Condition::Or(all) => self.joined(all, " OR "),
-            Condition::Not(inner) => format!("NOT {}", self.enclosed(inner)),
-            Condition::Compare(one, how, two) => {
+            ConditionExpression::And(all) => self.joined(all, " AND "),
+            ConditionExpression::Or(all) => self.joined(all, " OR "),
+            ConditionExpression::Not(inner) => format!("NOT {}", self.enclosed(inner)),
+            ConditionExpression::Compare(one, how, two) => {
                 format!("{} {} {}", self.operand(one), how.sign(), self.operand(two))
             }
-            Condition::Between(one, low, high) => format!(
+            ConditionExpression::Between(one, low, high) => format!(
                 "{} BETWEEN {} AND {}",
                 self.operand(one),
                 self.operand(low),
                 self.operand(high)
             ),
-            Condition::In(one, choices) => {
+            ConditionExpression::In(one, choices) => {
                 let one = self.operand(one);
                 let choices: Vec<String> =
                     choices.iter().map(|choice| self.operand(choice)).collect();
                 format!("{one} IN ({})", choices.join(", "))
             }
-            Condition::Exists(path) => format!("attribute_exists({})", self.path(path)),
-            Condition::NotExists(path) => format!("attribute_not_exists({})", self.path(path)),
-            Condition::HasType(path, name) => {
+            ConditionExpression::Exists(path) => format!("attribute_exists({})", self.path(path)),
+            ConditionExpression::NotExists(path) => {
+                format!("attribute_not_exists({})", self.path(path))
+            }
+            ConditionExpression::HasType(path, name) => {
                 let path = self.path(path);
                 format!(
                     "attribute_type({path}, {})",
                     self.value(&Attr::S(name.clone()))
                 )
             }
-            Condition::BeginsWith(one, two) => {
+            ConditionExpression::BeginsWith(one, two) => {
                 format!("begins_with({}, {})", self.operand(one), self.operand(two))
             }
-            Condition::Contains(one, two) => {
+            ConditionExpression::Contains(one, two) => {
                 format!("contains({}, {})", self.operand(one), self.operand(two))
             }
         }
     }
 
     /// An update's text.
-    pub fn update(&mut self, update: &Update) -> String {
+    pub fn update(&mut self, update: &UpdateExpression) -> String {
         let mut sections: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for action in &update.actions {
             let path = self.path(action.path());
@@ -91,26 +93,26 @@ impl Printer {
             .collect()
     }
 
-    fn joined(&mut self, all: &[Condition], word: &str) -> String {
+    fn joined(&mut self, all: &[ConditionExpression], word: &str) -> String {
         let parts: Vec<String> = all.iter().map(|one| self.enclosed(one)).collect();
         parts.join(word)
     }
 
     /// A condition's text to stand among others, in parentheses where it is made of several: the service refuses
     /// redundant ones.
-    pub fn enclosed(&mut self, condition: &Condition) -> String {
+    pub fn enclosed(&mut self, condition: &ConditionExpression) -> String {
         let text = self.condition(condition);
         match condition {
-            Condition::And(_) | Condition::Or(_) => format!("({text})"),
-            Condition::Not(_)
-            | Condition::Compare(_, _, _)
-            | Condition::Between(_, _, _)
-            | Condition::In(_, _)
-            | Condition::Exists(_)
-            | Condition::NotExists(_)
-            | Condition::HasType(_, _)
-            | Condition::BeginsWith(_, _)
-            | Condition::Contains(_, _) => text,
+            ConditionExpression::And(_) | ConditionExpression::Or(_) => format!("({text})"),
+            ConditionExpression::Not(_)
+            | ConditionExpression::Compare(_, _, _)
+            | ConditionExpression::Between(_, _, _)
+            | ConditionExpression::In(_, _)
+            | ConditionExpression::Exists(_)
+            | ConditionExpression::NotExists(_)
+            | ConditionExpression::HasType(_, _)
+            | ConditionExpression::BeginsWith(_, _)
+            | ConditionExpression::Contains(_, _) => text,
         }
     }
 

@@ -48,12 +48,13 @@ fn placeholders() -> Placeholders {
 
 fn holds(text: &str) -> Result<bool, String> {
     let given = placeholders();
-    let condition = Condition::parse(text, &given).map_err(|error| error.message().to_owned())?;
+    let condition =
+        ConditionExpression::parse(text, &given).map_err(|error| error.message().to_owned())?;
     // What is printed says the same.
     let mut printer = Printer::default();
     let printed = printer.condition(&condition);
     let again = Placeholders::new(printer.names(), printer.values()).expect("its own");
-    let same = Condition::parse(&printed, &again).expect(&printed);
+    let same = ConditionExpression::parse(&printed, &again).expect(&printed);
     assert_eq!(same, condition, "{printed}");
     Ok(condition.holds(Some(&item())))
 }
@@ -205,7 +206,7 @@ fn refusals_have_the_words_of_the_service() {
 #[test]
 fn placeholders_that_are_not_used_are_refused() {
     let given = placeholders();
-    Condition::parse("#n = :v and n <> :s", &given).expect("right");
+    ConditionExpression::parse("#n = :v and n <> :s", &given).expect("right");
     let error = given.refuse_unused().expect_err("some are left");
     assert_eq!(
         error.message(),
@@ -225,13 +226,13 @@ fn placeholders_that_are_not_used_are_refused() {
 fn updated(text: &str) -> Result<Vec<(String, Option<Attr>)>, String> {
     let given = placeholders();
     let words = |error: crate::error::Error| error.message().to_owned();
-    let update = Update::parse(text, &given).map_err(words)?;
+    let update = UpdateExpression::parse(text, &given).map_err(words)?;
     let before = item();
     let after = update.apply(Some(&before)).map_err(words)?;
     let mut printer = Printer::default();
     let printed = printer.update(&update);
     let again = Placeholders::new(printer.names(), printer.values()).expect("its own");
-    let same = Update::parse(&printed, &again).expect(&printed);
+    let same = UpdateExpression::parse(&printed, &again).expect(&printed);
     assert_eq!(
         same.apply(Some(&before)).map_err(words)?,
         after,
@@ -526,7 +527,7 @@ fn legacy_parameters_become_expressions() {
 
 #[test]
 fn an_expression_is_bounded() {
-    let parse = |text: &str| Condition::parse(text, &placeholders());
+    let parse = |text: &str| ConditionExpression::parse(text, &placeholders());
     assert!(
         parse(&format!("{}n = :v", " ".repeat(4_091))).is_err(),
         "over 4 KB"

@@ -10,7 +10,7 @@ use crate::item::Attr;
 
 /// An update.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Update {
+pub struct UpdateExpression {
     /// What it does, in the order it was written. All of it sees the item as it was before.
     pub actions: Vec<Action>,
 }
@@ -57,7 +57,7 @@ impl Action {
     }
 }
 
-impl Update {
+impl UpdateExpression {
     /// An update from its text.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Update {
             }
         }
         refuse_overlap(actions.iter().map(Action::path))?;
-        Ok(Update { actions })
+        Ok(UpdateExpression { actions })
     }
 
     /// The paths that it changes.

@@ -9,7 +9,9 @@ use super::fault::Fault;
 use super::json::{Given, GivenItem};
 use crate::error::Error;
 use crate::express::legacy::{self, Change, Expectation, Test};
-use crate::express::{Condition, KeyCondition, Placeholders, Projection, Update};
+use crate::express::{
+    ConditionExpression, KeyCondition, Placeholders, Projection, UpdateExpression,
+};
 use crate::item::Attr;
 
 /// What a request on one table may have. Each operation takes its part; what it doesn't know it passes over, as the
@@ -87,9 +89,9 @@ fn plain(values: Vec<Given>) -> Vec<Attr> {
 /// What a request's expressions came to.
 #[derive(Debug, Default)]
 pub(super) struct Expressed {
-    pub condition: Option<Condition>,
-    pub filter: Option<Condition>,
-    pub update: Option<Update>,
+    pub condition: Option<ConditionExpression>,
+    pub filter: Option<ConditionExpression>,
+    pub update: Option<UpdateExpression>,
     pub projection: Option<Projection>,
     pub key: Option<KeyCondition>,
 }
@@ -121,7 +123,8 @@ impl Asked {
         };
         let condition = match self.condition_expression.take() {
             Some(text) => Some(
-                Condition::parse(&text, &placeholders).map_err(within("ConditionExpression"))?,
+                ConditionExpression::parse(&text, &placeholders)
+                    .map_err(within("ConditionExpression"))?,
             ),
             None => {
                 let expected = self.expected.take().unwrap_or_default().into_iter();
@@ -138,9 +141,10 @@ impl Asked {
             }
         };
         let filter = match self.filter_expression.take() {
-            Some(text) => {
-                Some(Condition::parse(&text, &placeholders).map_err(within("FilterExpression"))?)
-            }
+            Some(text) => Some(
+                ConditionExpression::parse(&text, &placeholders)
+                    .map_err(within("FilterExpression"))?,
+            ),
             None => {
                 let tests = self.query_filter.take().or(self.scan_filter.take());
                 let tests = tests.unwrap_or_default().into_iter().map(Tested::test);
@@ -148,9 +152,10 @@ impl Asked {
             }
         };
         let update = match (self.update_expression.take(), self.attribute_updates.take()) {
-            (Some(text), _) => {
-                Some(Update::parse(&text, &placeholders).map_err(within("UpdateExpression"))?)
-            }
+            (Some(text), _) => Some(
+                UpdateExpression::parse(&text, &placeholders)
+                    .map_err(within("UpdateExpression"))?,
+            ),
             (None, Some(updates)) => {
                 let changes = updates.into_iter().map(|(name, change)| {
                     let change = Change {

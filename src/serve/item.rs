@@ -9,7 +9,7 @@ use super::attempts::Outcome;
 use super::capacity::{self, Wanted};
 use super::fault::{Fault, Twice};
 use super::target::{Target, counters_alone, is_same_twice, json, project, reply};
-use crate::express::{Item, Projection, Update};
+use crate::express::{Item, Projection, UpdateExpression};
 use crate::model::{Key, Returns, Row};
 use crate::shim::{Returned, Ttl, Written};
 
@@ -129,7 +129,7 @@ pub(super) fn update(target: Target, mut asked: Asked) -> Result<Write, Fault> {
     let Expressed {
         condition, update, ..
     } = asked.expressed(partition, sort)?;
-    let update = update.unwrap_or(Update {
+    let update = update.unwrap_or(UpdateExpression {
         actions: Vec::new(),
     });
     let updating = Updating {
@@ -183,7 +183,7 @@ struct Updating {
     key: Key,
     returns: ReturnValues,
     wanted: Wanted,
-    update: Update,
+    update: UpdateExpression,
 }
 
 impl Updating {

@@ -9,7 +9,7 @@ use super::capacity::{self, Wanted};
 use super::fault::Fault;
 use super::span::{Rows, Stretch, rows};
 use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
-use crate::express::{Condition, Item, Projection};
+use crate::express::{ConditionExpression, Item, Projection};
 use crate::model::{Key, List};
 
 /// Bytes of items that a page evaluates.
@@ -21,7 +21,7 @@ const MOST: usize = 1_000;
 
 /// What is done with each item that is evaluated.
 pub(super) struct Page {
-    filter: Option<Condition>,
+    filter: Option<ConditionExpression>,
     projection: Option<Projection>,
     counts: bool,
     limit: usize,
@@ -207,7 +207,7 @@ pub(super) fn refuse_index(target: &Target, asked: &Asked) -> Result<(), Fault> 
     )))
 }
 
-fn refuse_keys_in_filter(target: &Target, filter: &Condition) -> Result<(), Fault> {
+fn refuse_keys_in_filter(target: &Target, filter: &ConditionExpression) -> Result<(), Fault> {
     let (partition, sort) = target.key_names();
     let is_key = |name: &str| name == partition || Some(name) == sort;
     match paths(filter)

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use super::fault::Fault;
 use super::target::Target;
 use crate::codec::number::Parts;
-use crate::express::{Comparison, Condition, KeyCondition, Operand, Path, SortCondition};
+use crate::express::{Comparison, ConditionExpression, KeyCondition, Operand, Path, SortCondition};
 use crate::item::{Attr, KeyType, keys};
 use crate::model::{Key, Span, Value};
 
@@ -27,7 +27,7 @@ pub(super) enum Rows {
 pub(super) struct Stretch {
     pub span: Span,
     /// What has to hold for their items.
-    pub test: Option<Condition>,
+    pub test: Option<ConditionExpression>,
 }
 
 /// The rows of a key condition.
@@ -108,13 +108,15 @@ fn refuse_types(condition: &SortCondition, ty: KeyType) -> Result<(), Fault> {
     }
 }
 
-fn test(name: &str, condition: &SortCondition) -> Condition {
+fn test(name: &str, condition: &SortCondition) -> ConditionExpression {
     let path = Operand::Path(Path::attribute(name));
     let value = |value: &Attr| Operand::Value(value.clone());
     match condition {
-        SortCondition::Is(how, with) => Condition::Compare(path, *how, value(with)),
-        SortCondition::Between(low, high) => Condition::Between(path, value(low), value(high)),
-        SortCondition::BeginsWith(start) => Condition::BeginsWith(path, value(start)),
+        SortCondition::Is(how, with) => ConditionExpression::Compare(path, *how, value(with)),
+        SortCondition::Between(low, high) => {
+            ConditionExpression::Between(path, value(low), value(high))
+        }
+        SortCondition::BeginsWith(start) => ConditionExpression::BeginsWith(path, value(start)),
     }
 }
 

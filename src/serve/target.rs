@@ -4,7 +4,9 @@ use serde_json::{Map, Value as Json};
 
 use super::fault::Fault;
 use super::json::ShownItem;
-use crate::express::{Action, Amount, Condition, Item, Operand, Path, Projection, Update};
+use crate::express::{
+    Action, Amount, ConditionExpression, Item, Operand, Path, Projection, UpdateExpression,
+};
 use crate::item::{Attr, Mapping};
 use crate::model::{Key, Row, Value};
 use crate::shim::{Items, Table};
@@ -69,7 +71,7 @@ impl Target {
     }
 
     /// What an update adds to each counter.
-    pub fn adds(&self, update: &Update) -> Result<Vec<Option<i64>>, Fault> {
+    pub fn adds(&self, update: &UpdateExpression) -> Result<Vec<Option<i64>>, Fault> {
         let table = self.mapping().table();
         let mut by = vec![None; table.cells().len()];
         for action in &update.actions {
@@ -136,7 +138,7 @@ fn is_or_zero(amount: &Amount, path: &Path) -> bool {
 }
 
 /// Whether an update comes to the same when it is made twice.
-pub(super) fn is_same_twice(update: &Update) -> bool {
+pub(super) fn is_same_twice(update: &UpdateExpression) -> bool {
     update.actions.iter().all(|action| {
         let is_plain = action.path().steps.iter().all(|step| match step {
             crate::express::Step::Field(_) => true,
@@ -161,7 +163,7 @@ pub(super) fn is_same_twice(update: &Update) -> bool {
 }
 
 /// The paths that a condition looks at.
-pub(super) fn paths(condition: &Condition) -> Vec<&Path> {
+pub(super) fn paths(condition: &ConditionExpression) -> Vec<&Path> {
     fn of<'c>(operands: &[&'c Operand], found: &mut Vec<&'c Path>) {
         for operand in operands {
             match operand {
@@ -170,21 +172,23 @@ pub(super) fn paths(condition: &Condition) -> Vec<&Path> {
             }
         }
     }
-    fn all<'c>(condition: &'c Condition, found: &mut Vec<&'c Path>) {
+    fn all<'c>(condition: &'c ConditionExpression, found: &mut Vec<&'c Path>) {
         match condition {
-            Condition::And(parts) | Condition::Or(parts) => {
+            ConditionExpression::And(parts) | ConditionExpression::Or(parts) => {
                 parts.iter().for_each(|part| all(part, found));
             }
-            Condition::Not(inner) => all(inner, found),
-            Condition::Compare(one, _, two)
-            | Condition::BeginsWith(one, two)
-            | Condition::Contains(one, two) => of(&[one, two], found),
-            Condition::Between(one, low, high) => of(&[one, low, high], found),
-            Condition::In(one, choices) => {
+            ConditionExpression::Not(inner) => all(inner, found),
+            ConditionExpression::Compare(one, _, two)
+            | ConditionExpression::BeginsWith(one, two)
+            | ConditionExpression::Contains(one, two) => of(&[one, two], found),
+            ConditionExpression::Between(one, low, high) => of(&[one, low, high], found),
+            ConditionExpression::In(one, choices) => {
                 of(&[one], found);
                 of(&choices.iter().collect::<Vec<_>>(), found);
             }
-            Condition::Exists(path) | Condition::NotExists(path) | Condition::HasType(path, _) => {
+            ConditionExpression::Exists(path)
+            | ConditionExpression::NotExists(path)
+            | ConditionExpression::HasType(path, _) => {
                 found.push(path);
             }
         }

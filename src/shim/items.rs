@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Ttl;
 use crate::error::{Error, Kind, Result};
 use crate::express::judge::{self, same};
-use crate::express::{Condition, Item, ItemRule, Update};
+use crate::express::{ConditionExpression, Item, ItemRule, UpdateExpression};
 use crate::item::{Attr, Mapping};
 use crate::model::{Key, Row, Rule};
 
@@ -99,8 +99,8 @@ impl Items {
     pub(super) fn rule(
         &self,
         is_static: bool,
-        condition: Option<Condition>,
-        update: Option<(Update, Option<i64>)>,
+        condition: Option<ConditionExpression>,
+        update: Option<(UpdateExpression, Option<i64>)>,
     ) -> Result<Rule> {
         ItemRule::new(self.0.clone(), is_static, condition, update).map(Rule::new)
     }

@@ -15,7 +15,7 @@ use crate::clock::unix_seconds;
 use crate::codec::canonical;
 use crate::error::{Error, Kind, Result};
 use crate::express::judge;
-use crate::express::{Action, Amount, Condition, Path, Step, Update as ItemUpdate};
+use crate::express::{Action, Amount, ConditionExpression, Path, Step, UpdateExpression};
 use crate::item::{Attr, Mapping};
 use crate::model::{Edit, Judged, Key, Mutation, Returns, Row, Then, Update, Value};
 use crate::protocol::row::Write;
@@ -35,7 +35,7 @@ impl Table {
         &self,
         row: Row,
         ttl: Ttl,
-        on: Option<Condition>,
+        on: Option<ConditionExpression>,
         returns: Returns,
     ) -> Result<Returned> {
         let begun = self.begun().await?;
@@ -64,7 +64,7 @@ impl Table {
     pub async fn delete_if(
         &self,
         key: &Key,
-        on: Option<Condition>,
+        on: Option<ConditionExpression>,
         returns: Returns,
     ) -> Result<Returned> {
         let begun = self.begun().await?;
@@ -93,8 +93,8 @@ impl Table {
     pub async fn update_item(
         &self,
         key: &Key,
-        update: ItemUpdate,
-        on: Option<Condition>,
+        update: UpdateExpression,
+        on: Option<ConditionExpression>,
         returns: Returns,
     ) -> Result<Returned> {
         let begun = self.begun().await?;
@@ -152,8 +152,8 @@ impl Inner {
         &self,
         begun: &Begun,
         key: &Key,
-        update: ItemUpdate,
-        on: Option<Condition>,
+        update: UpdateExpression,
+        on: Option<ConditionExpression>,
     ) -> Result<Updating> {
         let joined = &begun.joined;
         self.is_of_rows(joined, Some(key))?;
@@ -186,7 +186,7 @@ impl Inner {
 
 /// Refuses an update of columns that belong to the other kind of row: static ones with the clustering columns, the
 /// others without.
-fn refuse_misplaced(mapping: &Mapping, key: &Key, update: &ItemUpdate) -> Result<()> {
+fn refuse_misplaced(mapping: &Mapping, key: &Key, update: &UpdateExpression) -> Result<()> {
     let table = mapping.table();
     let columns = update
         .paths()
@@ -207,7 +207,7 @@ fn refuse_misplaced(mapping: &Mapping, key: &Key, update: &ItemUpdate) -> Result
 }
 
 /// The update as one of constants and of elements, if it is one, and each value fits its column.
-fn native(items: &Items, key: &Key, update: &ItemUpdate) -> Option<Update> {
+fn native(items: &Items, key: &Key, update: &UpdateExpression) -> Option<Update> {
     let mapping = items.mapping();
     let mut native = Update {
         key: key.clone(),

@@ -10,7 +10,7 @@ use super::{Shim, Ttl};
 use crate::clock::unix_seconds;
 use crate::codec::canonical;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::express::{Condition, Update};
+use crate::express::{ConditionExpression, UpdateExpression};
 use crate::model::{Judged, Key, Mutation, Row, Then};
 use crate::protocol::row::{
     Cause, Concluded, ReadTogether, SeenTogether, TogetherCall, TogetherReply, Write, WriteTogether,
@@ -26,7 +26,7 @@ pub struct TransactWrite {
     /// What is written.
     pub writes: Writes,
     /// On which condition.
-    pub on: Option<Condition>,
+    pub on: Option<ConditionExpression>,
 }
 
 /// What one write of a transaction does.
@@ -35,7 +35,7 @@ pub enum Writes {
     /// Puts the whole row.
     Put(Row, Ttl),
     /// Changes the row as an update of its item says.
-    Update(Key, Update),
+    Update(Key, UpdateExpression),
     /// Deletes the row.
     Delete(Key),
     /// Nothing: the condition has to hold.
@@ -202,7 +202,7 @@ impl Shim {
 /// What a write of a transaction is to the protocol.
 fn updating(inner: &Arc<Inner>, begun: &Begun, write: TransactWrite) -> Result<Updating> {
     let joined = &begun.joined;
-    let judged = |key: Key, then: Then, on: Condition| -> Result<Updating> {
+    let judged = |key: Key, then: Then, on: ConditionExpression| -> Result<Updating> {
         let rule = joined.items()?.rule(key.is_static(), Some(on), None)?;
         Ok(Updating::Judged(Judged { key, rule, then }))
     };

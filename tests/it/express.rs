@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ReturnValue,
     ScalarAttributeType,
 };
-use crossfade::express::{Condition, Item, Placeholders, Projection, Update};
+use crossfade::express::{ConditionExpression, Item, Placeholders, Projection, UpdateExpression};
 use crossfade::item::Attr;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -287,7 +287,7 @@ fn same(one: &Item, two: &Item) -> bool {
         BTreeMap::from([(":a".to_owned(), Attr::M(two.clone().into_iter().collect()))]),
     );
     let whole = Item::from([("a".to_owned(), Attr::M(one.clone().into_iter().collect()))]);
-    let condition = Condition::parse("#a = :a", &given.expect("right")).expect("right");
+    let condition = ConditionExpression::parse("#a = :a", &given.expect("right")).expect("right");
     condition.holds(Some(&whole))
 }
 
@@ -401,7 +401,7 @@ async fn conditions_and_updates_are_those_of_the_service() {
         let text = chance.condition(2);
         let given = chance.placeholders(&text);
         let placeholders = Placeholders::new(given.0.clone(), given.1.clone()).expect("right");
-        let ours = match Condition::parse(&text, &placeholders) {
+        let ours = match ConditionExpression::parse(&text, &placeholders) {
             Ok(condition) if condition.holds(Some(&item)) => Ok(()),
             Ok(_) => Err("refused by the condition".to_owned()),
             Err(error) => Err(format!("Invalid ConditionExpression: {}", error.message())),
@@ -429,7 +429,7 @@ async fn conditions_and_updates_are_those_of_the_service() {
         let text = chance.update();
         let given = chance.placeholders(&text);
         let placeholders = Placeholders::new(given.0.clone(), given.1.clone()).expect("right");
-        let ours = match Update::parse(&text, &placeholders) {
+        let ours = match UpdateExpression::parse(&text, &placeholders) {
             Ok(update) => update
                 .apply(Some(&item))
                 .map_err(|error| error.message().to_owned()),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crossfade::connect;
-use crossfade::express::{Condition, Item, Placeholders, Update};
+use crossfade::express::{ConditionExpression, Item, Placeholders, UpdateExpression};
 use crossfade::item::Attr;
 use crossfade::model::{Key, Returns};
 use crossfade::plan::Plan;
@@ -62,12 +62,12 @@ fn placeholders(values: &Json) -> Placeholders {
     Placeholders::new(names.into(), values.collect()).expect("placeholders")
 }
 
-fn when(text: &str, values: Json) -> Option<Condition> {
-    Some(Condition::parse(text, &placeholders(&values)).expect("a condition"))
+fn when(text: &str, values: Json) -> Option<ConditionExpression> {
+    Some(ConditionExpression::parse(text, &placeholders(&values)).expect("a condition"))
 }
 
-fn update(text: &str, values: Json) -> Update {
-    Update::parse(text, &placeholders(&values)).expect("an update")
+fn update(text: &str, values: Json) -> UpdateExpression {
+    UpdateExpression::parse(text, &placeholders(&values)).expect("an update")
 }
 
 struct Users {
@@ -104,7 +104,13 @@ impl Users {
         ));
     }
 
-    async fn update(&mut self, at: usize, text: &str, values: Json, on: Option<Condition>) {
+    async fn update(
+        &mut self,
+        at: usize,
+        text: &str,
+        values: Json,
+        on: Option<ConditionExpression>,
+    ) {
         for returns in [Returns::New, Returns::Old] {
             let key = self.key(at).await;
             let update = update(text, values.clone());
@@ -114,7 +120,13 @@ impl Users {
         }
     }
 
-    async fn put(&mut self, at: usize, name: &str, on: Option<Condition>, returns: Returns) {
+    async fn put(
+        &mut self,
+        at: usize,
+        name: &str,
+        on: Option<ConditionExpression>,
+        returns: Returns,
+    ) {
         let id = Attr::S(format!("{}-{at}", self.phase));
         let item = Item::from([
             ("id".to_owned(), id),
@@ -126,7 +138,7 @@ impl Users {
         self.note(&format!("put {name}"), came).await;
     }
 
-    async fn delete(&mut self, at: usize, on: Option<Condition>) {
+    async fn delete(&mut self, at: usize, on: Option<ConditionExpression>) {
         let key = self.key(at).await;
         let came = self.table.delete_if(&key, on, Returns::Old).await;
         self.note("delete", came).await;

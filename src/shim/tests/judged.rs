@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::express::{Condition, Item, Placeholders, Update};
+use crate::express::{ConditionExpression, Item, Placeholders, UpdateExpression};
 use crate::item::Attr;
 use crate::model::{Key, Returns};
 
@@ -25,12 +25,12 @@ fn placeholders(values: Json) -> Placeholders {
     Placeholders::new(names.into(), values.collect()).unwrap()
 }
 
-fn condition(text: &str, values: Json) -> Option<Condition> {
-    Some(Condition::parse(text, &placeholders(values)).unwrap())
+fn condition(text: &str, values: Json) -> Option<ConditionExpression> {
+    Some(ConditionExpression::parse(text, &placeholders(values)).unwrap())
 }
 
-fn update(text: &str, values: Json) -> Update {
-    Update::parse(text, &placeholders(values)).unwrap()
+fn update(text: &str, values: Json) -> UpdateExpression {
+    UpdateExpression::parse(text, &placeholders(values)).unwrap()
 }
 
 async fn user(users: &Table, json: Json) -> (Row, Ttl) {
@@ -46,7 +46,7 @@ async fn user(users: &Table, json: Json) -> (Row, Ttl) {
     items.row(&item).unwrap()
 }
 
-async fn put(users: &Table, json: Json, on: Option<Condition>) -> Returned {
+async fn put(users: &Table, json: Json, on: Option<ConditionExpression>) -> Returned {
     let (row, ttl) = user(users, json).await;
     let put = users.put_if(row, ttl, on, Returns::Nothing);
     put.await.unwrap()
@@ -342,7 +342,7 @@ async fn a_scan_shows_every_row_once_in_every_phase() {
     assert_eq!(seen, wanted);
 }
 
-fn transact(writes: Writes, on: Option<Condition>) -> TransactWrite {
+fn transact(writes: Writes, on: Option<ConditionExpression>) -> TransactWrite {
     TransactWrite {
         table: "users".into(),
         writes,

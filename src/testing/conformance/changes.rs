@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::column;
 use crate::codec::ordered::compare;
-use crate::express::{Comparison, Condition, ItemRule, Operand, Path};
+use crate::express::{Comparison, ConditionExpression, ItemRule, Operand, Path};
 use crate::item::{Attr, Mapping};
 use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Rule, State, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
@@ -168,17 +168,17 @@ fn judged(there: Option<&Row>, table: &Table, is_met: bool, dice: &mut Dice) -> 
     let has = table.cell("n").and_then(|at| there?.cells.get(at)?.clone());
     let mut condition = match has {
         Some(Value::Int(there)) => match dice.below(3) {
-            0 => Condition::Compare(n(), Comparison::Equal, number(there.into())),
-            1 => Condition::Compare(n(), Comparison::Less, number(i64::from(there) + 1)),
-            _ => Condition::Or(vec![
-                Condition::NotExists(Path::attribute("body")),
-                Condition::Exists(Path::attribute("n")),
+            0 => ConditionExpression::Compare(n(), Comparison::Equal, number(there.into())),
+            1 => ConditionExpression::Compare(n(), Comparison::Less, number(i64::from(there) + 1)),
+            _ => ConditionExpression::Or(vec![
+                ConditionExpression::NotExists(Path::attribute("body")),
+                ConditionExpression::Exists(Path::attribute("n")),
             ]),
         },
-        Some(_) | None => Condition::NotExists(Path::attribute("n")),
+        Some(_) | None => ConditionExpression::NotExists(Path::attribute("n")),
     };
     if !is_met {
-        condition = Condition::Not(Box::new(condition));
+        condition = ConditionExpression::Not(Box::new(condition));
     }
     let mapping = Arc::new(Mapping::new(table).expect("a table that items can hold"));
     let rule = ItemRule::new(mapping, false, Some(condition), None);

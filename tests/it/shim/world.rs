@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossfade::clock::Clock;
 use crossfade::control::{Control, Gone, Lease, New, Record, Versioned, Watch};
 use crossfade::error::{Effect, Result};
-use crossfade::express::{Action, Amount, Condition, Path, Update as ItemUpdate};
+use crossfade::express::{Action, Amount, ConditionExpression, Path, UpdateExpression};
 use crossfade::item::Attr;
 use crossfade::migration::{InitOptions, Migration};
 use crossfade::model::{Edit, Key, List, Mark, Returns, Row, Span, Tokens, Update, Value};
@@ -343,11 +343,11 @@ async fn insert(world: &World, table: &Table, key: &Key, name: &str) {
 }
 
 /// That there is a row, or that there is none.
-fn wanted(world: &World) -> Option<Condition> {
+fn wanted(world: &World) -> Option<ConditionExpression> {
     let path = Path::attribute("p");
     Some(match world.chance.happens(0.5) {
-        true => Condition::Exists(path),
-        false => Condition::NotExists(path),
+        true => ConditionExpression::Exists(path),
+        false => ConditionExpression::NotExists(path),
     })
 }
 
@@ -381,10 +381,10 @@ async fn set_if(world: &World, table: &Table, key: &Key, name: &str) {
     let write = world.history.begin_write(name, meant);
     let number = |number: u64| Box::new(Amount::Value(Attr::N(number.to_string())));
     let sum = Amount::Plus(number(0), number(value));
-    let update = ItemUpdate {
+    let update = UpdateExpression {
         actions: vec![Action::Set(Path::attribute("b"), sum)],
     };
-    let on = Some(Condition::Exists(Path::attribute("p")));
+    let on = Some(ConditionExpression::Exists(Path::attribute("p")));
     let updated = table.update_item(key, update, on, Returns::New);
     end_if(world, write, updated.await);
 }
