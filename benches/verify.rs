@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crossfade::control::New;
 use crossfade::error::Result;
-use crossfade::model::{Key, Mark, Row, Value};
+use crossfade::model::{Condition, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
-use crossfade::store::{Cursor, Guard, Old, Range, Reads, Store};
+use crossfade::store::{Cursor, Old, Range, Reads, Store};
 use crossfade::transform::Transform;
 use crossfade::verifier::{Adopted, Belongs, Checkpoint, Options, Verifier, VerifyProgress};
 
@@ -211,8 +211,8 @@ async fn fill(old: &dyn Store, new: &dyn Store, transform: &Transform, rows: usi
         });
         let copied: Vec<Row> = copied.collect();
         let (one, other) = tokio::join!(
-            old.put(source, &some, &Guard::Always),
-            new.put(target, &copied, &Guard::Absent)
+            old.put(source, &some, &Condition::Always),
+            new.put(target, &copied, &Condition::absent())
         );
         let answers = one.rows.into_iter().chain(other.rows);
         answers.collect::<Result<Vec<_>>>().unwrap();

@@ -10,12 +10,12 @@
 //! - A call that no tool may make is an error, and nothing is sent.
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Mark, Row, Value};
+use crate::model::{Condition, Fold, Key, Mark, Row, Value};
 use crate::protocol::counter::{self, Folded, Item, Rules, Totals, totals_of};
 use crate::protocol::row::{self, Copied, CopyRow};
 use crate::protocol::{Machine, Step};
 use crate::schema::Table;
-use crate::store::{Changed, Guard, Old, Reading, Store, WriteOutcome, WriteOutcomes};
+use crate::store::{Changed, Old, Reading, Store, WriteOutcome, WriteOutcomes};
 use crate::transform::Transform;
 
 /// Calls that one row may take.
@@ -178,7 +178,11 @@ impl Sides<'_> {
             }
             counter::Call::Insert(totals) => {
                 let row = first_copy(key.clone(), totals);
-                written(self.new.put(self.target, &[row], &Guard::Absent).await)?
+                written(
+                    self.new
+                        .put(self.target, &[row], &Condition::absent())
+                        .await,
+                )?
             }
             counter::Call::Fold(moves) => {
                 let key = key.clone();

@@ -21,7 +21,9 @@
 use super::number;
 use super::ordered::compare;
 use crate::error::Result;
-use crate::model::{Edit, Edits, If, Judged, Key, List, Mutation, Row, Span, Then, Update, Value};
+use crate::model::{
+    Condition, Edit, Edits, Judged, Key, List, Mutation, Row, Span, Then, Update, Value,
+};
 use crate::schema::{Column, Order, Role, Table, Type};
 
 /// A key that an application gives.
@@ -197,8 +199,8 @@ pub fn edited(ty: &Type, edit: &Edit, old: Option<Value>) -> Result<Option<Value
 
 /// A condition on cells in the spelling of an item that meets it though it spells them otherwise: 1.00 where
 /// 1.0 is expected. `None` if there is nothing to spell otherwise, or the item doesn't meet it.
-pub fn respelled(table: &Table, on: &If, item: Option<&Row>) -> Option<If> {
-    let (If::Cells { expected, now }, Some(item)) = (on, item) else {
+pub fn respelled(table: &Table, on: &Condition, item: Option<&Row>) -> Option<Condition> {
+    let (Condition::Cells { expected, now }, Some(item)) = (on, item) else {
         return None;
     };
     let mut is_other = false;
@@ -214,14 +216,14 @@ pub fn respelled(table: &Table, on: &If, item: Option<&Row>) -> Option<If> {
         }
         spelled.push((*at, there.clone()));
     }
-    is_other.then_some(If::Cells {
+    is_other.then_some(Condition::Cells {
         expected: spelled,
         now: *now,
     })
 }
 
 /// Whether a condition is met by an item, values compared as Cassandra does.
-pub fn holds(table: &Table, on: &If, item: Option<&Row>) -> bool {
+pub fn holds(table: &Table, on: &Condition, item: Option<&Row>) -> bool {
     on.holds(item) || respelled(table, on, item).is_some_and(|on| on.holds(item))
 }
 

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::{Member, New, Pin};
 use crate::error::{Effect, Error, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes, Writing, failed_rows,
 };
 
 /// The wrapper. Each write is an operation of its own, and a permit is asked before each request that
@@ -167,16 +167,16 @@ impl Store for Leased {
         self.inner.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         match self.begin() {
-            Ok((sent, store)) => sent.rows(store.put(table, rows, guard).await),
+            Ok((sent, store)) => sent.rows(store.put(table, rows, on).await),
             Err(error) => failed_rows(rows.len(), &error),
         }
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         match self.begin() {
-            Ok((sent, store)) => sent.rows(store.purge(table, keys, guard).await),
+            Ok((sent, store)) => sent.rows(store.purge(table, keys, on).await),
             Err(error) => failed_rows(keys.len(), &error),
         }
     }
@@ -188,7 +188,13 @@ impl Store for Leased {
         }
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         let (sent, store) = self.begin()?;
         sent.one(store.change(table, key, change, on).await)
     }
@@ -198,7 +204,7 @@ impl Store for Leased {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         let (sent, store) = self.begin()?;

@@ -22,9 +22,9 @@ use super::{Control, INSTANCE, New, Participant, ParticipantKind, Record, VERSIO
 use crate::clock::Clock;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::layer::retry::Patience;
-use crate::model::Value;
+use crate::model::{Condition, Value};
 use crate::protocol::Phase;
-use crate::store::{Guard, Permit, Writer};
+use crate::store::{Permit, Writer};
 
 /// How often registering is tried when the item is taken away in between.
 const JOINS: u32 = 3;
@@ -283,10 +283,10 @@ impl Member {
                 late: self.is_late(),
                 ..there.clone()
             };
-            let guard = Guard::Equals(VERSION, Value::BigInt(*version));
+            let on = Condition::equals(VERSION, Value::BigInt(*version));
             let (name, version) = (self.name(), version + 1);
             let control = self.control();
-            let swap = control.swap(&self.target, &name, &next, version, &guard);
+            let swap = control.swap(&self.target, &name, &next, version, &on);
             if self.soon(swap).await? {
                 self.renewed(acknowledged, record.phase, since);
                 *item = Some((next, version));
@@ -431,11 +431,14 @@ impl Member {
             gone: false,
             late: there.is_some() || self.is_late(),
         };
-        let (guard, version) = match there {
-            Some((_, version)) => (Guard::Equals(VERSION, Value::BigInt(version)), version + 1),
-            None => (Guard::Absent, 1),
+        let (on, version) = match there {
+            Some((_, version)) => (
+                Condition::equals(VERSION, Value::BigInt(version)),
+                version + 1,
+            ),
+            None => (Condition::absent(), 1),
         };
-        let written = control.swap(&self.target, &name, &joining, version, &guard);
+        let written = control.swap(&self.target, &name, &joining, version, &on);
         if !self.soon(written).await? {
             return Err(taken_away());
         }

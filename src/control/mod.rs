@@ -34,9 +34,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Key, List, Row, Span, Value};
+use crate::model::{Condition, Key, List, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Guard, Store, WriteOutcome};
+use crate::store::{Store, WriteOutcome};
 
 const RECORD: &str = "record";
 const PROGRESS: &str = "progress ";
@@ -154,7 +154,8 @@ impl Control {
     /// # Errors
     /// The store's.
     pub async fn add(&self, target: &str, record: &Record) -> Result<bool> {
-        self.swap(target, RECORD, record, 1, &Guard::Absent).await
+        self.swap(target, RECORD, record, 1, &Condition::absent())
+            .await
     }
 
     /// Changes the record, if it is still the one that was read. `false` if it isn't. Its phase changes
@@ -168,9 +169,9 @@ impl Control {
             let message = format!("no step leads from `{from}` to `{to}`");
             return Err(Error::new(Kind::Mismatch, message).at("target", target));
         }
-        let guard = Guard::Equals(VERSION, Value::BigInt(seen.version));
+        let on = Condition::equals(VERSION, Value::BigInt(seen.version));
         let next = seen.version + 1;
-        self.swap(target, RECORD, record, next, &guard).await
+        self.swap(target, RECORD, record, next, &on).await
     }
 
     /// Whatever phase a test begins in.
@@ -182,8 +183,8 @@ impl Control {
             phase,
             ..seen.record.clone()
         };
-        let guard = Guard::Equals(VERSION, Value::BigInt(seen.version));
-        let set = self.swap(target, RECORD, &next, seen.version + 1, &guard);
+        let on = Condition::equals(VERSION, Value::BigInt(seen.version));
+        let set = self.swap(target, RECORD, &next, seen.version + 1, &on);
         assert!(set.await.unwrap());
     }
 
@@ -195,13 +196,13 @@ impl Control {
         item: &str,
         doc: &T,
         version: i64,
-        guard: &Guard,
+        on: &Condition,
     ) -> Result<bool>
     where
         T: Serialize + DeserializeOwned + PartialEq,
     {
         let row = self.row(target, item, doc, version)?;
-        let put = self.store.put(&self.table, &[row], guard).await;
+        let put = self.store.put(&self.table, &[row], on).await;
         match put.rows.into_iter().next() {
             Some(Ok(WriteOutcome::Written)) => Ok(true),
             // Ours after a lost reply, or another's.
@@ -333,9 +334,9 @@ impl Control {
             late: true,
             ..there.clone()
         };
-        let guard = Guard::Equals(VERSION, Value::BigInt(version));
+        let on = Condition::equals(VERSION, Value::BigInt(version));
         let item = format!("{INSTANCE}{id}");
-        self.swap(target, &item, &gone, version + 1, &guard).await
+        self.swap(target, &item, &gone, version + 1, &on).await
     }
 
     /// The same table over connections of its own.
@@ -349,8 +350,8 @@ impl Control {
     /// Takes a participant away, if its item is still this one. `false` if it isn't.
     async fn remove(&self, target: &str, id: &str, version: i64) -> Result<bool> {
         let key = key(target, &format!("{INSTANCE}{id}"));
-        let guard = Guard::Equals(VERSION, Value::BigInt(version));
-        let purged = self.store.purge(&self.table, vec![key], &guard).await;
+        let on = Condition::equals(VERSION, Value::BigInt(version));
+        let purged = self.store.purge(&self.table, vec![key], &on).await;
         let answer = purged.rows.into_iter().next();
         let answer = answer.unwrap_or_else(|| {
             Err(Error::new(
@@ -402,7 +403,10 @@ impl Control {
     }
 
     async fn purge(&self, keys: Vec<Key>) -> Result<()> {
-        let purged = self.store.purge(&self.table, keys, &Guard::Always).await;
+        let purged = self
+            .store
+            .purge(&self.table, keys, &Condition::Always)
+            .await;
         let purged = purged
             .rows
             .into_iter()
@@ -411,7 +415,7 @@ impl Control {
     }
 
     async fn write(&self, rows: Vec<Row>) -> Result<()> {
-        let puts = self.store.put(&self.table, &rows, &Guard::Always).await;
+        let puts = self.store.put(&self.table, &rows, &Condition::Always).await;
         puts.rows
             .into_iter()
             .collect::<Result<Vec<WriteOutcome>>>()

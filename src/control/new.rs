@@ -20,9 +20,9 @@ use crate::store::{Reads, Store};
 /// # use crossfade::control::New;
 /// # use crossfade::model::Row;
 /// # use crossfade::schema::Table;
-/// # use crossfade::store::Guard;
+/// # use crossfade::store::If;
 /// async fn forgets_to_join(new: &New, table: &Table, row: Row) {
-///     new.put(table, &[row], &Guard::Always).await;
+///     new.put(table, &[row], &If::Always).await;
 /// }
 /// ```
 ///

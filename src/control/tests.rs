@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::clock::Clock;
-use crate::model::Intervals;
 use crate::model::Tokens;
+use crate::model::{Condition, Intervals};
 use crate::protocol::Phase;
 use crate::schema::StoredTable;
 use crate::store::memory::Memory;
@@ -464,7 +464,7 @@ async fn a_tool_isnt_gone_while_its_last_write_may_land() {
     let losing = Arc::new(Faulty::new(memory, losing, 1));
     let leased = copier.writer(&New::over(losing));
     let row = Row::new(key("t", "row"), vec![None, None]);
-    let puts = leased.put(&table, &[row], &Guard::Absent).await;
+    let puts = leased.put(&table, &[row], &Condition::absent()).await;
     assert!(puts.rows[0].is_err(), "its reply was lost");
     let leaving = tokio::spawn(async move { copier.leave().await });
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -511,7 +511,7 @@ async fn a_put_stops_in_its_middle_once_the_lease_is_over() {
         .map(|n| Row::new(key("t", &n.to_string()), vec![None, None]))
         .collect();
     let store = memory.permitted(permit);
-    let puts = store.put(table, &rows, &Guard::Always).await.rows;
+    let puts = store.put(table, &rows, &Condition::Always).await.rows;
     assert_eq!(puts.iter().filter(|put| put.is_ok()).count(), 3);
     for refused in &puts[3..] {
         let error = refused.as_ref().unwrap_err();

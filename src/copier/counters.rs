@@ -10,13 +10,13 @@ use crate::codec::cql;
 use crate::control::DeadLetter;
 use crate::driver::{MOST_CALLS, first_copy, impossible, no_end};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Fold, Key, Move, Row};
+use crate::model::{Condition, Fold, Key, Move, Row};
 use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::counter::{
     self, Call, Down, Folded, Item, Pass, Reply, Rules, Totals, totals_of,
 };
-use crate::store::{Guard, WriteOutcome, WriteOutcomes};
+use crate::store::{WriteOutcome, WriteOutcomes};
 
 /// How a table's counters are folded.
 #[derive(Clone, Copy, Debug)]
@@ -227,7 +227,8 @@ impl Run<'_> {
         let mut puts: FuturesUnordered<_> = chunks(waiting, at_once, row)
             .into_iter()
             .map(|(tasks, rows)| async move {
-                let put = self.copier.new.0.put(target, &rows, &Guard::Absent);
+                let absent = Condition::absent();
+                let put = self.copier.new.0.put(target, &rows, &absent);
                 Ok::<_, Error>((tasks, self.unless_late(self.turn(1, put)).await?))
             })
             .collect();

@@ -5,8 +5,8 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::{PUT_BYTES, Run};
 use crate::control::DeadLetter;
 use crate::error::{Kind, Result};
-use crate::model::{Key, Mark, Row};
-use crate::store::{Guard, WriteOutcome};
+use crate::model::{Condition, Key, Mark, Row};
+use crate::store::WriteOutcome;
 
 impl Run<'_> {
     /// Puts the rows of a page, each only if absent, and returns when all are settled.
@@ -52,7 +52,8 @@ impl Run<'_> {
     async fn put(&self, chunk: Vec<(Key, Row)>) -> Result<Vec<DeadLetter>> {
         let (keys, rows): (Vec<Key>, Vec<Row>) = chunk.into_iter().unzip();
         let target = self.copier.transform.target();
-        let put = self.copier.new.0.put(target, &rows, &Guard::Absent);
+        let absent = Condition::absent();
+        let put = self.copier.new.0.put(target, &rows, &absent);
         let puts = self.unless_late(self.turn(1, put)).await?;
         self.live.put(&puts);
         let mut failures = Vec::new();

@@ -1,6 +1,6 @@
 //! A store that waits when the store beneath it is unreachable, busy or asks for less.
 //!
-//! Only calls that may be sent twice go through it: reads, and writes whose guard makes a second
+//! Only calls that may be sent twice go through it: reads, and writes whose condition makes a second
 //! one harmless. It tries again for as long as [`Patience`] says, with growing, jittered pauses. Every
 //! call, also one that is made again, keeps within a [`Pace`] if there is one, and every page within the process's
 //! [`Room`](crate::store::Room); those are waited for here, before the layers beneath look at their lease.
@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use super::Pace;
 use super::sizes::Sizes;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcome, WriteOutcomes, Writing,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcome, WriteOutcomes, Writing,
 };
 
 /// How long to wait for a store.
@@ -424,12 +424,12 @@ impl Store for Retry {
         self.again(|| self.inner.create(table)).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
-        self.again_each(table, Write::Put(rows, guard)).await
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
+        self.again_each(table, Write::Put(rows, on)).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
-        self.again_each(table, Write::Purge(&keys, guard)).await
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
+        self.again_each(table, Write::Purge(&keys, on)).await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
@@ -437,7 +437,13 @@ impl Store for Retry {
     }
 
     /// Tools change items only on conditions that make it harmless to send a change again.
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         let change = || {
             let change = self.inner.change(table, key, change, on);
             self.pace.writing(1, change, |_| 0.0)
@@ -450,7 +456,7 @@ impl Store for Retry {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         self.inner
@@ -498,8 +504,8 @@ impl Store for Retry {
 
 /// A write of many things, each with an answer of its own.
 enum Write<'a> {
-    Put(&'a [Row], &'a Guard),
-    Purge(&'a [Key], &'a Guard),
+    Put(&'a [Row], &'a Condition),
+    Purge(&'a [Key], &'a Condition),
     Fold(&'a [Fold]),
 }
 
@@ -520,11 +526,11 @@ fn chosen<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
 impl Retry {
     async fn send(&self, table: &Table, write: &Write<'_>, places: &[usize]) -> WriteOutcomes {
         match write {
-            Write::Put(rows, guard) if places.len() == rows.len() => {
-                self.inner.put(table, rows, guard).await
+            Write::Put(rows, on) if places.len() == rows.len() => {
+                self.inner.put(table, rows, on).await
             }
-            Write::Put(rows, guard) => self.inner.put(table, &chosen(rows, places), guard).await,
-            Write::Purge(keys, guard) => self.inner.purge(table, chosen(keys, places), guard).await,
+            Write::Put(rows, on) => self.inner.put(table, &chosen(rows, places), on).await,
+            Write::Purge(keys, on) => self.inner.purge(table, chosen(keys, places), on).await,
             Write::Fold(folds) => self.inner.fold(table, chosen(folds, places)).await,
         }
     }

@@ -13,10 +13,10 @@ use crate::control::{Late, Member, ParticipantKind, Record, Versioned, Waiting, 
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
-use crate::model::{Mark, Row};
+use crate::model::{Condition, Mark, Row};
 use crate::protocol::Phase;
 use crate::schema::Table;
-use crate::store::{Cursor, Guard, Range, Reads, Store, WriteOutcome};
+use crate::store::{Cursor, Range, Reads, Store, WriteOutcome};
 use crate::verifier::Adopted;
 
 /// Parts of the target that are emptied at once.
@@ -238,7 +238,7 @@ async fn empty_range(
             .map(|row| row.key.clone())
             .collect();
         for answer in new
-            .purge(target, keys, &Guard::Marked(Mark::Copied))
+            .purge(target, keys, &Condition::Marked(Mark::Copied))
             .await
             .rows
         {

@@ -176,7 +176,7 @@ impl Mutation {
     }
 }
 
-/// A write to one item of the new store, made on a condition ([`super::If`]).
+/// A write to one item of the new store, made on a condition ([`super::Condition`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Replaces the whole item by this one, or makes it.

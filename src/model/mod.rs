@@ -10,14 +10,14 @@ use std::fmt;
 use std::net::IpAddr;
 
 mod change;
-mod item;
+mod condition;
 mod range;
 mod rule;
 mod times;
 mod tokens;
 
 pub use change::{Change, Edit, Mutation, Update};
-pub use item::{If, State};
+pub use condition::{Condition, State};
 pub use range::{List, Span};
 pub use rule::{Edits, Judge, Judged, Looks, Returns, Rule, Then};
 pub use times::{CellTimes, End, Ends, Times};

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::inner::{Inner, Joined};
 use crate::control::Pin;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, If, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Key, List, Mutation, Returns, Row, Span};
 use crate::protocol::Phase;
 use crate::protocol::phase::{CounterAdd, RowWrite};
 use crate::schema::Table;
@@ -101,8 +101,8 @@ impl Question<'_> {
 
 /// What is to be written to a store.
 pub(super) enum Request<'a> {
-    Change(&'a Key, &'a Change, &'a If),
-    ChangeAndTell(&'a Key, &'a Change, &'a If, Returns),
+    Change(&'a Key, &'a Change, &'a Condition),
+    ChangeAndTell(&'a Key, &'a Change, &'a Condition, Returns),
     Mutation(&'a Mutation),
     Delete(&'a Span),
     Add(&'a Add),

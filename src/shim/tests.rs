@@ -488,7 +488,7 @@ async fn what_is_found_and_saved_is_counted() {
     );
     bench
         .old
-        .put(&users, &[row], &crate::store::Guard::Always)
+        .put(&users, &[row], &crate::model::Condition::Always)
         .await;
     let counted = recorder.clone();
     let _recording = metrics::set_default_local_recorder(&counted);

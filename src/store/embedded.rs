@@ -12,12 +12,12 @@ use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes, failed_rows,
 };
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Tokens};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Tokens};
 use crate::schema::{StoredTable, Table};
 
 /// A store in a folder.
@@ -229,7 +229,7 @@ impl Reads for Embedded {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             token_ranges: true,
-            guarded_put: true,
+            conditional_put: true,
             create: true,
             marks: true,
             fold: true,
@@ -401,15 +401,15 @@ impl Store for Embedded {
             .await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         let rows = rows.iter().cloned();
-        let writes = rows.map(|row| Write::Put(row, guard.clone()));
+        let writes = rows.map(|row| Write::Put(row, on.clone()));
         self.put_all(table, writes.collect()).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         let keys = keys.into_iter();
-        let writes = keys.map(|key| Write::Purge(key, guard.clone()));
+        let writes = keys.map(|key| Write::Purge(key, on.clone()));
         self.put_all(table, writes.collect()).await
     }
 
@@ -418,7 +418,13 @@ impl Store for Embedded {
         self.put_all(table, writes.collect()).await
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         let write = Write::Change(key.clone(), change.clone(), on.clone());
         self.write_one(table, write).await
     }
@@ -428,7 +434,7 @@ impl Store for Embedded {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         let write = Write::Change(key.clone(), change.clone(), on.clone());

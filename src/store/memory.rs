@@ -8,11 +8,11 @@ use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes,
 };
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Tokens};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Tokens};
 use crate::schema::Table;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -144,7 +144,7 @@ impl Reads for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             token_ranges: true,
-            guarded_put: true,
+            conditional_put: true,
             create: true,
             marks: true,
             fold: true,
@@ -263,21 +263,27 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         let rows = rows.iter().cloned();
-        self.put_all(table, rows.map(|row| Write::Put(row, guard.clone())))
+        self.put_all(table, rows.map(|row| Write::Put(row, on.clone())))
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         let keys = keys.into_iter();
-        self.put_all(table, keys.map(|key| Write::Purge(key, guard.clone())))
+        self.put_all(table, keys.map(|key| Write::Purge(key, on.clone())))
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
         self.put_all(table, folds.into_iter().map(Write::Fold))
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         let write = Write::Change(key.clone(), change.clone(), on.clone());
         self.write_one(table, write)
     }
@@ -287,7 +293,7 @@ impl Store for Memory {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         let write = Write::Change(key.clone(), change.clone(), on.clone());

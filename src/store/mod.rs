@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Tokens, Value};
+use crate::model::{
+    Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Tokens, Value,
+};
 use crate::schema::Table;
 
 #[cfg(feature = "cassandra")]
@@ -35,7 +37,7 @@ pub struct Capabilities {
     /// Can be scanned by ranges of the partition key's token: needed of an old store.
     pub token_ranges: bool,
     /// Can put a row on a condition: needed of a new store.
-    pub guarded_put: bool,
+    pub conditional_put: bool,
     /// Can create tables.
     pub create: bool,
     /// Can hold a row's marks and expiry: needed of a new store.
@@ -155,35 +157,6 @@ impl Page {
     }
 }
 
-/// The condition of a put, checked by the store in the same step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// None: replaces the whole row, or makes it.
-    Always,
-    /// Only if nothing is there.
-    Absent,
-    /// Only if it is a whole row, expired or not, whose column (by its place among [`Table::cells`]) has
-    /// this value.
-    Equals(usize, Value),
-    /// Only if the mark is this one.
-    Marked(crate::model::Mark),
-}
-
-impl Guard {
-    /// The same as the condition of a change.
-    fn condition(&self) -> If {
-        match self {
-            Guard::Always => If::Always,
-            Guard::Absent => If::absent(),
-            Guard::Equals(cell, value) => If::Cells {
-                expected: vec![(*cell, Some(value.clone()))],
-                now: i64::MIN,
-            },
-            Guard::Marked(mark) => If::Marked(*mark),
-        }
-    }
-}
-
 /// What became of one row of a put, or one key of a purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
@@ -226,7 +199,7 @@ pub struct Together<'a> {
     /// What.
     pub change: &'a Change,
     /// On which condition.
-    pub on: &'a If,
+    pub on: &'a Condition,
 }
 
 /// A part of a list.
@@ -438,10 +411,10 @@ pub trait Store: Reads {
     ///
     /// Rows succeed and fail one by one; a request that fails as a whole is the same error for each
     /// of its rows.
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes;
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes;
 
     /// Really deletes these keys, each on the condition. No key may stand twice.
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes;
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes;
 
     /// Folds counter rows, each in one write: adds every move's difference to its counter, sets its
     /// watermark, and the copier's mark where there is none; on the condition that each watermark
@@ -455,7 +428,13 @@ pub trait Store: Reads {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] for what the store can't hold. Where the effect is unknown, the
     /// change may have been made, or may be yet.
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed>;
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed>;
 
     /// Changes one item of a new store, if the condition holds, and tells the item before or after.
     ///
@@ -466,7 +445,7 @@ pub trait Store: Reads {
         table: &Table,
         _key: &Key,
         _change: &Change,
-        _on: &If,
+        _on: &Condition,
         _returns: Returns,
     ) -> Result<Changed> {
         let message = "this store doesn't tell what it has changed";

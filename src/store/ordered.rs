@@ -11,12 +11,12 @@ use crate::codec::ordered::{after_prefix, encode_component};
 use crate::codec::{canonical, cql, key};
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Add, Change, Edit, Fold, If, Key, List, Mark, Mutation, Returns, Row, Span, Tokens, Update,
-    Value,
+    Add, Change, Condition, Edit, Fold, Key, List, Mark, Mutation, Returns, Row, Span, Tokens,
+    Update, Value,
 };
 use crate::schema::{Order, Role, Table, Type};
 
-use super::{Changed, Guard, Listed, Together, WriteOutcome, WriteOutcomes};
+use super::{Changed, Listed, Together, WriteOutcome, WriteOutcomes};
 
 /// First byte of a record.
 const VERSION: u8 = 2;
@@ -350,12 +350,12 @@ fn mutated(there: Option<&Row>, table: &Table, mutation: Mutation) -> Result<Opt
         Mutation::UpdateIf {
             update: change,
             expected,
-        } => match canonical::holds(table, &If::Cells { expected, now: 0 }, there) {
+        } => match canonical::holds(table, &Condition::Cells { expected, now: 0 }, there) {
             true => Some(update(change)?),
             false => None,
         },
         Mutation::DeleteIf { expected, .. } => {
-            canonical::holds(table, &If::Cells { expected, now: 0 }, there).then_some(None)
+            canonical::holds(table, &Condition::Cells { expected, now: 0 }, there).then_some(None)
         }
     })
 }
@@ -408,10 +408,10 @@ fn put_over(there: Option<&Row>, row: Row) -> Row {
 
 /// What a write wants of one place.
 pub(super) enum Write {
-    Put(Row, Guard),
-    Purge(Key, Guard),
+    Put(Row, Condition),
+    Purge(Key, Condition),
     Fold(Fold),
-    Change(Key, Change, If),
+    Change(Key, Change, Condition),
     Add(Add),
     Mutation(Mutation),
 }
@@ -449,8 +449,8 @@ impl Write {
         let holds = |row: &Row| Place::Holds(record(table, row));
         let after = |row: Option<Row>| row.as_ref().map_or(Place::Empty, holds);
         Ok(match self {
-            Write::Put(_, guard) | Write::Purge(_, guard)
-                if !canonical::holds(table, &guard.condition(), there.as_ref()) =>
+            Write::Put(_, on) | Write::Purge(_, on)
+                if !canonical::holds(table, &on, there.as_ref()) =>
             {
                 Place::Stays(there)
             }

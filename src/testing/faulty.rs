@@ -9,11 +9,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes, Writing, failed_rows,
 };
 
 /// How often what goes wrong, each from 0 (never) to 1 (always).
@@ -261,7 +261,7 @@ impl Store for Faulty {
         self.inner.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         let refused = rows
             .iter()
             .position(|row| self.refused.as_ref() == Some(&row.key));
@@ -270,7 +270,7 @@ impl Store for Faulty {
             rows.remove(at);
         }
         let mut puts = self
-            .write_rows(rows, async |rows| self.inner.put(table, &rows, guard).await)
+            .write_rows(rows, async |rows| self.inner.put(table, &rows, on).await)
             .await;
         if let Some(at) = refused {
             puts.rows
@@ -279,11 +279,9 @@ impl Store for Faulty {
         puts
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
-        self.write_rows(keys, async |keys| {
-            self.inner.purge(table, keys, guard).await
-        })
-        .await
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
+        self.write_rows(keys, async |keys| self.inner.purge(table, keys, on).await)
+            .await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
@@ -291,7 +289,13 @@ impl Store for Faulty {
             .await
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         self.arrive().await?;
         let changed = self.inner.change(table, key, change, on).await;
         self.reply(changed).await
@@ -302,7 +306,7 @@ impl Store for Faulty {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         self.arrive().await?;

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::failpoints;
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes, Writing,
 };
 
 struct Stopping(Arc<dyn Store>);
@@ -117,16 +117,16 @@ impl Store for Stopping {
         created
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         before("put", table);
-        let puts = self.0.put(table, rows, guard).await;
+        let puts = self.0.put(table, rows, on).await;
         behind("put", table);
         puts
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         before("purge", table);
-        let puts = self.0.purge(table, keys, guard).await;
+        let puts = self.0.purge(table, keys, on).await;
         behind("purge", table);
         puts
     }
@@ -145,7 +145,13 @@ impl Store for Stopping {
         all
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         before("change", table);
         let changed = self.0.change(table, key, change, on).await;
         behind("change", table);
@@ -157,7 +163,7 @@ impl Store for Stopping {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         before("change", table);

@@ -7,10 +7,9 @@ use super::verdict::Suspect;
 use super::{Mending, Run};
 use crate::driver::{Stores, drive, written};
 use crate::error::{Kind, Result};
-use crate::model::{Key, Mark};
+use crate::model::{Condition, Key, Mark};
 use crate::protocol::counter::{Folded, Reply, Rules};
 use crate::protocol::row::{Copied, Repair, Repaired};
-use crate::store::Guard;
 
 /// What a repair has done, in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -151,9 +150,9 @@ async fn mend_counter(
 ) -> Result<Change> {
     if delete_extra && stores.old_row(source).await?.is_none() {
         let keys = vec![target.clone()];
-        let guard = Guard::Marked(Mark::Copied);
+        let on = Condition::Marked(Mark::Copied);
         let table = stores.transform.target();
-        let purged = stores.new.purge(table, keys, &guard).await;
+        let purged = stores.new.purge(table, keys, &on).await;
         return Ok(match written(purged)? {
             Reply::Written => Change::Deleted,
             Reply::Refused | Reply::Unknown | Reply::New(_) | Reply::Old(_) => Change::Left,

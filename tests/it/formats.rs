@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crossfade::model::{Key, Row, Value};
+use crossfade::model::{Condition, Key, Row, Value};
 use crossfade::schema::{Column, Role, Table, Type, Udt};
 use crossfade::store::embedded::Embedded;
-use crossfade::store::{Guard, Reads, Store};
+use crossfade::store::{Reads, Store};
 use serde_json::{Value as Json, json};
 
 use crate::command::number;
@@ -179,7 +179,7 @@ async fn begin(folder: &Path) {
             (users(), (0..USERS).map(user).collect()),
         ] {
             old.create(&table).await.expect("created");
-            let puts = old.put(&table, &rows, &Guard::Always).await;
+            let puts = old.put(&table, &rows, &Condition::Always).await;
             assert!(puts.rows.iter().all(Result::is_ok), "{:?}", puts.rows);
         }
         old.close().await;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::model::Condition;
 use crate::protocol::counter::Rules;
 
 const COUNTERS: i32 = 300;
@@ -63,7 +64,7 @@ fn add(bench: &Bench, n: i32, column: usize, by: i64) {
     };
     row.cells[column] = Some(Value::BigInt(total + by));
     let rows = [row];
-    let put = bench.old.put(&table, &rows, &Guard::Always);
+    let put = bench.old.put(&table, &rows, &Condition::Always);
     assert!(put.now_or_never().unwrap().rows[0].is_ok());
 }
 
@@ -220,7 +221,10 @@ async fn a_deleted_counter_is_found_though_ranges_are_read_twice() {
     bench.counters = counters(Pass::CatchUp, false);
     bench.run(1, None).await.unwrap();
     let key = vote(10, None, None).key;
-    let purged = bench.old.purge(&votes(), vec![key], &Guard::Always).await;
+    let purged = bench
+        .old
+        .purge(&votes(), vec![key], &Condition::Always)
+        .await;
     assert!(purged.rows.iter().all(Result::is_ok));
     bench.faults.breaks = 1;
     bench.counters = counters(Pass::Settling, false);

@@ -15,10 +15,10 @@ use super::*;
 use crate::journal::Binding;
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
-use crate::model::{Mark, Value};
+use crate::model::{Condition, Mark, Value};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
-use crate::store::{Cursor, Guard, Range, Reads, Store};
+use crate::store::{Cursor, Range, Reads, Store};
 use crate::testing::faulty::{Faults, Faulty};
 
 const ROWS: i32 = 700;
@@ -53,7 +53,7 @@ fn rows() -> Vec<Row> {
 async fn filled(table: &Table, rows: Vec<Row>) -> Arc<Memory> {
     let memory = Arc::new(Memory::new());
     memory.create(table).await.unwrap();
-    let puts = memory.put(table, &rows, &Guard::Always).await;
+    let puts = memory.put(table, &rows, &Condition::Always).await;
     assert!(puts.rows.iter().all(Result::is_ok));
     memory
 }

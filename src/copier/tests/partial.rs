@@ -47,7 +47,7 @@ async fn bench(faults: Faults) -> Bench {
     for items in [every(7, Mark::Partial), every(50, Mark::Application)] {
         let items: Vec<Row> = items.collect();
         let target = bench.transform.target();
-        let put = bench.new.put(target, &items, &Guard::Always).await;
+        let put = bench.new.put(target, &items, &Condition::Always).await;
         assert!(put.rows.iter().all(Result::is_ok));
     }
     bench

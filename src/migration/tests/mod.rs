@@ -10,12 +10,12 @@ use super::*;
 use crate::clock::Clock;
 use crate::control::{Accept, Gone, Lease, Member, MemberRole, Participant, ParticipantKind};
 use crate::copier;
-use crate::model::{Key, Mark, Value};
+use crate::model::{Condition, Key, Mark, Value};
 use crate::protocol::phase::Transition;
 use crate::schema::{Column, Role, Type};
 use crate::spec::TablePlan;
 use crate::store::memory::Memory;
-use crate::store::{Guard, Store, WriteOutcome};
+use crate::store::{Store, WriteOutcome};
 
 mod doors;
 mod memory;
@@ -54,7 +54,7 @@ fn row(id: i32, mark: Option<Mark>) -> Row {
 }
 
 async fn put(store: &Memory, table: &Table, rows: &[Row]) {
-    let puts = store.put(table, rows, &Guard::Always).await;
+    let puts = store.put(table, rows, &Condition::Always).await;
     let mut answers = puts.rows.into_iter();
     assert!(answers.all(|put| matches!(put, Ok(WriteOutcome::Written))));
 }
@@ -358,7 +358,10 @@ async fn new_takes_a_clean_verification_of_this_freeze_that_nothing_has_followed
     refused("found 1 differences").await;
     let key = row(77, None).key;
     let target = bench.target();
-    let purged = bench.new.purge(&target, vec![key], &Guard::Always).await;
+    let purged = bench
+        .new
+        .purge(&target, vec![key], &Condition::Always)
+        .await;
     assert!(purged.rows.iter().all(Result::is_ok));
     assert!(bench.verify().await.found.is_clean());
     assert!(bench.copy(false, false).await.unwrap().complete);

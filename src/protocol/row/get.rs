@@ -1,5 +1,5 @@
 use super::{Call, Reply, Step, move_over, must_look_again, show};
-use crate::model::{Change, If, Key, Mark, Row, State};
+use crate::model::{Change, Condition, Key, Mark, Row, State};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase};
 
@@ -135,7 +135,7 @@ impl Get {
 pub struct Resave {
     key: Key,
     change: Change,
-    on: If,
+    on: Condition,
 }
 
 impl Resave {

@@ -152,7 +152,7 @@ pub use walk::ClusteringOrder;
 pub use write::{Outcome, Write};
 
 use super::phase::RowRead;
-use crate::model::{Change, Edit, If, Key, List, Mark, Mutation, Returns, Row, Span, State};
+use crate::model::{Change, Condition, Edit, Key, List, Mark, Mutation, Returns, Row, Span, State};
 
 /// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
 /// every key once every participant is in `bridge`. An item of any kind forbids it, a copy that is the old row's twin
@@ -181,7 +181,7 @@ pub enum Call {
         /// What.
         change: Change,
         /// On which condition.
-        on: If,
+        on: Condition,
     },
     /// The same, and the reply tells the item as it is before or after.
     WriteAndTell {
@@ -190,7 +190,7 @@ pub enum Call {
         /// What.
         change: Change,
         /// On which condition.
-        on: If,
+        on: Condition,
         /// Which of them.
         returns: Returns,
     },
@@ -272,11 +272,11 @@ fn must_look_again(read: RowRead, old: Option<&Row>) -> bool {
 
 /// The write that brings an old row into the new store: all of it where there is no item, or what a
 /// partial item doesn't decide.
-fn move_over(item: Option<&Row>, old: &Row, mark: Mark) -> (Change, If) {
+fn move_over(item: Option<&Row>, old: &Row, mark: Mark) -> (Change, Condition) {
     let Some(partial) = item else {
         let mut row = old.clone();
         row.mark = Some(mark);
-        return (Change::Put(row), If::absent());
+        return (Change::Put(row), Condition::absent());
     };
     let cells = old.cells.iter().enumerate();
     let cells = cells.map(|(at, cell)| match cell {
@@ -290,8 +290,8 @@ fn move_over(item: Option<&Row>, old: &Row, mark: Mark) -> (Change, If) {
         expires: partial.expires.is_none().then_some(old.expires).flatten(),
     };
     let on = match old.expires {
-        None => If::Decides(partial.decided.clone()),
-        Some(_) => If::Same(partial.clone().into()),
+        None => Condition::Decides(partial.decided.clone()),
+        Some(_) => Condition::Same(partial.clone().into()),
     };
     (change, on)
 }
@@ -307,14 +307,14 @@ fn completes_what_is_met(old: &Row) -> bool {
 
 /// The write that makes a partial item whole whose key the old store lacks: a row, or a tombstone if it
 /// shows none.
-fn settle(partial: Row) -> (Change, If) {
+fn settle(partial: Row) -> (Change, Condition) {
     if partial.cells.iter().all(Option::is_none) {
-        return (Change::Bury, If::Same(partial.into()));
+        return (Change::Bury, Condition::Same(partial.into()));
     }
     let change = Change::Edit {
         cells: vec![None; partial.cells.len()],
         mark: Some(Mark::Application),
         expires: None,
     };
-    (change, If::Decides(partial.decided))
+    (change, Condition::Decides(partial.decided))
 }

@@ -1,5 +1,5 @@
 use super::{Call, Reply, Step};
-use crate::model::{Change, If, Key, Mark, Row, State};
+use crate::model::{Change, Condition, Key, Mark, Row, State};
 use crate::protocol::Machine;
 
 /// Takes away what the migration left at a key: a tombstone, a row that has expired, and the marks if it is
@@ -109,7 +109,7 @@ impl Purge {
     }
 
     /// What is to be done with an item; or what is left of the migration there, if nothing is.
-    fn change(&self, item: Row) -> Result<(Change, If, Purged), Purged> {
+    fn change(&self, item: Row) -> Result<(Change, Condition, Purged), Purged> {
         let is_empty = item.cells.iter().all(Option::is_none);
         match (State::of(Some(&item), self.now), item.mark) {
             (State::Absent, _) => Err(Purged::Clean),
@@ -118,17 +118,25 @@ impl Purge {
                 Ok((Change::Remove, on, Purged::Deleted))
             }
             (State::Tombstone, _) => {
-                let on = If::Marked(Mark::Tombstone);
+                let on = Condition::Marked(Mark::Tombstone);
                 Ok((Change::Remove, on, Purged::Deleted))
             }
             (State::Row, None) if item.watermarks.is_empty() => Err(Purged::Clean),
             (State::Row | State::Partial, _) if !self.strip => Err(Purged::Marked),
             // Without any value it shows no row, so it matters whether it still has none.
-            (State::Partial, _) if is_empty => {
-                Ok((Change::Remove, If::Same(item.into()), Purged::Deleted))
+            (State::Partial, _) if is_empty => Ok((
+                Change::Remove,
+                Condition::Same(item.into()),
+                Purged::Deleted,
+            )),
+            (State::Partial, _) => Ok((
+                Change::Strip,
+                Condition::Same(item.into()),
+                Purged::Stripped,
+            )),
+            (State::Row, Some(mark)) => {
+                Ok((Change::Strip, Condition::Marked(mark), Purged::Stripped))
             }
-            (State::Partial, _) => Ok((Change::Strip, If::Same(item.into()), Purged::Stripped)),
-            (State::Row, Some(mark)) => Ok((Change::Strip, If::Marked(mark), Purged::Stripped)),
             // A counter that was added to since takes its mark off, and keeps its watermarks.
             (State::Row, None) => {
                 let on = self.is_still(State::Row);
@@ -137,8 +145,8 @@ impl Purge {
         }
     }
 
-    fn is_still(&self, state: State) -> If {
-        If::In {
+    fn is_still(&self, state: State) -> Condition {
+        Condition::In {
             states: vec![state],
             now: self.now,
         }

@@ -13,7 +13,7 @@
 //! refused takes its next step, as told by the item that was met, and they go again.
 
 use super::{Call, CopyRow, Outcome, Reply, Write, show};
-use crate::model::{Change, If, Key, Row, State};
+use crate::model::{Change, Condition, Key, Row, State};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase, Step};
 
@@ -23,7 +23,7 @@ pub enum TogetherCall {
     /// A call about one of its rows, by its place.
     One(usize, Box<Call>),
     /// These writes to the new store, all or none: with the place of each.
-    Write(Vec<(usize, Key, Change, If)>),
+    Write(Vec<(usize, Key, Change, Condition)>),
     /// Read the items of all keys at one moment.
     Read,
 }
@@ -93,7 +93,7 @@ enum PartState {
     /// A call that prepares it is out.
     Preparing,
     /// This is its write.
-    Planned(Key, Change, If),
+    Planned(Key, Change, Condition),
     /// It would change nothing.
     Nothing,
     Ended(Cause),

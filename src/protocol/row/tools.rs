@@ -1,5 +1,5 @@
 use super::{Call, Reply, Step, completes_what_is_met, move_over};
-use crate::model::{Change, If, Key, Mark, Row};
+use crate::model::{Change, Condition, Key, Mark, Row};
 use crate::protocol::Machine;
 
 /// Copies a row. Lawful where [`crate::protocol::phase::Work::Copy`] is.
@@ -209,7 +209,7 @@ impl Repair {
         Step::Call(Call::WriteNew {
             key: self.key.clone(),
             change,
-            on: If::Marked(mark),
+            on: Condition::Marked(mark),
         })
     }
 }

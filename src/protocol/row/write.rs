@@ -1,7 +1,9 @@
 mod judged;
 
 use super::{Call, Reply, Step, completes_what_is_met, move_over, settle, show};
-use crate::model::{Change, If, Judged, Key, Mark, Mutation, Returns, Row, State, Then, Update};
+use crate::model::{
+    Change, Condition, Judged, Key, Mark, Mutation, Returns, Row, State, Then, Update,
+};
 use crate::protocol::{Machine, Phase};
 
 /// Writes a row: any [`Mutation`], or what is [`Judged`].
@@ -384,12 +386,12 @@ impl Write {
     }
 
     /// The condition of an action that writes: all states that want this very action.
-    fn condition(&self, action: Action) -> If {
+    fn condition(&self, action: Action) -> Condition {
         if let Wanted::Mutation(
             Mutation::UpdateIf { expected, .. } | Mutation::DeleteIf { expected, .. },
         ) = &self.wanted
         {
-            return If::Cells {
+            return Condition::Cells {
                 expected: expected.clone(),
                 now: self.now,
             };
@@ -400,16 +402,16 @@ impl Write {
             .collect();
         if let (Wanted::Judged(judged), true) = (&self.wanted, states.contains(&State::Row)) {
             let or = states.into_iter().filter(|state| *state != State::Row);
-            return If::Judged {
+            return Condition::Judged {
                 rule: judged.rule.clone(),
                 or: or.collect(),
                 now: self.now,
             };
         }
         if states.len() == State::ALL.len() {
-            return If::Always;
+            return Condition::Always;
         }
-        If::In {
+        Condition::In {
             states,
             now: self.now,
         }
@@ -445,7 +447,7 @@ impl Write {
     }
 
     /// A write that brings over what the old store has.
-    fn write(&self, change: Change, on: If) -> Step<Outcome> {
+    fn write(&self, change: Change, on: Condition) -> Step<Outcome> {
         Step::Call(Call::WriteNew {
             key: self.wanted.key().clone(),
             change,
@@ -454,7 +456,7 @@ impl Write {
     }
 
     /// The application's own write.
-    fn write_own(&mut self, change: Change, on: If, asked: Asked) -> Step<Outcome> {
+    fn write_own(&mut self, change: Change, on: Condition, asked: Asked) -> Step<Outcome> {
         self.at = At::WritingNew(asked);
         let key = self.wanted.key().clone();
         Step::Call(match self.returns {

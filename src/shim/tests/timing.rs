@@ -7,8 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::error::{Effect, Error, Kind};
-use crate::model::{Key, Span};
-use crate::store::Guard;
+use crate::model::{Condition, Key, Span};
 use crate::testing::faulty::{Faults, Faulty};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -185,7 +184,7 @@ async fn a_range_that_takes_longer_than_a_deadline_is_deleted_call_by_call() {
     };
     let rows: Vec<Row> = (0..2_500).map(row).collect();
     let table = schema("events");
-    let puts = slowly.bench.old.put(&table, &rows, &Guard::Always);
+    let puts = slowly.bench.old.put(&table, &rows, &Condition::Always);
     assert!(puts.await.rows.iter().all(Result::is_ok));
     let events = slowly.shim.table("events").unwrap();
     events.phase().await.unwrap();

@@ -57,11 +57,11 @@ pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::errors::Doing;
 use self::pulse::Pulse;
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, WriteOutcomes, Writing, failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    WriteOutcomes, Writing, failed_rows, unsupported,
 };
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Row, Span, Tokens};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Row, Span, Tokens};
 use crate::schema::Table;
 
 /// Reads and writes by key that are under way at once, for one call.
@@ -270,7 +270,7 @@ impl Reads for Cassandra {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             token_ranges: true,
-            guarded_put: true,
+            conditional_put: true,
             create: true,
             marks: false,
             fold: false,
@@ -370,12 +370,12 @@ impl Store for Cassandra {
         self.create_table(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
-        self.put_rows(table, rows, guard).await
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
+        self.put_rows(table, rows, on).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
-        self.purge_keys(table, keys, guard).await
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
+        self.purge_keys(table, keys, on).await
     }
 
     /// A counter of Cassandra can't be added to on a condition, so that a fold whose answer is lost
@@ -393,7 +393,7 @@ impl Store for Cassandra {
         _table: &Table,
         _key: &Key,
         _change: &Change,
-        _on: &If,
+        _on: &Condition,
     ) -> Result<Changed> {
         Err(unsupported("changes on a condition"))
     }

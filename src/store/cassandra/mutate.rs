@@ -13,7 +13,7 @@ use super::{Cassandra, Replicas};
 use crate::clock::unix_seconds;
 use crate::codec::canonical;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Edit, If, Key, Mark, Mutation, Row, Update, Value};
+use crate::model::{Add, Condition, Edit, Key, Mark, Mutation, Row, Update, Value};
 use crate::schema::{Column, Role, Table, Type};
 use crate::store::{Changed, Permit, unsupported, without_tokens};
 
@@ -367,7 +367,7 @@ fn condition(
 
 fn holds(table: &Table, expected: &Expected, there: Option<&Row>) -> bool {
     let expected = expected.to_vec();
-    canonical::holds(table, &If::Cells { expected, now: 0 }, there)
+    canonical::holds(table, &Condition::Cells { expected, now: 0 }, there)
 }
 
 /// Seconds to live, as `USING TTL` wants them: at least 1, or 0 for good.

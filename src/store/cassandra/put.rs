@@ -5,21 +5,21 @@ use futures::StreamExt;
 use super::errors::Doing;
 use super::{AT_ONCE, Cassandra};
 use crate::error::Result;
-use crate::model::{Key, Mutation, Row};
+use crate::model::{Condition, Key, Mutation, Row};
 use crate::schema::Table;
-use crate::store::{Changed, Guard, WriteOutcome, WriteOutcomes, unsupported};
+use crate::store::{Changed, WriteOutcome, WriteOutcomes, unsupported};
 
 impl Cassandra {
     pub(super) async fn put_rows(
         &self,
         table: &Table,
         rows: &[Row],
-        guard: &Guard,
+        on: &Condition,
     ) -> WriteOutcomes {
         let weights: Vec<usize> = rows.iter().map(Row::weight).collect();
         let writes: Vec<_> = rows
             .iter()
-            .map(|row| self.put_one(table, row, guard))
+            .map(|row| self.put_one(table, row, on))
             .collect();
         let results: Vec<Result<WriteOutcome>> = futures::stream::iter(writes)
             .buffered(AT_ONCE)
@@ -43,11 +43,11 @@ impl Cassandra {
         &self,
         table: &Table,
         keys: Vec<Key>,
-        guard: &Guard,
+        on: &Condition,
     ) -> WriteOutcomes {
         let deletes: Vec<_> = keys
             .iter()
-            .map(|key| self.purge_one(table, key, guard))
+            .map(|key| self.purge_one(table, key, on))
             .collect();
         let results = futures::stream::iter(deletes)
             .buffered(AT_ONCE)
@@ -60,16 +60,19 @@ impl Cassandra {
         }
     }
 
-    async fn put_one(&self, table: &Table, row: &Row, guard: &Guard) -> Result<WriteOutcome> {
+    async fn put_one(&self, table: &Table, row: &Row, on: &Condition) -> Result<WriteOutcome> {
         if row.mark.is_some() || row.expires.is_some() {
             return Err(unsupported("marks and expiry of whole rows"));
         }
-        let mutation = match guard {
-            Guard::Always => Mutation::Put(row.clone()),
-            Guard::Absent => Mutation::Insert(row.clone()),
-            Guard::Equals(..) | Guard::Marked(_) => {
-                return Err(unsupported("this condition of a put"));
-            }
+        let mutation = match on {
+            Condition::Always => Mutation::Put(row.clone()),
+            absence if absence.is_absence() => Mutation::Insert(row.clone()),
+            Condition::In { .. }
+            | Condition::Cells { .. }
+            | Condition::Judged { .. }
+            | Condition::Decides(_)
+            | Condition::Marked(_)
+            | Condition::Same(_) => return Err(unsupported("this condition of a put")),
         };
         Ok(match self.mutate(table, &mutation).await? {
             Changed::Written | Changed::Told(_) => WriteOutcome::Written,
@@ -77,10 +80,15 @@ impl Cassandra {
         })
     }
 
-    async fn purge_one(&self, table: &Table, key: &Key, guard: &Guard) -> Result<WriteOutcome> {
-        match guard {
-            Guard::Always => {}
-            Guard::Absent | Guard::Equals(..) | Guard::Marked(_) => {
+    async fn purge_one(&self, table: &Table, key: &Key, on: &Condition) -> Result<WriteOutcome> {
+        match on {
+            Condition::Always => {}
+            Condition::In { .. }
+            | Condition::Cells { .. }
+            | Condition::Judged { .. }
+            | Condition::Decides(_)
+            | Condition::Marked(_)
+            | Condition::Same(_) => {
                 return Err(unsupported("this condition of a purge"));
             }
         }

@@ -23,7 +23,7 @@ use super::update::Update;
 use crate::codec::canonical;
 use crate::error::{Effect, Kind, Result};
 use crate::item::{Attr, Mapping};
-use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Value};
+use crate::model::{Change, Condition, Edit, Key, Mark, Returns, Row, Value};
 use crate::store::{Changed, Reading};
 
 /// How often an edit of collections is tried when others change the same ones meanwhile.
@@ -40,7 +40,7 @@ impl DynamoDb {
         mapping: &Mapping,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         let mut spelled = None;
@@ -67,7 +67,7 @@ impl DynamoDb {
         mapping: &Mapping,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         match self.change_at_once(mapping, key, change, on, returns).await {
@@ -82,7 +82,7 @@ impl DynamoDb {
         mapping: &Mapping,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Fit<Changed> {
         match change {
@@ -114,7 +114,7 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         row: &Row,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Fit<Changed> {
         let item = mapping.item(row)?;
@@ -149,7 +149,7 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         key: &Key,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Fit<Changed> {
         let row = self.read_item(mapping, key, Reading::Strong).await?;
@@ -164,7 +164,7 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         key: &Key,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Fit<Changed> {
         let mut terms = Terms::default();
@@ -200,7 +200,7 @@ impl DynamoDb {
         mapping: &Mapping,
         key: &Key,
         edits: Edits<'_>,
-        on: &If,
+        on: &Condition,
     ) -> Fit<Changed> {
         let elements = edits.elements();
         if elements.is_empty() {
@@ -234,7 +234,7 @@ impl DynamoDb {
         key: &Key,
         edits: &Edits<'_>,
         item: Option<&Row>,
-        on: &If,
+        on: &Condition,
     ) -> Fit<Changed> {
         let update = edits.update(mapping, key, item, on)?;
         let seen = collections(&edits.elements(), item);
@@ -248,7 +248,7 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         key: &Key,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Fit<Changed> {
         let mut update = Update::of(mapping, key)?;
@@ -392,7 +392,13 @@ impl Edits<'_> {
     }
 
     /// These edits as an update, if the condition holds and the edited collections are those of `item`.
-    pub fn update(&self, mapping: &Mapping, key: &Key, item: Option<&Row>, on: &If) -> Fit<Update> {
+    pub fn update(
+        &self,
+        mapping: &Mapping,
+        key: &Key,
+        item: Option<&Row>,
+        on: &Condition,
+    ) -> Fit<Update> {
         let mut update = Update::of(mapping, key)?;
         if let Some(condition) = condition(mapping, on, &mut update.terms)? {
             update.demand(condition);

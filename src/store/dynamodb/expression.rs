@@ -1,4 +1,4 @@
-//! Expressions: names and values that stand in place of an item's, and an [`If`] in DynamoDB's words.
+//! Expressions: names and values that stand in place of an item's, and an [`Condition`] in DynamoDB's words.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use super::attr::into_sdk;
 use crate::error::{Error, Kind, Result};
 use crate::express::{ItemRule, Printer};
 use crate::item::{Attr, Mapping};
-use crate::model::{If, Mark, Row, Rule, State, Value};
+use crate::model::{Condition, Mark, Row, Rule, State, Value};
 
 /// The most bytes of an expression, set by DynamoDB.
 const LONGEST: usize = 4_096;
@@ -111,11 +111,15 @@ fn letter(mark: Mark) -> Attr {
 /// # Errors
 /// [`Kind::Invalid`] for columns that the table hasn't and values that aren't of their type;
 /// [`Unfit::TooLong`] for more of them than an expression holds.
-pub(super) fn condition(mapping: &Mapping, on: &If, terms: &mut Terms) -> Fit<Option<String>> {
+pub(super) fn condition(
+    mapping: &Mapping,
+    on: &Condition,
+    terms: &mut Terms,
+) -> Fit<Option<String>> {
     let condition = match on {
-        If::Always => None,
-        If::In { states, now } => in_states(mapping, states, *now, terms),
-        If::Cells { expected, now } => {
+        Condition::Always => None,
+        Condition::In { states, now } => in_states(mapping, states, *now, terms),
+        Condition::Cells { expected, now } => {
             let row = in_states(mapping, &[State::Row], *now, terms);
             let mut all: Vec<String> = row.into_iter().collect();
             for (cell, value) in expected {
@@ -123,13 +127,13 @@ pub(super) fn condition(mapping: &Mapping, on: &If, terms: &mut Terms) -> Fit<Op
             }
             Some(all.join(" AND "))
         }
-        If::Judged { rule, or, now } => Some(judged(mapping, rule, or, *now, terms)?),
-        If::Decides(cells) => {
+        Condition::Judged { rule, or, now } => Some(judged(mapping, rule, or, *now, terms)?),
+        Condition::Decides(cells) => {
             let partial = terms.is_marked(mapping, Mark::Partial);
             Some(format!("{partial} AND {}", decides(mapping, cells, terms)?))
         }
-        If::Marked(mark) => Some(terms.is_marked(mapping, *mark)),
-        If::Same(seen) => Some(is_same(mapping, seen, terms)?),
+        Condition::Marked(mark) => Some(terms.is_marked(mapping, *mark)),
+        Condition::Same(seen) => Some(is_same(mapping, seen, terms)?),
     };
     condition.map(within_limit).transpose()
 }

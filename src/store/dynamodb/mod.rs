@@ -27,12 +27,12 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 
 use super::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes, failed_rows, unsupported,
 };
 use crate::error::Result;
 use crate::item::Mapping;
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
 
 mod add;
@@ -178,7 +178,7 @@ impl Reads for DynamoDb {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             token_ranges: false,
-            guarded_put: true,
+            conditional_put: true,
             create: true,
             marks: true,
             fold: true,
@@ -252,16 +252,16 @@ impl Store for DynamoDb {
         self.create_table(&*self.mapping(table)?).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         match self.mapping(table) {
-            Ok(mapping) => self.put_rows(&mapping, rows, guard).await,
+            Ok(mapping) => self.put_rows(&mapping, rows, on).await,
             Err(error) => failed_rows(rows.len(), &error),
         }
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         match self.mapping(table) {
-            Ok(mapping) => self.delete_keys(&mapping, keys, guard).await,
+            Ok(mapping) => self.delete_keys(&mapping, keys, on).await,
             Err(error) => failed_rows(keys.len(), &error),
         }
     }
@@ -273,7 +273,13 @@ impl Store for DynamoDb {
         }
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         self.change_item(&*self.mapping(table)?, key, change, on, Returns::Nothing)
             .await
     }
@@ -283,7 +289,7 @@ impl Store for DynamoDb {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         self.change_item(&*self.mapping(table)?, key, change, on, returns)

@@ -14,8 +14,8 @@ use super::ready::{Ready, Rows};
 use super::{DynamoDb, batch};
 use crate::error::Result;
 use crate::item::{Attr, Mapping};
-use crate::model::{Key, Row};
-use crate::store::{Guard, WriteOutcomes, failed_rows};
+use crate::model::{Condition, Key, Row};
+use crate::store::{WriteOutcomes, failed_rows};
 
 /// Batches of one put that are under way at once.
 const BATCHES: usize = 8;
@@ -25,10 +25,10 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         rows: &[Row],
-        guard: &Guard,
+        on: &Condition,
     ) -> WriteOutcomes {
         let count = rows.len();
-        let condition = match Condition::new(mapping, guard) {
+        let condition = match ConditionText::new(mapping, on) {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
@@ -46,7 +46,7 @@ impl DynamoDb {
         }
         let all = Rows { mapping, rows };
         for round in rounds.0 {
-            let answer = self.put_round(all, round.rows, guard, &condition);
+            let answer = self.put_round(all, round.rows, on, &condition);
             outcome = outcome.and(answer.await);
         }
         puts(count, outcome, &sizes)
@@ -56,12 +56,12 @@ impl DynamoDb {
         &self,
         all: Rows<'a>,
         rows: Vec<Ready<'a>>,
-        guard: &Guard,
-        condition: &Condition,
+        on: &Condition,
+        condition: &ConditionText,
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let mut single = Vec::new();
-        if *guard == Guard::Absent && self.partiql.is_tried() {
+        if on.is_absence() && self.partiql.is_tried() {
             let packed = batch::pack(&all.mapping.table().name, rows);
             let batches = packed.batches.into_iter();
             let calls: Vec<_> = batches.map(|batch| self.insert(all, batch)).collect();
@@ -84,7 +84,12 @@ impl DynamoDb {
             .await
     }
 
-    async fn put_one(&self, all: Rows<'_>, mut row: Ready<'_>, condition: &Condition) -> Outcome {
+    async fn put_one(
+        &self,
+        all: Rows<'_>,
+        mut row: Ready<'_>,
+        condition: &ConditionText,
+    ) -> Outcome {
         let table = all.mapping.table().name.as_str();
         let item = match all.item(&mut row) {
             Ok(item) => item.into_iter(),
@@ -118,10 +123,10 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         keys: Vec<Key>,
-        guard: &Guard,
+        on: &Condition,
     ) -> WriteOutcomes {
         let count = keys.len();
-        let condition = match Condition::new(mapping, guard) {
+        let condition = match ConditionText::new(mapping, on) {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
@@ -138,7 +143,7 @@ impl DynamoDb {
         mapping: &Mapping,
         place: usize,
         key: Key,
-        condition: &Condition,
+        condition: &ConditionText,
     ) -> Outcome {
         let attrs = match mapping.key(&key) {
             Ok(attrs) => attrs,
@@ -208,18 +213,18 @@ fn ready<'a>(mapping: &'a Mapping, place: usize, row: &Row) -> Result<(u64, Read
     Ok((digest.finish(), Ready { place, item, size }))
 }
 
-/// A guard in DynamoDB's words, the same for each row.
+/// A condition in DynamoDB's words, the same for each row.
 #[derive(Default)]
-struct Condition {
+struct ConditionText {
     expression: Option<String>,
     terms: Terms,
 }
 
-impl Condition {
-    fn new(mapping: &Mapping, guard: &Guard) -> Result<Self> {
+impl ConditionText {
+    fn new(mapping: &Mapping, on: &Condition) -> Result<Self> {
         let mut terms = Terms::default();
-        Ok(Condition {
-            expression: condition(mapping, &guard.condition(), &mut terms)?,
+        Ok(ConditionText {
+            expression: condition(mapping, on, &mut terms)?,
             terms,
         })
     }

@@ -19,7 +19,7 @@ use super::expression::{Terms, Unfit, condition};
 use super::read::readable;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::item::Mapping;
-use crate::model::{Change, If, Key, Returns, Row};
+use crate::model::{Change, Condition, Key, Returns, Row};
 use crate::store::{Changed, Reading};
 
 /// That an item is still what was read.
@@ -35,7 +35,7 @@ impl DynamoDb {
         mapping: &Mapping,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         for _ in 0..TRIES {
@@ -132,8 +132,8 @@ impl Unchanged {
     ) -> Result<Self> {
         let mut terms = Terms::default();
         let same = match row {
-            Some(row) => If::Same(row.clone().into()),
-            None => If::absent(),
+            Some(row) => Condition::Same(row.clone().into()),
+            None => Condition::absent(),
         };
         match condition(mapping, &same, &mut terms) {
             Ok(condition) => Ok(Unchanged::Expression(condition, terms)),

@@ -1,4 +1,4 @@
-//! Changes of every kind, at random: a store answers as [`Change::of`] and [`If::holds`] say, and has
+//! Changes of every kind, at random: a store answers as [`Change::of`] and [`Condition::holds`] say, and has
 //! afterwards what they say.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use super::column;
 use crate::codec::ordered::compare;
 use crate::express::{Comparison, ConditionExpression, ItemRule, Operand, Path};
 use crate::item::{Attr, Mapping};
-use crate::model::{Change, Edit, If, Key, Mark, Returns, Row, Rule, State, Value};
+use crate::model::{Change, Condition, Edit, Key, Mark, Returns, Row, Rule, State, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
@@ -162,7 +162,7 @@ async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen
 }
 
 /// That it is a row of which a condition on its item holds, or in some other state.
-fn judged(there: Option<&Row>, table: &Table, is_met: bool, dice: &mut Dice) -> If {
+fn judged(there: Option<&Row>, table: &Table, is_met: bool, dice: &mut Dice) -> Condition {
     let n = || Operand::Path(Path::attribute("n"));
     let number = |number: i64| Operand::Value(Attr::N(number.to_string()));
     let has = table.cell("n").and_then(|at| there?.cells.get(at)?.clone());
@@ -183,7 +183,7 @@ fn judged(there: Option<&Row>, table: &Table, is_met: bool, dice: &mut Dice) -> 
     let mapping = Arc::new(Mapping::new(table).expect("a table that items can hold"));
     let rule = ItemRule::new(mapping, false, Some(condition), None);
     let others = State::ALL.into_iter().filter(|state| *state != State::Row);
-    If::Judged {
+    Condition::Judged {
         rule: Rule::new(rule.expect("a condition on columns")),
         or: others.filter(|_| dice.one_in(3)).collect(),
         now: NOW,
@@ -207,15 +207,15 @@ fn in_order(table: &Table, mut row: Row) -> Row {
     row
 }
 
-fn name_of_if(on: &If) -> &'static str {
+fn name_of_if(on: &Condition) -> &'static str {
     match on {
-        If::Always => "Always",
-        If::In { .. } => "In",
-        If::Cells { .. } => "Cells",
-        If::Judged { .. } => "Judged",
-        If::Decides(_) => "Decides",
-        If::Marked(_) => "Marked",
-        If::Same(_) => "Same",
+        Condition::Always => "Always",
+        Condition::In { .. } => "In",
+        Condition::Cells { .. } => "Cells",
+        Condition::Judged { .. } => "Judged",
+        Condition::Decides(_) => "Decides",
+        Condition::Marked(_) => "Marked",
+        Condition::Same(_) => "Same",
     }
 }
 
@@ -345,18 +345,18 @@ fn change(table: &Table, key: &Key, dice: &mut Dice) -> Change {
 }
 
 /// A condition, often one that holds.
-fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> If {
+fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> Condition {
     let is_met = !dice.one_in(3);
     let wrong = Some(Value::Int(99));
     match dice.below(10) {
-        0 => If::Always,
+        0 => Condition::Always,
         8 | 9 => judged(there, table, is_met, dice),
         1 | 2 => {
             let state = State::of(there, NOW);
             let others = State::ALL.into_iter().filter(|other| *other != state);
             let mut states: Vec<State> = others.filter(|_| dice.one_in(2)).collect();
             states.extend(is_met.then_some(state));
-            If::In { states, now: NOW }
+            Condition::In { states, now: NOW }
         }
         3 | 4 => {
             let cells = there.map_or(&[][..], |row| &row.cells);
@@ -365,13 +365,13 @@ fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> If {
             if !is_met {
                 expected.extend(table.cell("n").map(|at| (at, wrong)));
             }
-            If::Cells { expected, now: NOW }
+            Condition::Cells { expected, now: NOW }
         }
         5 => {
             let decided = there.map(|row| row.decided.clone()).unwrap_or_default();
-            If::Decides(if is_met { decided } else { BTreeSet::from([0]) })
+            Condition::Decides(if is_met { decided } else { BTreeSet::from([0]) })
         }
-        6 => If::Marked(match there.and_then(|row| row.mark).filter(|_| is_met) {
+        6 => Condition::Marked(match there.and_then(|row| row.mark).filter(|_| is_met) {
             Some(mark) => mark,
             None => Mark::Resaved,
         }),
@@ -393,7 +393,7 @@ fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> If {
                         .extend((row.mark == Some(Mark::Partial)).then_some(at));
                 }
             }
-            If::Same(row.into())
+            Condition::Same(row.into())
         }
     }
 }

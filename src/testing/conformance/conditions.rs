@@ -1,7 +1,7 @@
 //! Every condition of a change, on items in every state.
 
 use super::column;
-use crate::model::{Change, If, Key, Mark, Row, State, Value};
+use crate::model::{Change, Condition, Key, Mark, Row, State, Value};
 use crate::schema::{Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
@@ -47,7 +47,7 @@ fn table(name: &str, mut columns: Vec<crate::schema::Column>, expires: bool) -> 
 }
 
 async fn each(store: &dyn Store, table: &Table, key: &Key, expires: bool) {
-    let change = async |change: &Change, on: &If| {
+    let change = async |change: &Change, on: &Condition| {
         let answer = store.change(table, key, change, on).await;
         answer.unwrap_or_else(|error| panic!("{change:?} {on:?}: {error:?}"))
     };
@@ -64,12 +64,12 @@ async fn each(store: &dyn Store, table: &Table, key: &Key, expires: bool) {
             None => Change::Remove,
         };
         let second = Change::Put(second.clone());
-        assert_eq!(change(&first, &If::Always).await, Changed::Written);
+        assert_eq!(change(&first, &Condition::Always).await, Changed::Written);
         for on in ifs(&all) {
             let answer = change(&second, &on).await;
             if on.holds(item.as_ref()) {
                 assert_eq!(answer, Changed::Written, "{on:?} where {item:?} is");
-                change(&first, &If::Always).await;
+                change(&first, &Condition::Always).await;
             } else {
                 let expected = Changed::Refused(item.clone());
                 assert_eq!(answer, expected, "{on:?} where {item:?} is");
@@ -122,17 +122,17 @@ fn items(key: &Key, expires: bool) -> Vec<Option<Row>> {
     items
 }
 
-fn ifs(items: &[Option<Row>]) -> Vec<If> {
+fn ifs(items: &[Option<Row>]) -> Vec<Condition> {
     let all = State::ALL.len();
     let states = |bits: usize| {
         let states = State::ALL.into_iter().enumerate();
         let states = states.filter(|(at, _)| bits & (1 << at) != 0);
         states.map(|(_, state)| state).collect()
     };
-    let mut ifs: Vec<If> = [0b00000, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000]
+    let mut ifs: Vec<Condition> = [0b00000, 0b00001, 0b00010, 0b00100, 0b01000, 0b10000]
         .into_iter()
         .chain([0b00011, 0b01100, 0b10011, 0b01111, 0b10111, (1 << all) - 1])
-        .map(|bits| If::In {
+        .map(|bits| Condition::In {
             states: states(bits),
             now: NOW,
         })
@@ -144,17 +144,17 @@ fn ifs(items: &[Option<Row>]) -> Vec<If> {
         vec![(1, Some(Value::text(""))), (2, Some(tags))],
         vec![(2, None)],
     ];
-    ifs.extend(cells.map(|expected| If::Cells { expected, now: NOW }));
+    ifs.extend(cells.map(|expected| Condition::Cells { expected, now: NOW }));
     ifs.extend([
-        If::Always,
-        If::absent(),
-        If::Decides([0, 1].into()),
-        If::Decides([1].into()),
-        If::Decides([].into()),
-        If::Marked(Mark::Copied),
-        If::Marked(Mark::Partial),
+        Condition::Always,
+        Condition::absent(),
+        Condition::Decides([0, 1].into()),
+        Condition::Decides([1].into()),
+        Condition::Decides([].into()),
+        Condition::Marked(Mark::Copied),
+        Condition::Marked(Mark::Partial),
     ]);
     let rows = items.iter().flatten().step_by(2);
-    ifs.extend(rows.map(|row| If::Same(row.clone().into())));
+    ifs.extend(rows.map(|row| Condition::Same(row.clone().into())));
     ifs
 }

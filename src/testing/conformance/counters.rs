@@ -2,9 +2,9 @@
 
 use super::{column, get, put};
 use crate::error::Kind;
-use crate::model::{Add, Fold, Key, Mark, Move, Row, Value};
+use crate::model::{Add, Condition, Fold, Key, Mark, Move, Row, Value};
 use crate::schema::{Order, Role, Table, Type};
-use crate::store::{Guard, Store, WriteOutcome};
+use crate::store::{Store, WriteOutcome};
 
 /// `(id text, at int; down counter, up counter)`, so that the key of an item may be made.
 pub(super) fn counters(name: &str) -> Table {
@@ -101,7 +101,7 @@ pub(super) async fn folds(store: &dyn Store, name: &str) {
     // What the application added stays apart from what moved, and so does its mark.
     let mut own = counted("b", [None, Some(100)], [None, Some(40)]);
     own.mark = Some(Mark::Application);
-    put(store, &table, vec![own.clone()], &Guard::Always).await;
+    put(store, &table, vec![own.clone()], &Condition::Always).await;
     assert_eq!(read("b").await, Some(own.clone()), "watermarks read back");
     assert_eq!(
         send("b", [None, Some((Some(40), 41))]).await,
@@ -116,7 +116,7 @@ pub(super) async fn folds(store: &dyn Store, name: &str) {
         counted("b", [Some(1); 2], [Some(1); 2]),
         counted("c", [Some(0); 2], [Some(0); 2]),
     ];
-    let answers = put(store, &table, rows.clone(), &Guard::Absent).await;
+    let answers = put(store, &table, rows.clone(), &Condition::absent()).await;
     assert_eq!(answers, [WriteOutcome::Refused, WriteOutcome::Written]);
     assert_eq!(read("c").await, Some(rows[1].clone()));
     let widest = [Some((Some(0), i64::MIN)), Some((Some(0), i64::MAX))];

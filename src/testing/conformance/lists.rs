@@ -1,15 +1,15 @@
 //! Listing whole partitions.
 
 use super::{create, event, put, statics};
-use crate::model::{Key, List, Row, Span, Value};
-use crate::store::{Guard, Store};
+use crate::model::{Condition, Key, List, Row, Span, Value};
+use crate::store::Store;
 
 pub(super) async fn pages(store: &dyn Store, name: &str) {
     let table = create(store, name).await;
     let mut rows: Vec<Row> = (0..25).map(|at| event("q", at, Some("x"), None)).collect();
     rows.push(event("other", 1, None, None));
     rows.push(statics("q", "static"));
-    put(store, &table, rows, &Guard::Always).await;
+    put(store, &table, rows, &Condition::Always).await;
     for limit in [1, 7, 1_000] {
         let mut seen: Vec<Key> = Vec::new();
         loop {

@@ -12,9 +12,9 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)]
 
 use crate::error::Kind;
-use crate::model::{Key, Mark, Row, Value};
+use crate::model::{Condition, Key, Mark, Row, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Guard, Store, WriteOutcome};
+use crate::store::{Store, WriteOutcome};
 
 mod applications;
 mod changes;
@@ -31,7 +31,7 @@ mod spans;
 pub async fn run(store: &dyn Store, prefix: &str) {
     tables(store, &format!("{prefix}_tables")).await;
     puts(store, &format!("{prefix}_puts")).await;
-    guards(store, &format!("{prefix}_guards")).await;
+    conditions_of_puts(store, &format!("{prefix}_guards")).await;
     marks(store, &format!("{prefix}_marks")).await;
     purges(store, &format!("{prefix}_purges")).await;
     counters::folds(store, &format!("{prefix}_folds")).await;
@@ -87,9 +87,14 @@ async fn create(store: &dyn Store, name: &str) -> Table {
     table
 }
 
-async fn put(store: &dyn Store, table: &Table, rows: Vec<Row>, guard: &Guard) -> Vec<WriteOutcome> {
+async fn put(
+    store: &dyn Store,
+    table: &Table,
+    rows: Vec<Row>,
+    on: &Condition,
+) -> Vec<WriteOutcome> {
     let count = rows.len();
-    let puts = store.put(table, &rows, guard).await;
+    let puts = store.put(table, &rows, on).await;
     assert_eq!(puts.rows.len(), count, "one answer for each row");
     puts.rows
         .into_iter()
@@ -152,7 +157,7 @@ async fn puts(store: &dyn Store, name: &str) {
         statics("a", "for all of a"),
         statics("z", "no rows"),
     ];
-    let answers = put(store, &table, rows.clone(), &Guard::Always).await;
+    let answers = put(store, &table, rows.clone(), &Condition::Always).await;
     assert!(
         answers
             .iter()
@@ -172,7 +177,7 @@ async fn puts(store: &dyn Store, name: &str) {
         store,
         &table,
         vec![event("a", 1, None, Some(7))],
-        &Guard::Always,
+        &Condition::Always,
     )
     .await;
     assert_eq!(
@@ -182,8 +187,8 @@ async fn puts(store: &dyn Store, name: &str) {
     );
 }
 
-async fn guards(store: &dyn Store, name: &str) {
-    if !store.capabilities().guarded_put {
+async fn conditions_of_puts(store: &dyn Store, name: &str) {
+    if !store.capabilities().conditional_put {
         return;
     }
     let table = create(store, name).await;
@@ -194,13 +199,13 @@ async fn guards(store: &dyn Store, name: &str) {
         store,
         &table,
         many.iter().step_by(3).cloned().collect(),
-        &Guard::Always,
+        &Condition::Always,
     )
     .await;
     let second: Vec<Row> = (0..60)
         .map(|at| event("g", at, Some("second"), Some(2)))
         .collect();
-    let answers = put(store, &table, second.clone(), &Guard::Absent).await;
+    let answers = put(store, &table, second.clone(), &Condition::absent()).await;
     for (at, answer) in answers.iter().enumerate() {
         let expected = if at % 3 == 0 {
             WriteOutcome::Refused
@@ -219,12 +224,12 @@ async fn guards(store: &dyn Store, name: &str) {
         return;
     }
     let changed = event("g", 0, Some("changed"), Some(3));
-    let wrong = Guard::Equals(N, Value::BigInt(2));
+    let wrong = Condition::equals(N, Value::BigInt(2));
     assert_eq!(
         put(store, &table, vec![changed.clone()], &wrong).await,
         [WriteOutcome::Refused]
     );
-    let right = Guard::Equals(N, Value::BigInt(1));
+    let right = Condition::equals(N, Value::BigInt(1));
     assert_eq!(
         put(store, &table, vec![changed.clone()], &right).await,
         [WriteOutcome::Written]
@@ -239,7 +244,7 @@ async fn guards(store: &dyn Store, name: &str) {
             store,
             &table,
             vec![nowhere],
-            &Guard::Equals(BODY, Value::text("x"))
+            &Condition::equals(BODY, Value::text("x"))
         )
         .await,
         [WriteOutcome::Refused],
@@ -262,7 +267,7 @@ async fn marks(store: &dyn Store, name: &str) {
     for (at, mark) in all.into_iter().enumerate() {
         let mut row = event("m", at as i32, Some("marked"), None);
         row.mark = Some(mark);
-        put(store, &table, vec![row.clone()], &Guard::Absent).await;
+        put(store, &table, vec![row.clone()], &Condition::absent()).await;
         assert_eq!(
             get(store, &table, &row.key).await,
             Some(row),
@@ -271,14 +276,14 @@ async fn marks(store: &dyn Store, name: &str) {
     }
     let mut copied = event("m", 0, Some("again"), None);
     copied.mark = Some(Mark::Copied);
-    let guard = Guard::Marked(Mark::Tombstone);
+    let on = Condition::Marked(Mark::Tombstone);
     assert_eq!(
-        put(store, &table, vec![copied.clone()], &guard).await,
+        put(store, &table, vec![copied.clone()], &on).await,
         [WriteOutcome::Refused]
     );
-    let guard = Guard::Marked(Mark::Copied);
+    let on = Condition::Marked(Mark::Copied);
     assert_eq!(
-        put(store, &table, vec![copied], &guard).await,
+        put(store, &table, vec![copied], &on).await,
         [WriteOutcome::Written]
     );
 }
@@ -286,9 +291,12 @@ async fn marks(store: &dyn Store, name: &str) {
 async fn purges(store: &dyn Store, name: &str) {
     let table = create(store, name).await;
     let rows: Vec<Row> = (0..30).map(|at| event("p", at, Some("x"), None)).collect();
-    put(store, &table, rows.clone(), &Guard::Always).await;
+    put(store, &table, rows.clone(), &Condition::Always).await;
     let keys: Vec<Key> = rows.iter().take(20).map(|row| row.key.clone()).collect();
-    let answers = store.purge(&table, keys.clone(), &Guard::Always).await.rows;
+    let answers = store
+        .purge(&table, keys.clone(), &Condition::Always)
+        .await
+        .rows;
     assert!(
         answers
             .iter()
@@ -311,13 +319,16 @@ async fn purges(store: &dyn Store, name: &str) {
     }
     let mut marked = event("p", 100, None, None);
     marked.mark = Some(Mark::Application);
-    put(store, &table, vec![marked.clone()], &Guard::Always).await;
+    put(store, &table, vec![marked.clone()], &Condition::Always).await;
     for (mark, expected) in [
         (Mark::Copied, WriteOutcome::Refused),
         (Mark::Application, WriteOutcome::Written),
     ] {
         let keys = vec![marked.key.clone()];
-        let answers = store.purge(&table, keys, &Guard::Marked(mark)).await.rows;
+        let answers = store
+            .purge(&table, keys, &Condition::Marked(mark))
+            .await
+            .rows;
         assert!(
             matches!(&answers[..], [Ok(answer)] if *answer == expected),
             "{answers:?}"
@@ -334,7 +345,7 @@ async fn missing(store: &dyn Store, name: &str) {
         .expect_err("a table that isn't there");
     assert_eq!(error.kind(), Kind::Missing, "{error}");
     let puts = store
-        .put(&table, &[event("a", 1, None, None)], &Guard::Absent)
+        .put(&table, &[event("a", 1, None, None)], &Condition::absent())
         .await;
     match &puts.rows[..] {
         [Err(error)] => assert_eq!(error.kind(), Kind::Missing, "{error}"),

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{create, event, put, statics};
-use crate::model::Key;
+use crate::model::{Condition, Key};
 use crate::schema::Table;
-use crate::store::{Cursor, Guard, Range, Store};
+use crate::store::{Cursor, Range, Store};
 
 pub(super) async fn scans(store: &dyn Store, name: &str) {
     let table = create(store, name).await;
@@ -27,7 +27,7 @@ pub(super) async fn scans(store: &dyn Store, name: &str) {
     for row in &rows {
         assert!(wanted.insert(format!("{:?}", row.key)));
     }
-    put(store, &table, rows, &Guard::Always).await;
+    put(store, &table, rows, &Condition::Always).await;
     for (count, limit) in [(1, 3), (1, 1_000), (9, 2), (16, 1_000)] {
         let mut seen = BTreeSet::new();
         for range in store

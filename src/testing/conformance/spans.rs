@@ -7,9 +7,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{column, put};
-use crate::model::{Key, List, Row, Span, Value};
+use crate::model::{Condition, Key, List, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::{Guard, Store};
+use crate::store::Store;
 
 /// How many spans are listed, and how many deleted.
 const SPANS: usize = 30;
@@ -213,7 +213,7 @@ async fn fill(store: &dyn Store, table: &Table, keys: &[Key]) {
         Row::new(key.clone(), cells.collect())
     };
     let rows = keys.iter().map(row).collect();
-    put(store, table, rows, &Guard::Always).await;
+    put(store, table, rows, &Condition::Always).await;
 }
 
 /// All of a list, page by page. Each page goes on behind the last key of the one before alone.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
-use crate::model::{CellTimes, End, Ends, Key, Mark, Times};
+use crate::model::{CellTimes, Condition, End, Ends, Key, Mark, Times};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
-use crate::store::{Guard, Reads, Store, WriteOutcome};
+use crate::store::{Reads, Store, WriteOutcome};
 use crate::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 
 mod adopting;
@@ -87,7 +87,7 @@ fn marked(mut row: Row, mark: Mark) -> Row {
 }
 
 async fn put(store: &Memory, table: &Table, rows: &[Row]) {
-    let puts = store.put(table, rows, &Guard::Always).await;
+    let puts = store.put(table, rows, &Condition::Always).await;
     assert!(
         puts.rows
             .iter()
@@ -96,7 +96,7 @@ async fn put(store: &Memory, table: &Table, rows: &[Row]) {
 }
 
 async fn purge(store: &Memory, table: &Table, key: Key) {
-    let purged = store.purge(table, vec![key], &Guard::Always).await;
+    let purged = store.purge(table, vec![key], &Condition::Always).await;
     assert!(purged.rows.iter().all(Result::is_ok));
 }
 

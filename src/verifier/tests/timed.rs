@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span, Times};
+use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Times};
 use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes, Writing,
 };
 
 /// What the store's clock says at first, microseconds since 1970.
@@ -170,11 +170,11 @@ impl Store for Timed {
         self.inner.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Condition) -> WriteOutcomes {
         self.inner.put(table, rows, guard).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Condition) -> WriteOutcomes {
         self.inner.purge(table, keys, guard).await
     }
 
@@ -182,7 +182,13 @@ impl Store for Timed {
         self.inner.fold(table, folds).await
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         self.inner.change(table, key, change, on).await
     }
 
@@ -202,7 +208,7 @@ impl Store for Timed {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         self.inner

@@ -5,9 +5,9 @@ use crossfade::codec::canonical;
 use crossfade::codec::cql;
 use crossfade::codec::ordered::compare;
 use crossfade::item::keys::sort_bytes;
-use crossfade::model::{Key, Mutation, Row, Tokens, Value};
+use crossfade::model::{Condition, Key, Mutation, Row, Tokens, Value};
 use crossfade::schema::{Column, Table, Type};
-use crossfade::store::{Guard, Range, Reads, Store, WriteOutcome};
+use crossfade::store::{Range, Reads, Store, WriteOutcome};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -162,7 +162,7 @@ async fn clustering_columns_are_ordered_as_the_server_orders_them() {
         });
         // One after the other, so that the last of equal ones is the one that stays.
         for row in rows {
-            let puts = bench.store.put(&table, &[row], &Guard::Always).await;
+            let puts = bench.store.put(&table, &[row], &Condition::Always).await;
             let put = puts.rows.into_iter().next().expect("an answer");
             assert_eq!(put.expect("a put"), WriteOutcome::Written, "{ty}");
         }

@@ -1,9 +1,9 @@
 //! Types that the driver or CQL's grammar has no words for.
 
 use crossfade::error::{Effect, Kind};
-use crossfade::model::{Edit, Mutation, Row, Times, Tokens, Update, Value};
+use crossfade::model::{Condition, Edit, Mutation, Row, Times, Tokens, Update, Value};
 use crossfade::schema::{Table, Type};
-use crossfade::store::{Changed, Guard, Range, Reads, Store, Weight, WriteOutcome};
+use crossfade::store::{Changed, Range, Reads, Store, Weight, WriteOutcome};
 
 use super::{Bench, cell};
 
@@ -58,7 +58,7 @@ async fn user_defined_types_may_be_called_as_built_in_ones() {
     let row = Row::new(super::key(&[Value::Int(1)], &[]), cells.collect());
     let put = bench
         .store
-        .put(&table, std::slice::from_ref(&row), &Guard::Always);
+        .put(&table, std::slice::from_ref(&row), &Condition::Always);
     assert_eq!(put.await.rows[0].as_ref().unwrap(), &WriteOutcome::Written);
     let found = rows(&bench, &table).await;
     assert_eq!(found[0].cells, row.cells);

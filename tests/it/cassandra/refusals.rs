@@ -182,7 +182,7 @@ async fn a_value_the_server_does_not_take() {
     let fine = crossfade::model::Row::new(key(&[Value::text("k")], &[]), vec![None]);
     let puts = bench
         .store
-        .put(&table, &[long, fine], &crossfade::store::Guard::Always)
+        .put(&table, &[long, fine], &crossfade::model::Condition::Always)
         .await;
     assert_eq!(puts.rows[0].as_ref().unwrap_err().kind(), Kind::Invalid);
     assert!(puts.rows[1].is_ok());
@@ -276,7 +276,7 @@ async fn a_role_without_permission_is_told_which() {
     mentions(&error, &[&format!("GRANT SELECT ON TABLE {keyspace}.t")]);
     let row = crossfade::model::Row::new(key(&[Value::Int(1)], &[]), vec![]);
     let puts = store
-        .put(&table, &[row], &crossfade::store::Guard::Always)
+        .put(&table, &[row], &crossfade::model::Condition::Always)
         .await;
     mentions(puts.rows[0].as_ref().unwrap_err(), &["GRANT MODIFY"]);
     for cql in [

@@ -42,7 +42,7 @@ async fn ranges_give_every_row_once_in_token_order() {
         .collect();
     let puts = bench
         .store
-        .put(&table, &rows, &crossfade::store::Guard::Always)
+        .put(&table, &rows, &crossfade::model::Condition::Always)
         .await;
     assert!(puts.rows.iter().all(Result::is_ok));
     let read = bench.all(&table, &ALL, 17).await;
@@ -156,7 +156,7 @@ async fn partitions_that_share_a_token_are_both_read_again() {
     }
     bench
         .store
-        .put(&table, &rows, &crossfade::store::Guard::Always)
+        .put(&table, &rows, &crossfade::model::Condition::Always)
         .await;
     let all = bench.all(&table, &ALL, 2).await;
     assert_eq!(sorted(&all), sorted(&rows));
@@ -287,7 +287,7 @@ async fn going_on_works_in_clustering_columns_of_every_type() {
         let rows: Vec<Row> = rows.collect();
         let puts = bench
             .store
-            .put(&table, &rows, &crossfade::store::Guard::Always)
+            .put(&table, &rows, &crossfade::model::Condition::Always)
             .await;
         for put in puts.rows {
             put.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -532,7 +532,7 @@ async fn slices_of_a_token_are_all_of_it() {
     }
     let puts = bench
         .store
-        .put(&table, &rows, &crossfade::store::Guard::Always)
+        .put(&table, &rows, &crossfade::model::Condition::Always)
         .await;
     for put in puts.rows {
         put.expect("a put");

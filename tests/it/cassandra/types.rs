@@ -3,9 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossfade::codec::cql;
-use crossfade::model::{End, Ends, F32, F64, Row, Times, Tokens, Value};
+use crossfade::model::{Condition, End, Ends, F32, F64, Row, Times, Tokens, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type, Udt};
-use crossfade::store::{Guard, Range, Reads, Store, WriteOutcome};
+use crossfade::store::{Range, Reads, Store, WriteOutcome};
 
 use super::{Bench, cell, key};
 
@@ -359,7 +359,7 @@ async fn every_type_reads_back_as_it_was_put() {
     };
     // The last row has no cell but its key.
     let rows: Vec<Row> = (0..=most).map(row).collect();
-    let puts = bench.store.put(&table, &rows, &Guard::Always).await;
+    let puts = bench.store.put(&table, &rows, &Condition::Always).await;
     for (row, put) in rows.iter().zip(puts.rows) {
         assert_eq!(put.expect("a put"), WriteOutcome::Written, "{row:?}");
     }
@@ -529,7 +529,7 @@ async fn puts_and_purges_keep_their_conditions() {
     );
     let both = vec![statics.clone(), row.clone()];
     for wanted in [WriteOutcome::Written, WriteOutcome::Refused] {
-        let puts = bench.store.put(&table, &both, &Guard::Absent).await;
+        let puts = bench.store.put(&table, &both, &Condition::absent()).await;
         let results: Vec<WriteOutcome> = puts
             .rows
             .into_iter()
@@ -549,7 +549,7 @@ async fn puts_and_purges_keep_their_conditions() {
     let bare = Row::new(row.key.clone(), vec![None, None]);
     bench
         .store
-        .put(&table, std::slice::from_ref(&bare), &Guard::Always)
+        .put(&table, std::slice::from_ref(&bare), &Condition::Always)
         .await;
     assert_eq!(
         bench.store.get(&table, &keys[1..2]).await.unwrap(),
@@ -558,13 +558,13 @@ async fn puts_and_purges_keep_their_conditions() {
 
     bench
         .store
-        .purge(&table, keys[..1].to_vec(), &Guard::Always)
+        .purge(&table, keys[..1].to_vec(), &Condition::Always)
         .await;
     let got = bench.store.get(&table, &keys[..2]).await.unwrap();
     assert!(got[0].is_none() && got[1].is_some(), "{got:?}");
     bench
         .store
-        .purge(&table, keys[1..2].to_vec(), &Guard::Always)
+        .purge(&table, keys[1..2].to_vec(), &Condition::Always)
         .await;
     assert_eq!(
         bench.store.get(&table, &keys[..2]).await.unwrap(),
@@ -576,7 +576,7 @@ async fn puts_and_purges_keep_their_conditions() {
         .put(
             &table,
             &[row],
-            &Guard::Marked(crossfade::model::Mark::Copied),
+            &Condition::Marked(crossfade::model::Mark::Copied),
         )
         .await;
     let error = refused.rows[0].as_ref().unwrap_err();

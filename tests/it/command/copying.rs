@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue as A;
 use crossfade::codec::canonical;
-use crossfade::model::{Key, Mark, Row, Value};
+use crossfade::model::{Condition, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Role, Table};
 use crossfade::store::cassandra::{Cassandra, Config, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
-use crossfade::store::{Guard, Reads, Store, WriteOutcome};
+use crossfade::store::{Reads, Store, WriteOutcome};
 use crossfade::transform::Transform;
 
 use super::items::{Shape, assert_same};
@@ -259,7 +259,7 @@ async fn every_type_arrives_as_it_was() {
     };
     // The last row has no cell but its key.
     let rows: Vec<Row> = (0..=most).map(row).collect();
-    for put in old.put(&table, &rows, &Guard::Always).await.rows {
+    for put in old.put(&table, &rows, &Condition::Always).await.rows {
         assert_eq!(put.expect("a put"), WriteOutcome::Written);
     }
     bench

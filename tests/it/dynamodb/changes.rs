@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Add, Change, Edit, If, Key, List, Mark, Row, Span, State, Value};
+use crossfade::model::{Add, Change, Condition, Edit, Key, List, Mark, Row, Span, State, Value};
 use crossfade::schema::{Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
 use crossfade::store::{Changed, Reading, Reads, Store};
@@ -58,11 +58,11 @@ fn one_vote(token: Option<&str>) -> Add {
     }
 }
 
-async fn change(store: &DynamoDb, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+async fn change(store: &DynamoDb, key: &Key, change: &Change, on: &Condition) -> Result<Changed> {
     store.change(&notes("t"), key, change, on).await
 }
 
-async fn append_9(store: &DynamoDb, on: &If) -> Result<Changed> {
+async fn append_9(store: &DynamoDb, on: &Condition) -> Result<Changed> {
     let append = Change::Edit {
         cells: vec![Some(Edit::Append(vec![Value::Int(9)]))],
         mark: Some(Mark::Application),
@@ -86,7 +86,9 @@ async fn each_call(store: &DynamoDb) -> Vec<Result<()>> {
     let key = key("a", 1);
     let table = notes("t");
     let changes = changes.iter().map(async |change| {
-        let answer = store.change(&table, &key, change, &If::absent()).await;
+        let answer = store
+            .change(&table, &key, change, &Condition::absent())
+            .await;
         answer.map(drop)
     });
     let votes = votes("t");
@@ -184,7 +186,7 @@ async fn a_refusal_brings_the_item_that_was_met() {
     let mut met = note("a", 1, "x");
     met.mark = Some(Mark::Partial);
     met.decided = [0].into();
-    let rows = If::In {
+    let rows = Condition::In {
         states: vec![State::Row],
         now: 0,
     };
@@ -203,7 +205,7 @@ async fn a_refusal_brings_the_item_that_was_met() {
     // An endpoint that doesn't know the option would look as if nothing were there.
     let endpoint = Scripted::start(|_| refused(None));
     let store = connect(&endpoint.url).await;
-    let answer = change(&store, &key("a", 1), &Change::Bury, &If::absent()).await;
+    let answer = change(&store, &key("a", 1), &Change::Bury, &Condition::absent()).await;
     assert_eq!(
         seen(&answer.unwrap_err()),
         (Kind::Unsupported, Effect::None)
@@ -240,12 +242,16 @@ async fn a_partial_item_of_a_wide_table_is_told_by_what_it_decides() {
         row
     };
     let put = Change::Put(partial(1));
-    let change = async |what: &Change, on: &If| store.change(&table, &id("a"), what, on).await;
-    assert_eq!(change(&put, &If::Always).await.unwrap(), Changed::Written);
-    let other = If::Same(partial(2).into());
+    let change =
+        async |what: &Change, on: &Condition| store.change(&table, &id("a"), what, on).await;
+    assert_eq!(
+        change(&put, &Condition::Always).await.unwrap(),
+        Changed::Written
+    );
+    let other = Condition::Same(partial(2).into());
     let met = change(&Change::Bury, &other).await.unwrap();
     assert_eq!(met, Changed::Refused(Some(partial(1))));
-    let same = If::Same(partial(1).into());
+    let same = Condition::Same(partial(1).into());
     let buried = change(&Change::Bury, &same).await.unwrap();
     assert_eq!(buried, Changed::Written);
 }
@@ -269,7 +275,7 @@ fn crowded(last: i32) -> Scripted {
 async fn an_edited_collection_is_edited_again_when_another_was_quicker() {
     let endpoint = crowded(3);
     let store = connect(&endpoint.url).await;
-    let answer = append_9(&store, &If::Always).await;
+    let answer = append_9(&store, &Condition::Always).await;
     assert_eq!(answer.unwrap(), Changed::Written);
     assert_eq!(
         (endpoint.count("GetItem"), endpoint.count("UpdateItem")),
@@ -284,7 +290,7 @@ async fn an_edited_collection_is_edited_again_when_another_was_quicker() {
 
     let endpoint = crowded(100);
     let store = connect(&endpoint.url).await;
-    let answer = append_9(&store, &If::Always).await;
+    let answer = append_9(&store, &Condition::Always).await;
     assert_eq!(seen(&answer.unwrap_err()), (Kind::Transient, Effect::None));
     assert_eq!(endpoint.count("UpdateItem"), 8);
 
@@ -296,7 +302,7 @@ async fn an_edited_collection_is_edited_again_when_another_was_quicker() {
         _ => Reply::Json(200, json!({})),
     });
     let store = connect(&endpoint.url).await;
-    let answer = append_9(&store, &If::Always).await;
+    let answer = append_9(&store, &Condition::Always).await;
     assert_eq!(answer.unwrap(), Changed::Written);
     let last = endpoint.seen().pop().unwrap().body["ExpressionAttributeValues"].to_string();
     assert!(last.contains(r#"{"L":[{"N":"9"}]}"#), "{last}");
@@ -307,7 +313,7 @@ async fn an_edited_collection_is_edited_again_when_another_was_quicker() {
         _ => refused(Some(with_list(&[1]))),
     });
     let store = connect(&endpoint.url).await;
-    let on = If::Marked(Mark::Partial);
+    let on = Condition::Marked(Mark::Partial);
     let answer = append_9(&store, &on).await;
     assert!(matches!(answer.unwrap(), Changed::Refused(Some(_))));
     assert_eq!(endpoint.count("UpdateItem"), 1);
@@ -333,7 +339,9 @@ async fn what_a_lost_reply_hides_is_unknown_and_a_token_makes_an_add_count_once(
         let row = note("a", 1, &format!("{fault:?}"));
         *next.lock().unwrap() = fault;
         let put = Change::Put(row.clone());
-        let error = store.change(&notes, &row.key, &put, &If::Always).await;
+        let error = store
+            .change(&notes, &row.key, &put, &Condition::Always)
+            .await;
         assert_eq!(error.unwrap_err().known_effect(), Effect::Unknown);
         let there = store.read(&notes, &row.key, Reading::Strong).await;
         assert_eq!(there.unwrap(), Some(row), "it was done all the same");
@@ -365,20 +373,24 @@ async fn what_an_item_cannot_hold_is_invalid_before_or_at_the_server() {
     endpoint.take();
     let big = "x".repeat(410_000);
     let put = Change::Put(note("a", 1, &big));
-    let error = store.change(&notes, &key("a", 1), &put, &If::Always).await;
+    let error = store
+        .change(&notes, &key("a", 1), &put, &Condition::Always)
+        .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     let error = store
-        .change(&notes, &key("", 1), &Change::Bury, &If::Always)
+        .change(&notes, &key("", 1), &Change::Bury, &Condition::Always)
         .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     let mut expiring = note("a", 1, "b");
     expiring.expires = Some(1);
     let put = Change::Put(expiring);
-    let error = store.change(&notes, &key("a", 1), &put, &If::Always).await;
+    let error = store
+        .change(&notes, &key("a", 1), &put, &Condition::Always)
+        .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     assert!(endpoint.take().is_empty(), "known before anything is sent");
     let error = store
-        .change(&notes, &key("a", 1), &set_body(&big), &If::Always)
+        .change(&notes, &key("a", 1), &set_body(&big), &Condition::Always)
         .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     let there = store.read(&notes, &key("a", 1), Reading::Strong).await;

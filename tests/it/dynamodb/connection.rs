@@ -5,8 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crossfade::error::{Effect, Kind};
+use crossfade::model::Condition;
 use crossfade::store::dynamodb::{Config, DynamoDb, Tls};
-use crossfade::store::{Guard, Reads, Store};
+use crossfade::store::{Reads, Store};
 
 use super::faults::{all_written, errors};
 use super::{config, connect, notes, some_notes};
@@ -20,7 +21,11 @@ async fn no_secret_is_shown_even_if_the_server_quotes_it() {
         error(400, "InvalidSignatureException", quoted)
     });
     let store = connect(&endpoint.url).await;
-    let failed = errors(store.put(&notes("t"), &some_notes(1), &Guard::Absent).await);
+    let failed = errors(
+        store
+            .put(&notes("t"), &some_notes(1), &Condition::absent())
+            .await,
+    );
     assert_eq!(failed[0].kind(), Kind::Denied);
     let shown = format!(
         "{store:?} {} {:?} {:?}",
@@ -49,7 +54,9 @@ async fn an_unreachable_endpoint_is_reported_soon_with_its_name() {
         error.to_string().contains(&url) && error.next_step().is_some(),
         "{error}"
     );
-    let puts = store.put(&notes("t"), &some_notes(1), &Guard::Absent).await;
+    let puts = store
+        .put(&notes("t"), &some_notes(1), &Condition::absent())
+        .await;
     let refused = errors(puts);
     assert_eq!(
         (refused[0].kind(), refused[0].known_effect()),
@@ -87,11 +94,15 @@ async fn tls_with_an_authority_of_ones_own_works_and_without_it_is_refused() {
         ..config(&endpoint.url)
     };
     let store = DynamoDb::connect(trusting.clone()).await.unwrap();
-    let puts = store.put(&notes("t"), &some_notes(3), &Guard::Absent).await;
+    let puts = store
+        .put(&notes("t"), &some_notes(3), &Condition::absent())
+        .await;
     assert!(errors(puts).is_empty());
 
     let store = connect(&endpoint.url).await;
-    let puts = store.put(&notes("t"), &some_notes(1), &Guard::Absent).await;
+    let puts = store
+        .put(&notes("t"), &some_notes(1), &Condition::absent())
+        .await;
     let found = errors(puts);
     assert_eq!(
         (found[0].kind(), found[0].known_effect()),

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crossfade::error::{Effect, Error, Kind};
-use crossfade::model::Value;
+use crossfade::model::{Condition, Value};
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Range, Reads, Store, Weight, WriteOutcome, WriteOutcomes};
+use crossfade::store::{Range, Reads, Store, Weight, WriteOutcome, WriteOutcomes};
 use serde_json::{Value as Json, json};
 
 use super::{config, connect, key, note, notes, some_notes};
@@ -31,7 +31,7 @@ fn second_fails(request: &Request, code: &str) -> Reply {
 async fn put(endpoint: &Scripted, rows: i32) -> WriteOutcomes {
     let store = connect(&endpoint.url).await;
     store
-        .put(&notes("t"), &some_notes(rows), &Guard::Absent)
+        .put(&notes("t"), &some_notes(rows), &Condition::absent())
         .await
 }
 
@@ -94,7 +94,7 @@ async fn a_request_refused_as_a_whole_is_halved_until_the_culprit_stands_alone()
     let mut rows = some_notes(25);
     rows[17] = note("a", 17, "poison");
     let store = connect(&endpoint.url).await;
-    let puts = store.put(&notes("t"), &rows, &Guard::Absent).await;
+    let puts = store.put(&notes("t"), &rows, &Condition::absent()).await;
     for (n, row) in puts.rows.iter().enumerate() {
         match row {
             Ok(put) => assert_eq!((put, n == 17), (&WriteOutcome::Written, false)),
@@ -184,7 +184,9 @@ async fn a_request_that_fails_is_the_same_error_for_each_of_its_rows_and_sent_on
                 ..config(&endpoint.url)
             });
             let store = store.await.unwrap();
-            let puts = store.put(&notes("t"), &some_notes(3), &Guard::Absent).await;
+            let puts = store
+                .put(&notes("t"), &some_notes(3), &Condition::absent())
+                .await;
             let found = errors(puts);
             assert_eq!(found.len(), 3, "{reply:?}");
             for error in found {
@@ -219,9 +221,15 @@ async fn a_kept_connection_that_breaks_is_not_used_for_a_second_try() {
         }
     });
     let store = connect(&endpoint.url).await;
-    let first = store.put(&notes("t"), &some_notes(1), &Guard::Absent).await;
+    let first = store
+        .put(&notes("t"), &some_notes(1), &Condition::absent())
+        .await;
     assert!(errors(first).is_empty());
-    let second = errors(store.put(&notes("t"), &some_notes(1), &Guard::Absent).await);
+    let second = errors(
+        store
+            .put(&notes("t"), &some_notes(1), &Condition::absent())
+            .await,
+    );
     assert_eq!(second[0].known_effect(), Effect::Unknown);
     assert_eq!(endpoint.seen().len(), 2);
 }
@@ -262,7 +270,7 @@ async fn a_request_has_at_most_25_statements_and_4_mib() {
         row.cells[0] = Some(Value::text("\u{1}".repeat(200_000)));
     }
     let store = connect(&endpoint.url).await;
-    assert!(errors(store.put(&notes("t"), &rows, &Guard::Absent).await).is_empty());
+    assert!(errors(store.put(&notes("t"), &rows, &Condition::absent()).await).is_empty());
     let seen = endpoint.seen();
     assert!(
         seen.iter()
@@ -282,7 +290,9 @@ async fn an_endpoint_without_partiql_gets_single_calls_and_is_not_asked_again() 
     let endpoint = Scripted::start(script);
     let store = connect(&endpoint.url).await;
     for _ in 0..2 {
-        let puts = store.put(&notes("t"), &some_notes(3), &Guard::Absent).await;
+        let puts = store
+            .put(&notes("t"), &some_notes(3), &Condition::absent())
+            .await;
         assert!(errors(puts).is_empty());
     }
     assert_eq!(endpoint.count("BatchExecuteStatement"), 1);
@@ -305,7 +315,7 @@ async fn an_endpoint_without_partiql_gets_single_calls_and_is_not_asked_again() 
     let puts = store
         .await
         .unwrap()
-        .put(&notes("t"), &some_notes(3), &Guard::Absent)
+        .put(&notes("t"), &some_notes(3), &Condition::absent())
         .await;
     let found = errors(puts);
     assert_eq!(found.len(), 3);

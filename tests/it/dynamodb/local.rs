@@ -10,10 +10,10 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, StreamSpecification, StreamViewType, TimeToLiveSpecification,
 };
 use crossfade::error::Kind;
-use crossfade::model::{F32, F64, Key, Mark, Row, Value};
+use crossfade::model::{Condition, F32, F64, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Reading, Reads, Store, Weight, WriteOutcome};
+use crossfade::store::{Reading, Reads, Store, Weight, WriteOutcome};
 
 use super::{column, config, connect, key, note, notes, some_notes};
 
@@ -182,7 +182,7 @@ async fn every_type_comes_back_as_it_was_from_either_way_of_writing() {
     let rows = everything_rows(&table);
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
     for (store, table) in [(&store, &table), (&single, &other)] {
-        let puts = store.put(table, &rows.clone(), &Guard::Absent).await;
+        let puts = store.put(table, &rows.clone(), &Condition::absent()).await;
         assert_eq!(written(&puts), rows.len(), "{:?}", puts.rows);
         assert!(puts.units >= rows.len() as f64 && puts.bytes > 500);
         let found = store.get(table, &keys).await.unwrap();
@@ -207,10 +207,12 @@ async fn every_type_comes_back_as_it_was_from_either_way_of_writing() {
 async fn what_is_there_is_refused_and_its_neighbours_are_written() {
     let (store, table) = with_table(notes(&fresh("refused"))).await;
     let first = store
-        .put(&table, &[note("a", 3, "mine")], &Guard::Absent)
+        .put(&table, &[note("a", 3, "mine")], &Condition::absent())
         .await;
     assert_eq!(written(&first), 1);
-    let puts = store.put(&table, &some_notes(60), &Guard::Absent).await;
+    let puts = store
+        .put(&table, &some_notes(60), &Condition::absent())
+        .await;
     for (n, row) in puts.rows.iter().enumerate() {
         let expected = if n == 3 {
             WriteOutcome::Refused
@@ -237,7 +239,7 @@ async fn one_key_twice_in_a_put_is_written_once() {
         note("b", 1, "b"),
         note("a", 1, "second"),
     ];
-    let puts = store.put(&table, &rows, &Guard::Absent).await;
+    let puts = store.put(&table, &rows, &Condition::absent()).await;
     let puts: Vec<WriteOutcome> = puts.rows.into_iter().map(Result::unwrap).collect();
     assert_eq!(
         puts,
@@ -260,7 +262,7 @@ async fn a_row_over_the_limit_is_invalid_and_its_neighbours_are_written() {
     let mut rows = some_notes(25);
     rows[7] = note("a", 7, &"x".repeat(409_600));
     rows[9] = note(&"k".repeat(2_049), 9, "x");
-    let puts = store.put(&table, &rows, &Guard::Absent).await;
+    let puts = store.put(&table, &rows, &Condition::absent()).await;
     for (n, row) in puts.rows.iter().enumerate() {
         match row {
             Ok(put) => assert_eq!(
@@ -281,7 +283,7 @@ async fn rows_of_many_megabytes_and_of_many_columns_are_written() {
     for row in &mut rows {
         row.cells[0] = Some(Value::text("x".repeat(390_000)));
     }
-    let puts = store.put(&table, &rows, &Guard::Absent).await;
+    let puts = store.put(&table, &rows, &Condition::absent()).await;
     assert_eq!(written(&puts), 45, "{:?}", puts.rows);
     assert!(puts.units >= 45.0 * 381.0, "{}", puts.units);
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
@@ -306,9 +308,9 @@ async fn rows_of_many_megabytes_and_of_many_columns_are_written() {
         Row::new(Key::row(vec![Value::text(id)], Vec::new()), cells.collect())
     };
     let rows = vec![row("wide", 500), row("narrow", 2), row("wide2", 499)];
-    let puts = store.put(&wide, &rows, &Guard::Absent).await;
+    let puts = store.put(&wide, &rows, &Condition::absent()).await;
     assert_eq!(written(&puts), 3, "{:?}", puts.rows);
-    let again = store.put(&wide, &rows, &Guard::Absent).await;
+    let again = store.put(&wide, &rows, &Condition::absent()).await;
     assert!(
         again
             .rows
@@ -331,22 +333,25 @@ async fn guards_hold_for_puts_and_purges() {
         marked(0, "copied", Mark::Copied),
         marked(1, "mine", Mark::Application),
     ];
-    store.put(&table, &rows, &Guard::Always).await;
-    let outcomes = async |guard: Guard| {
+    store.put(&table, &rows, &Condition::Always).await;
+    let outcomes = async |on: Condition| {
         let rows: Vec<Row> = (0..3).map(|n| marked(n, "new", Mark::Copied)).collect();
-        let puts = store.put(&table, &rows, &guard).await;
+        let puts = store.put(&table, &rows, &on).await;
         let rows = puts.rows.into_iter().map(Result::unwrap);
         rows.collect::<Vec<WriteOutcome>>()
     };
     use WriteOutcome::{Refused, Written};
-    let body = |text| Guard::Equals(0, Value::text(text));
+    let body = |text| Condition::equals(0, Value::text(text));
     assert_eq!(outcomes(body("other")).await, [Refused, Refused, Refused]);
     assert_eq!(
-        outcomes(Guard::Marked(Mark::Copied)).await,
+        outcomes(Condition::Marked(Mark::Copied)).await,
         [Written, Refused, Refused]
     );
     assert_eq!(outcomes(body("mine")).await, [Refused, Written, Refused]);
-    assert_eq!(outcomes(Guard::Always).await, [Written, Written, Written]);
+    assert_eq!(
+        outcomes(Condition::Always).await,
+        [Written, Written, Written]
+    );
 
     let rows = vec![
         note(&"k".repeat(3_000), 0, "x"),
@@ -360,17 +365,17 @@ async fn guards_hold_for_puts_and_purges() {
         .put(
             &table,
             &[marked(1, "mine", Mark::Application)],
-            &Guard::Always,
+            &Condition::Always,
         )
         .await;
     let keys = || (0..4).map(|n| key("g", n)).collect::<Vec<_>>();
     let purged = store
-        .purge(&table, keys(), &Guard::Marked(Mark::Copied))
+        .purge(&table, keys(), &Condition::Marked(Mark::Copied))
         .await;
     let purged: Vec<WriteOutcome> = purged.rows.into_iter().map(Result::unwrap).collect();
     assert_eq!(purged, [Written, Refused, Written, Refused]);
     assert_eq!(raw_items(&table.name).await.len(), 1);
-    let purged = store.purge(&table, keys(), &Guard::Always).await;
+    let purged = store.purge(&table, keys(), &Condition::Always).await;
     assert!(purged.rows.iter().all(|row| matches!(row, Ok(Written))));
     assert!(raw_items(&table.name).await.is_empty());
 }
@@ -382,7 +387,7 @@ async fn segments_give_everything_once_also_from_a_cursor_without_state() {
         .map(|n| note(&format!("id{}", n % 40), n, "b"))
         .collect();
     assert_eq!(
-        written(&store.put(&table, &rows, &Guard::Absent).await),
+        written(&store.put(&table, &rows, &Condition::absent()).await),
         300
     );
     for forgetful in [false, true] {
@@ -528,9 +533,15 @@ async fn a_missing_table_is_missing_in_every_call() {
             .await
             .unwrap_err(),
     ];
-    let puts = store.put(&table, &some_notes(2), &Guard::Absent).await.rows;
+    let puts = store
+        .put(&table, &some_notes(2), &Condition::absent())
+        .await
+        .rows;
     errors.extend(puts.into_iter().map(Result::unwrap_err));
-    let puts = store.put(&table, &some_notes(2), &Guard::Always).await.rows;
+    let puts = store
+        .put(&table, &some_notes(2), &Condition::Always)
+        .await
+        .rows;
     errors.extend(puts.into_iter().map(Result::unwrap_err));
     assert_eq!(errors.len(), 6);
     for error in errors {

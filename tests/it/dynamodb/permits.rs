@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use crossfade::clock::Clock;
 use crossfade::control::{Control, Lease, Member, MemberRole, New, ParticipantKind, Record};
 use crossfade::error::{Effect, Error, Kind};
-use crossfade::model::{Add, Change, Fold, If, Key, Move, Value};
+use crossfade::model::{Add, Change, Condition, Fold, Key, Move, Value};
 use crossfade::protocol::Phase;
 use crossfade::schema::{Role, StoredTable, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
-use crossfade::store::{Guard, Permit, Store};
+use crossfade::store::{Permit, Store};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
@@ -47,7 +47,7 @@ async fn a_put_of_many_requests_stops_in_its_middle() {
     });
     let store = Arc::new(DynamoDb::connect(single).await.unwrap()).permitted(permit);
     let puts = store
-        .put(&notes("t"), &some_notes(40), &Guard::Absent)
+        .put(&notes("t"), &some_notes(40), &Condition::absent())
         .await;
     let sent = endpoint.count("PutItem");
     // Those that were under way when the third arrived.
@@ -89,17 +89,17 @@ async fn sends_nothing(holds: u64) {
         );
         assert!(error.to_string().contains("the lease is over"), "{error}");
     };
-    for guard in [Guard::Absent, Guard::Always] {
-        let puts = store().put(&table, &some_notes(30), &guard).await;
+    for on in [Condition::absent(), Condition::Always] {
+        let puts = store().put(&table, &some_notes(30), &on).await;
         puts.rows.into_iter().for_each(|row| refused(row.err()));
     }
     let purged = store()
-        .purge(&table, vec![key("a", 1)], &Guard::Always)
+        .purge(&table, vec![key("a", 1)], &Condition::Always)
         .await;
     purged.rows.into_iter().for_each(|row| refused(row.err()));
     let put = Change::Put(note("a", 1, "b"));
     let changed = store()
-        .change(&table, &key("a", 1), &put, &If::Always)
+        .change(&table, &key("a", 1), &put, &Condition::Always)
         .await;
     refused(changed.err());
     let counters = Table::new(
@@ -146,7 +146,8 @@ async fn a_request_is_not_written_to_its_end_without_a_permit() {
     let rows: Vec<_> = (0..10)
         .map(|n| note("a", n, &"x".repeat(390 << 10)))
         .collect();
-    let putting = tokio::spawn(async move { store.put(&notes("t"), &rows, &Guard::Absent).await });
+    let putting =
+        tokio::spawn(async move { store.put(&notes("t"), &rows, &Condition::absent()).await });
     let (mut server, _) = listener.accept().await.unwrap();
     // Long enough to fill what lies between them; if it isn't, less was sent.
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crossfade::model::{Add, Change, Edit, Fold, If, Key, Mark, Move, Row, State, Value};
+use crossfade::model::{Add, Change, Condition, Edit, Fold, Key, Mark, Move, Row, State, Value};
 use crossfade::schema::{Role, Table, Type};
-use crossfade::store::{Changed, Guard, Reading, Reads, Store, WriteOutcome};
+use crossfade::store::{Changed, Reading, Reads, Store, WriteOutcome};
 
 use super::{column, connect};
 use crate::support::{dynamodb_url, unique};
@@ -58,8 +58,8 @@ fn edit(cells: Vec<Option<Edit>>, mark: Mark) -> Change {
     }
 }
 
-fn partial_or_absent() -> If {
-    If::In {
+fn partial_or_absent() -> Condition {
+    Condition::In {
         states: vec![State::Partial, State::Absent],
         now: 0,
     }
@@ -91,7 +91,9 @@ async fn a_partial_item_of_many_columns_is_completed() {
 
         let rest = edit(edits(|at| !decided(at), 2), Mark::Application);
         let other: BTreeSet<usize> = (0..decides + 1).collect();
-        let refused = store.change(&table, &key, &rest, &If::Decides(other)).await;
+        let refused = store
+            .change(&table, &key, &rest, &Condition::Decides(other))
+            .await;
         assert_eq!(
             refused.unwrap(),
             Changed::Refused(Some(partial.clone())),
@@ -101,7 +103,7 @@ async fn a_partial_item_of_many_columns_is_completed() {
         let mut younger = partial.clone();
         younger.cells[0] = Some(value(0, 9));
         let refused = store
-            .change(&table, &key, &rest, &If::Same(younger.into()))
+            .change(&table, &key, &rest, &Condition::Same(younger.into()))
             .await;
         assert_eq!(
             refused.unwrap(),
@@ -109,8 +111,8 @@ async fn a_partial_item_of_many_columns_is_completed() {
             "{id}"
         );
         let on = match id {
-            "few" => If::Decides(partial.decided.clone()),
-            _ => If::Same(partial.into()),
+            "few" => Condition::Decides(partial.decided.clone()),
+            _ => Condition::Same(partial.into()),
         };
         assert_eq!(
             store.change(&table, &key, &rest, &on).await.unwrap(),
@@ -143,10 +145,10 @@ async fn many_columns_are_updated_and_compared() {
         ..Row::new(key.clone(), cells)
     };
     let puts = store
-        .put(&table, std::slice::from_ref(&row), &Guard::Absent)
+        .put(&table, std::slice::from_ref(&row), &Condition::absent())
         .await;
     assert_eq!(puts.rows[0].as_ref().unwrap(), &WriteOutcome::Written);
-    let on = If::In {
+    let on = Condition::In {
         states: vec![State::Row, State::Tombstone],
         now: 0,
     };
@@ -157,7 +159,7 @@ async fn many_columns_are_updated_and_compared() {
     );
 
     // A condition on more columns than an expression compares.
-    let expected = |round| If::Cells {
+    let expected = |round| Condition::Cells {
         expected: (0..COLUMNS)
             .map(|at| (at, Some(value(at, round))))
             .collect(),
@@ -184,7 +186,12 @@ async fn many_columns_are_updated_and_compared() {
         .unwrap();
     assert_eq!(there.cells[1], Some(value(1, 7)));
     let gone = store
-        .change(&table, &key, &Change::Remove, &If::Same(there.into()))
+        .change(
+            &table,
+            &key,
+            &Change::Remove,
+            &Condition::Same(there.into()),
+        )
         .await;
     assert_eq!(gone.unwrap(), Changed::Written);
     assert_eq!(
@@ -209,7 +216,7 @@ async fn updates_beside_the_completion_of_a_wide_row_are_kept() {
             .unwrap();
         let completing = async || {
             let rest = edit(edits(|at| at > 0, 2), Mark::Application);
-            let decides = If::Decides([0].into());
+            let decides = Condition::Decides([0].into());
             store.change(&table, &key, &rest, &decides).await.unwrap()
         };
         let updating = async {
@@ -222,7 +229,7 @@ async fn updates_beside_the_completion_of_a_wide_row_are_kept() {
                 return;
             }
             let update = edit(edits(|at| at == 0, 3), Mark::Application);
-            let row = If::In {
+            let row = Condition::In {
                 states: vec![State::Row],
                 now: 0,
             };

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crossfade::control::{Accept, Member, MemberRole, New, ParticipantKind, Record, Watch};
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Fold, Key, List, Mark, Row, Span, Value};
+use crossfade::model::{Condition, Fold, Key, List, Mark, Row, Span, Value};
 use crossfade::protocol::Machine;
 use crossfade::protocol::counter::{self, Pass, Rules};
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{Call, CopyRow, Reply};
 use crossfade::protocol::{Phase, Step};
-use crossfade::store::{Changed, Guard, Reading, Store, WriteOutcome, WriteOutcomes};
+use crossfade::store::{Changed, Reading, Store, WriteOutcome, WriteOutcomes};
 use crossfade::transform::Transform;
 
 use super::TARGET;
@@ -230,7 +230,7 @@ impl Copier {
                 let mut row = Row::new(key.clone(), cells.collect());
                 row.watermarks = all;
                 row.mark = Some(Mark::Copied);
-                self.new.put(target, &[row], &Guard::Absent).await
+                self.new.put(target, &[row], &Condition::absent()).await
             }
             counter::Call::Fold(moves) => {
                 let key = key.clone();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossfade::control::{Accept, Gone, Member, MemberRole, New, ParticipantKind, Record, Watch};
-use crossfade::model::{Key, Mark, Mutation, Row, Value};
+use crossfade::model::{Condition, Key, Mark, Mutation, Row, Value};
 use crossfade::protocol::Phase;
 use crossfade::shim::{OldStore, Settings, Shim, Ttl};
-use crossfade::store::{Guard, Old, Store};
+use crossfade::store::{Old, Store};
 
 use super::TARGET;
 use super::wire::{Process, Weather, Wire};
@@ -86,7 +86,7 @@ async fn read_in_the_end(is_feared: bool) -> Option<Value> {
     };
     let put = async {
         writer
-            .put(transform.target(), &[copied], &Guard::Absent)
+            .put(transform.target(), &[copied], &Condition::absent())
             .await
     };
     let put = tokio::time::timeout(Duration::from_millis(10), put).await;

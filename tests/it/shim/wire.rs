@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Add, Change, Fold, If, Key, List, Mutation, Returns, Row, Span};
+use crossfade::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
 use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
-    Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
+    Together, WriteOutcomes, Writing, failed_rows,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -333,14 +333,14 @@ impl Store for Wire {
         self.store.create(table).await
     }
 
-    async fn put(&self, table: &Table, rows: &[Row], guard: &Guard) -> WriteOutcomes {
+    async fn put(&self, table: &Table, rows: &[Row], guard: &Condition) -> WriteOutcomes {
         let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
         let (count, rows) = (rows.len(), rows.to_vec());
         let work = async move { store.put(&owned, &rows, &guard).await };
         self.rows(&table.name, count, work).await
     }
 
-    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Guard) -> WriteOutcomes {
+    async fn purge(&self, table: &Table, keys: Vec<Key>, guard: &Condition) -> WriteOutcomes {
         let (store, owned, guard) = (self.store.clone(), table.clone(), guard.clone());
         let count = keys.len();
         let work = async move { store.purge(&owned, keys, &guard).await };
@@ -354,7 +354,13 @@ impl Store for Wire {
         self.rows(&table.name, count, work).await
     }
 
-    async fn change(&self, table: &Table, key: &Key, change: &Change, on: &If) -> Result<Changed> {
+    async fn change(
+        &self,
+        table: &Table,
+        key: &Key,
+        change: &Change,
+        on: &Condition,
+    ) -> Result<Changed> {
         let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
         let (change, on) = (change.clone(), on.clone());
         let work = async move { store.change(&owned, &key, &change, &on).await };
@@ -366,7 +372,7 @@ impl Store for Wire {
         table: &Table,
         key: &Key,
         change: &Change,
-        on: &If,
+        on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
         let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
@@ -380,7 +386,7 @@ impl Store for Wire {
 
     async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
         let store = self.store.clone();
-        let owned: Vec<(Table, Key, Change, If)> = changes
+        let owned: Vec<(Table, Key, Change, Condition)> = changes
             .iter()
             .map(|one| {
                 let table = one.table.clone();

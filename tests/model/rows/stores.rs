@@ -1,6 +1,6 @@
 //! Both stores, as far as one key goes. Every call is atomic.
 
-use crossfade::model::{Change, If, Key, List, Mutation, Returns, Row, Span, Value};
+use crossfade::model::{Change, Condition, Key, List, Mutation, Returns, Row, Span, Value};
 use crossfade::protocol::row::{Call, Page, Reply};
 
 /// How many columns the table has: a number and a list of numbers.
@@ -95,7 +95,7 @@ impl Stores {
     /// Whether the old row is there and has these cells.
     fn has(&self, expected: &[(usize, Option<Value>)]) -> bool {
         let (expected, now) = (expected.to_vec(), self.now);
-        If::Cells { expected, now }.holds(self.old.as_ref())
+        Condition::Cells { expected, now }.holds(self.old.as_ref())
     }
 
     /// The time goes on. The old store forgets rows that have expired by itself.

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use crossfade::control::{Control, Lease, New};
 use crossfade::error::{Error, Kind, Result};
 use crossfade::migration::{InitOptions, Migration};
-use crossfade::model::{Row, Value};
+use crossfade::model::{Condition, Row, Value};
 use crossfade::schema::Table;
 use crossfade::shim::{OldStore, Settings, Shim};
 use crossfade::spec::{TablePlan, TableSpec};
 use crossfade::store::embedded::Embedded;
-use crossfade::store::{Guard, Old, Store, WriteOutcome};
+use crossfade::store::{Old, Store, WriteOutcome};
 use data::{ballot, ballots, mixed, user, users, vote_key, votes};
 
 use self::ledger::{Ledger, Totals};
@@ -142,7 +142,7 @@ async fn fill(store: &dyn Store, table: &Table, rows: impl Iterator<Item = Row>)
         batch.push(row);
         if batch.len() == PUT_ROWS || rows.peek().is_none() {
             let rows = std::mem::take(&mut batch);
-            let puts = store.put(table, &rows, &Guard::Always).await;
+            let puts = store.put(table, &rows, &Condition::Always).await;
             puts.rows
                 .into_iter()
                 .collect::<Result<Vec<WriteOutcome>>>()?;

@@ -155,7 +155,7 @@ impl Stores {
             Mutation::Insert(_) if old.is_some() => return Reply::Refused(old),
             Mutation::Insert(row) => Some(row.clone()),
             Mutation::UpdateIf { expected, .. } | Mutation::DeleteIf { expected, .. }
-                if !(If::Cells {
+                if !(Condition::Cells {
                     expected: expected.clone(),
                     now: NOW,
                 })
@@ -275,14 +275,14 @@ fn text(call: &Call) -> String {
                 letters.collect()
             };
             let condition = match on {
-                If::Always => String::new(),
-                If::In { states, .. } => format!(" IF {}", letters(states)),
-                If::Judged { or, .. } if or.is_empty() => " IF as wanted".into(),
-                If::Judged { or, .. } => format!(" IF as wanted or {}", letters(or)),
-                If::Cells { .. } => " IF cells".into(),
-                If::Decides(_) => " IF that k".into(),
-                If::Marked(mark) => format!(" IF marked {}", mark.letter()),
-                If::Same(_) => " IF same".into(),
+                Condition::Always => String::new(),
+                Condition::In { states, .. } => format!(" IF {}", letters(states)),
+                Condition::Judged { or, .. } if or.is_empty() => " IF as wanted".into(),
+                Condition::Judged { or, .. } => format!(" IF as wanted or {}", letters(or)),
+                Condition::Cells { .. } => " IF cells".into(),
+                Condition::Decides(_) => " IF that k".into(),
+                Condition::Marked(mark) => format!(" IF marked {}", mark.letter()),
+                Condition::Same(_) => " IF same".into(),
             };
             format!("N {change}{condition}")
         }

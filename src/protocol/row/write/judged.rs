@@ -3,7 +3,7 @@
 use super::{Action, Asked, At, Beneath, Call, Outcome, Place, Step, Wanted, Write};
 use super::{show, update_action, whole};
 use crate::model::{
-    Change, Edit, If, Judged, Looks, Mark, Mutation, Returns, Row, Rule, State, Then, Update,
+    Change, Condition, Edit, Judged, Looks, Mark, Mutation, Returns, Row, Rule, State, Then, Update,
 };
 
 /// The table: what a judged write does where the item is in this state. A tombstone, an item that has expired, and
@@ -82,8 +82,8 @@ impl Write {
         self.write_own(change, on, Asked::Other)
     }
 
-    fn still(&self, state: State) -> If {
-        If::In {
+    fn still(&self, state: State) -> Condition {
+        Condition::In {
             states: vec![state],
             now: self.now,
         }
@@ -239,13 +239,13 @@ fn edit(update: Update, mark: Option<Mark>) -> Change {
 }
 
 /// That what a rule looked at of an item is still so.
-fn unchanged(rule: &Rule, item: Row, now: i64) -> If {
+fn unchanged(rule: &Rule, item: Row, now: i64) -> Condition {
     match rule.looks() {
-        looks @ Looks::Cells(_) => If::Cells {
+        looks @ Looks::Cells(_) => Condition::Cells {
             expected: looked_at(looks, &item),
             now,
         },
-        Looks::Row => If::Same(item.into()),
+        Looks::Row => Condition::Same(item.into()),
     }
 }
 

@@ -42,7 +42,7 @@ fn in_place(begun: Begun) -> Vec<Call> {
     let change = |states: &[State], change| Call::WriteNew {
         key: key(),
         change,
-        on: If::In {
+        on: Condition::In {
             states: states.to_vec(),
             now: begun.now,
         },
@@ -116,7 +116,7 @@ fn range_delete_in_old_beside_switch() {
             let bury = Call::WriteNew {
                 key: key(),
                 change: Change::Bury,
-                on: If::In {
+                on: Condition::In {
                     states: vec![State::Row, State::Tombstone, State::Partial],
                     now: begun.now,
                 },

@@ -3,12 +3,12 @@
 use super::*;
 
 /// The same write, unconditionally, if `picks` says so.
-fn unguarded(call: &Call, picks: fn(&Change, &If) -> bool) -> Option<Call> {
+fn unguarded(call: &Call, picks: fn(&Change, &Condition) -> bool) -> Option<Call> {
     match call {
         Call::WriteNew { key, change, on } if picks(change, on) => Some(Call::WriteNew {
             key: key.clone(),
             change: change.clone(),
-            on: If::Always,
+            on: Condition::Always,
         }),
         _ => None,
     }
@@ -18,7 +18,7 @@ fn unguarded(call: &Call, picks: fn(&Change, &If) -> bool) -> Option<Call> {
 #[test]
 fn completion_without_its_condition() {
     fn calls(_: &Stores, call: &Call, _: Who) -> Option<Call> {
-        unguarded(call, |_, on| matches!(on, If::Decides(_)))
+        unguarded(call, |_, on| matches!(on, Condition::Decides(_)))
     }
     for invariant in [I1, OWNED] {
         let name = format!("rows completion without IF ({invariant})");
@@ -31,7 +31,7 @@ fn completion_without_its_condition() {
 #[test]
 fn copy_without_its_condition() {
     fn calls(_: &Stores, call: &Call, who: Who) -> Option<Call> {
-        let puts = |change: &Change, _: &If| matches!(change, Change::Put(_));
+        let puts = |change: &Change, _: &Condition| matches!(change, Change::Put(_));
         (who.kind == Kind::Copy)
             .then(|| unguarded(call, puts))
             .flatten()
@@ -67,7 +67,7 @@ fn resave_without_its_condition() {
 #[test]
 fn repair_without_its_condition() {
     fn calls(_: &Stores, call: &Call, who: Who) -> Option<Call> {
-        let marked = |_: &Change, on: &If| matches!(on, If::Marked(_));
+        let marked = |_: &Change, on: &Condition| matches!(on, Condition::Marked(_));
         (who.kind == Kind::Repair)
             .then(|| unguarded(call, marked))
             .flatten()
@@ -80,13 +80,13 @@ fn repair_without_its_condition() {
 #[test]
 fn purge_without_its_condition() {
     fn of_tombstones(_: &Stores, call: &Call, who: Who) -> Option<Call> {
-        let removes = |change: &Change, _: &If| matches!(change, Change::Remove);
+        let removes = |change: &Change, _: &Condition| matches!(change, Change::Remove);
         (who.kind == Kind::Purge)
             .then(|| unguarded(call, removes))
             .flatten()
     }
     fn of_marks(_: &Stores, call: &Call, who: Who) -> Option<Call> {
-        let strips = |change: &Change, _: &If| matches!(change, Change::Strip);
+        let strips = |change: &Change, _: &Condition| matches!(change, Change::Strip);
         (who.kind == Kind::Purge)
             .then(|| unguarded(call, strips))
             .flatten()

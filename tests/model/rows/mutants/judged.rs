@@ -46,14 +46,14 @@ fn tombstone_taken_for_a_row() {
         let Call::WriteNew { key, change, on } = call else {
             return None;
         };
-        let If::Judged { rule, .. } = on else {
+        let Condition::Judged { rule, .. } = on else {
             return None;
         };
         let is_taken = item.mark == Some(Mark::Tombstone) && rule.holds(Some(item)).unwrap();
         is_taken.then(|| Call::WriteNew {
             key: key.clone(),
             change: change.clone(),
-            on: If::Always,
+            on: Condition::Always,
         })
     }
     let cast = cast(&[Kind::Delete, Kind::DeleteThere], &[]);
@@ -77,13 +77,13 @@ fn conditional_put_that_is_not_conditional_on_what_was_read() {
         let Call::WriteNew { key, change, on } = call else {
             return None;
         };
-        let If::Judged { now, .. } = on else {
+        let Condition::Judged { now, .. } = on else {
             return None;
         };
         Some(Call::WriteNew {
             key: key.clone(),
             change: change.clone(),
-            on: If::In {
+            on: Condition::In {
                 states: vec![State::Row],
                 now: *now,
             },

@@ -69,7 +69,7 @@ fn update_keeps_what_expired() {
                     mark: *mark,
                     expires: Some(i64::MAX),
                 },
-                on: If::Always,
+                on: Condition::Always,
             }),
             _ => None,
         }
@@ -153,11 +153,11 @@ fn completion_of_another_item() {
             Call::WriteNew {
                 key,
                 change: change @ Change::Edit { .. },
-                on: If::Same(seen),
+                on: Condition::Same(seen),
             } => Some(Call::WriteNew {
                 key: key.clone(),
                 change: change.clone(),
-                on: If::Decides(seen.decided.clone()),
+                on: Condition::Decides(seen.decided.clone()),
             }),
             _ => None,
         }

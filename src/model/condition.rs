@@ -48,7 +48,7 @@ impl State {
 /// The condition of a write to the new store, checked by the store in the same step. A refusal tells what
 /// item was met.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum If {
+pub enum Condition {
     /// None.
     Always,
     /// The item is in one of these states.
@@ -83,10 +83,24 @@ pub enum If {
     Same(Box<Row>),
 }
 
-impl If {
+impl Condition {
+    /// There is an item whose column (by its place among [`crate::schema::Table::cells`]) has this value, expired
+    /// or not.
+    pub fn equals(cell: usize, value: Value) -> Condition {
+        Condition::Cells {
+            expected: vec![(cell, Some(value))],
+            now: i64::MIN,
+        }
+    }
+
+    /// Whether it is that there is no item.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Condition::In { states, .. } if states[..] == [State::Absent])
+    }
+
     /// There is no item.
-    pub fn absent() -> If {
-        If::In {
+    pub fn absent() -> Condition {
+        Condition::In {
             states: vec![State::Absent],
             now: 0,
         }
@@ -95,25 +109,25 @@ impl If {
     /// Whether it is met by what is there.
     pub fn holds(&self, item: Option<&Row>) -> bool {
         match self {
-            If::Always => true,
-            If::In { states, now } => states.contains(&State::of(item, *now)),
-            If::Cells { expected, now } => item.is_some_and(|row| {
+            Condition::Always => true,
+            Condition::In { states, now } => states.contains(&State::of(item, *now)),
+            Condition::Cells { expected, now } => item.is_some_and(|row| {
                 let mut cells = expected.iter();
                 State::of(item, *now) == State::Row
                     && cells.all(|(at, value)| row.cells.get(*at).unwrap_or(&None) == value)
             }),
-            If::Judged { rule, or, now } => match State::of(item, *now) {
+            Condition::Judged { rule, or, now } => match State::of(item, *now) {
                 // A row that nothing can be said of isn't as it is wanted.
                 State::Row => rule.holds(item).unwrap_or(false),
                 state @ (State::Tombstone | State::Partial | State::Absent | State::Expired) => {
                     or.contains(&state)
                 }
             },
-            If::Decides(cells) => {
+            Condition::Decides(cells) => {
                 item.is_some_and(|item| is_marked(item, Mark::Partial) && item.decided == *cells)
             }
-            If::Marked(mark) => item.is_some_and(|item| is_marked(item, *mark)),
-            If::Same(seen) => item.is_some_and(|item| {
+            Condition::Marked(mark) => item.is_some_and(|item| is_marked(item, *mark)),
+            Condition::Same(seen) => item.is_some_and(|item| {
                 item.mark == seen.mark
                     && item.expires == seen.expires
                     && item.decided == seen.decided
@@ -165,16 +179,17 @@ mod tests {
         let row = item(Some(Mark::Copied), [Some(1), None]);
         let mut partial = item(Some(Mark::Partial), [Some(1), None]);
         partial.decided = [0].into();
-        let is =
-            |condition: &If| [None, Some(&row), Some(&partial)].map(|item| condition.holds(item));
-        assert_eq!(is(&If::Always), [true, true, true]);
-        assert_eq!(is(&If::absent()), [true, false, false]);
-        let owned = If::In {
+        let is = |condition: &Condition| {
+            [None, Some(&row), Some(&partial)].map(|item| condition.holds(item))
+        };
+        assert_eq!(is(&Condition::Always), [true, true, true]);
+        assert_eq!(is(&Condition::absent()), [true, false, false]);
+        let owned = Condition::In {
             states: vec![State::Row, State::Partial],
             now: 0,
         };
         assert_eq!(is(&owned), [false, true, true]);
-        let cells = |expected: &[(usize, Option<i32>)]| If::Cells {
+        let cells = |expected: &[(usize, Option<i32>)]| Condition::Cells {
             expected: expected
                 .iter()
                 .map(|(at, value)| (*at, value.map(Value::Int)))
@@ -184,12 +199,15 @@ mod tests {
         assert_eq!(is(&cells(&[])), [false, true, false]);
         assert_eq!(is(&cells(&[(0, Some(1)), (1, None)])), [false, true, false]);
         assert_eq!(is(&cells(&[(0, Some(1)), (1, Some(1))])), [false; 3]);
-        assert_eq!(is(&If::Decides([0].into())), [false, false, true]);
-        assert_eq!(is(&If::Decides([0, 1].into())), [false; 3]);
-        assert_eq!(is(&If::Marked(Mark::Copied)), [false, true, false]);
-        assert_eq!(is(&If::Same(partial.clone().into())), [false, false, true]);
+        assert_eq!(is(&Condition::Decides([0].into())), [false, false, true]);
+        assert_eq!(is(&Condition::Decides([0, 1].into())), [false; 3]);
+        assert_eq!(is(&Condition::Marked(Mark::Copied)), [false, true, false]);
+        assert_eq!(
+            is(&Condition::Same(partial.clone().into())),
+            [false, false, true]
+        );
         let mut other = row.clone();
         other.cells[1] = Some(Value::Int(2));
-        assert_eq!(is(&If::Same(other.into())), [false; 3]);
+        assert_eq!(is(&Condition::Same(other.into())), [false; 3]);
     }
 }
