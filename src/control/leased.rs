@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Member, New, Pin};
+use super::{Member, New, PhaseGuard};
 use crate::error::{Effect, Error, Result};
 use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
 use crate::schema::Table;
@@ -34,9 +34,9 @@ impl Leased {
     }
 
     fn begin(&self) -> Result<(Sent, Arc<dyn Store>)> {
-        let pin = self.member.pin()?;
-        let store = self.inner.clone().permitted(pin.permit());
-        Ok((Sent(Some(pin)), store))
+        let guard = self.member.guard()?;
+        let store = self.inner.clone().permitted(guard.permit());
+        Ok((Sent(Some(guard)), store))
     }
 }
 
@@ -49,7 +49,7 @@ impl Member {
 
 /// A write on its way. While nobody knows what has become of it, be it that nobody waits any more, it may
 /// land.
-struct Sent(Option<Pin>);
+struct Sent(Option<PhaseGuard>);
 
 impl Sent {
     fn rows(mut self, puts: WriteOutcomes) -> WriteOutcomes {
@@ -69,8 +69,8 @@ impl Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        if let Some(pin) = self.0.take() {
-            pin.release_late();
+        if let Some(guard) = self.0.take() {
+            guard.release_late();
         }
     }
 }

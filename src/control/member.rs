@@ -1,7 +1,7 @@
 //! A participant's own side: joining, renewing its lease, acknowledging a phase, leaving.
 //!
 //! - It registers first and reads the phase afterwards, so that no move can pass it by.
-//! - An operation holds a [`Pin`] of the phase it began in. A phase is acknowledged once no pin of
+//! - An operation holds a [`PhaseGuard`] of the phase it began in. A phase is acknowledged once no guard of
 //!   another one is held; new operations begin in the new phase meanwhile, as on another machine.
 //! - A lease begins before the renewal is sent, so it ends here before anybody else thinks it over.
 //!   Past it, no operation begins and none is answered as a success. Applications that have
@@ -97,7 +97,7 @@ pub struct Member {
 }
 
 struct State {
-    /// Counts the times it has joined; pins of an earlier one are worth nothing.
+    /// Counts the times it has joined; guards of an earlier one are worth nothing.
     joined: u64,
     /// What new operations begin in.
     phase: Phase,
@@ -106,7 +106,7 @@ struct State {
     /// When the lease ends.
     until: Duration,
     /// Operations under way.
-    pins: BTreeMap<Phase, usize>,
+    guards: BTreeMap<Phase, usize>,
     /// What was sent under a phase, and nobody waits for any more, is taken for over then.
     landing: BTreeMap<Phase, Duration>,
     /// Surely over it is then.
@@ -117,8 +117,8 @@ struct State {
     has_left: bool,
 }
 
-/// An operation's hold on the phase it began in, and with it the right to write: see [`Pin::permit`].
-pub struct Pin {
+/// An operation's hold on the phase it began in, and with it the right to write: see [`PhaseGuard::permit`].
+pub struct PhaseGuard {
     right: Right,
 }
 
@@ -185,7 +185,7 @@ impl Member {
                 phase: Phase::Old,
                 acknowledged: Phase::Old,
                 until: Duration::ZERO,
-                pins: BTreeMap::new(),
+                guards: BTreeMap::new(),
                 landing: BTreeMap::new(),
                 late_until: Duration::ZERO,
                 lapsed: Some(left()),
@@ -203,7 +203,7 @@ impl Member {
         let state = self.state();
         let now = self.role.clock.now();
         let has_landed = state.landing.values().all(|until| now >= *until);
-        has_landed && state.pins.values().all(|count| *count == 0)
+        has_landed && state.guards.values().all(|count| *count == 0)
     }
 
     /// Waits until it is. Nothing new may begin meanwhile.
@@ -228,12 +228,12 @@ impl Member {
     ///
     /// # Errors
     /// [`Kind::Unreachable`] once the lease has run out, or its item was taken away.
-    pub fn pin(self: &Arc<Self>) -> Result<Pin> {
+    pub fn guard(self: &Arc<Self>) -> Result<PhaseGuard> {
         let mut state = self.state();
         self.may_work(&state, state.phase, state.joined)?;
         let (phase, joined) = (state.phase, state.joined);
-        *state.pins.entry(phase).or_default() += 1;
-        Ok(Pin {
+        *state.guards.entry(phase).or_default() += 1;
+        Ok(PhaseGuard {
             right: Right {
                 member: self.clone(),
                 phase,
@@ -466,9 +466,9 @@ impl Member {
         }
         state.phase = phase;
         let now = self.role.clock.now();
-        let mut pins = state.pins.iter();
+        let mut guards = state.guards.iter();
         let mut landing = state.landing.iter();
-        let drained = pins.all(|(pinned, count)| *pinned == phase || *count == 0)
+        let drained = guards.all(|(guarded, count)| *guarded == phase || *count == 0)
             && landing.all(|(of, until)| *of == phase || now >= *until);
         Some(if drained { phase } else { acknowledged })
     }
@@ -477,7 +477,7 @@ impl Member {
         let mut state = self.state();
         if state.lapsed.take().is_some() {
             state.joined += 1;
-            state.pins.clear();
+            state.guards.clear();
             state.phase = phase;
         }
         state.acknowledged = acknowledged;
@@ -520,7 +520,7 @@ impl Member {
     }
 }
 
-impl Pin {
+impl PhaseGuard {
     /// The phase it holds.
     pub fn phase(&self) -> Phase {
         self.right.phase
@@ -529,7 +529,7 @@ impl Pin {
     /// The same hold once more, for a part of the operation that goes on beside the others: the phase is held until
     /// all of them have given it back.
     #[must_use]
-    pub fn again(&self) -> Pin {
+    pub fn again(&self) -> PhaseGuard {
         let Right {
             member,
             phase,
@@ -538,10 +538,10 @@ impl Pin {
         let mut state = member.state();
         // Else it is void, as this one is.
         if state.joined == *joined {
-            *state.pins.entry(*phase).or_default() += 1;
+            *state.guards.entry(*phase).or_default() += 1;
         }
         drop(state);
-        Pin {
+        PhaseGuard {
             right: self.right.clone(),
         }
     }
@@ -557,9 +557,9 @@ impl Pin {
         Writer(new.store().clone().permitted(self.permit()))
     }
 
-    /// The new store for an operation that changes several tables at once: of each it has a pin.
-    pub fn writer_of_all(pins: &[&Pin], new: &New) -> Writer {
-        let permits: Vec<Permit> = pins.iter().map(|pin| pin.permit()).collect();
+    /// The new store for an operation that changes several tables at once: of each it has a guard.
+    pub fn writer_of_all(guards: &[&PhaseGuard], new: &New) -> Writer {
+        let permits: Vec<Permit> = guards.iter().map(|guard| guard.permit()).collect();
         let all = Permit::new(move || permits.iter().try_for_each(Permit::ask));
         Writer(new.store().clone().permitted(all))
     }
@@ -591,7 +591,7 @@ impl Pin {
     }
 }
 
-impl Drop for Pin {
+impl Drop for PhaseGuard {
     fn drop(&mut self) {
         let Right {
             member,
@@ -603,7 +603,7 @@ impl Drop for Pin {
             return;
         }
         let now = state.phase;
-        if let Some(count) = state.pins.get_mut(phase) {
+        if let Some(count) = state.guards.get_mut(phase) {
             *count = count.saturating_sub(1);
             if *count == 0 && *phase != now {
                 member.drained.notify_one();

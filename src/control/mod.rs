@@ -20,7 +20,7 @@ mod record;
 
 pub use barrier::{Gone, Late, Waiting, Watch};
 pub use leased::Leased;
-pub use member::{Accept, Lease, Member, MemberRole, Pin};
+pub use member::{Accept, Lease, Member, MemberRole, PhaseGuard};
 pub use new::New;
 pub use record::{
     Adoption, Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey,

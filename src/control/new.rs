@@ -13,7 +13,7 @@ use crate::store::{Reads, Store};
 /// The store that is moved to. Everybody may read it; what creates, expires and drops tables is here too.
 ///
 /// Rows are changed through a [`crate::store::Writer`] alone, and only a participant gets one: a tool from
-/// [`super::Member::writer`], an operation of an application from its [`super::Pin`]. A tool that hasn't
+/// [`super::Member::writer`], an operation of an application from its [`super::PhaseGuard`]. A tool that hasn't
 /// joined doesn't compile:
 ///
 /// ```compile_fail

@@ -211,14 +211,14 @@ async fn a_phase_is_acknowledged_when_what_began_before_it_has_ended() {
     let shim = join(&control, ParticipantKind::Shim, &clock).await;
     let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
     assert_eq!(waiting(&mut watch, &control, Phase::Old, &nobody).await, 0);
-    let early = shim.pin().unwrap();
+    let early = shim.guard().unwrap();
     set(&control, Phase::Bridge).await;
     assert_eq!(
         waiting(&mut watch, &control, Phase::Bridge, &nobody).await,
         1
     );
     shim.renew().await.unwrap();
-    let late = shim.pin().unwrap();
+    let late = shim.guard().unwrap();
     assert_eq!((early.phase(), late.phase()), (Phase::Old, Phase::Bridge));
     assert_eq!(
         waiting(&mut watch, &control, Phase::Bridge, &nobody).await,
@@ -234,7 +234,7 @@ async fn a_phase_is_acknowledged_when_what_began_before_it_has_ended() {
     late.check().unwrap();
     drop(late);
     shim.leave().await.unwrap();
-    assert!(shim.pin().is_err());
+    assert!(shim.guard().is_err());
     assert!(control.participants("t").await.unwrap().is_empty());
 }
 
@@ -248,7 +248,7 @@ async fn an_application_goes_on_in_bridge_without_the_record_and_no_move_passes_
     set(&control, Phase::Switch).await;
     assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 2);
     pass(&clock, 14);
-    assert!(tool.pin().is_err(), "a tool fails closed in every phase");
+    assert!(tool.guard().is_err(), "a tool fails closed in every phase");
     assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 2);
     pass(&clock, 2);
     let left = watch
@@ -258,13 +258,13 @@ async fn an_application_goes_on_in_bridge_without_the_record_and_no_move_passes_
     assert_eq!(left.len(), 1, "the tool is dead");
     assert_eq!(left[0].id, shim.id());
     pass(&clock, 3_600);
-    shim.pin().unwrap().check().unwrap();
+    shim.guard().unwrap().check().unwrap();
     assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 1);
     gone.silent = Some(std::time::Duration::from_secs(900));
     assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 0);
     shim.renew().await.unwrap();
     assert_eq!(shim.phase(), Phase::Switch, "it has joined again");
-    shim.pin().unwrap().check().unwrap();
+    shim.guard().unwrap().check().unwrap();
     assert_eq!(waiting(&mut watch, &control, Phase::Switch, &gone).await, 0);
 }
 
@@ -274,12 +274,12 @@ async fn from_switch_on_nothing_begins_or_succeeds_past_the_lease() {
     let clock = stopped();
     let shim = join(&control, ParticipantKind::Shim, &clock).await;
     let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
-    let pin = shim.pin().unwrap();
+    let guard = shim.guard().unwrap();
     assert_eq!(waiting(&mut watch, &control, Phase::Copy, &nobody).await, 1);
     pass(&clock, 9);
-    pin.check().unwrap();
+    guard.check().unwrap();
     pass(&clock, 1);
-    assert!(pin.check().is_err() && shim.pin().is_err());
+    assert!(guard.check().is_err() && shim.guard().is_err());
     assert_eq!(
         waiting(&mut watch, &control, Phase::Copy, &nobody).await,
         1,
@@ -290,8 +290,8 @@ async fn from_switch_on_nothing_begins_or_succeeds_past_the_lease() {
     set(&control, Phase::Copy).await;
     set(&control, Phase::New).await;
     shim.renew().await.unwrap();
-    assert!(pin.check().is_err(), "what began before stays worthless");
-    assert_eq!(shim.pin().unwrap().phase(), Phase::New);
+    assert!(guard.check().is_err(), "what began before stays worthless");
+    assert_eq!(shim.guard().unwrap().phase(), Phase::New);
 }
 
 #[tokio::test]
@@ -367,7 +367,7 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
             members.push(member);
         }
         let mut hangs = [0_u64; 3];
-        let mut pins: Vec<Vec<Pin>> = members.iter().map(|_| Vec::new()).collect();
+        let mut guards: Vec<Vec<PhaseGuard>> = members.iter().map(|_| Vec::new()).collect();
         let (mut watch, mut at) = (Watch::new(clock.clone()), 0);
         for second in 0..600_u64 {
             for (place, member) in members.iter().enumerate() {
@@ -378,12 +378,13 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
                     hangs[place] = second + chance.random_range(5..60);
                     continue;
                 }
-                pins[place].retain(|pin| pin.check().is_ok() && chance.random_range(0..3) > 0);
+                guards[place]
+                    .retain(|guard| guard.check().is_ok() && chance.random_range(0..3) > 0);
                 if chance.random_range(0..3) == 0 {
                     lapses += u32::from(member.renew().await.is_err());
                 }
-                if let Ok(pin) = member.pin() {
-                    pins[place].push(pin);
+                if let Ok(guard) = member.guard() {
+                    guards[place].push(guard);
                 }
             }
             if watch
@@ -400,11 +401,11 @@ async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {
                 set(&plain, way[at % way.len()]).await;
                 moves += 1;
             }
-            let live: Vec<Phase> = pins
+            let live: Vec<Phase> = guards
                 .iter()
                 .flatten()
-                .filter(|pin| pin.check().is_ok())
-                .map(Pin::phase)
+                .filter(|guard| guard.check().is_ok())
+                .map(PhaseGuard::phase)
                 .collect();
             for (one, other) in live
                 .iter()
@@ -439,7 +440,7 @@ async fn a_phase_is_held_for_what_a_killed_process_of_the_same_id_has_sent() {
     drop(killed);
     let shim = join().await.unwrap();
     assert_eq!(shim.phase(), Phase::Switch, "it works all the same");
-    shim.pin().unwrap();
+    shim.guard().unwrap();
     let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
     for (seconds, left) in [(0, 1), (4, 1), (1, 0)] {
         pass(&clock, seconds);
@@ -571,7 +572,7 @@ async fn who_leaves_with_calls_under_way_leaves_word() {
     let clock = stopped();
     let shim = join(&control, ParticipantKind::Shim, &clock).await;
     let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
-    shim.pin().unwrap().may_land_late();
+    shim.guard().unwrap().may_land_late();
     set(&control, Phase::Switch).await;
     shim.renew().await.unwrap();
     assert_eq!(
@@ -603,7 +604,7 @@ async fn who_leaves_word_and_is_killed_is_waited_for_no_longer_than_that() {
     let clock = stopped();
     let copier = join(&control, ParticipantKind::Copier, &clock).await;
     let (mut watch, nobody) = (Watch::new(clock.clone()), Gone::default());
-    copier.pin().unwrap().may_land_late();
+    copier.guard().unwrap().may_land_late();
     set(&control, Phase::Switch).await;
     copier.renew().await.unwrap();
     let back = Some(Phase::Bridge);

@@ -172,7 +172,7 @@ impl Inner {
     /// What stands in the way of one.
     pub fn ready(&self) -> Result<Phase> {
         match &*self.state.borrow() {
-            Joining::Joined(joined) => joined.member.pin().map(|pin| pin.phase()),
+            Joining::Joined(joined) => joined.member.guard().map(|guard| guard.phase()),
             Joining::Trying(Some(error)) | Joining::Refused(error) => Err(error.clone()),
             Joining::Trying(None) => {
                 let message = "it hasn't been joined yet";

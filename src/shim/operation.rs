@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::inner::{Inner, Joined};
-use crate::control::Pin;
+use crate::control::PhaseGuard;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Add, Change, Condition, Key, List, Mutation, Returns, Row, Span};
 use crate::protocol::Phase;
@@ -28,7 +28,7 @@ pub(super) struct Operation {
     pub table: Arc<Inner>,
     pub joined: Arc<Joined>,
     /// Taken out at the end.
-    pin: Option<Pin>,
+    guard: Option<PhaseGuard>,
     deadline: Instant,
     /// A write is out, and nobody knows what has become of it.
     in_doubt: bool,
@@ -132,11 +132,11 @@ impl Operation {
     /// # Errors
     /// Those of [`Member::pin`].
     pub fn begin(table: &Arc<Inner>, joined: &Arc<Joined>, deadline: Instant) -> Result<Operation> {
-        let pin = joined.member.pin()?;
+        let guard = joined.member.guard()?;
         Ok(Operation {
             table: table.clone(),
             joined: joined.clone(),
-            pin: Some(pin),
+            guard: Some(guard),
             deadline,
             in_doubt: false,
             saves: false,
@@ -150,7 +150,7 @@ impl Operation {
         Operation {
             table: self.table.clone(),
             joined: self.joined.clone(),
-            pin: self.pin.as_ref().map(Pin::again),
+            guard: self.guard.as_ref().map(PhaseGuard::again),
             deadline: self.deadline,
             in_doubt: false,
             saves: self.saves,
@@ -161,7 +161,9 @@ impl Operation {
 
     /// The phase it keeps.
     pub fn phase(&self) -> Phase {
-        self.pin.as_ref().map_or(Phase::Offline, Pin::phase)
+        self.guard
+            .as_ref()
+            .map_or(Phase::Offline, PhaseGuard::phase)
     }
 
     /// Refuses writes of rows that couldn't be kept, unless they go to the old store as ever. In `bridge` they
@@ -210,8 +212,8 @@ impl Operation {
 
     /// Whether it may go on: asked before each call, and before the answer is given.
     pub fn check(&self) -> Result<()> {
-        match &self.pin {
-            Some(pin) => pin.check(),
+        match &self.guard {
+            Some(guard) => guard.check(),
             None => Ok(()),
         }
     }
@@ -378,9 +380,9 @@ impl Operation {
 
     /// A store to write to; the new one asks for this operation's permit before each request.
     async fn store(&self, place: Place) -> Result<Arc<dyn Store>> {
-        match (place, &self.pin) {
+        match (place, &self.guard) {
             (Place::Old, _) => self.old().await,
-            (Place::New, Some(pin)) => Ok(pin.writer(&self.table.new).0),
+            (Place::New, Some(guard)) => Ok(guard.writer(&self.table.new).0),
             (Place::New, None) => Err(Error::new(Kind::Stopped, "this operation is over")),
         }
     }
@@ -426,11 +428,11 @@ pub(super) async fn write_together(
     }
     let over = || Error::new(Kind::Stopped, "this operation is over");
     let first = operations.first().ok_or_else(over)?;
-    let pins: Vec<&Pin> = operations
+    let guards: Vec<&PhaseGuard> = operations
         .iter()
-        .filter_map(|one| one.pin.as_ref())
+        .filter_map(|one| one.guard.as_ref())
         .collect();
-    let store = Pin::writer_of_all(&pins, &first.table.new).0;
+    let store = PhaseGuard::writer_of_all(&guards, &first.table.new).0;
     let (deadline, late) = (first.deadline, first.too_late(Place::New));
     // From here to the answer, whoever drops these leaves a write behind that may land.
     let doubts = operations.iter_mut();
@@ -465,17 +467,17 @@ fn misanswered() -> Error {
 /// longest operation's time.
 impl Drop for Operation {
     fn drop(&mut self) {
-        let (true, Some(pin)) = (self.in_doubt, self.pin.take()) else {
+        let (true, Some(guard)) = (self.in_doubt, self.guard.take()) else {
             return;
         };
         let longest = self.table.settings.lease.operation;
         if self.saves {
-            pin.may_land_late();
+            guard.may_land_late();
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 tokio::time::sleep(longest).await;
-                drop(pin);
+                drop(guard);
             });
         }
     }

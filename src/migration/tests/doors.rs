@@ -109,7 +109,7 @@ async fn what_lands_before_everybody_is_in_bridge_keeps_the_table_there() {
         bench.set(phase).await;
         shim.renew().await.unwrap();
     }
-    let pin = shim.pin().unwrap();
+    let guard = shim.guard().unwrap();
     let back = bench.back(Phase::Old);
     let write = async {
         while bench.told("Waiting { phase: Bridge") == 0 {
@@ -122,7 +122,7 @@ async fn what_lands_before_everybody_is_in_bridge_keeps_the_table_there() {
             &[row(3, Some(Mark::Application))],
         )
         .await;
-        drop(pin);
+        drop(guard);
         shim.renew().await.unwrap();
     };
     let (moved, ()) = tokio::join!(back, write);

@@ -483,7 +483,7 @@ async fn a_silent_application_is_passed_when_the_operator_says_that_it_is_gone()
     moved.await.unwrap();
     assert!(bench.told("Waiting") > 0);
     assert_eq!(bench.stands().await.0, Phase::Switch);
-    assert!(shim.pin().is_ok(), "it doesn't know yet");
+    assert!(shim.guard().is_ok(), "it doesn't know yet");
     shim.renew().await.unwrap();
     assert_eq!(shim.phase(), Phase::Switch);
 }

@@ -221,7 +221,7 @@ async fn a_renewal_that_hangs_is_made_again_within_the_lease() {
     hangs.store(1, Ordering::SeqCst);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(9) {
-        member.pin().expect("the lease goes on");
+        member.guard().expect("the lease goes on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(hangs.load(Ordering::SeqCst), 0, "one has hung");

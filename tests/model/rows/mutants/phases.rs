@@ -149,7 +149,7 @@ fn resave_not_pinned() {
         (Kind::Get, 1),
     ];
     walk(
-        "rows re-save not pinned, forward",
+        "rows re-save not guarded, forward",
         &[Copy, New, Done],
         &operations,
         resave,
@@ -157,7 +157,7 @@ fn resave_not_pinned() {
     );
     let operations = [(Kind::Get, 0), (Kind::Put, 1), (Kind::Get, 1)];
     walk(
-        "rows re-save not pinned, back",
+        "rows re-save not guarded, back",
         &[Copy, Switch, Bridge],
         &operations,
         resave,
