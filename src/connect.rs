@@ -35,8 +35,8 @@ pub async fn old(plan: &Plan) -> Result<Old> {
         OldStorePlan::Embedded { path } => {
             let message = "there is no embedded store in this folder";
             Err(Error::new(Kind::Missing, message)
-                .at("folder", path.display().to_string())
-                .help("name the folder of the old store in [old] path"))
+                .with_context("folder", path.display().to_string())
+                .with_help("name the folder of the old store in [old] path"))
         }
         #[cfg(not(feature = "embedded"))]
         OldStorePlan::Embedded { .. } => Err(left_out("embedded")),
@@ -123,7 +123,7 @@ pub async fn sidecar(
             .map(|table| table.name.as_str())
             .collect();
         let error = Error::new(Kind::Config, format!("the plan has no table `{name}`"));
-        return Err(error.help(format!("its tables are: {}", names.join(", "))));
+        return Err(error.with_help(format!("its tables are: {}", names.join(", "))));
     }
     let is_served = |table: &TablePlan| tables.is_empty() || tables.contains(&table.name);
     let mut served = plan.clone();
@@ -187,8 +187,8 @@ fn refuse_loop(endpoint: &str, listen: std::net::SocketAddr) -> Result<()> {
         Kind::Config,
         "the plan's new store is the address that the sidecar listens on",
     )
-    .at("endpoint", endpoint)
-    .help("name DynamoDB itself in [new] endpoint, or leave it out, and unset AWS_ENDPOINT_URL_DYNAMODB for the sidecar"))
+    .with_context("endpoint", endpoint)
+    .with_help("name DynamoDB itself in [new] endpoint, or leave it out, and unset AWS_ENDPOINT_URL_DYNAMODB for the sidecar"))
 }
 
 /// Takes part in a plan's migrations: for an application of this name (machine and process, for people).
@@ -229,5 +229,5 @@ fn left_out(feature: &str) -> Error {
         Kind::Unsupported,
         format!("this build has no `{feature}` store"),
     )
-    .help(format!("build with `features = [\"{feature}\"]`"))
+    .with_help(format!("build with `features = [\"{feature}\"]`"))
 }

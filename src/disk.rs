@@ -280,8 +280,8 @@ fn caught<T>(folder: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Err(
             Error::new(Kind::Corrupt, "the folder's database failed inside")
-                .effect(Effect::Unknown)
-                .at("folder", folder.display().to_string()),
+                .with_effect(Effect::Unknown)
+                .with_context("folder", folder.display().to_string()),
         )
     })
 }
@@ -424,7 +424,7 @@ pub(crate) fn set_aside(folder: &Path) -> Result<std::path::PathBuf> {
         Kind::Config,
         "thousands of folders have been set aside here; delete some",
     )
-    .at("folder", folder.display().to_string()))
+    .with_context("folder", folder.display().to_string()))
 }
 
 /// An error of the database under a folder.
@@ -435,14 +435,14 @@ pub(crate) fn disk_error(what: &str, folder: &Path, error: sled::Error) -> Error
             Kind::Corrupt,
             format!("can't {what} the folder: it is damaged"),
         )
-        .at("folder", folder.display().to_string())
-        .source_of(error),
+        .with_context("folder", folder.display().to_string())
+        .with_source(error),
         sled::Error::CollectionNotFound(_)
         | sled::Error::Unsupported(_)
         | sled::Error::ReportableBug(_) => {
             Error::new(Kind::Unknown, format!("can't {what} the folder: {error}"))
-                .effect(Effect::Unknown)
-                .at("folder", folder.display().to_string())
+                .with_effect(Effect::Unknown)
+                .with_context("folder", folder.display().to_string())
         }
     }
 }
@@ -463,12 +463,12 @@ fn io_error(what: &str, folder: &Path, error: std::io::Error) -> Error {
         (None, kind) => kind.to_string(),
     };
     Error::new(Kind::Config, format!("can't {what} the folder: {why}"))
-        .effect(Effect::Unknown)
-        .at("folder", folder.display().to_string())
-        .help(help)
-        .source_of(error)
+        .with_effect(Effect::Unknown)
+        .with_context("folder", folder.display().to_string())
+        .with_help(help)
+        .with_source(error)
 }
 
 fn gone() -> Error {
-    Error::new(Kind::Stopped, "the folder has been closed").effect(Effect::Unknown)
+    Error::new(Kind::Stopped, "the folder has been closed").with_effect(Effect::Unknown)
 }

@@ -60,7 +60,7 @@ where
 pub(crate) fn no_end() -> Error {
     let message = format!("a row isn't settled after {MOST_CALLS} calls");
     Error::new(Kind::Unknown, message)
-        .help("start again; if it stays so, something else changes it all the time")
+        .with_help("start again; if it stays so, something else changes it all the time")
 }
 
 /// What a call ends with that no tool may make.

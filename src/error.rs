@@ -106,35 +106,35 @@ impl Error {
 
     /// The same error, with what is known of its effect.
     #[must_use]
-    pub fn effect(mut self, effect: Effect) -> Self {
+    pub fn with_effect(mut self, effect: Effect) -> Self {
         self.0.effect = effect;
         self
     }
 
     /// The same error, with a place: `("table", "users")`, `("key", "id=u1")`, `("plan", "cf.toml:12")`.
     #[must_use]
-    pub fn at(mut self, what: &'static str, which: impl Into<String>) -> Self {
+    pub fn with_context(mut self, what: &'static str, which: impl Into<String>) -> Self {
         self.0.context.push((what, which.into()));
         self
     }
 
     /// The same error, with one more line for people.
     #[must_use]
-    pub fn line(mut self, line: impl Into<String>) -> Self {
+    pub fn with_line(mut self, line: impl Into<String>) -> Self {
         self.0.lines.push(line.into());
         self
     }
 
     /// The same error, with what to do next.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
         self
     }
 
     /// The same error, with the error it came from.
     #[must_use]
-    pub fn source_of(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }

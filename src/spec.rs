@@ -206,10 +206,10 @@ impl TableSpec {
             return Ok(());
         }
         Err(Error::new(Kind::Mismatch, "the control record has another plan name")
-            .at("target", self.to.as_str())
-            .at("recorded", there.plan.as_str())
-            .at("now", self.plan.as_str())
-            .help(format!(
+            .with_context("target", self.to.as_str())
+            .with_context("recorded", there.plan.as_str())
+            .with_context("now", self.plan.as_str())
+            .with_help(format!(
                 "one target belongs to one plan: name another target in `to`, use that plan, or take \
                  the target over with `migrate init --adopt {}`",
                 self.to
@@ -226,10 +226,10 @@ impl TableSpec {
                 Kind::Mismatch,
                 format!("the control record has another {what}"),
             )
-            .at("target", self.to.as_str())
-            .at("recorded", there)
-            .at("now", here)
-            .help(help))
+            .with_context("target", self.to.as_str())
+            .with_context("recorded", there)
+            .with_context("now", here)
+            .with_help(help))
         };
         self.same_plan(there)?;
         if there.target_id != here.target_id {

@@ -74,7 +74,7 @@ impl Control {
             Ok(digests) if Adoption::of(&digests) == *adoption => Ok(digests),
             Ok(_) => Err(self.broken(target)),
             Err(error) if error.kind() == Kind::Corrupt => {
-                Err(self.broken(target).source_of(error))
+                Err(self.broken(target).with_source(error))
             }
             Err(error) => Err(error),
         }
@@ -95,9 +95,9 @@ impl Control {
             Kind::Corrupt,
             "the control table's list of adopted items isn't whole",
         )
-        .at("target", target)
-        .at("control table", self.name())
-        .help(format!(
+        .with_context("target", target)
+        .with_context("control table", self.name())
+        .with_help(format!(
             "`migrate init --adopt {target}` makes it anew, of the items without a mark that are there by then"
         ))
     }

@@ -352,8 +352,8 @@ impl Member {
             Kind::Timeout,
             "the control table didn't answer in time; it is asked again over another connection",
         )
-        .at("target", self.target.as_str())
-        .effect(Effect::Unknown))
+        .with_context("target", self.target.as_str())
+        .with_effect(Effect::Unknown))
     }
 
     /// How often to renew.
@@ -507,8 +507,8 @@ impl Member {
             Kind::Unreachable,
             "the control record couldn't be read in time, so nothing is done until it can",
         )
-        .at("target", self.target.as_str())
-        .help("is the new store reachable? It goes on by itself as soon as it is"))
+        .with_context("target", self.target.as_str())
+        .with_help("is the new store reachable? It goes on by itself as soon as it is"))
     }
 
     fn name(&self) -> String {
@@ -617,7 +617,7 @@ fn taken_away() -> Error {
         Kind::Unreachable,
         "this participant was taken for dead, because its lease had run out or an operator said so",
     )
-    .help("it joins again by itself")
+    .with_help("it joins again by itself")
 }
 
 fn left() -> Error {

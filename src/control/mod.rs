@@ -141,9 +141,9 @@ impl Control {
     /// That a target has no record.
     pub(crate) fn has_none(&self, target: &str) -> Error {
         Error::new(Kind::Missing, "this target has no control record")
-            .at("target", target)
-            .at("control table", self.name())
-            .help(
+            .with_context("target", target)
+            .with_context("control table", self.name())
+            .with_help(
                 "run `migrate init` first; if it has been run, `control_table` in the plan is spelt otherwise than \
                  then, or the record was deleted",
             )
@@ -167,7 +167,7 @@ impl Control {
         let (from, to) = (seen.record.phase, record.phase);
         if from != to && from.transition_to(to).is_none() {
             let message = format!("no step leads from `{from}` to `{to}`");
-            return Err(Error::new(Kind::Mismatch, message).at("target", target));
+            return Err(Error::new(Kind::Mismatch, message).with_context("target", target));
         }
         let on = Condition::equals(VERSION, Value::BigInt(seen.version));
         let next = seen.version + 1;
@@ -216,7 +216,7 @@ impl Control {
             Some(Err(error)) => Err(error),
             None => Err(
                 Error::new(Kind::Unknown, "the new store gave no answer to a write")
-                    .effect(Effect::Unknown),
+                    .with_effect(Effect::Unknown),
             ),
         }
     }
@@ -461,7 +461,7 @@ impl Control {
 
     fn row(&self, target: &str, item: &str, doc: &impl Serialize, version: i64) -> Result<Row> {
         let doc = serde_json::to_string(doc).map_err(|error| {
-            Error::new(Kind::Invalid, "a control item can't be written").source_of(error)
+            Error::new(Kind::Invalid, "a control item can't be written").with_source(error)
         })?;
         let mut cells = vec![None, None];
         cells[DOC] = Some(Value::Text(doc));
@@ -483,9 +483,9 @@ impl Control {
             Kind::Corrupt,
             format!("the control table's `{item}` can't be read: {why}"),
         )
-        .at("target", target)
-        .at("control table", self.name())
-        .help("was it written by a newer version, or changed by hand?")
+        .with_context("target", target)
+        .with_context("control table", self.name())
+        .with_help("was it written by a newer version, or changed by hand?")
     }
 }
 

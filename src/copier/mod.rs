@@ -336,8 +336,8 @@ impl Run<'_> {
                 Kind::Invalid,
                 format!("{failed} dead letters so far; the last: {reason}"),
             )
-            .at("table", copier.transform.source().name.as_str())
-            .help("something in the plan is wrong for this table; see `migrate failures`"));
+            .with_context("table", copier.transform.source().name.as_str())
+            .with_help("something in the plan is wrong for this table; see `migrate failures`"));
         }
         Ok(())
     }
@@ -466,7 +466,7 @@ impl Run<'_> {
     }
 
     fn at_key(&self, error: Error, key: &Key) -> Error {
-        error.at("key", display::key(self.copier.transform.source(), key))
+        error.with_context("key", display::key(self.copier.transform.source(), key))
     }
 
     /// The writing of one page.

@@ -146,7 +146,7 @@ pub fn expiry(name: &str, given: Option<&Attr>) -> Result<i64> {
     let Some(given) = given else {
         let message = format!("the expiry `{name}` can't be taken away from an item that is there");
         return Err(Error::new(Kind::Unsupported, message)
-            .help("put the whole item without it, or set it to a time far away"));
+            .with_help("put the whole item without it, or set it to a time far away"));
     };
     let seconds = match given {
         Attr::N(number) => small_integer_of_n(number),

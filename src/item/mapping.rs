@@ -76,13 +76,14 @@ impl Mapping {
         let (mark, decided) = (attributes::mark(table), attributes::decided(table));
         let wrong = attributes::wrong_with(table, &partition, sort.as_ref());
         if !wrong.is_empty() {
-            let error = Error::new(Kind::Config, wrong.join("; ")).at("table", &table.name);
+            let error =
+                Error::new(Kind::Config, wrong.join("; ")).with_context("table", &table.name);
             let clashes = |name: &&String| table.columns.iter().any(|column| column.name == **name);
             return Err(match table.layout.expiry_attribute.as_ref().filter(clashes) {
-                Some(name) => error.help(format!(
+                Some(name) => error.with_help(format!(
                     "give the expiry another name in the plan, such as `expiry = {{ attribute = \"row_{name}\", … }}`"
                 )),
-                None => error.help("name the key attributes with `keys = { partition = \"…\", sort = \"…\" }`, the reserved ones with `reserved_prefix`, or rename the column in the plan"),
+                None => error.with_help("name the key attributes with `keys = { partition = \"…\", sort = \"…\" }`, the reserved ones with `reserved_prefix`, or rename the column in the plan"),
             });
         }
         let mut slots = HashMap::new();
@@ -587,7 +588,7 @@ pub(super) fn own_attribute(column: &Column, value: &Value, ty: KeyType) -> Resu
     }
     let message =
         format!("the key column {name} is empty, which a key attribute of the new store can't be");
-    Err(Error::new(Kind::Invalid, message).help(
+    Err(Error::new(Kind::Invalid, message).with_help(
         "a made sort key can hold it: with `keys = { sort = \"sk\" }` in the plan the target table has to be made anew",
     ))
 }
@@ -601,9 +602,9 @@ fn within(attr: Attr, what: &str, limit: usize) -> Result<Attr> {
         return Ok(attr);
     }
     let message = format!("the {what} has more bytes than the {limit} that the new store takes");
-    let error = Error::new(Kind::Invalid, message).at("bytes", size.to_string());
+    let error = Error::new(Kind::Invalid, message).with_context("bytes", size.to_string());
     Err(match what {
-        PARTITION_KEY => error.help(
+        PARTITION_KEY => error.with_help(
             "with `keys = { partition_hash = true }` in the plan such keys are hashed; the target table has to be \
              made anew",
         ),
@@ -619,9 +620,11 @@ fn within_limit(item: &[(&str, Attr)]) -> Result<usize> {
     }
     let biggest = item.iter().max_by_key(|(_, attr)| attr.size());
     let message = format!("the item has more bytes than the {ITEM_LIMIT} that the new store takes");
-    let error = Error::new(Kind::Invalid, message).at("bytes", size.to_string());
+    let error = Error::new(Kind::Invalid, message).with_context("bytes", size.to_string());
     Err(match biggest {
-        Some((name, attr)) => error.at("biggest column", format!("{name} with {}", attr.size())),
+        Some((name, attr)) => {
+            error.with_context("biggest column", format!("{name} with {}", attr.size()))
+        }
         None => error,
     })
 }

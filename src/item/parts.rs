@@ -29,7 +29,7 @@ impl Mapping {
     pub fn expiry_of_row(&self) -> Result<&str> {
         self.expiry().ok_or_else(|| {
             let message = "the row expires, and there is no attribute to keep that in";
-            Error::new(Kind::Invalid, message).help(
+            Error::new(Kind::Invalid, message).with_help(
                 "add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan",
             )
         })

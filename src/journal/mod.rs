@@ -124,8 +124,8 @@ impl Journal {
                             Kind::Corrupt,
                             format!("a new journal {again} too"),
                         )
-                        .at("folder", folder.display().to_string())
-                        .help("look at the disk, or name another folder in [journal]"));
+                        .with_context("folder", folder.display().to_string())
+                        .with_help("look at the disk, or name another folder in [journal]"));
                     }
                 };
                 return Ok(Opened {
@@ -162,8 +162,8 @@ impl Journal {
                         Kind::Config,
                         format!("another copy holds this journal: {holder}"),
                     )
-                    .at("folder", folder.display().to_string())
-                    .help(
+                    .with_context("folder", folder.display().to_string())
+                    .with_help(
                         "let it work or stop it; a further copy beside it needs a [journal] dir \
                              of its own, or --shard",
                     ),
@@ -250,8 +250,9 @@ impl Journal {
             id: self.id.clone(),
             binding: binding.clone(),
         };
-        let text = serde_json::to_vec(&header)
-            .map_err(|error| Error::new(Kind::Invalid, "the journal's header").source_of(error))?;
+        let text = serde_json::to_vec(&header).map_err(|error| {
+            Error::new(Kind::Invalid, "the journal's header").with_source(error)
+        })?;
         let record = self.record(&text);
         let folder = self.folder.clone();
         self.disk
@@ -352,7 +353,7 @@ impl Journal {
         let mut batch = sled::Batch::default();
         for letter in letters {
             let text = serde_json::to_vec(letter)
-                .map_err(|error| Error::new(Kind::Invalid, "a dead letter").source_of(error))?;
+                .map_err(|error| Error::new(Kind::Invalid, "a dead letter").with_source(error))?;
             let mut key = vec![FAILURE];
             key.extend_from_slice(letter.digest().as_bytes());
             batch.insert(key, self.record(&text));
@@ -366,8 +367,9 @@ impl Journal {
     /// The disk's.
     pub async fn count(&self, counts: &Counts) -> Result<()> {
         let mut batch = sled::Batch::default();
-        let text = serde_json::to_vec(counts)
-            .map_err(|error| Error::new(Kind::Invalid, "the journal's counts").source_of(error))?;
+        let text = serde_json::to_vec(counts).map_err(|error| {
+            Error::new(Kind::Invalid, "the journal's counts").with_source(error)
+        })?;
         batch.insert(COUNTS, self.record(&text));
         self.write(batch).await
     }

@@ -115,8 +115,8 @@ pub fn refuse_unknown(table: &Table, object: &Map<String, Json>) -> Result<()> {
     let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
     Err(
         Error::new(Kind::Invalid, format!("there is no column `{name}`"))
-            .at("table", table.name.as_str())
-            .help(format!("its columns are {}", names.join(", "))),
+            .with_context("table", table.name.as_str())
+            .with_help(format!("its columns are {}", names.join(", "))),
     )
 }
 
@@ -144,8 +144,8 @@ pub fn column_value(table: &Table, column: &Column, json: &Json) -> Result<Optio
 
 fn wrong(table: &Table, column: &Column, message: &str) -> Error {
     Error::new(Kind::Invalid, message)
-        .at("table", table.name.as_str())
-        .at("column", column.name.as_str())
+        .with_context("table", table.name.as_str())
+        .with_context("column", column.name.as_str())
 }
 
 /// A value as JSON.

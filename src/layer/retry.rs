@@ -571,7 +571,7 @@ impl Retry {
         let unanswered = || {
             Err(
                 Error::new(Kind::Unknown, "the store gave no answer for this row")
-                    .effect(crate::error::Effect::Unknown),
+                    .with_effect(crate::error::Effect::Unknown),
             )
         };
         self.answered(pauses);

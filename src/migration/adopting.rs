@@ -80,8 +80,8 @@ impl Migration {
             Kind::Unsupported,
             format!("the target has more than {MOST_ADOPTED} items without a mark, too many to be taken over"),
         )
-        .at("target", self.spec.to.as_str())
-        .help(
+        .with_context("target", self.spec.to.as_str())
+        .with_help(
             "name an empty or new table in the plan's `to`, and bring these items into it once it is in `done`",
         )
     }

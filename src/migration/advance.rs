@@ -71,8 +71,8 @@ impl Migration {
             .await?;
         if let Some(refusal) = self.unasked(&ahead, options) {
             return Err(Error::new(Kind::Config, refusal.what)
-                .at("table", self.spec.name.as_str())
-                .help(refusal.help));
+                .with_context("table", self.spec.name.as_str())
+                .with_help(refusal.help));
         }
         // What stands against the last step had better be known before applications are moved towards it.
         if to == Phase::Old && ahead.len() > 1 {
@@ -93,7 +93,7 @@ impl Migration {
             let now = there.record.phase;
             // Whoever does the same at once may have gone on; nobody may have turned round.
             let Some(passed) = ahead.iter().position(|phase| *phase == now) else {
-                return Err(self.overtaken().at("now in", now.name()));
+                return Err(self.overtaken().with_context("now in", now.name()));
             };
             ahead.drain(..passed);
             if !self
@@ -304,8 +304,8 @@ impl Migration {
             Kind::Mismatch,
             format!("no way leads from `{from}` to `{to}` like this"),
         )
-        .at("table", self.spec.name.as_str())
-        .help(help))
+        .with_context("table", self.spec.name.as_str())
+        .with_help(help))
     }
 
     /// Nobody enters `done` without having said so, by whatever command.
@@ -327,7 +327,7 @@ impl Migration {
             let shims = shims.filter(|one| one.kind == ParticipantKind::Shim);
             let floor = shims.map(Participant::longest_silence).max();
             if let Some(floor) = floor.filter(|floor| silent < *floor) {
-                return Err(too_soon(silent, floor).at("table", self.spec.name.as_str()));
+                return Err(too_soon(silent, floor).with_context("table", self.spec.name.as_str()));
             }
         }
         let is_known = |id: &&String| registered.iter().any(|(there, ..)| there == *id);
@@ -351,8 +351,8 @@ impl Migration {
             unknown.join(", ")
         );
         Err(Error::new(Kind::Config, message)
-            .at("table", self.spec.name.as_str())
-            .help(help))
+            .with_context("table", self.spec.name.as_str())
+            .with_help(help))
     }
 
     /// Who is registered as an application, if there are as many as the operator expects.
@@ -369,8 +369,8 @@ impl Migration {
         match self.unexpected(applications.iter(), from, to, options) {
             None => Ok(applications),
             Some(refusal) => Err(Error::new(Kind::Mismatch, refusal.what)
-                .at("table", self.spec.name.as_str())
-                .help(refusal.help)),
+                .with_context("table", self.spec.name.as_str())
+                .with_help(refusal.help)),
         }
     }
 
@@ -422,7 +422,7 @@ impl Migration {
                 lines.collect::<String>()
             ),
         )
-        .at("table", self.spec.name.as_str())
+        .with_context("table", self.spec.name.as_str())
     }
 }
 
@@ -450,7 +450,7 @@ pub fn too_soon(silent: Duration, floor: Duration) -> Error {
             floor.as_secs()
         ),
     )
-    .help("take a time that is much longer, such as 15m; or name those that are gone with `--gone ID`")
+    .with_help("take a time that is much longer, such as 15m; or name those that are gone with `--gone ID`")
 }
 
 /// Whether the old table is frozen by a step. Coming back from `new` it isn't: nobody has written to it

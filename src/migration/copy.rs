@@ -63,8 +63,8 @@ impl Migration {
                 Kind::Mismatch,
                 format!("the table is in phase `{phase}`, and only from `old` it can go offline"),
             )
-            .at("target", self.spec.to.as_str())
-            .help("a migration with a running application has begun; go on with that"));
+            .with_context("target", self.spec.to.as_str())
+            .with_help("a migration with a running application has begun; go on with that"));
         }
         let instances = self.control.participants(&self.spec.to).await?;
         let instances: Vec<String> = instances
@@ -80,8 +80,10 @@ impl Migration {
                     instances.join(", ")
                 ),
             )
-            .at("target", self.spec.to.as_str())
-            .help("`--offline` is for a table that no application writes to; stop them first"));
+            .with_context("target", self.spec.to.as_str())
+            .with_help(
+                "`--offline` is for a table that no application writes to; stop them first",
+            ));
         }
         // Counters may have been folded before.
         let is_counter = survey.transform.source().is_counter();
@@ -95,8 +97,8 @@ impl Migration {
                 beyond.join("; ")
             );
             return Err(Error::new(Kind::Mismatch, message)
-                .at("target", self.spec.to.as_str())
-                .help(format!(
+                .with_context("target", self.spec.to.as_str())
+                .with_help(format!(
                     "who writes to it? Delete them, or accept them with `migrate init --adopt {}`",
                     self.spec.to
                 )));
@@ -169,9 +171,9 @@ impl Migration {
             ),
         };
         Error::new(Kind::Mismatch, what)
-            .at("table", table)
-            .at("phase", phase.name())
-            .help(help)
+            .with_context("table", table)
+            .with_context("phase", phase.name())
+            .with_help(help)
     }
 
     fn not_in(&self, phase: Phase, pass: Pass) -> Error {
@@ -186,9 +188,9 @@ impl Migration {
             ),
         };
         Error::new(Kind::Mismatch, what)
-            .at("table", self.spec.name.as_str())
-            .at("phase", phase.name())
-            .help(help)
+            .with_context("table", self.spec.name.as_str())
+            .with_context("phase", phase.name())
+            .with_help(help)
     }
 
     /// Copies what is left of a table of rows, or folds what its counters have grown by. `ready` is
@@ -294,9 +296,9 @@ impl Migration {
             begun.phase, now.phase
         );
         Error::new(Kind::Stopped, message)
-            .at("table", self.spec.name.as_str())
-            .help("the same command goes on there, if anything is left to be done")
-            .source_of(error)
+            .with_context("table", self.spec.name.as_str())
+            .with_help("the same command goes on there, if anything is left to be done")
+            .with_source(error)
     }
 
     /// Waits until the work may begin: rows are copied, and counters settled, when nothing of an earlier

@@ -109,7 +109,7 @@ impl Migration {
                 record.phase
             ),
         )
-        .at("target", self.spec.to.as_str()))
+        .with_context("target", self.spec.to.as_str()))
     }
 
     /// The old table, if items can be compared with its rows.

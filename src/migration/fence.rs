@@ -104,9 +104,9 @@ impl Migration {
                 Kind::Mismatch,
                 "the write permission that was revoked just now has been granted again",
             )
-            .at("table", table.as_str())
-            .at("role", role)
-            .help("find out who did, then run the command again"));
+            .with_context("table", table.as_str())
+            .with_context("role", role)
+            .with_help("find out who did, then run the command again"));
         }
         Ok(Some(noted))
     }
@@ -125,8 +125,8 @@ impl Migration {
                 Kind::Mismatch,
                 format!("the permission to write can't be taken:{lines}"),
             )
-            .at("table", self.spec.name.as_str())
-            .at("role", role)),
+            .with_context("table", self.spec.name.as_str())
+            .with_context("role", role)),
         }
     }
 
@@ -158,14 +158,16 @@ impl Migration {
         };
         for role in &seen.record.fenced {
             let given = old.0.grant(&self.spec.name, role).await;
-            given.map_err(|error| error.at("not given back to", role.as_str()))?;
+            given.map_err(|error| error.with_context("not given back to", role.as_str()))?;
             tell(Event::Unfenced { role });
         }
         let mut record = seen.record.clone();
         record.fenced.clear();
         match control.replace(&self.spec.to, &seen, &record).await? {
             true => Ok(()),
-            false => Err(self.overtaken().at("given back", names(&seen.record))),
+            false => Err(self
+                .overtaken()
+                .with_context("given back", names(&seen.record))),
         }
     }
 
@@ -185,7 +187,9 @@ impl Migration {
 
     async fn old_with_roles(&self, open_old: OpenOld<'_>) -> Result<Old> {
         let old = open_old().await;
-        old.map_err(|error| error.at("needed for", format!("the fence of {}", self.spec.name)))
+        old.map_err(|error| {
+            error.with_context("needed for", format!("the fence of {}", self.spec.name))
+        })
     }
 }
 

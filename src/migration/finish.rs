@@ -108,8 +108,8 @@ impl Migration {
                 Kind::Mismatch,
                 format!("the table is in phase `{phase}`, and only from `new` it can be finished"),
             )
-            .at("table", self.spec.name.as_str())
-            .help("move it with `migrate advance --to new` first, and let the applications run for a while")),
+            .with_context("table", self.spec.name.as_str())
+            .with_help("move it with `migrate advance --to new` first, and let the applications run for a while")),
         }
     }
 
@@ -194,7 +194,7 @@ impl Migration {
                     record.phase
                 ),
             )
-            .at("table", name));
+            .with_context("table", name));
         }
         match old.0.inspect(name).await? {
             Some(there) if there.id == record.old_id => old.0.drop_table(name).await,
@@ -202,9 +202,9 @@ impl Migration {
                 Kind::Mismatch,
                 "the old table isn't the one that was moved",
             )
-            .at("table", name)
-            .at("recorded", record.old_id)
-            .at("now", there.id)),
+            .with_context("table", name)
+            .with_context("recorded", record.old_id)
+            .with_context("now", there.id)),
             None => Ok(()),
         }
     }
@@ -229,7 +229,7 @@ impl Migration {
                     now.phase
                 ),
             )
-            .at("target", target.as_str()))
+            .with_context("target", target.as_str()))
         };
         let (leases, target) = (self.leases.clone(), &self.spec.to);
         Member::join_patiently(leases, target, role, Box::new(accept), Patience::LOOK).await

@@ -78,9 +78,9 @@ impl Migration {
                 Kind::Mismatch,
                 "the target carries the marks of a migration, but the control table has no record of it",
             )
-            .at("target", self.spec.to.as_str())
-            .at("control table", control)
-            .help(format!(
+            .with_context("target", self.spec.to.as_str())
+            .with_context("control table", control)
+            .with_help(format!(
                 "is `control_table` in the plan spelt as it was when the table was initialised? Then nothing is \
                  lost: correct it. Taking the target over instead would begin at `old`, and rows that an \
                  application has written to the new store would be hidden. If the record is lost, say in which phase \
@@ -92,9 +92,9 @@ impl Migration {
             Kind::Mismatch,
             "the target has items already, but no control record of this plan",
         )
-        .at("target", self.spec.to.as_str())
-        .at("control table", control)
-        .help(format!(
+        .with_context("target", self.spec.to.as_str())
+        .with_context("control table", control)
+        .with_help(format!(
             "name an empty or new table in the plan's `to`, or take it over as it is with \
              `migrate init --adopt {}`: items that are there stay, and old rows with their keys \
              aren't copied",
@@ -155,9 +155,9 @@ impl Migration {
             marks.told()
         );
         Err(Error::new(Kind::Mismatch, message)
-            .at("target", self.spec.to.as_str())
-            .at("control table", self.control.name())
-            .help(format!(
+            .with_context("target", self.spec.to.as_str())
+            .with_context("control table", self.control.name())
+            .with_help(format!(
                 "is that the plan's right control table? If it is, say in which phase the target was: `migrate init \
                  --adopt {} --phase PHASE`, see \"the night the control table is lost\" in docs/operating.md",
                 self.spec.to
@@ -170,8 +170,8 @@ impl Migration {
             there.record.phase
         );
         Error::new(Kind::Mismatch, message)
-            .at("target", self.spec.to.as_str())
-            .help("`migrate advance` and `migrate back` move it")
+            .with_context("target", self.spec.to.as_str())
+            .with_help("`migrate advance` and `migrate back` move it")
     }
 
     async fn repeat(
@@ -196,8 +196,8 @@ impl Migration {
                     there.record.phase
                 ),
             )
-            .at("target", self.spec.to.as_str())
-            .help(match there.record.phase.transition_to(Phase::Old) {
+            .with_context("target", self.spec.to.as_str())
+            .with_help(match there.record.phase.transition_to(Phase::Old) {
                 Some(Transition::Reset) => "run `migrate reset` with the plan it belongs to first",
                 Some(Transition::Forward | Transition::Back | Transition::Offline) | None => {
                     "an application is being moved to it, or has been"

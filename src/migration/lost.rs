@@ -162,7 +162,7 @@ impl Migration {
             regain.phase,
             lines.collect::<String>()
         );
-        Err(Error::new(Kind::Mismatch, message).at("target", self.spec.to.as_str()))
+        Err(Error::new(Kind::Mismatch, message).with_context("target", self.spec.to.as_str()))
     }
 
     /// Waits until nobody can work under a record that isn't there any more, and takes those away who are still

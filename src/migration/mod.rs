@@ -222,7 +222,7 @@ impl Migration {
                 Kind::Unsupported,
                 "this store doesn't know its tables' columns",
             )
-            .at("store", self.old.0.name())
+            .with_context("store", self.old.0.name())
         })?;
         let transform = match self.control.load(&self.spec.to).await? {
             Some(there) => {
@@ -238,8 +238,8 @@ impl Migration {
     async fn no_such_table(&self) -> Error {
         let name = self.spec.name.as_str();
         let error = Error::new(Kind::Missing, "the old store has no such table")
-            .at("table", name)
-            .at("store", self.old.0.name());
+            .with_context("table", name)
+            .with_context("store", self.old.0.name());
         // Names are only a help: without them the error is the same.
         let mut names = self.old_looks.0.tables().await.unwrap_or_default();
         let count = names.len();
@@ -247,7 +247,7 @@ impl Migration {
         names.truncate(MOST_NAMES);
         match names.is_empty() {
             true => error,
-            false => error.help(format!(
+            false => error.with_help(format!(
                 "the nearest of its {count} tables: {}",
                 names.join(", ")
             )),
@@ -315,9 +315,9 @@ impl Migration {
         let mut lines = refusals.iter().map(text);
         let first = Error::new(Kind::Unsupported, lines.next().unwrap_or_default());
         Err(lines
-            .fold(first, |error, line| error.line(format!("  {line}")))
-            .at("table", self.spec.name.as_str())
-            .help("`migrate check` shows all there is to know"))
+            .fold(first, |error, line| error.with_line(format!("  {line}")))
+            .with_context("table", self.spec.name.as_str())
+            .with_help("`migrate check` shows all there is to know"))
     }
 
     fn record(&self, survey: &Survey, target: &Inspection) -> Record {
@@ -345,8 +345,8 @@ impl Migration {
             Kind::Mismatch,
             "another command changed the control record at the same time",
         )
-        .at("target", self.spec.to.as_str())
-        .help("look at `migrate status`, then run the command again")
+        .with_context("target", self.spec.to.as_str())
+        .with_help("look at `migrate status`, then run the command again")
     }
 
     /// Refuses a new store that can't do what the table needs.
@@ -359,17 +359,17 @@ impl Migration {
             "it is a counter table, and this store can't add to a counter on a condition: one that is \
              sent twice would be counted twice",
         )
-        .at("table", self.spec.name.as_str())
-        .at("store", self.new.name())
-        .help("move counter tables to DynamoDB"))
+        .with_context("table", self.spec.name.as_str())
+        .with_context("store", self.new.name())
+        .with_help("move counter tables to DynamoDB"))
     }
 
     async fn target(&self) -> Result<Inspection> {
         self.inspect_target().await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the target table is missing")
-                .at("target", self.spec.to.as_str())
-                .at("store", self.new.name())
-                .help(
+                .with_context("target", self.spec.to.as_str())
+                .with_context("store", self.new.name())
+                .with_help(
                     "run `migrate init`; if it was deleted after that, run `migrate reset` and \
                      `migrate init --adopt` with its name",
                 )
@@ -434,8 +434,8 @@ impl Migration {
             Kind::Mismatch,
             "a reset of this table has begun and isn't over",
         )
-        .at("target", self.spec.to.as_str())
-        .help("run `migrate reset` again; it goes on where it was"))
+        .with_context("target", self.spec.to.as_str())
+        .with_help("run `migrate reset` again; it goes on where it was"))
     }
 
     /// The control table, for those who wait until the new store answers.

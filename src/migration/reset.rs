@@ -113,9 +113,9 @@ impl Migration {
                 "the control record was changed while this reset ran: another one, or another command, has \
                  gone on",
             )
-            .at("target", target.as_str())
-            .at("now in", now.phase.name())
-            .help("see `migrate status`")),
+            .with_context("target", target.as_str())
+            .with_context("now in", now.phase.name())
+            .with_help("see `migrate status`")),
         }
         };
         // It has marked the record, so that nobody else goes on before it has.
@@ -182,8 +182,8 @@ impl Migration {
         };
         let message = format!("{what} is running: {}", one.participant.name);
         Error::new(Kind::Mismatch, message)
-            .at("target", self.spec.to.as_str())
-            .help("stop it first")
+            .with_context("target", self.spec.to.as_str())
+            .with_help("stop it first")
     }
 
     async fn empty(&self, record: &Record, member: &Arc<Member>) -> Result<Reset> {
@@ -208,7 +208,7 @@ impl Migration {
 
 /// An item that this version can't read, and so can't find either: of the former sort keys, say.
 pub(super) fn unreadable(error: Error) -> Error {
-    error.help(
+    error.with_help(
         "a table that is clustered by tuples, user-defined types, collections or vectors, and was copied by version \
          0.1.0, has sort keys that this version doesn't read. Such a target can't be emptied item by item: delete \
          the table (its deletion protection has to be switched off first) and run `migrate reset` again, or name \

@@ -54,9 +54,9 @@ impl Migration {
         if !record.phase.allows(work) {
             return Err(
                 Error::new(Kind::Mismatch, "nothing is copied in this phase")
-                    .at("table", self.spec.name.as_str())
-                    .at("phase", record.phase.name())
-                    .help("move the table with `migrate advance --to copy`, or back with `migrate back --to copy`"),
+                    .with_context("table", self.spec.name.as_str())
+                    .with_context("phase", record.phase.name())
+                    .with_help("move the table with `migrate advance --to copy`, or back with `migrate back --to copy`"),
             );
         }
         let control = self.patient_control();
@@ -136,7 +136,9 @@ impl Again<'_> {
         match sent {
             Ok(failed) => Ok(failed),
             Err(error) if error.kind() == Kind::Invalid => Ok(Some(error.to_string())),
-            Err(error) => Err(error.at("key", display::key(self.transform.source(), key))),
+            Err(error) => {
+                Err(error.with_context("key", display::key(self.transform.source(), key)))
+            }
         }
     }
 

@@ -95,10 +95,10 @@ impl Migration {
                 Kind::Mismatch,
                 "the control record was changed while this command ran",
             )
-            .at("target", target.as_str())
-            .at("now in", freeze(now))
-            .at("this command began in", freeze(&begun))
-            .help(
+            .with_context("target", target.as_str())
+            .with_context("now in", freeze(now))
+            .with_context("this command began in", freeze(&begun))
+            .with_help(
                 "its phase was moved, or a reset or another plan is at work; see `migrate status`, \
                  then start again",
             ))

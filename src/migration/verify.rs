@@ -226,9 +226,9 @@ impl Migration {
         };
         let message = format!("a table in this phase can't be {what}");
         Err(Error::new(Kind::Mismatch, message)
-            .at("table", self.spec.name.as_str())
-            .at("phase", phase.name())
-            .help(help))
+            .with_context("table", self.spec.name.as_str())
+            .with_context("phase", phase.name())
+            .with_help(help))
     }
 
     fn checkpoint(
@@ -276,9 +276,9 @@ impl Migration {
             Kind::Mismatch,
             "the control record was changed while this verification ran, so what it found is worth nothing",
         )
-        .at("target", self.spec.to.as_str())
-        .at("now in", now.phase.name())
-        .help("see `migrate status`, then verify again"))
+        .with_context("target", self.spec.to.as_str())
+        .with_context("now in", now.phase.name())
+        .with_help("see `migrate status`, then verify again"))
     }
 
     /// What is wanting of a clean and fresh verification of this freeze, begun after the last copy and fold.

@@ -57,6 +57,6 @@ impl From<PlanErrors> for Error {
     fn from(errors: PlanErrors) -> Self {
         let mut lines = errors.0.iter().map(PlanError::to_string);
         let first = Error::new(Kind::Config, lines.next().unwrap_or_default());
-        lines.fold(first, Error::line)
+        lines.fold(first, Error::with_line)
     }
 }

@@ -93,7 +93,7 @@ impl StoredTable {
                 Kind::Corrupt,
                 format!("a stored schema can't be read: {why}"),
             )
-            .at("table", self.name.as_str())
+            .with_context("table", self.name.as_str())
         };
         let mut types: Vec<Arc<Udt>> = Vec::new();
         for udt in &self.types {

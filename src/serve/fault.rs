@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_may_have_happened_is_never_said_to_be_tried_again() {
-        let unknown = |kind| Error::new(kind, "lost").effect(Effect::Unknown);
+        let unknown = |kind| Error::new(kind, "lost").with_effect(Effect::Unknown);
         for kind in [
             Kind::Timeout,
             Kind::Unreachable,

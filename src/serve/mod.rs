@@ -101,15 +101,15 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let address = listener.local_addr().map_err(|error| {
-        Error::new(Kind::Config, "the listener has no address").source_of(error)
+        Error::new(Kind::Config, "the listener has no address").with_source(error)
     })?;
     if !address.ip().is_loopback() && settings.access.is_none() {
         return Err(Error::new(
             Kind::Config,
             "anything that reaches this address would have the sidecar's rights",
         )
-        .at("listen", address.to_string())
-        .help(
+        .with_context("listen", address.to_string())
+        .with_help(
             "listen on 127.0.0.1, or give clients a key with `access_key` and `secret_key` in [serve]",
         ));
     }

@@ -41,7 +41,7 @@ impl Inner {
             return answer.unwrap_or_else(|_| Err(self.unknown()));
         }
         match self.adds.withdraw(&key, id) {
-            Some(error) => Err(error.at("table", self.name.as_str())),
+            Some(error) => Err(error.with_context("table", self.name.as_str())),
             // It may have been answered since.
             None => answered.try_recv().unwrap_or_else(|_| Err(self.unknown())),
         }
@@ -135,7 +135,7 @@ impl Operation {
                 | counter::Call::Fold(_)) => match self.read_counter(call, key).await {
                     Ok(reply) => Replied::With(reply),
                     // The add is made, whatever became of the look at the totals.
-                    Err(error) if tally.is_made() => return Err(error.effect(Effect::Unknown)),
+                    Err(error) if tally.is_made() => return Err(error.with_effect(Effect::Unknown)),
                     Err(error) => return Err(error),
                 },
             };
@@ -148,7 +148,7 @@ impl Operation {
             counter::Tallied::Added(counted) => {
                 self.may_say_done()?;
                 let totals = self.totals(counted);
-                let totals = totals.map_err(|error| error.effect(Effect::Unknown));
+                let totals = totals.map_err(|error| error.with_effect(Effect::Unknown));
                 totals.map(Added::Done)
             }
             counter::Tallied::Refused => Err(self.table.offline()),
@@ -168,7 +168,7 @@ impl Operation {
             return match self.send_add(key, to, by).await? {
                 Replied::With(counter::Reply::Written) => {
                     let read = self.read_counter(counter::Call::ReadNew, key).await;
-                    let read = read.map_err(|error| error.effect(Effect::Unknown));
+                    let read = read.map_err(|error| error.with_effect(Effect::Unknown));
                     read.map(Replied::With)
                 }
                 other => Ok(other),
@@ -187,7 +187,7 @@ impl Operation {
         Ok(match self.write_once(Place::New, &request).await? {
             Tried::Sent(Sent::Done(Changed::Told(row))) => {
                 let item = row.map(counter::Item::of).transpose();
-                let item = item.map_err(|error| error.effect(Effect::Unknown));
+                let item = item.map_err(|error| error.with_effect(Effect::Unknown));
                 Replied::With(counter::Reply::New(item?))
             }
             Tried::Sent(Sent::Done(Changed::Written | Changed::Refused(_)) | Sent::Unknown(_)) => {

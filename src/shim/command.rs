@@ -149,7 +149,7 @@ fn refuse_unknown(line: &Json) -> Result<()> {
         Some(field) => {
             let message = format!("not a command: unknown field `{field}`");
             Err(Error::new(Kind::Invalid, message)
-                .help(format!("there are: {}", FIELDS.join(", "))))
+                .with_help(format!("there are: {}", FIELDS.join(", "))))
         }
     }
 }

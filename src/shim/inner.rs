@@ -145,7 +145,7 @@ impl Inner {
     }
 
     pub fn wrong(&self, message: String) -> Error {
-        Error::new(Kind::Invalid, message).at("table", self.name.as_str())
+        Error::new(Kind::Invalid, message).with_context("table", self.name.as_str())
     }
 
     /// What is said of a write whose reply was lost.
@@ -154,8 +154,8 @@ impl Inner {
             Kind::Timeout,
             "the reply to a write was lost: it may have been made, or may be yet",
         )
-        .effect(Effect::Unknown)
-        .at("table", self.name.as_str())
+        .with_effect(Effect::Unknown)
+        .with_context("table", self.name.as_str())
     }
 
     pub fn offline(&self) -> Error {
@@ -163,7 +163,7 @@ impl Inner {
             Kind::Mismatch,
             "the table is offline: applications have to be stopped",
         )
-        .at("table", self.name.as_str())
+        .with_context("table", self.name.as_str())
     }
 
     /// The phase in which an operation would begin now.
@@ -176,7 +176,8 @@ impl Inner {
             Joining::Trying(Some(error)) | Joining::Refused(error) => Err(error.clone()),
             Joining::Trying(None) => {
                 let message = "it hasn't been joined yet";
-                Err(Error::new(Kind::Unreachable, message).at("table", self.name.as_str()))
+                Err(Error::new(Kind::Unreachable, message)
+                    .with_context("table", self.name.as_str()))
             }
         }
     }
@@ -195,8 +196,8 @@ impl Inner {
                 Kind::Unreachable,
                 "the control record couldn't be read in time",
             )
-            .at("table", self.name.as_str())
-            .help("is the new store reachable?")),
+            .with_context("table", self.name.as_str())
+            .with_help("is the new store reachable?")),
         }
     }
 
@@ -205,7 +206,7 @@ impl Inner {
     pub fn is_of_rows(&self, joined: &Joined, key: Option<&Key>) -> Result<()> {
         if joined.transform.target().is_counter() {
             let error = self.wrong("it is a table of counters".into());
-            return Err(error.help("use `add` and `count`"));
+            return Err(error.with_help("use `add` and `count`"));
         }
         key.map_or(Ok(()), |key| self.is_key(joined, key))
     }
@@ -282,7 +283,7 @@ impl Inner {
         };
         if !joined.rows_expire() {
             return Err(self.wrong("the row expires, and the new table has no attribute for that".into())
-                .help("add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan"));
+                .with_help("add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan"));
         }
         Ok(Some(expires))
     }
@@ -292,8 +293,8 @@ impl Inner {
         let spec = &self.spec;
         let there = old.inspect(&spec.name).await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the old store has no such table")
-                .at("table", spec.name.as_str())
-                .at("store", old.name())
+                .with_context("table", spec.name.as_str())
+                .with_context("store", old.name())
         })?;
         if !old.capabilities().write {
             return Err(self.wrong(format!(
@@ -305,9 +306,9 @@ impl Inner {
         if let Some(found) = findings.find(|found| found.weight == Weight::Refused) {
             let message = format!("{}: {}", found.code, found.message);
             return Err(Error::new(Kind::Unsupported, message)
-                .at("table", spec.name.as_str())
-                .at("store", old.name())
-                .help(found.advice.clone()));
+                .with_context("table", spec.name.as_str())
+                .with_context("store", old.name())
+                .with_help(found.advice.clone()));
         }
         let source = joined.transform.source();
         let same = there.id == joined.old_id
@@ -319,10 +320,10 @@ impl Inner {
             Kind::Mismatch,
             "the old table isn't the one of the control record, or its schema was changed",
         )
-        .at("table", spec.name.as_str())
-        .at("recorded", joined.old_id.as_str())
-        .at("now", there.id)
-        .help("`migrate check` tells what differs"))
+        .with_context("table", spec.name.as_str())
+        .with_context("recorded", joined.old_id.as_str())
+        .with_context("now", there.id)
+        .with_help("`migrate check` tells what differs"))
     }
 
     /// Compares everything with the record, and registers.
@@ -335,8 +336,8 @@ impl Inner {
         let transform = Arc::new(transform);
         let target = self.new.inspect(&spec.to).await?.ok_or_else(|| {
             Error::new(Kind::Missing, "the target table is missing")
-                .at("target", spec.to.as_str())
-                .at("store", self.new.name())
+                .with_context("target", spec.to.as_str())
+                .with_context("store", self.new.name())
         })?;
         let here = Record {
             target_id: target.id,
@@ -350,8 +351,8 @@ impl Inner {
                 "columns of this table are masked, so that what an application writes couldn't be written \
                  to the old store",
             )
-            .at("table", self.name.as_str())
-            .help("masked tables are copied with `migrate copy --offline`"));
+            .with_context("table", self.name.as_str())
+            .with_help("masked tables are copied with `migrate copy --offline`"));
         }
         if !self.new.capabilities().change {
             return Err(self.wrong(format!(
@@ -363,7 +364,7 @@ impl Inner {
             let what = format!("{} can't count adds exactly once", self.new.name());
             return Err(self
                 .wrong(what)
-                .help("leave `exactly_once` out of the plan"));
+                .with_help("leave `exactly_once` out of the plan"));
         }
         let role = MemberRole {
             id: self.settings.id.clone(),
@@ -431,8 +432,10 @@ fn accept(target: &str, begun: &Record, frozen_at: Arc<FrozenAt>) -> Accept {
                 Kind::Mismatch,
                 "the table is offline: it is being copied for applications that are stopped",
             )
-            .at("target", target.as_str())
-            .help("stop this application until the table is in `new`, or run `migrate reset`"));
+            .with_context("target", target.as_str())
+            .with_help(
+                "stop this application until the table is in `new`, or run `migrate reset`",
+            ));
         }
         let same = now.begun == begun.begun
             && now.plan == begun.plan
@@ -445,9 +448,9 @@ fn accept(target: &str, begun: &Record, frozen_at: Arc<FrozenAt>) -> Accept {
         }
         Err(
             Error::new(Kind::Mismatch, "the control record is another one now")
-                .at("target", target.as_str())
-                .at("recorded", now.begun.as_str())
-                .at("this application began under", begun.begun.as_str()),
+                .with_context("target", target.as_str())
+                .with_context("recorded", now.begun.as_str())
+                .with_context("this application began under", begun.begun.as_str()),
         )
     })
 }

@@ -173,7 +173,9 @@ impl Shim {
                     settings.deadline, settings.lease.operation
                 ),
             )
-            .help("lower `deadline_seconds` in [shim], or raise `operation_seconds` in [lease]"));
+            .with_help(
+                "lower `deadline_seconds` in [shim], or raise `operation_seconds` in [lease]",
+            ));
         }
         let tables: Vec<TableSpec> = tables.into_iter().collect();
         let exact = tables.iter().find(|table| table.exactly_once);
@@ -183,8 +185,8 @@ impl Shim {
                 settings.deadline, EXACTLY_ONCE_WITHIN
             );
             return Err(Error::new(Kind::Config, message)
-                .at("table", table.name.as_str())
-                .help("lower `deadline_seconds` in [shim], or leave `exactly_once` out"));
+                .with_context("table", table.name.as_str())
+                .with_help("lower `deadline_seconds` in [shim], or leave `exactly_once` out"));
         }
         let settings = Arc::new(settings);
         let old = Arc::new(old);
@@ -213,7 +215,7 @@ impl Shim {
         self.tables.get(name).cloned().ok_or_else(|| {
             let names: Vec<&str> = self.tables.keys().map(String::as_str).collect();
             Error::new(Kind::Config, format!("there is no table `{name}`"))
-                .help(format!("there are: {}", names.join(", ")))
+                .with_help(format!("there are: {}", names.join(", ")))
         })
     }
 

@@ -59,7 +59,7 @@ impl Later {
                 Kind::Unreachable,
                 "connecting to the old store was broken off",
             )
-            .source_of(error))
+            .with_source(error))
         })
     }
 }

@@ -196,7 +196,7 @@ impl Operation {
     }
 
     fn not_kept(&self, error: Error) -> Error {
-        error.at("table", self.table.name.as_str())
+        error.with_context("table", self.table.name.as_str())
     }
 
     /// Refuses another call once there is no time left.
@@ -207,7 +207,8 @@ impl Operation {
         if Instant::now() < self.deadline {
             return Ok(());
         }
-        Err(Error::new(Kind::Timeout, "it took too long").at("table", self.table.name.as_str()))
+        Err(Error::new(Kind::Timeout, "it took too long")
+            .with_context("table", self.table.name.as_str()))
     }
 
     /// Whether it may go on: asked before each call, and before the answer is given.
@@ -223,7 +224,8 @@ impl Operation {
     /// # Errors
     /// [`Kind::Unreachable`] with unknown effect.
     pub fn may_say_done(&self) -> Result<()> {
-        self.check().map_err(|error| error.effect(Effect::Unknown))
+        self.check()
+            .map_err(|error| error.with_effect(Effect::Unknown))
     }
 
     /// The old store, once its table has been compared with the record.
@@ -348,7 +350,7 @@ impl Operation {
         self.has_time()?;
         let store = match tokio::time::timeout_at(self.deadline, self.store(place)).await {
             Ok(Ok(store)) => store,
-            Ok(Err(error)) => return not_yet(error.effect(Effect::None)),
+            Ok(Err(error)) => return not_yet(error.with_effect(Effect::None)),
             Err(_) => return Err(self.too_late(place)),
         };
         // From here to the answer, whoever drops this leaves a write behind that may land.
@@ -365,7 +367,7 @@ impl Operation {
             }
             Ok(Err(error)) => error,
             Err(_) => {
-                let error = self.too_late(place).effect(Effect::Unknown);
+                let error = self.too_late(place).with_effect(Effect::Unknown);
                 return Ok(Tried::Sent(Sent::Unknown(error)));
             }
         };
@@ -409,7 +411,7 @@ impl Operation {
             Kind::Timeout,
             format!("the {} store didn't answer in time", place.name()),
         )
-        .at("table", self.table.name.as_str())
+        .with_context("table", self.table.name.as_str())
     }
 }
 
@@ -447,7 +449,11 @@ pub(super) async fn write_together(
             return Ok(Tried::Sent(Sent::Unknown(error)));
         }
         Ok(Err(error)) => error,
-        Err(_) => return Ok(Tried::Sent(Sent::Unknown(late.effect(Effect::Unknown)))),
+        Err(_) => {
+            return Ok(Tried::Sent(Sent::Unknown(
+                late.with_effect(Effect::Unknown),
+            )));
+        }
     };
     restore(operations, doubts);
     not_yet(error)

@@ -188,7 +188,9 @@ pub(super) fn minus(totals: &Totals, by: &[Option<i64>]) -> Result<Totals> {
     let before = |(at, total): (usize, &Option<i64>)| match (total, by.get(at).copied().flatten()) {
         (Some(total), Some(by)) => match total.checked_sub(by) {
             Some(before) => Ok(Some(before)),
-            None => Err(out_of_range(i128::from(*total) - i128::from(by)).effect(Effect::Unknown)),
+            None => {
+                Err(out_of_range(i128::from(*total) - i128::from(by)).with_effect(Effect::Unknown))
+            }
         },
         (total, _) => Ok(*total),
     };

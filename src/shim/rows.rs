@@ -177,12 +177,12 @@ impl Operation {
                     Ok(Outcome::Done) => deleted.push(key),
                     Ok(other) => return Ok(other),
                     // Some of the others were deleted.
-                    Err(error) => return Err(error.effect(Effect::Unknown)),
+                    Err(error) => return Err(error.with_effect(Effect::Unknown)),
                 }
             }
             delete.deleted_beside(deleted);
             let reply = reply.map_err(|error| match together {
-                true => error.effect(Effect::Unknown),
+                true => error.with_effect(Effect::Unknown),
                 false => error,
             })?;
             step = delete.step(reply);
@@ -197,10 +197,10 @@ impl Operation {
         let table = self.joined.transform.target();
         let count = progress.deleted;
         error
-            .effect(Effect::Unknown)
-            .at("deleted so far", format!("{count} rows"))
-            .at("up to", display::key(table, key))
-            .help("delete the range again: what is deleted already takes little time")
+            .with_effect(Effect::Unknown)
+            .with_context("deleted so far", format!("{count} rows"))
+            .with_context("up to", display::key(table, key))
+            .with_help("delete the range again: what is deleted already takes little time")
     }
 
     /// What an outcome means to the caller. [`Outcome::Later`] is an error that passes.
@@ -218,8 +218,8 @@ impl Operation {
                     self.phase()
                 ),
             )
-            .at("table", self.table.name.as_str())
-            .help("try again: it will do from `copy` on")),
+            .with_context("table", self.table.name.as_str())
+            .with_help("try again: it will do from `copy` on")),
             Outcome::Refused => Err(self.table.offline()),
         }
     }
@@ -360,7 +360,7 @@ impl Operation {
                 Ok(totals)
             }
             counter::Counted::OutOfRange { total, .. } => {
-                Err(out_of_range(total).at("table", self.table.name.as_str()))
+                Err(out_of_range(total).with_context("table", self.table.name.as_str()))
             }
             counter::Counted::Refused => Err(self.table.offline()),
         }
@@ -416,7 +416,7 @@ impl Inner {
             let mut write = write(operation.phase());
             let outcome = match operation.drive(&mut write, Reading::Strong).await {
                 Ok(outcome) => outcome,
-                Err(error) if write.is_made() => return Err(error.effect(Effect::Unknown)),
+                Err(error) if write.is_made() => return Err(error.with_effect(Effect::Unknown)),
                 // What was waited for says more than that the time is over.
                 Err(error) if error.kind() == Kind::Timeout => return Err(later.unwrap_or(error)),
                 Err(error) => return Err(error),

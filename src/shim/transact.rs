@@ -357,14 +357,14 @@ fn phases(operations: &[Operation]) -> String {
 fn later(operations: &[Operation]) -> Error {
     let message = "this transaction needs keys that the new store doesn't have yet";
     Error::new(Kind::Transient, message)
-        .effect(Effect::None)
-        .at("tables", phases(operations))
-        .help("try again: it will do from `copy` on")
+        .with_effect(Effect::None)
+        .with_context("tables", phases(operations))
+        .with_help("try again: it will do from `copy` on")
 }
 
 fn without_transactions(operations: &[Operation]) -> Error {
     let message = "the old store has no transactions";
     Error::new(Kind::Unsupported, message)
-        .at("tables", phases(operations))
-        .help("they work from `copy` on, and from `bridge` on for keys that have moved")
+        .with_context("tables", phases(operations))
+        .with_help("they work from `copy` on, and from `bridge` on for keys that have moved")
 }

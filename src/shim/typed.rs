@@ -167,7 +167,7 @@ impl Table {
                 return Err(self
                     .inner
                     .wrong(message)
-                    .help(format!("there are: {}", names.join(", "))));
+                    .with_help(format!("there are: {}", names.join(", "))));
             };
             let value = json::column_value(table, &table.cells()[at], value)?;
             cells[at] = Some(value.map_or(Edit::Clear, Edit::Set));
@@ -184,7 +184,7 @@ impl Table {
             Err(error) => Err(self
                 .inner
                 .wrong("it can't be turned into columns".into())
-                .source_of(error)),
+                .with_source(error)),
         }
     }
 
@@ -195,7 +195,7 @@ impl Table {
                 Kind::Invalid,
                 format!("the row isn't of the type that was asked for: {error}"),
             )
-            .at("table", self.name())
+            .with_context("table", self.name())
         })
     }
 }

@@ -47,12 +47,12 @@ impl Embedded {
                 Kind::Config,
                 format!("the embedded store is open elsewhere: {holder}"),
             )
-            .at("folder", place.clone()),
+            .with_context("folder", place.clone()),
             Refusal::Damaged(why) => Error::new(
                 Kind::Corrupt,
                 format!("the embedded store can't be opened: {why}"),
             )
-            .at("folder", place.clone()),
+            .with_context("folder", place.clone()),
             Refusal::Unusable(error) => error,
         })?;
         Ok(Embedded {
@@ -74,7 +74,7 @@ impl Embedded {
             {
                 return Err(
                     Error::new(Kind::Missing, "the embedded store has no such table")
-                        .at("table", name.as_str()),
+                        .with_context("table", name.as_str()),
                 );
             }
             db.open_tree(tree)
@@ -94,7 +94,8 @@ impl Embedded {
         let permit = self.permit.clone();
         let work = move |db: &sled::Db| {
             let tree = open(db)?;
-            let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+            let failed =
+                |error| disk_error("write to", &folder, error).with_effect(Effect::Unknown);
             let mut batch = sled::Batch::default();
             let mut bytes = 0;
             let mut answers = Vec::with_capacity(writes.len());
@@ -215,8 +216,8 @@ fn entry(folder: &Path, db: &sled::Db, table: &str) -> Result<Option<Entry>> {
             Kind::Corrupt,
             "the embedded store's table list can't be read",
         )
-        .at("folder", folder.display().to_string())
-        .source_of(error)
+        .with_context("folder", folder.display().to_string())
+        .with_source(error)
     })
 }
 
@@ -392,7 +393,8 @@ impl Store for Embedded {
                 db.open_tree(format!("rows {}", table.name))
                     .map_err(failed)?;
                 let text = serde_json::to_vec(&entry).map_err(|error| {
-                    Error::new(Kind::Invalid, "a table's schema can't be written").source_of(error)
+                    Error::new(Kind::Invalid, "a table's schema can't be written")
+                        .with_source(error)
                 })?;
                 db.insert(format!("table {}", table.name), text)
                     .map_err(failed)?;
@@ -457,7 +459,8 @@ impl Store for Embedded {
         let (folder, permit) = (self.folder.clone(), self.permit.clone());
         let work = move |db: &sled::Db| {
             Permit::ask_of(&permit)?;
-            let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+            let failed =
+                |error| disk_error("write to", &folder, error).with_effect(Effect::Unknown);
             let mut batches: BTreeMap<String, (sled::Tree, sled::Batch)> = BTreeMap::new();
             let mut answers = Vec::with_capacity(changes.len());
             for (table, open, place, write) in changes {
@@ -513,7 +516,8 @@ impl Store for Embedded {
             .write(move |db| {
                 Permit::ask_of(&permit)?;
                 let tree = open(db)?;
-                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+                let failed =
+                    |error| disk_error("write to", &folder, error).with_effect(Effect::Unknown);
                 let mut batch = sled::Batch::default();
                 for entry in between(&tree, from, until) {
                     batch.remove(entry.map_err(failed)?.0);
@@ -527,7 +531,8 @@ impl Store for Embedded {
         let (folder, name) = (self.folder.clone(), table.to_owned());
         self.disk
             .write(move |db| {
-                let failed = |error| disk_error("write to", &folder, error).effect(Effect::Unknown);
+                let failed =
+                    |error| disk_error("write to", &folder, error).with_effect(Effect::Unknown);
                 // The list comes first: a tree that is in no list is nothing.
                 db.remove(format!("table {name}")).map_err(failed)?;
                 db.drop_tree(format!("rows {name}")).map_err(failed)?;

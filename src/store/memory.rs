@@ -132,7 +132,8 @@ fn settle(rows: &mut Map, place: Vec<u8>, after: Place) -> u64 {
 }
 
 fn missing(table: &Table) -> Error {
-    Error::new(Kind::Missing, "there is no such table in memory").at("table", table.name.as_str())
+    Error::new(Kind::Missing, "there is no such table in memory")
+        .with_context("table", table.name.as_str())
 }
 
 #[async_trait]

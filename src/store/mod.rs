@@ -449,7 +449,7 @@ pub trait Store: Reads {
         _returns: Returns,
     ) -> Result<Changed> {
         let message = "this store doesn't tell what it has changed";
-        Err(Error::new(Kind::Unsupported, message).at("table", table.name.as_str()))
+        Err(Error::new(Kind::Unsupported, message).with_context("table", table.name.as_str()))
     }
 
     /// Changes items of a new store, all of them or none: one answer for each, in order. If one is refused,
@@ -468,7 +468,7 @@ pub trait Store: Reads {
     /// As of [`Store::change`].
     async fn add_and_tell(&self, table: &Table, _add: &Add) -> Result<Option<Row>> {
         let message = "this store doesn't tell what it has added to";
-        Err(Error::new(Kind::Unsupported, message).at("table", table.name.as_str()))
+        Err(Error::new(Kind::Unsupported, message).with_context("table", table.name.as_str()))
     }
 
     /// Adds to the counters of one row, making it if there is none. Never to be sent again without a
@@ -498,7 +498,7 @@ pub trait Store: Reads {
     /// [`Kind::Unsupported`] if it can't.
     async fn expire(&self, table: &Table) -> Result<()> {
         let message = "this store can't delete expired rows by itself";
-        Err(Error::new(Kind::Unsupported, message).at("table", table.name.as_str()))
+        Err(Error::new(Kind::Unsupported, message).with_context("table", table.name.as_str()))
     }
 
     /// Drops a table with everything in it. One that isn't there is no error.
@@ -507,7 +507,7 @@ pub trait Store: Reads {
     /// [`Kind::Unsupported`] if it can't.
     async fn drop_table(&self, table: &str) -> Result<()> {
         let message = "this store doesn't drop tables";
-        Err(Error::new(Kind::Unsupported, message).at("table", table))
+        Err(Error::new(Kind::Unsupported, message).with_context("table", table))
     }
 
     /// Takes a role's own grant to write to a table. One that isn't there is no error.
@@ -541,8 +541,8 @@ fn without_roles(table: &str) -> Error {
         Kind::Unsupported,
         "this store has no roles whose permissions could be taken",
     )
-    .at("table", table)
-    .help("leave `fence` out of the plan")
+    .with_context("table", table)
+    .with_help("leave `fence` out of the plan")
 }
 
 /// Refuses a table that is there with other keys than the one that is wanted.
@@ -559,10 +559,10 @@ fn same_keys(there: &Table, wanted: &Table) -> Result<()> {
         Kind::Mismatch,
         "a table of this name is there with other keys",
     )
-    .at("table", wanted.name.as_str())
-    .at("there", keys(there).join(", "))
-    .at("wanted", keys(wanted).join(", "))
-    .help("choose another `to`, or drop that table if it isn't needed"))
+    .with_context("table", wanted.name.as_str())
+    .with_context("there", keys(there).join(", "))
+    .with_context("wanted", keys(wanted).join(", "))
+    .with_help("choose another `to`, or drop that table if it isn't needed"))
 }
 
 /// The tokens of a range, for a store that reads nothing smaller than a partition by token.
@@ -597,7 +597,7 @@ fn without_tokens() -> Error {
         Kind::Unsupported,
         "this store can't tell an add that was sent before by its token",
     )
-    .help("leave `exactly_once` out of the plan")
+    .with_help("leave `exactly_once` out of the plan")
 }
 
 /// Refuses an add with a token that is to be told of: a store that has done it before can't tell what it was

@@ -174,8 +174,8 @@ pub(super) fn row(table: &Table, record: &[u8]) -> Result<Row> {
             Kind::Corrupt,
             "a stored row can't be read: its checksum or its columns are wrong",
         )
-        .at("table", table.name.as_str())
-        .help("was the table written under another schema?")
+        .with_context("table", table.name.as_str())
+        .with_help("was the table written under another schema?")
     })
 }
 
@@ -277,7 +277,7 @@ fn folded(there: Option<Row>, table: &Table, fold: Fold) -> Result<Option<Row>> 
         moved = true;
         let invalid = |message: &str| {
             let name = columns.get(at).map_or("?", |column| column.name.as_str());
-            Error::new(Kind::Invalid, message).at("column", name)
+            Error::new(Kind::Invalid, message).with_context("column", name)
         };
         let total = match row.cells.get(at) {
             Some(None) => 0,
@@ -310,7 +310,7 @@ fn added(there: Option<Row>, table: &Table, add: Add) -> Result<Row> {
         let Some(by) = by else { continue };
         let invalid = |message: &str| {
             let name = columns.get(at).map_or("?", |column| column.name.as_str());
-            Error::new(Kind::Invalid, message).at("column", name)
+            Error::new(Kind::Invalid, message).with_context("column", name)
         };
         let total = match row.cells.get(at) {
             Some(None) => by,

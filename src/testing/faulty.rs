@@ -138,7 +138,7 @@ impl Faulty {
 }
 
 fn lost() -> Error {
-    Error::new(Kind::Timeout, "the answer was lost on purpose").effect(Effect::Unknown)
+    Error::new(Kind::Timeout, "the answer was lost on purpose").with_effect(Effect::Unknown)
 }
 
 #[async_trait]

@@ -172,7 +172,7 @@ impl Lifetime {
         }
         ways.push("`key_only = \"keep\"` (it stays)");
         let message = format!("it isn't known when the row ends: {why}");
-        Error::new(Kind::Invalid, message).help(format!(
+        Error::new(Kind::Invalid, message).with_help(format!(
             "write {} for the table in the plan, then run `migrate failures --retry`",
             ways.join(" or ")
         ))
@@ -189,12 +189,14 @@ fn no_rule() -> Error {
         Kind::Invalid,
         "the row has cells that expire, and the plan doesn't say what becomes of that",
     )
-    .help("add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan")
+    .with_help(
+        "add `expiry = { attribute = \"expires_at\", from = \"max\" }` to the table in the plan",
+    )
 }
 
 fn differing() -> Error {
     Error::new(Kind::Invalid, "the row's cells expire at different times")
-        .help("write `from = \"max\"` or `\"min\"` in the table's `expiry` in the plan")
+        .with_help("write `from = \"max\"` or `\"min\"` in the table's `expiry` in the plan")
 }
 
 fn not_frozen() -> Error {
@@ -203,7 +205,7 @@ fn not_frozen() -> Error {
         "the row has nothing but its key, and when the old table was frozen isn't known, from which its TTL \
          would be counted",
     )
-    .help(
+    .with_help(
         "the old store's clock couldn't be read at the freeze: go back (`migrate back --to switch`), freeze it \
          anew (`migrate advance --to copy`) and copy again",
     )

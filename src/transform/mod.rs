@@ -142,7 +142,7 @@ impl Transform {
     ) -> Result<Transform> {
         let wrong = wrong_with(old, rules, expiry, mask_key);
         if !wrong.is_empty() {
-            return Err(Error::new(Kind::Config, wrong.join("; ")).at("table", &old.name));
+            return Err(Error::new(Kind::Config, wrong.join("; ")).with_context("table", &old.name));
         }
         let none = ColumnRule::default();
         let rule = |column: &Column| rules.get(&column.name).unwrap_or(&none);
@@ -219,8 +219,8 @@ impl Transform {
         match wrong {
             None => Ok(self.limited(lifetime)),
             Some((what, help)) => Err(Error::new(Kind::Config, what)
-                .at("table", self.source.name.as_str())
-                .help(help)),
+                .with_context("table", self.source.name.as_str())
+                .with_help(help)),
         }
     }
 
@@ -412,7 +412,7 @@ fn masking(mask: Option<Mask>, key: Option<&Secret>) -> Result<Option<Masking>> 
 fn keyed(key: Option<&Secret>) -> Result<Hmac<Sha256>> {
     let key = key.map_or("", Secret::expose);
     Hmac::new_from_slice(key.as_bytes())
-        .map_err(|error| Error::new(Kind::Config, "the mask key can't be used").source_of(error))
+        .map_err(|error| Error::new(Kind::Config, "the mask key can't be used").with_source(error))
 }
 
 fn wrong_with(

@@ -81,7 +81,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 let key = crate::display::key(verifier.transform.target(), &suspect.key);
-                return Err(error.at("key", key));
+                return Err(error.with_context("key", key));
             }
         };
         let mut mended = mended.lock().unwrap_or_else(PoisonError::into_inner);

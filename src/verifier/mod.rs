@@ -379,9 +379,8 @@ impl Run<'_> {
         if !ends::may_end(transform, &times, row.expires) {
             let message =
                 "the rule by which rows end contradicts what its cells tell: a fault of this tool";
-            return Err(
-                Error::new(Kind::Corrupt, message).help("please report it, with the row's TTLs")
-            );
+            return Err(Error::new(Kind::Corrupt, message)
+                .with_help("please report it, with the row's TTLs"));
         }
         if self.verifier.counters.is_some() {
             if row.cells.iter().all(Option::is_none) {

@@ -168,7 +168,7 @@ pub(super) fn too_many() -> Error {
         Kind::Unsupported,
         "more rows expire than can be compared in the memory there is",
     )
-    .help("compare parts of it with --sample")
+    .with_help("compare parts of it with --sample")
 }
 
 #[cfg(test)]

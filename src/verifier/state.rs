@@ -216,9 +216,9 @@ impl Checkpoint {
                     Kind::Config,
                     "another process verifies this table from the same folder",
                 )
-                .at("table", table)
-                .at("folder", folder.display().to_string())
-                .help("let it work, or stop it"));
+                .with_context("table", table)
+                .with_context("folder", folder.display().to_string())
+                .with_help("let it work, or stop it"));
             }
             Err(fs::TryLockError::Error(error)) => return Err(cannot("lock", folder, &error)),
         }
@@ -262,7 +262,7 @@ impl Checkpoint {
     /// [`Kind::Config`] if the file can't be written.
     pub(super) fn keep(&self, state: &State, seconds: f64) -> Result<()> {
         let header = serde_json::to_vec(&self.saved(state, seconds)).map_err(|error| {
-            Error::new(Kind::Invalid, "the state of a verification").source_of(error)
+            Error::new(Kind::Invalid, "the state of a verification").with_source(error)
         })?;
         let beside = self.path.with_extension("verify.new");
         let written = disk::private_file(&beside)
@@ -444,5 +444,5 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
         Kind::Config,
         format!("can't {what} {}: {error}", path.display()),
     )
-    .help("look at the disk, or name another folder in [journal]")
+    .with_help("look at the disk, or name another folder in [journal]")
 }

@@ -21,7 +21,7 @@ impl Name<'_> {
     pub fn check(&self) -> Result<()> {
         match self.given {
             Some(given) if given == self.name => Ok(()),
-            Some(given) => Err(another(given, Kind::Config).at("table", self.name)),
+            Some(given) => Err(another(given, Kind::Config).with_context("table", self.name)),
             None => check_terminal(&format!("{} {}", self.flag, self.name)),
         }
     }
@@ -36,7 +36,7 @@ impl Name<'_> {
         let typed = answer(screen, &format!("Type `{}` to go on:", self.name))?;
         match typed == self.name {
             true => Ok(()),
-            false => Err(another(&typed, Kind::Stopped).at("table", self.name)),
+            false => Err(another(&typed, Kind::Stopped).with_context("table", self.name)),
         }
     }
 }
@@ -58,7 +58,7 @@ pub fn agreed(screen: &Screen, flag: &str, given: bool, what: &str) -> Result<()
         true => Ok(()),
         false => Err(
             Error::new(Kind::Stopped, "the answer was no, so that wasn't done")
-                .help("the same command asks again"),
+                .with_help("the same command asks again"),
         ),
     }
 }
@@ -71,7 +71,7 @@ pub fn check_terminal(flag: &str) -> Result<()> {
             Kind::Config,
             "stdin is not a terminal, so this can't be confirmed",
         )
-        .help(format!("add `{flag}` to go on without a question"))),
+        .with_help(format!("add `{flag}` to go on without a question"))),
     }
 }
 
@@ -80,6 +80,6 @@ fn answer(screen: &Screen, question: &str) -> Result<String> {
     screen.say(question);
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
-    read.map_err(|error| Error::new(Kind::Config, "the answer can't be read").source_of(error))?;
+    read.map_err(|error| Error::new(Kind::Config, "the answer can't be read").with_source(error))?;
     Ok(line.trim().to_owned())
 }

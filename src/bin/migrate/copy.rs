@@ -259,7 +259,7 @@ pub fn copier_name() -> String {
 fn shard(text: &str) -> Result<(u32, u32)> {
     let wrong = |why: String| {
         Error::new(Kind::Config, format!("--shard {text}: {why}"))
-            .help("write I/N with I from 0 to N-1, such as --shard 0/4, or auto/N")
+            .with_help("write I/N with I from 0 to N-1, such as --shard 0/4, or auto/N")
     };
     let (index, count) = text
         .split_once('/')

@@ -25,7 +25,7 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
             Kind::Config,
             format!("--adopt {target}: the plan has no such target"),
         )
-        .help(format!("its targets are: {}", targets.join(", "))));
+        .with_help(format!("its targets are: {}", targets.join(", "))));
     }
     let mut exit = Exit::Done;
     for migration in &migrations {

@@ -41,8 +41,8 @@ pub async fn run(args: &args::Reset, screen: &Screen) -> Result<Exit, Error> {
                     format::count(found.changed)
                 ),
             )
-            .at("target", migration.spec.to.as_str())
-            .help("look at them; add `--delete-changed` to delete them too"));
+            .with_context("target", migration.spec.to.as_str())
+            .with_help("look at them; add `--delete-changed` to delete them too"));
         }
         question.ask(screen, &what)?;
         let reset = migration

@@ -26,15 +26,15 @@ pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
             Kind::Config,
             "anything that reaches this address would have the sidecar's rights",
         )
-        .at("--listen", listen.to_string())
-        .help("listen on 127.0.0.1, or give clients a key with `access_key` and `secret_key` in [serve]"));
+        .with_context("--listen", listen.to_string())
+        .with_help("listen on 127.0.0.1, or give clients a key with `access_key` and `secret_key` in [serve]"));
     }
     let name = format!("serve on {}", copy::copier_name());
     let (shim, settings) = connect::sidecar(&plan, name, &args.tables, listen).await?;
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         Error::new(Kind::Config, format!("it can't listen there: {error}"))
-            .at("listen", listen.to_string())
-            .help("choose another address with --listen, or [serve] listen in the plan")
+            .with_context("listen", listen.to_string())
+            .with_help("choose another address with --listen, or [serve] listen in the plan")
     })?;
     let address = listener.local_addr().unwrap_or(listen);
     let tables: Vec<&str> = shim.tables().map(crossfade::Table::target).collect();
@@ -83,7 +83,7 @@ async fn asked(mut listen: SocketAddr, probe: args::Probe) -> Result<Exit, Error
             Kind::Unreachable,
             format!("the sidecar doesn't answer: {why}"),
         )
-        .at("address", listen.to_string())
+        .with_context("address", listen.to_string())
     };
     let answer = tokio::time::timeout(PROBED_WITHIN, ask)
         .await

@@ -131,8 +131,8 @@ impl Stores {
             let tables: Vec<&str> = self.plan.tables.iter().map(|t| t.name.as_str()).collect();
             return Err(
                 Error::new(Kind::Config, format!("the plan has no table `{name}`"))
-                    .at("plan", self.plan.file.display().to_string())
-                    .help(format!("its tables are: {}", tables.join(", "))),
+                    .with_context("plan", self.plan.file.display().to_string())
+                    .with_help(format!("its tables are: {}", tables.join(", "))),
             );
         }
         let migration = |table: &TablePlan| {

@@ -115,8 +115,8 @@ fn stale(migration: &Migration, outcome: &Outcome, sample: Option<f64>) -> Optio
     let error = Error::new(Kind::Mismatch, refusal.what);
     Some(
         error
-            .at("table", migration.spec.name.as_str())
-            .help(refusal.help),
+            .with_context("table", migration.spec.name.as_str())
+            .with_help(refusal.help),
     )
 }
 
@@ -177,7 +177,7 @@ fn write_json(file: &Path, verified: &[(String, Outcome)]) -> Result<()> {
     let written = std::fs::File::create(file).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| {
         let message = format!("can't write {}: {error}", file.display());
-        Error::new(Kind::Config, message).help("name another file in --json")
+        Error::new(Kind::Config, message).with_help("name another file in --json")
     })
 }
 
@@ -389,7 +389,7 @@ fn share(text: &str) -> Result<f64> {
             Kind::Config,
             format!("--sample {text}: not a part of the table"),
         )
-        .help("write a percentage above 0 and below 100, such as --sample 1%")),
+        .with_help("write a percentage above 0 and below 100, such as --sample 1%")),
     }
 }
 

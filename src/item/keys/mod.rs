@@ -158,7 +158,7 @@ pub fn sort_prefix(columns: &[Column], values: &[Value]) -> Result<Vec<u8>> {
             value,
             &mut out,
         )
-        .map_err(|error| error.at("column", &column.name))?;
+        .map_err(|error| error.with_context("column", &column.name))?;
     }
     Ok(out)
 }

@@ -38,7 +38,9 @@ impl Cassandra {
     /// server that is too old. Each names the nodes.
     pub async fn connect(config: Config) -> Result<Cassandra> {
         let nodes = config.nodes.join(", ");
-        open(config).await.map_err(|error| error.at("nodes", nodes))
+        open(config)
+            .await
+            .map_err(|error| error.with_context("nodes", nodes))
     }
 
     /// What the clock of the node that answers says, microseconds since 1970.
@@ -158,7 +160,7 @@ async fn session(config: &Config) -> Result<Session> {
             Kind::Unreachable,
             format!("no session came about in {} s", within.as_secs()),
         )
-        .help("check that the nodes are up, the port, `rpc_address` and the firewall")),
+        .with_help("check that the nodes are up, the port, `rpc_address` and the firewall")),
     }
 }
 
@@ -216,12 +218,12 @@ fn datacenter_fits(known: &BTreeSet<&str>, wanted: Option<&str>) -> Result<()> {
             Kind::Config,
             format!("the cluster has no datacenter `{wanted}`"),
         )
-        .help(format!("it has {}; names are case-sensitive", listed()))),
+        .with_help(format!("it has {}; names are case-sensitive", listed()))),
         None if known.len() > 1 => Err(Error::new(
             Kind::Config,
             format!("the cluster has several datacenters: {}", listed()),
         )
-        .help("set `datacenter` to the one that is near; only its nodes will be asked")),
+        .with_help("set `datacenter` to the one that is near; only its nodes will be asked")),
         Some(_) | None => Ok(()),
     }
 }
@@ -248,7 +250,7 @@ impl Cassandra {
             Kind::Missing,
             format!("the cluster has no keyspace `{}`", self.keyspace),
         )
-        .help(help))
+        .with_help(help))
     }
 
     /// Whether it is ScyllaDB, which calls itself Cassandra 3.0.8 and can do what later ones can.
@@ -277,19 +279,17 @@ impl Cassandra {
                 Kind::Unsupported,
                 format!("the server's own tables aren't as expected: {error}"),
             )
-            .at("statement", cql)
+            .with_context("statement", cql)
         };
-        let mut statement = self
-            .session
-            .prepare(cql)
-            .await
-            .map_err(|error| errors::preparing(error, Doing::Read).at("statement", cql))?;
+        let mut statement = self.session.prepare(cql).await.map_err(|error| {
+            errors::preparing(error, Doing::Read).with_context("statement", cql)
+        })?;
         statement.set_is_idempotent(true);
         let answer = self
             .session
             .execute_unpaged(&statement, values)
             .await
-            .map_err(|error| errors::executing(error, Doing::Read).at("statement", cql))?
+            .map_err(|error| errors::executing(error, Doing::Read).with_context("statement", cql))?
             .into_rows_result()
             .map_err(|error| unreadable(&error))?;
         answer

@@ -25,8 +25,8 @@ impl Cassandra {
         let there = self.inspect_table(&table.name).await?;
         let Some(there) = there.and_then(|there| there.table) else {
             return Err(Error::new(Kind::Missing, "the new table can't be seen yet")
-                .at("table", table.name.clone())
-                .help("check `nodetool describecluster` and try again"));
+                .with_context("table", table.name.clone())
+                .with_help("check `nodetool describecluster` and try again"));
         };
         same_keys(&there, table)
     }
@@ -42,7 +42,7 @@ impl Cassandra {
             .query_unpaged(cql, ())
             .await
             .map(|_| ())
-            .map_err(|error| errors::executing(error, Doing::Write).at("statement", cql))
+            .map_err(|error| errors::executing(error, Doing::Write).with_context("statement", cql))
     }
 }
 

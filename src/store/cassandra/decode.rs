@@ -378,5 +378,5 @@ fn incomplete() -> Error {
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(Kind::Corrupt, format!("the answer can't be read: {error}")).source_of(error)
+    Error::new(Kind::Corrupt, format!("the answer can't be read: {error}")).with_source(error)
 }

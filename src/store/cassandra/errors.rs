@@ -57,12 +57,12 @@ pub(super) fn executing(error: ExecutionError, doing: Doing) -> Error {
         ExecutionError::UseKeyspaceError(error) => using(error, doing),
         ExecutionError::SchemaAgreementError(_) | ExecutionError::MetadataError(_) => {
             Error::new(Kind::Transient, "the nodes don't agree on the schema yet")
-                .effect(doing.effect())
-                .help("check `nodetool describecluster` and try again")
+                .with_effect(doing.effect())
+                .with_help("check `nodetool describecluster` and try again")
         }
         _ => unknown(&error, doing),
     };
-    found.source_of(error)
+    found.with_source(error)
 }
 
 /// A statement the server didn't want to prepare.
@@ -77,7 +77,7 @@ pub(super) fn preparing(error: PrepareError, doing: Doing) -> Error {
         _ => unknown(&error, doing),
     };
     // Nothing runs before it is prepared.
-    found.effect(Effect::None).source_of(error)
+    found.with_effect(Effect::None).with_source(error)
 }
 
 /// A session that didn't come about.
@@ -87,7 +87,7 @@ pub(super) fn connecting(error: NewSessionError, encrypted: bool) -> Error {
             Kind::Unreachable,
             format!("no address was found for {}", names.join(", ")),
         )
-        .help("check the names in `nodes` and the resolver of this machine"),
+        .with_help("check the names in `nodes` and the resolver of this machine"),
         NewSessionError::EmptyKnownNodesList => no_known_nodes(),
         NewSessionError::MetadataError(error) => described(error, encrypted),
         NewSessionError::UseKeyspaceError(error) => using(error, Doing::Read),
@@ -97,13 +97,13 @@ pub(super) fn connecting(error: NewSessionError, encrypted: bool) -> Error {
         ),
         _ => unknown(&error, Doing::Read),
     };
-    found.source_of(error)
+    found.with_source(error)
 }
 
 /// A plan that names no node.
 pub(super) fn no_known_nodes() -> Error {
     Error::new(Kind::Config, "no node of the cluster is given")
-        .help("write at least one into `nodes`, like `nodes = [\"10.0.0.1:9042\"]`")
+        .with_help("write at least one into `nodes`, like `nodes = [\"10.0.0.1:9042\"]`")
 }
 
 fn described(error: &MetadataError, encrypted: bool) -> Error {
@@ -137,7 +137,7 @@ fn described(error: &MetadataError, encrypted: bool) -> Error {
                             fetch.table
                         ),
                     )
-                    .help("move to Cassandra 3.0 or later, or ScyllaDB, first")
+                    .with_help("move to Cassandra 3.0 or later, or ScyllaDB, first")
                 }
                 Ok(attempt) => attempted(attempt, Doing::Read),
                 Err(error) => error,
@@ -164,7 +164,7 @@ fn connected(error: &ConnectionError, encrypted: bool) -> Error {
                 Kind::Config,
                 "the node ended the TLS handshake; it may not speak TLS on this port",
             )
-            .help("check `client_encryption_options` of the node, and whether it asks for a client certificate"),
+            .with_help("check `client_encryption_options` of the node, and whether it asks for a client certificate"),
             None => unreachable_node(&format!("no node could be reached: {io}")),
         },
         ConnectionError::BrokenConnection(error) => broken(error, encrypted, Doing::Read),
@@ -181,18 +181,18 @@ fn set_up(error: &ConnectionSetupRequestErrorKind, encrypted: bool) -> Error {
     match error {
         ConnectionSetupRequestErrorKind::DbError(DbError::AuthenticationError, why) => {
             Error::new(Kind::Denied, format!("the login was refused: {why}"))
-                .help("check `username` and `password`")
+                .with_help("check `username` and `password`")
         }
         ConnectionSetupRequestErrorKind::DbError(DbError::Unauthorized, why) => {
             Error::new(Kind::Denied, format!("the role may not log in: {why}"))
-                .help("the role needs LOGIN = true and access to this datacenter")
+                .with_help("the role needs LOGIN = true and access to this datacenter")
         }
         ConnectionSetupRequestErrorKind::DbError(DbError::ProtocolError, why) => {
             too_old(&format!("it said: {why}"))
         }
         ConnectionSetupRequestErrorKind::MissingAuthentication => {
             Error::new(Kind::Denied, "the cluster wants a login, and none is given")
-                .help("set `username` and `password`")
+                .with_help("set `username` and `password`")
         }
         ConnectionSetupRequestErrorKind::DbError(error, why) => answered(error, why, Doing::Read),
         ConnectionSetupRequestErrorKind::BrokenConnection(error) => {
@@ -213,16 +213,16 @@ fn broken(error: &BrokenConnectionError, encrypted: bool, doing: Doing) -> Error
             Kind::Config,
             "what answers on this port doesn't speak Cassandra's native protocol; it may want TLS, or be another service",
         )
-        .help("check the port (9042 by default) and whether `[old.tls]` is needed"),
+        .with_help("check the port (9042 by default) and whether `[old.tls]` is needed"),
         _ if !encrypted => Error::new(
             Kind::Unreachable,
             format!("the connection broke: {error}"),
         )
-        .effect(doing.effect())
-        .help("check the node's log; a node that wants TLS ends a plain connection like this too"),
+        .with_effect(doing.effect())
+        .with_help("check the node's log; a node that wants TLS ends a plain connection like this too"),
         _ => Error::new(Kind::Unreachable, format!("the connection broke: {error}"))
-            .effect(doing.effect())
-            .help("check the node's log"),
+            .with_effect(doing.effect())
+            .with_help("check the node's log"),
     }
 }
 
@@ -252,7 +252,7 @@ fn insecure(error: &rustls::Error) -> Error {
             "check `ca`, `cert` and `key`, and the dates of the certificates",
         ),
     };
-    Error::new(Kind::Config, message).help(help)
+    Error::new(Kind::Config, message).with_help(help)
 }
 
 fn too_old(how: &str) -> Error {
@@ -260,7 +260,7 @@ fn too_old(how: &str) -> Error {
         Kind::Unsupported,
         format!("the server is too old: {how}, and the driver needs version 4"),
     )
-    .help("Cassandra 3.0 or later, or ScyllaDB, is needed; upgrade the cluster first")
+    .with_help("Cassandra 3.0 or later, or ScyllaDB, is needed; upgrade the cluster first")
 }
 
 fn pooled(error: &ConnectionPoolError) -> Error {
@@ -292,8 +292,8 @@ fn attempted(error: &RequestAttemptError, doing: Doing) -> Error {
         // the request may have been on its way.
         RequestAttemptError::BrokenConnectionError(error) => {
             Error::new(Kind::Unreachable, format!("the connection broke: {error}"))
-                .effect(doing.effect())
-                .help("check the node's log")
+                .with_effect(doing.effect())
+                .with_help("check the node's log")
         }
         RequestAttemptError::UnableToAllocStreamId => {
             Error::new(Kind::Throttled, "too many requests wait on one connection")
@@ -315,7 +315,7 @@ fn attempted(error: &RequestAttemptError, doing: Doing) -> Error {
             Kind::Unsupported,
             format!("the driver can't read the server's answer: {error}"),
         )
-        .effect(doing.effect()),
+        .with_effect(doing.effect()),
         _ => unknown(error, doing),
     }
 }
@@ -326,52 +326,52 @@ fn answered(error: &DbError, why: &str, doing: Doing) -> Error {
             Kind::RangeTooCostly,
             format!("the replicas couldn't read the range: {why}"),
         )
-        .help("a smaller range may be readable"),
+        .with_help("a smaller range may be readable"),
         DbError::ReadTimeout { .. } => Error::new(
             Kind::Timeout,
             format!("the replicas didn't answer in time: {why}"),
         )
-        .effect(doing.effect()),
+        .with_effect(doing.effect()),
         DbError::ReadFailure { .. } => Error::new(
             Kind::Transient,
             format!("the replicas couldn't read: {why}"),
         )
-        .effect(doing.effect())
-        .help("too many deleted rows before this one, or a damaged file: see the nodes' logs"),
+        .with_effect(doing.effect())
+        .with_help("too many deleted rows before this one, or a damaged file: see the nodes' logs"),
         DbError::WriteTimeout { .. } => Error::new(
             Kind::Timeout,
             format!("the replicas didn't confirm the write in time: {why}"),
         )
-        .effect(Effect::Unknown),
+        .with_effect(Effect::Unknown),
         DbError::WriteFailure { .. } => {
             Error::new(Kind::Transient, format!("replicas failed to write: {why}"))
-                .effect(Effect::Unknown)
-                .help("see the nodes' logs")
+                .with_effect(Effect::Unknown)
+                .with_help("see the nodes' logs")
         }
         DbError::Unavailable { .. } => {
             Error::new(Kind::Unreachable, format!("too few replicas are up: {why}"))
-                .effect(doing.effect_of_too_few())
-                .help("check `nodetool status`, or lower `consistency`")
+                .with_effect(doing.effect_of_too_few())
+                .with_help("check `nodetool status`, or lower `consistency`")
         }
         DbError::IsBootstrapping => Error::new(
             Kind::Unreachable,
             format!("the node is only joining the cluster: {why}"),
         )
-        .effect(doing.effect_of_too_few()),
+        .with_effect(doing.effect_of_too_few()),
         DbError::Overloaded => {
             // A coordinator may say so after it has sent the write to some replicas.
             Error::new(Kind::Throttled, format!("the node is overloaded: {why}"))
-                .effect(doing.effect())
+                .with_effect(doing.effect())
         }
         DbError::RateLimitReached { .. } => Error::new(
             Kind::Throttled,
             format!("the partition's rate limit is reached: {why}"),
         )
-        .effect(doing.effect()),
+        .with_effect(doing.effect()),
         DbError::Unauthorized => Error::new(Kind::Denied, format!("permission is missing: {why}")),
         DbError::AuthenticationError => {
             Error::new(Kind::Denied, format!("the login was refused: {why}"))
-                .help("check `username` and `password`")
+                .with_help("check `username` and `password`")
         }
         DbError::Invalid => invalid(why, doing),
         DbError::Unprepared { .. } => changed(why),
@@ -389,22 +389,22 @@ fn answered(error: &DbError, why: &str, doing: Doing) -> Error {
             Kind::Unsupported,
             format!("driver and server don't understand each other: {why}"),
         )
-        .effect(doing.effect()),
+        .with_effect(doing.effect()),
         DbError::TruncateError => Error::new(
             Kind::Transient,
             format!("the table could not be truncated: {why}"),
         )
-        .effect(doing.effect()),
+        .with_effect(doing.effect()),
         DbError::ServerError => {
             Error::new(Kind::Transient, format!("the node failed inside: {why}"))
-                .effect(doing.effect())
-                .help("see the node's log")
+                .with_effect(doing.effect())
+                .with_help("see the node's log")
         }
         DbError::Other(code) => Error::new(
             Kind::Unknown,
             format!("the server answered with the unknown error {code:#06x}: {why}"),
         )
-        .effect(Effect::Unknown),
+        .with_effect(Effect::Unknown),
         _ => unknown(error, doing),
     }
 }
@@ -450,7 +450,7 @@ pub(super) fn guardrail(why: &str) -> Option<&str> {
 fn guarded(name: &str, why: &str, doing: Doing) -> Error {
     let refused = |help: &str| {
         let message = format!("a guardrail of the cluster refused the request: {why}");
-        Error::new(Kind::Unsupported, message).help(help)
+        Error::new(Kind::Unsupported, message).with_help(help)
     };
     match name {
         "read_consistency_levels" | "write_consistency_levels" => refused_level(why),
@@ -477,7 +477,7 @@ fn refused_level(why: &str) -> Error {
         Kind::Unsupported,
         format!("the cluster doesn't take this consistency level: {why}"),
     )
-    .help(
+    .with_help(
         "set `consistency` or `write_consistency` in [old] to one that it takes; the last fold reads at ALL unless \
          the table has `final_read = \"quorum\"`",
     )
@@ -488,7 +488,7 @@ fn changed(why: &str) -> Error {
         Kind::Mismatch,
         format!("the table isn't as it was when its schema was read: {why}"),
     )
-    .help("look at what changed (`DESCRIBE TABLE`), and start again")
+    .with_help("look at what changed (`DESCRIBE TABLE`), and start again")
 }
 
 fn no_answer(milliseconds: u128, doing: Doing) -> Error {
@@ -496,19 +496,19 @@ fn no_answer(milliseconds: u128, doing: Doing) -> Error {
         Kind::Timeout,
         format!("no answer came in {milliseconds} ms"),
     )
-    .effect(doing.effect())
+    .with_effect(doing.effect())
 }
 
 fn no_nodes() -> Error {
     Error::new(Kind::Unreachable, "no node of the chosen datacenter is up")
-        .help("check `nodetool status` and `datacenter`")
+        .with_help("check `nodetool status` and `datacenter`")
 }
 
 fn unreachable_node(message: &str) -> Error {
     Error::new(Kind::Unreachable, message)
-        .help("check that the nodes are up, the port, `rpc_address` and the firewall")
+        .with_help("check that the nodes are up, the port, `rpc_address` and the firewall")
 }
 
 fn unknown(error: &dyn std::error::Error, doing: Doing) -> Error {
-    Error::new(Kind::Unknown, format!("the driver failed: {error}")).effect(doing.effect())
+    Error::new(Kind::Unknown, format!("the driver failed: {error}")).with_effect(doing.effect())
 }

@@ -185,8 +185,9 @@ impl Cassandra {
         let mut statement = Statement::new(cql);
         statement.set_is_idempotent(true);
         let answer = self.session.query_unpaged(statement, ()).await;
-        let answer =
-            answer.map_err(|error| errors::executing(error, Doing::Read).at("statement", cql))?;
+        let answer = answer.map_err(|error| {
+            errors::executing(error, Doing::Read).with_context("statement", cql)
+        })?;
         if !answer.is_rows() {
             return Ok(None);
         }
@@ -226,8 +227,8 @@ impl Cassandra {
     fn of_role(&self, error: Error, role: &str) -> Error {
         let me = quoted(self.login.as_deref().unwrap_or_default());
         meant(error, &me)
-            .at("role", role)
-            .at("store", self.name.as_str())
+            .with_context("role", role)
+            .with_context("store", self.name.as_str())
     }
 }
 
@@ -238,19 +239,19 @@ fn meant(error: Error, me: &str) -> Error {
     if has_no_permissions(&error) {
         let message = format!("the cluster has no permissions: {}", error.message());
         return Error::new(Kind::Unsupported, message)
-            .help(
+            .with_help(
                 "a fence takes `authorizer: CassandraAuthorizer` in cassandra.yaml, and a login; without \
                  them leave `fence` out of the plan: the barrier is enough for applications with the shim",
             )
-            .source_of(error);
+            .with_source(error);
     }
     if words.contains("role ") && words.contains("doesn't exist") {
         return Error::new(Kind::Missing, "the cluster has no such role")
-            .help("is it written as stored, case kept? `LIST ROLES` shows them; one that was dropped has to be made again")
-            .source_of(error);
+            .with_help("is it written as stored, case kept? `LIST ROLES` shows them; one that was dropped has to be made again")
+            .with_source(error);
     }
     if error.kind() == Kind::Denied {
-        return error.help(format!(
+        return error.with_help(format!(
             "GRANT DESCRIBE ON ALL ROLES TO {me}; and {MODIFY} and {AUTHORIZE} on the table"
         ));
     }
@@ -306,7 +307,7 @@ fn unreadable(cql: &str, why: &dyn std::fmt::Display) -> Error {
         Kind::Unsupported,
         format!("the server lists its roles and permissions in an unknown way: {why}"),
     )
-    .at("statement", cql)
+    .with_context("statement", cql)
 }
 
 #[cfg(test)]

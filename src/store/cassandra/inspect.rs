@@ -36,8 +36,8 @@ impl Cassandra {
     pub(super) async fn inspect_table(&self, name: &str) -> Result<Option<Inspection>> {
         self.inspected(name).await.map_err(|error| {
             error
-                .at("table", format!("{}.{name}", self.keyspace))
-                .at("store", self.name.clone())
+                .with_context("table", format!("{}.{name}", self.keyspace))
+                .with_context("store", self.name.clone())
         })
     }
 
@@ -427,11 +427,12 @@ fn column_findings(table: &Table, element_ttls: bool) -> Vec<Finding> {
 }
 
 fn column((name, kind, _, order, text): Described, udts: &Udts) -> Result<Column> {
-    let unknown = |what: String| Error::new(Kind::Unsupported, what).at("column", name.clone());
+    let unknown =
+        |what: String| Error::new(Kind::Unsupported, what).with_context("column", name.clone());
     let (ty, frozen) = Type::parse(&text, &udts.ready).map_err(|error| {
         let mut causes = udts.unknown.iter();
         let cause = causes.find(|(udt, _)| text.contains(udt.as_str()));
-        unknown(error).at(
+        unknown(error).with_context(
             "type",
             cause.map_or(text.clone(), |(_, cause)| cause.clone()),
         )

@@ -116,7 +116,7 @@ impl Cassandra {
         if !span.is_whole() && table.has_statics() && stretches.iter().any(is_all) {
             let message = "all rows of a partition can't be deleted without its static columns";
             return Err(Error::new(Kind::Unsupported, message)
-                .help("delete the whole partition, or give a bound"));
+                .with_help("delete the whole partition, or give a bound"));
         }
         let mut values = Bound::default();
         let table_name = of(&self.keyspace, table);
@@ -179,7 +179,8 @@ fn parts(table: &Table, list: &List) -> Result<Vec<Part>> {
 
 /// Refuses bounds that aren't values of the first clustering columns.
 fn check(table: &Table, span: &Span) -> Result<()> {
-    let invalid = |message| Error::new(Kind::Invalid, message).at("table", table.name.as_str());
+    let invalid =
+        |message| Error::new(Kind::Invalid, message).with_context("table", table.name.as_str());
     if span.partition.len() != table.partition().len() {
         return Err(invalid(
             "a partition's key doesn't give each column a value",

@@ -202,10 +202,10 @@ impl Cassandra {
             return error;
         }
         match self.tables().await {
-            Ok(tables) if tables.is_empty() => error.help("the keyspace has no tables"),
+            Ok(tables) if tables.is_empty() => error.with_help("the keyspace has no tables"),
             Ok(tables) => {
                 let shown: Vec<&str> = tables.iter().take(20).map(String::as_str).collect();
-                error.help(format!("the keyspace has {}", shown.join(", ")))
+                error.with_help(format!("the keyspace has {}", shown.join(", ")))
             }
             Err(_) => error,
         }
@@ -223,7 +223,7 @@ impl Cassandra {
                 Doing::Scan | Doing::Read => "SELECT",
                 Doing::Write | Doing::Decide => "MODIFY",
             };
-            error.help(format!(
+            error.with_help(format!(
                 "GRANT {permission} ON TABLE {}.{} TO the role that logs in",
                 crate::schema::quoted(&self.keyspace),
                 crate::schema::quoted(&table.name)
@@ -231,7 +231,9 @@ impl Cassandra {
         } else {
             error
         };
-        error.at("table", place).at("store", self.name.clone())
+        error
+            .with_context("table", place)
+            .with_context("store", self.name.clone())
     }
 
     /// A read that asks for more replicas than there are: which nodes are away, and the ways out.
@@ -249,7 +251,7 @@ impl Cassandra {
             Some(way_out) => format!("{help}; {way_out}"),
             None => help.to_owned(),
         };
-        error.at("nodes away", away).help(help)
+        error.with_context("nodes away", away).with_help(help)
     }
 
     /// Whether a server answers at all: tells a costly range from a dead cluster.
@@ -385,7 +387,10 @@ impl Store for Cassandra {
             Kind::Unsupported,
             "counters can't be moved into Cassandra: it can't add to them on a condition",
         );
-        failed_rows(folds.len(), &error.at("store", self.name.as_str()))
+        failed_rows(
+            folds.len(),
+            &error.with_context("store", self.name.as_str()),
+        )
     }
 
     async fn change(

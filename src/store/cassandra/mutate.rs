@@ -39,7 +39,7 @@ impl Cassandra {
         if is_conditional && let Some(column) = table.cells().iter().find(|c| c.ty.has_custom()) {
             // A refusal comes with the whole row, and the driver couldn't read it.
             let what = "writes on a condition in tables with columns of custom types";
-            return Err(unsupported(what).at("column", column.name.as_str()));
+            return Err(unsupported(what).with_context("column", column.name.as_str()));
         }
         match mutation {
             Mutation::Put(row) => {
@@ -90,7 +90,7 @@ impl Cassandra {
                      to every write that says it never expires"
                 ),
             )
-            .help(
+            .with_help(
                 "give the write a time to live, or take the default away (it concerns later writes only): \
                  ALTER TABLE … WITH default_time_to_live = 0",
             )),
@@ -145,7 +145,7 @@ impl Cassandra {
         Permit::ask_of(&self.permit)?;
         let answer = self.session.execute_unpaged(&statement, values).await;
         let answer = answer.map_err(|error| errors::executing(error, Doing::Decide))?;
-        let unreadable = |error: Error| error.effect(Effect::Unknown);
+        let unreadable = |error: Error| error.with_effect(Effect::Unknown);
         let answer = answer.into_rows_result().map_err(|error| {
             let message = format!("the answer to a conditional write can't be read: {error}");
             unreadable(Error::new(Kind::Unsupported, message))
@@ -213,7 +213,7 @@ impl Cassandra {
                     Kind::Transient,
                     "the row was changed by another client at the same time",
                 )
-                .help("send it again"))
+                .with_help("send it again"))
             }
             Changed::Refused(_) | Changed::Written | Changed::Told(_) => Ok(changed),
         }
@@ -301,7 +301,7 @@ fn own_cells<'a, T>(
 ) -> Result<Vec<(&'a Column, &'a T)>> {
     if cells.len() != table.cells().len() {
         let message = "a write doesn't say of each column what becomes of it";
-        return Err(Error::new(Kind::Invalid, message).at("table", table.name.as_str()));
+        return Err(Error::new(Kind::Invalid, message).with_context("table", table.name.as_str()));
     }
     let role = role_of(key);
     let given = table.cells().iter().zip(cells);
@@ -353,7 +353,7 @@ fn condition(
     for (at, value) in expected {
         let cell = cells.get_mut(*at).ok_or_else(|| {
             let message = "a condition is on a column that the table doesn't have";
-            Error::new(Kind::Invalid, message).at("table", table.name.as_str())
+            Error::new(Kind::Invalid, message).with_context("table", table.name.as_str())
         })?;
         *cell = Some(value.as_ref());
     }
@@ -380,5 +380,5 @@ fn ttl(expires: Option<i64>) -> i32 {
 }
 
 fn invalid(message: &str, column: &Column) -> Error {
-    Error::new(Kind::Invalid, message).at("column", column.name.as_str())
+    Error::new(Kind::Invalid, message).with_context("column", column.name.as_str())
 }

@@ -60,11 +60,12 @@ pub(super) async fn timed_out(
             Kind::Unreachable,
             format!("{}, and no server answers", error.message()),
         )
-        .help("check that the nodes are up")
-        .source_of(error);
+        .with_help("check that the nodes are up")
+        .with_source(error);
     }
     if has_lost_a_node {
-        return error.help("a node went away less than a minute ago: the same range is read again");
+        return error
+            .with_help("a node went away less than a minute ago: the same range is read again");
     }
     Error::new(
         Kind::RangeTooCostly,
@@ -73,8 +74,8 @@ pub(super) async fn timed_out(
             error.message()
         ),
     )
-    .help("a smaller range may be readable")
-    .source_of(error)
+    .with_help("a smaller range may be readable")
+    .with_source(error)
 }
 
 impl Cassandra {

@@ -146,7 +146,7 @@ impl Position {
                 Kind::Corrupt,
                 "the cursor's state isn't one of this version",
             )
-            .help("a state is only good in the process that got it: go on without it")
+            .with_help("a state is only good in the process that got it: go on without it")
         })
     }
 

@@ -346,5 +346,5 @@ impl Cassandra {
 
 fn foreign(what: &str) -> Error {
     Error::new(Kind::Mismatch, format!("the cursor isn't one of {what}"))
-        .help("go on with the cursor of this very range, or without its state")
+        .with_help("go on with the cursor of this very range, or without its state")
 }

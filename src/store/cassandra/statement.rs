@@ -49,9 +49,8 @@ impl Bound {
                     "the driver can't write values of the type {}",
                     column.cql_type()
                 );
-                return Err(
-                    Error::new(Kind::Unsupported, message).at("column", column.name.as_str())
-                );
+                return Err(Error::new(Kind::Unsupported, message)
+                    .with_context("column", column.name.as_str()));
             }
         }
         Ok("?".to_owned())
@@ -292,7 +291,7 @@ pub(super) fn fits<'a>(
         None => Ok(()),
         Some((_, column)) => {
             let message = format!("a value isn't of the type {}", column.cql_type());
-            Err(Error::new(Kind::Invalid, message).at("column", column.name.as_str()))
+            Err(Error::new(Kind::Invalid, message).with_context("column", column.name.as_str()))
         }
     }
 }
@@ -318,7 +317,8 @@ pub(super) fn key_columns<'a>(table: &'a Table, key: &Key) -> Result<Vec<&'a Col
     };
     let columns: Vec<&Column> = table.partition().iter().chain(clustering).collect();
     let values = || key.partition.iter().chain(key.clustering.iter().flatten());
-    let invalid = |message| Error::new(Kind::Invalid, message).at("table", table.name.as_str());
+    let invalid =
+        |message| Error::new(Kind::Invalid, message).with_context("table", table.name.as_str());
     if key.is_static() && !table.has_statics() {
         return Err(invalid("the table has no static columns"));
     }

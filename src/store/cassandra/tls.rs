@@ -22,19 +22,19 @@ pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(Kind::Config, "TLS can't be set up").source_of(error))?
+        .map_err(|error| Error::new(Kind::Config, "TLS can't be set up").with_source(error))?
         .with_root_certificates(roots);
     let config = match &tls.client {
         None => builder.with_no_client_auth(),
         Some(ClientCertificate { cert, key }) => {
             let chain = certificates("cert", cert)?;
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-                unusable("key", key, "can't be read as a PEM key").source_of(error)
+                unusable("key", key, "can't be read as a PEM key").with_source(error)
             })?;
             builder
                 .with_client_auth_cert(chain, private)
                 .map_err(|error| {
-                    unusable("cert", cert, "doesn't go with the key").source_of(error)
+                    unusable("cert", cert, "doesn't go with the key").with_source(error)
                 })?
         }
     };
@@ -45,7 +45,7 @@ fn given(ca: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for authority in certificates("ca", ca)? {
         roots.add(authority).map_err(|error| {
-            unusable("ca", ca, "holds a certificate that can't be used").source_of(error)
+            unusable("ca", ca, "holds a certificate that can't be used").with_source(error)
         })?;
     }
     Ok(roots)
@@ -59,7 +59,7 @@ fn trusted_by_the_system() -> Result<RootCertStore> {
     if roots.is_empty() {
         return Err(
             Error::new(Kind::Config, "the system trusts no certificate authority")
-                .help("install the system's CA certificates, or give `ca`"),
+                .with_help("install the system's CA certificates, or give `ca`"),
         );
     }
     Ok(roots)
@@ -69,7 +69,7 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     let read = CertificateDer::pem_file_iter(path)
         .and_then(|found| found.collect::<Result<Vec<_>, _>>())
         .map_err(|error| {
-            unusable(what, path, "can't be read as PEM certificates").source_of(error)
+            unusable(what, path, "can't be read as PEM certificates").with_source(error)
         })?;
     if read.is_empty() {
         return Err(unusable(what, path, "holds no PEM certificate"));
@@ -79,6 +79,6 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 
 fn unusable(what: &'static str, path: &Path, why: &str) -> Error {
     Error::new(Kind::Config, format!("the TLS file {why}"))
-        .at(what, path.display().to_string())
-        .help("check the path, its permissions, and that the file is PEM")
+        .with_context(what, path.display().to_string())
+        .with_help("check the path, its permissions, and that the file is PEM")
 }

@@ -39,7 +39,7 @@ impl DynamoDb {
         let item = self.add_once(mapping, &update, returns).await?;
         let row = item.map(|item| row_of(mapping, item)).transpose();
         // It is added, whatever the item is like.
-        row.map_err(|error| error.effect(Effect::Unknown))
+        row.map_err(|error| error.with_effect(Effect::Unknown))
     }
 
     async fn add_once(
@@ -58,7 +58,10 @@ impl DynamoDb {
             .set_expression_attribute_names(update.terms.names())
             .set_expression_attribute_values(update.terms.values());
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
-        let failed = |error| call.failed(error).at("key", pairs_text(&update.key));
+        let failed = |error| {
+            call.failed(error)
+                .with_context("key", pairs_text(&update.key))
+        };
         request
             .customize()
             .interceptor(self.asking())
@@ -80,7 +83,7 @@ impl DynamoDb {
             .set_expression_attribute_values(update.terms.values())
             .build()
             .map_err(|error| {
-                Error::new(Kind::Invalid, "the request can't be made").source_of(error)
+                Error::new(Kind::Invalid, "the request can't be made").with_source(error)
             })?;
         let request = self
             .client
@@ -91,10 +94,10 @@ impl DynamoDb {
             return Ok(());
         };
         let error = match reason(&error) {
-            Some((code, message)) => call.cancelled(&code, &message).source_of(error),
+            Some((code, message)) => call.cancelled(&code, &message).with_source(error),
             None => call.failed(error),
         };
-        Err(error.at("key", pairs_text(&update.key)))
+        Err(error.with_context("key", pairs_text(&update.key)))
     }
 }
 
@@ -124,7 +127,7 @@ fn update(mapping: &Mapping, add: &Add) -> Result<Update> {
         let column = mapping.column(cell)?;
         if column.ty != Type::Counter {
             let message = "what is added to isn't a counter";
-            return Err(Error::new(Kind::Invalid, message).at("column", &column.name));
+            return Err(Error::new(Kind::Invalid, message).with_context("column", &column.name));
         }
         update.add(&column.name, Attr::N(by.to_string()));
     }

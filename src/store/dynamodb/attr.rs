@@ -170,7 +170,7 @@ pub(super) fn key_from_bytes(bytes: &[u8]) -> Result<Attrs> {
         });
         attrs.push(pair.ok_or_else(|| {
             Error::new(Kind::Corrupt, "a scan's place can't be read")
-                .help("it belongs to another version; start the scan again")
+                .with_help("it belongs to another version; start the scan again")
         })?);
         rest = tail;
     }

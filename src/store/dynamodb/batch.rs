@@ -162,7 +162,9 @@ impl DynamoDb {
                 Sent::Unsupported
             }
             Err(error) if is_unknown_call(&error) => {
-                let error = call.failed(error).help("set `partiql = false` under [new]");
+                let error = call
+                    .failed(error)
+                    .with_help("set `partiql = false` under [new]");
                 each_failed(all, statements, &error)
             }
             Err(error) if statements.len() > 1 && is_refused_request(&error) => {
@@ -194,7 +196,7 @@ fn requests<'a>(
             .set_parameters(Some(item.map(|(_, attr)| into_sdk(attr)).collect()))
             .build()
             .map_err(|error| {
-                Error::new(Kind::Invalid, "a statement can't be made").source_of(error)
+                Error::new(Kind::Invalid, "a statement can't be made").with_source(error)
             })
     };
     statements.iter_mut().map(request).collect()
@@ -222,7 +224,7 @@ fn answered(
         if put.is_ok() {
             expected += row.units();
         }
-        let put = put.map_err(|error| error.at("key", all.key_text(row.place)));
+        let put = put.map_err(|error| error.with_context("key", all.key_text(row.place)));
         outcome.rows.push((row.place, put));
     }
     let told = units(answer.consumed_capacity.as_deref().unwrap_or_default());
@@ -233,7 +235,7 @@ fn answered(
 fn each_failed(all: Rows<'_>, statements: &[Statement<'_>], error: &Error) -> Sent {
     let failed = |(_, row): &Statement<'_>| {
         let key = all.key_text(row.place);
-        (row.place, Err(error.clone().at("key", key)))
+        (row.place, Err(error.clone().with_context("key", key)))
     };
     Sent::Answered(Outcome {
         rows: statements.iter().map(failed).collect(),

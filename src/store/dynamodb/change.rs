@@ -59,7 +59,7 @@ impl DynamoDb {
         let message = format!("an expected value was spelled anew by others {TRIES} times");
         Err(call
             .error(Kind::Transient, Effect::None, message)
-            .at("key", key_text(mapping, key)))
+            .with_context("key", key_text(mapping, key)))
     }
 
     async fn change_once(
@@ -223,7 +223,7 @@ impl DynamoDb {
             format!("a collection was changed by others {TRIES} times while it was edited");
         Err(call
             .error(Kind::Transient, Effect::None, message)
-            .at("key", key_text(mapping, key))
+            .with_context("key", key_text(mapping, key))
             .into())
     }
 
@@ -311,7 +311,7 @@ impl DynamoDb {
             Ok(told) => {
                 // It is written, whatever the item was like.
                 let told = told.changed(mapping);
-                return Ok(told.map_err(|error| error.effect(Effect::Unknown))?);
+                return Ok(told.map_err(|error| error.with_effect(Effect::Unknown))?);
             }
             Err(error) => error,
         };
@@ -320,12 +320,15 @@ impl DynamoDb {
             Some(None) if takes_none => {
                 let message = "a refused write doesn't tell which item was in the way";
                 let error = call.error(Kind::Unsupported, Effect::None, message);
-                let error = error.at("key", key_text(mapping, key));
+                let error = error.with_context("key", key_text(mapping, key));
                 let help = "the endpoint has to know ReturnValuesOnConditionCheckFailure";
-                Err(error.help(help).into())
+                Err(error.with_help(help).into())
             }
             Some(None) => Ok(Changed::Refused(None)),
-            None => Err(call.failed(error).at("key", key_text(mapping, key)).into()),
+            None => Err(call
+                .failed(error)
+                .with_context("key", key_text(mapping, key))
+                .into()),
         }
     }
 }
@@ -415,7 +418,7 @@ impl Edits<'_> {
                 update.demand(same);
             }
             let new = canonical::edited(&mapping.column(cell)?.ty, edit, old.cloned())
-                .map_err(|error| error.at("column", name))?;
+                .map_err(|error| error.with_context("column", name))?;
             update.set(name, mapping.cell(cell, new.as_ref())?);
         }
         update.mark(mapping, self.mark);

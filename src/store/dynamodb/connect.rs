@@ -115,7 +115,7 @@ pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
     if shared.region().is_none() {
         if config.endpoint.is_none() {
             return Err(Error::new(Kind::Config, "no AWS region is set")
-                .help("write `region = \"…\"` under [new], or set AWS_REGION"));
+                .with_help("write `region = \"…\"` under [new], or set AWS_REGION"));
         }
         // Another server than AWS's ignores the region, but a signature needs one.
         builder = builder.region(Region::from_static(ANY_REGION));
@@ -147,11 +147,11 @@ fn check_url(endpoint: &str) -> Result<()> {
             Kind::Config,
             "the endpoint's URL has a user name in it", // and perhaps a password: not shown
         )
-        .help("leave it out: DynamoDB takes AWS credentials")),
+        .with_help("leave it out: DynamoDB takes AWS credentials")),
         Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => Ok(()),
         Some(_) | None => Err(Error::new(Kind::Config, "the endpoint is not a URL")
-            .at("endpoint", endpoint)
-            .help("write it like `http://127.0.0.1:8000` or `https://dynamodb.example.org`")),
+            .with_context("endpoint", endpoint)
+            .with_help("write it like `http://127.0.0.1:8000` or `https://dynamodb.example.org`")),
     }
 }
 
@@ -161,7 +161,7 @@ pub(super) fn http_client(
 ) -> Result<SharedHttpClient> {
     let roots = tls.map(roots).transpose()?;
     http::client(roots, CONNECT, timeout.unwrap_or(CALL))
-        .map_err(|error| Error::new(Kind::Config, "encryption can't be set up").source_of(error))
+        .map_err(|error| Error::new(Kind::Config, "encryption can't be set up").with_source(error))
 }
 
 /// The authorities of a file.
@@ -169,8 +169,8 @@ pub(super) fn roots(tls: &Tls) -> Result<rustls::RootCertStore> {
     let Tls { ca } = tls;
     let refused = |why: String| {
         Error::new(Kind::Config, why)
-            .at("file", ca.display().to_string())
-            .help("`ca` under [new.tls] names a file with certificates in PEM form")
+            .with_context("file", ca.display().to_string())
+            .with_help("`ca` under [new.tls] names a file with certificates in PEM form")
     };
     let pem = std::fs::read(ca)
         .map_err(|error| refused(format!("the certificate authority can't be read: {error}")))?;
@@ -207,11 +207,11 @@ async fn effective_endpoint(client: &Client) -> Result<String> {
             Kind::Denied,
             format!("no AWS credentials: {}", root_cause(&error)),
         )
-        .help(
+        .with_help(
             "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role \
              is attached; `aws sts get-caller-identity` shows what the chain finds",
         )
-        .source_of(error)),
+        .with_source(error)),
         (None, Ok(_)) => Err(Error::new(
             Kind::Unknown,
             "the AWS SDK didn't say which endpoint it uses",

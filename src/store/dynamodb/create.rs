@@ -45,7 +45,7 @@ impl DynamoDb {
                         Effect::Unknown,
                         "the new table can't be used yet",
                     )
-                    .help("look at its status in the console, and run the command again"));
+                    .with_help("look at its status in the console, and run the command again"));
             }
             sleep(POLL).await;
         }
@@ -77,7 +77,7 @@ impl DynamoDb {
             .build()
             .map_err(|error| {
                 call.error(Kind::Invalid, Effect::None, "the request can't be made")
-                    .source_of(error)
+                    .with_source(error)
             })?;
         let request = self.client.update_time_to_live().table_name(table);
         let request = request.time_to_live_specification(wanted);
@@ -153,9 +153,9 @@ impl DynamoDb {
                 wanted.join(" and ")
             ),
         )
-        .at("table", table)
-        .at("endpoint", &*self.endpoint)
-        .help("name another table with `to`, set `keys`, or remove the table that is there"))
+        .with_context("table", table)
+        .with_context("endpoint", &*self.endpoint)
+        .with_help("name another table with `to`, set `keys`, or remove the table that is there"))
     }
 }
 

@@ -49,8 +49,8 @@ impl Call<'_> {
             }
             SdkError::ConstructionFailure(_) => self
                 .error(Kind::Invalid, Effect::None, "the request can't be made")
-                .source_of(error),
-            SdkError::TimeoutError(_) => self.no_answer().source_of(error),
+                .with_source(error),
+            SdkError::TimeoutError(_) => self.no_answer().with_source(error),
             SdkError::DispatchFailure(_) => self.not_delivered(error),
             // Its head came, the rest of it didn't.
             SdkError::ResponseError(_) => self.cut_short(error),
@@ -68,8 +68,8 @@ impl Call<'_> {
                 root_cause(&error)
             ),
         )
-        .help("check what is in between (VPC endpoint, proxy, firewall)")
-        .source_of(error)
+        .with_help("check what is in between (VPC endpoint, proxy, firewall)")
+        .with_source(error)
     }
 
     fn unreadable(&self, error: impl StdError + Send + Sync + 'static) -> Error {
@@ -78,8 +78,8 @@ impl Call<'_> {
             Effect::Unknown,
             format!("the answer can't be read: {}", root_cause(&error)),
         )
-        .help("check that the endpoint is a DynamoDB")
-        .source_of(error)
+        .with_help("check that the endpoint is a DynamoDB")
+        .with_source(error)
     }
 
     /// The error of one statement of a batch.
@@ -132,16 +132,16 @@ impl Call<'_> {
             Effect::Unknown,
             "the answer to a batch doesn't mention one of its rows",
         )
-        .help("check that the endpoint is a DynamoDB")
+        .with_help("check that the endpoint is a DynamoDB")
     }
 
     /// An error of this call, with its place.
     pub fn error(&self, kind: Kind, effect: Effect, message: impl Into<String>) -> Error {
         Error::new(kind, message)
-            .effect(if self.writes { effect } else { Effect::None })
-            .at("call", self.action)
-            .at("table", self.table)
-            .at("endpoint", self.endpoint)
+            .with_effect(if self.writes { effect } else { Effect::None })
+            .with_context("call", self.action)
+            .with_context("table", self.table)
+            .with_context("endpoint", self.endpoint)
     }
 
     fn refused<E>(&self, status: u16, error: E) -> Error
@@ -157,7 +157,7 @@ impl Call<'_> {
                     Effect::None,
                     format!("the credentials were refused: {code}"),
                 )
-                .help(
+                .with_help(
                     "check that they have not expired, that they belong to this region and \
                      account, and that this computer's clock is right",
                 );
@@ -170,11 +170,11 @@ impl Call<'_> {
             );
             return self
                 .error(kind, effect, words)
-                .help("check the endpoint: something else listens there, or a proxy answers in its place")
-                .source_of(error);
+                .with_help("check the endpoint: something else listens there, or a proxy answers in its place")
+                .with_source(error);
         }
         self.explained(kind, effect, &code, &message)
-            .source_of(error)
+            .with_source(error)
     }
 
     fn explained(&self, kind: Kind, effect: Effect, code: &str, message: &str) -> Error {
@@ -182,18 +182,18 @@ impl Call<'_> {
         let message: String = message.chars().take(LONG).collect();
         let error = self.error(kind, effect, format!("{code}: {message}"));
         match kind {
-            Kind::Denied => error.help(format!(
+            Kind::Denied => error.with_help(format!(
                 "allow {} on the table {} to this identity",
                 self.action, self.table
             )),
-            Kind::Missing => error.help(
+            Kind::Missing => error.with_help(
                 "run `migrate init`, or check the table's name, the region and the account: each \
                  region has tables of its own",
             ),
             Kind::Throttled => {
-                error.help("ask for less at once, or raise the capacity of the table")
+                error.with_help("ask for less at once, or raise the capacity of the table")
             }
-            Kind::Unsupported => error.help("this endpoint doesn't have the call"),
+            Kind::Unsupported => error.with_help("this endpoint doesn't have the call"),
             Kind::Unreachable
             | Kind::Timeout
             | Kind::Transient
@@ -213,7 +213,7 @@ impl Call<'_> {
             Effect::Unknown,
             "DynamoDB didn't answer in time",
         )
-        .help("check the endpoint, and what is in between (VPC endpoint, proxy, firewall)")
+        .with_help("check the endpoint, and what is in between (VPC endpoint, proxy, firewall)")
     }
 
     fn not_delivered<E>(&self, error: SdkError<E, HttpResponse>) -> Error
@@ -228,8 +228,8 @@ impl Call<'_> {
                         Effect::None,
                         format!("no AWS credentials: {}", root_cause(&error)),
                     )
-                    .help("log in again, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
-                    .source_of(error);
+                    .with_help("log in again, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
+                    .with_source(error);
             }
             Fault::CredentialsDelayed => {
                 return self
@@ -238,8 +238,8 @@ impl Call<'_> {
                         Effect::None,
                         format!("AWS credentials can't be renewed: {}", root_cause(&error)),
                     )
-                    .help("log in again, or check the source of the credentials")
-                    .source_of(error);
+                    .with_help("log in again, or check the source of the credentials")
+                    .with_source(error);
             }
             Fault::Tls(reason) => {
                 return self
@@ -248,11 +248,11 @@ impl Call<'_> {
                         Effect::None,
                         format!("TLS to the endpoint failed: {reason}"),
                     )
-                    .help(
+                    .with_help(
                         "if the certificate is signed by an authority of your own, name it with \
                          `ca` under [new.tls]",
                     )
-                    .source_of(error);
+                    .with_source(error);
             }
             Fault::NotConnected => Effect::None,
             Fault::Broken => Effect::Unknown,
@@ -260,18 +260,18 @@ impl Call<'_> {
         let timed_out =
             matches!(&error, SdkError::DispatchFailure(failure) if failure.is_timeout());
         if timed_out && effect == Effect::Unknown {
-            return self.no_answer().source_of(error);
+            return self.no_answer().with_source(error);
         }
         self.error(
             Kind::Unreachable,
             effect,
             format!("DynamoDB can't be reached: {}", root_cause(&error)),
         )
-        .help(
+        .with_help(
             "check that region and endpoint are right, that it is running, and that nothing is \
              between (VPC endpoint, proxy, firewall)",
         )
-        .source_of(error)
+        .with_source(error)
     }
 }
 

@@ -151,7 +151,7 @@ pub(super) fn within_limit(expression: String) -> Fit<String> {
         "an expression over the columns of an item has {bytes} bytes and {operators} operators, DynamoDB takes \
          {LONGEST} and {OPERATORS}"
     );
-    let error = Error::new(Kind::Invalid, message).help("change fewer columns at once");
+    let error = Error::new(Kind::Invalid, message).with_help("change fewer columns at once");
     Err(Unfit::TooLong(error))
 }
 

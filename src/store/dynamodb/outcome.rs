@@ -61,7 +61,7 @@ where
         {
             (Ok(WriteOutcome::Refused), expected)
         }
-        Err(error) => (Err(call.failed(error).at("key", key())), 0.0),
+        Err(error) => (Err(call.failed(error).with_context("key", key())), 0.0),
     };
     Outcome {
         rows: vec![(place, row)],

@@ -56,13 +56,13 @@ impl Raw {
         let shared = connect::shared(config).await;
         let provider = shared.credentials_provider().ok_or_else(|| {
             Error::new(Kind::Denied, "no AWS credentials")
-                .help("set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached")
+                .with_help("set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached")
         })?;
         let region = shared.region().map_or(ANY_REGION, |region| region.as_ref());
         let timeout = config.timeout.unwrap_or(CALL);
         let roots = config.tls.as_ref().map(connect::roots).transpose()?;
         let http = connections(roots, CONNECT, timeout).map_err(|error| {
-            Error::new(Kind::Config, "encryption can't be set up").source_of(error)
+            Error::new(Kind::Config, "encryption can't be set up").with_source(error)
         })?;
         Ok(Raw {
             endpoint: endpoint.into(),
@@ -87,21 +87,21 @@ impl Raw {
         let request = self.signed(target, content_type, body).await?;
         let lost = |message: String| {
             Error::new(Kind::Unreachable, message)
-                .effect(Effect::Unknown)
-                .at("endpoint", &*self.endpoint)
+                .with_effect(Effect::Unknown)
+                .with_context("endpoint", &*self.endpoint)
         };
         let answering = async {
             let answer = self.http.request(request).await.map_err(|error| {
                 let connecting = error.is_connect();
-                let error = lost(format!("the endpoint didn't answer: {error}")).source_of(error);
+                let error = lost(format!("the endpoint didn't answer: {error}")).with_source(error);
                 match connecting {
-                    true => error.effect(Effect::None),
+                    true => error.with_effect(Effect::None),
                     false => error,
                 }
             })?;
             let (parts, body) = answer.into_parts();
             let body = body.collect().await.map_err(|error| {
-                lost(format!("the endpoint's answer broke off: {error}")).source_of(error)
+                lost(format!("the endpoint's answer broke off: {error}")).with_source(error)
             })?;
             Ok(RawAnswer {
                 status: parts.status.as_u16(),
@@ -165,7 +165,7 @@ impl Raw {
         }
         let fetched = self.provider.provide_credentials().await;
         let credentials = fetched.map_err(|error| {
-            Error::new(Kind::Denied, format!("no AWS credentials: {error}")).source_of(error)
+            Error::new(Kind::Denied, format!("no AWS credentials: {error}")).with_source(error)
         })?;
         let left = credentials
             .expiry()

@@ -113,7 +113,7 @@ impl DynamoDb {
                 .build()
                 .map_err(|error| {
                     call.error(Kind::Invalid, Effect::None, "the request can't be made")
-                        .source_of(error)
+                        .with_source(error)
                 })?;
             let answer = self
                 .client
@@ -166,9 +166,9 @@ pub(super) fn read_row(mapping: &Mapping, attrs: Vec<(String, Attr)>) -> Result<
     let is_marked = is_marked(mapping, &attrs);
     mapping.row(attrs).map_err(|error| Unreadable {
         error: Error::new(Kind::Corrupt, error.message())
-            .at("table", &mapping.table().name)
-            .at("key", key.as_str())
-            .help("the item was not written by this mapping, or was changed by hand since"),
+            .with_context("table", &mapping.table().name)
+            .with_context("key", key.as_str())
+            .with_help("the item was not written by this mapping, or was changed by hand since"),
         key,
         is_marked,
         digest: None,

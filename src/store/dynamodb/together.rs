@@ -128,7 +128,7 @@ impl DynamoDb {
             .transact_get_items()
             .set_transact_items(Some(items));
         let answer = request.send().await.map_err(|error| match reason(&error) {
-            Some((code, message)) => call.cancelled(&code, &message).source_of(error),
+            Some((code, message)) => call.cancelled(&code, &message).with_source(error),
             None => call.failed(error),
         })?;
         let found = answer.responses.unwrap_or_default();
@@ -240,5 +240,5 @@ fn action(mapping: &Mapping, one: &Together<'_>, there: Option<&Row>) -> Result<
 }
 
 fn unmade(error: aws_sdk_dynamodb::error::BuildError) -> Error {
-    Error::new(Kind::Invalid, "the request can't be made").source_of(error)
+    Error::new(Kind::Invalid, "the request can't be made").with_source(error)
 }

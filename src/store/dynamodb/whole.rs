@@ -71,7 +71,7 @@ impl DynamoDb {
         let message = format!("an item was changed by others {TRIES} times while it was changed");
         Err(call
             .error(Kind::Transient, Effect::None, message)
-            .at("key", key_text(mapping, key)))
+            .with_context("key", key_text(mapping, key)))
     }
 
     async fn put_unchanged(
@@ -96,7 +96,7 @@ impl DynamoDb {
         };
         let call = self.writing("dynamodb:PutItem", table);
         let answer = request.customize().interceptor(self.asking()).send().await;
-        written(&call, answer).map_err(|error| error.at("key", key_text(mapping, key)))
+        written(&call, answer).map_err(|error| error.with_context("key", key_text(mapping, key)))
     }
 
     async fn delete_unchanged(
@@ -120,7 +120,7 @@ impl DynamoDb {
         };
         let call = self.writing("dynamodb:DeleteItem", table);
         let answer = request.customize().interceptor(self.asking()).send().await;
-        written(&call, answer).map_err(|error| error.at("key", key_text(mapping, key)))
+        written(&call, answer).map_err(|error| error.with_context("key", key_text(mapping, key)))
     }
 }
 

@@ -168,7 +168,7 @@ impl Process {
             process.runs().await;
             match loses {
                 true => Err(Error::new(Kind::Timeout, "the answer was lost on purpose")
-                    .effect(Effect::Unknown)),
+                    .with_effect(Effect::Unknown)),
                 false => answer,
             }
         });
@@ -177,7 +177,7 @@ impl Process {
 }
 
 fn unreachable() -> Error {
-    Error::new(Kind::Unreachable, "made unreachable on purpose").effect(Effect::None)
+    Error::new(Kind::Unreachable, "made unreachable on purpose").with_effect(Effect::None)
 }
 
 /// A store, seen from a process.

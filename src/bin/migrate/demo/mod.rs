@@ -227,7 +227,7 @@ impl Folder {
                 Kind::Config,
                 format!("can't make a folder for the demo: {error}"),
             )
-            .at("folder", path.display().to_string())
+            .with_context("folder", path.display().to_string())
         })?;
         Ok(Folder(path))
     }

@@ -52,8 +52,9 @@ impl Traffic {
     pub async fn end(self) -> Result<()> {
         self.over.cancel();
         let ended = try_join_all(self.tasks).await;
-        let broken =
-            |error| Error::new(Kind::Unknown, "an application of the demo broke").source_of(error);
+        let broken = |error| {
+            Error::new(Kind::Unknown, "an application of the demo broke").with_source(error)
+        };
         ended.map_err(broken)?.into_iter().collect()
     }
 }
