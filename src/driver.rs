@@ -155,8 +155,8 @@ impl Sides<'_> {
                 }
             }
             row::Call::WriteOld(_)
-            | row::Call::ListNew(_)
-            | row::Call::ListOld(_)
+            | row::Call::QueryNew(_)
+            | row::Call::QueryOld(_)
             | row::Call::DeleteOld(_)
             | row::Call::WriteAndTell { .. } => return Err(impossible()),
         })

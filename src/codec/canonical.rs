@@ -1,7 +1,7 @@
 //! The form that Cassandra gives to values, so that what is equal there is equal here: in keys, in their
 //! order, in values, in every phase. Seen on Cassandra 3.11 and 5.0.
 //!
-//! **What an application gives** ([`key`], [`mutation`], [`list`] and so on) becomes what the server makes of
+//! **What an application gives** ([`key`], [`mutation`], [`query`] and so on) becomes what the server makes of
 //! a value that is bound:
 //! - The members of a set and the entries of a map are brought into the order of the type. Of members that are
 //!   equal the first is kept; of entries with equal keys the first key and the last value.
@@ -22,7 +22,7 @@ use super::number;
 use super::ordered::compare;
 use crate::error::Result;
 use crate::model::{
-    Condition, Edit, Edits, Judged, Key, List, Mutation, Row, Span, Then, Update, Value,
+    Condition, Edit, Edits, Judged, Key, Mutation, Query, Row, Span, Then, Update, Value,
 };
 use crate::schema::{Column, Order, Role, Table, Type};
 
@@ -114,11 +114,11 @@ pub fn span(table: &Table, span: Span) -> Span {
 }
 
 /// A page that an application wants.
-pub fn list(table: &Table, list: List) -> List {
-    List {
-        span: span(table, list.span),
-        after: list.after.map(|after| key(table, after)),
-        ..list
+pub fn query(table: &Table, query: Query) -> Query {
+    Query {
+        span: span(table, query.span),
+        after: query.after.map(|after| key(table, after)),
+        ..query
     }
 }
 
@@ -475,9 +475,9 @@ mod tests {
         // Inside a collection twins stay, and numbers are written anew.
         let inside = vec![decimal(&[0, 10], 1), decimal(&[1], 0)];
         let kept = vec![decimal(&[10], 1), decimal(&[1], 0)];
-        let lists = Type::List(Box::new(decimals));
+        let queries = Type::List(Box::new(decimals));
         assert_eq!(
-            bound(&lists, Value::List(vec![Value::Set(inside)])),
+            bound(&queries, Value::List(vec![Value::Set(inside)])),
             Value::List(vec![Value::Set(kept)])
         );
         // Inside a tuple nothing changes.

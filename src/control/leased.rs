@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::{Member, New, PhaseGuard};
 use crate::error::{Effect, Error, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing, failed_rows,
 };
 
 /// The wrapper. Each write is an operation of its own, and a permit is asked before each request that
@@ -111,8 +111,8 @@ impl Reads for Leased {
         self.inner.get_together(keys).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        self.inner.list(table, list).await
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        self.inner.query(table, query).await
     }
 
     async fn now(&self) -> Result<Option<i64>> {

@@ -34,7 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Condition, Key, List, Row, Span, Value};
+use crate::model::{Condition, Key, Query, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Store, WriteOutcome};
 
@@ -436,18 +436,18 @@ impl Control {
     /// The items whose name begins so, with the rest of the name.
     async fn rows(&self, target: &str, prefix: &str) -> Result<Vec<(String, Row)>> {
         let mut found = Vec::new();
-        let mut list = List {
+        let mut query = Query {
             span: beginning_with(target, prefix),
             reverse: false,
             after: None,
             limit: 1_000,
         };
         loop {
-            let page = match self.store.list(&self.table, &list).await {
+            let page = match self.store.query(&self.table, &query).await {
                 Err(error) if error.kind() == Kind::Missing => return Ok(found),
                 page => page?,
             };
-            list.after = page.rows.last().map(|row| row.key.clone());
+            query.after = page.rows.last().map(|row| row.key.clone());
             for row in page.rows {
                 if let Some(name) = item_name(&row).and_then(|name| name.strip_prefix(prefix)) {
                     found.push((name.to_owned(), row));

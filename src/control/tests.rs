@@ -623,13 +623,13 @@ async fn items_are_read_by_the_range_of_their_names() {
     let clock = stopped();
     let tool = join(&control, ParticipantKind::Copier, &clock).await;
     for prefix in [PROGRESS, FAILURE, INSTANCE, VERIFIED] {
-        let list = List {
+        let query = Query {
             span: beginning_with("t", prefix),
             reverse: false,
             after: None,
             limit: 100,
         };
-        let listed = control.store.list(&control.table, &list).await.unwrap();
+        let listed = control.store.query(&control.table, &query).await.unwrap();
         let names: Vec<&str> = listed.rows.iter().filter_map(item_name).collect();
         match prefix == INSTANCE {
             true => assert_eq!(names, [format!("instance {}", tool.id())]),

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use super::Pace;
 use super::sizes::Sizes;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcome, WriteOutcomes, Writing,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcome, WriteOutcomes, Writing,
 };
 
 /// How long to wait for a store.
@@ -366,9 +366,9 @@ impl Reads for Retry {
         self.again(get).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
         let page = || {
-            let page = self.inner.list(table, list);
+            let page = self.inner.query(table, query);
             self.pace.reading(page, |page| page.rows.len())
         };
         self.again(page).await

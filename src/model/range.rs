@@ -34,7 +34,7 @@ impl Span {
 
 /// A page of a span: the first `limit` rows behind a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct List {
+pub struct Query {
     /// The rows.
     pub span: Span,
     /// Whether they come in clustering order backwards.

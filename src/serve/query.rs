@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::span::{Rows, Stretch, rows};
 use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
 use crate::express::{ConditionExpression, Item, Projection};
-use crate::model::{Key, List};
+use crate::model::{Key, Query};
 
 /// Bytes of items that a page evaluates.
 pub(super) const PAGE: usize = 1 << 20;
@@ -165,15 +165,15 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
             "The provided starting key is outside query boundaries based on provided conditions",
         ));
     }
-    let mut list = List {
+    let mut query = Query {
         span,
         reverse: forward == target.mapping().is_reversed(),
         after: start,
         limit: 1,
     };
     loop {
-        list.limit = page.rows();
-        let found = target.table.query(list.clone()).await?;
+        query.limit = page.rows();
+        let found = target.table.query(query.clone()).await?;
         for row in found.rows {
             let key = row.key.clone();
             let item = target.shown(&row)?;
@@ -186,7 +186,7 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
         }
         match found.next {
             None => return Ok(page.reply(target, None)),
-            Some(next) => list.after = Some(next),
+            Some(next) => query.after = Some(next),
         }
     }
 }

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use super::inner::{Inner, Joined};
 use crate::control::PhaseGuard;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Key, Mutation, Query, Returns, Row, Span};
 use crate::protocol::Phase;
 use crate::protocol::phase::{CounterAdd, RowWrite};
 use crate::schema::Table;
-use crate::store::{Changed, Cursor, Listed, Page, Range, Reading, Reads, Store, Together};
+use crate::store::{Changed, Cursor, Page, QueryPage, Range, Reading, Reads, Store, Together};
 
 /// The first pause before a call is made again.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -64,7 +64,7 @@ fn not_yet<T>(error: Error) -> Result<Tried<T>> {
 /// What is asked of a store.
 enum Question<'a> {
     Row(&'a Key, Reading),
-    List(&'a List),
+    Query(&'a Query),
     Rows(&'a [Key]),
     Together(&'a [(&'a Table, &'a Key)]),
     Scan(&'a Range, Option<&'a Cursor>, usize),
@@ -72,7 +72,7 @@ enum Question<'a> {
 
 enum Answer {
     Row(Option<Row>),
-    Listed(Listed),
+    QueryPage(QueryPage),
     Rows(Vec<Option<Row>>),
     Page(Page),
 }
@@ -82,14 +82,14 @@ impl Question<'_> {
         match self {
             Question::Row(..) => "read",
             Question::Rows(_) | Question::Together(_) => "read",
-            Question::List(_) | Question::Scan(..) => "list",
+            Question::Query(_) | Question::Scan(..) => "list",
         }
     }
 
     async fn put(&self, store: &dyn Reads, table: &Table) -> Result<Answer> {
         Ok(match self {
             Question::Row(key, reading) => Answer::Row(store.read(table, key, *reading).await?),
-            Question::List(list) => Answer::Listed(store.list(table, list).await?),
+            Question::Query(query) => Answer::QueryPage(store.query(table, query).await?),
             Question::Rows(keys) => Answer::Rows(store.get(table, keys).await?),
             Question::Together(keys) => Answer::Rows(store.get_together(keys).await?),
             Question::Scan(range, after, limit) => {
@@ -243,7 +243,7 @@ impl Operation {
     pub async fn read(&self, place: Place, key: &Key, reading: Reading) -> Result<Option<Row>> {
         match self.ask(place, &Question::Row(key, reading)).await? {
             Answer::Row(row) => Ok(row),
-            Answer::Listed(_) | Answer::Rows(_) | Answer::Page(_) => Err(misanswered()),
+            Answer::QueryPage(_) | Answer::Rows(_) | Answer::Page(_) => Err(misanswered()),
         }
     }
 
@@ -254,7 +254,7 @@ impl Operation {
     pub async fn read_all(&self, place: Place, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         match self.ask(place, &Question::Rows(keys)).await? {
             Answer::Rows(rows) => Ok(rows),
-            Answer::Row(_) | Answer::Listed(_) | Answer::Page(_) => Err(misanswered()),
+            Answer::Row(_) | Answer::QueryPage(_) | Answer::Page(_) => Err(misanswered()),
         }
     }
 
@@ -265,7 +265,7 @@ impl Operation {
     pub async fn read_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
         match self.ask(Place::New, &Question::Together(keys)).await? {
             Answer::Rows(rows) => Ok(rows),
-            Answer::Row(_) | Answer::Listed(_) | Answer::Page(_) => Err(misanswered()),
+            Answer::Row(_) | Answer::QueryPage(_) | Answer::Page(_) => Err(misanswered()),
         }
     }
 
@@ -283,7 +283,7 @@ impl Operation {
         let question = Question::Scan(range, after, limit);
         match self.ask(place, &question).await? {
             Answer::Page(page) => Ok(page),
-            Answer::Row(_) | Answer::Listed(_) | Answer::Rows(_) => Err(misanswered()),
+            Answer::Row(_) | Answer::QueryPage(_) | Answer::Rows(_) => Err(misanswered()),
         }
     }
 
@@ -291,9 +291,9 @@ impl Operation {
     ///
     /// # Errors
     /// As of [`Operation::read`].
-    pub async fn list(&self, place: Place, list: &List) -> Result<Listed> {
-        match self.ask(place, &Question::List(list)).await? {
-            Answer::Listed(listed) => Ok(listed),
+    pub async fn query_page(&self, place: Place, query: &Query) -> Result<QueryPage> {
+        match self.ask(place, &Question::Query(query)).await? {
+            Answer::QueryPage(listed) => Ok(listed),
             Answer::Row(_) | Answer::Rows(_) | Answer::Page(_) => Err(misanswered()),
         }
     }

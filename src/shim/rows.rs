@@ -14,14 +14,14 @@ use crate::codec::canonical;
 use crate::display;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::item::keys;
-use crate::model::{Edit, Key, List, Mark, Mutation, Row, Span, State, Update, Value};
+use crate::model::{Edit, Key, Mark, Mutation, Query, Row, Span, State, Update, Value};
 use crate::protocol::row::{
-    self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, Query, Reply,
-    Write,
+    self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, QueryRange,
+    Reply, Write,
 };
 use crate::protocol::{Machine, Phase, Step, counter};
 use crate::schema::{Role, Table as Schema};
-use crate::store::{Changed, Listed, Reading};
+use crate::store::{Changed, QueryPage, Reading};
 use crate::transform::Transform;
 
 /// Keys that are listed at once to be deleted.
@@ -122,12 +122,12 @@ impl Operation {
         Ok(outcome)
     }
 
-    pub async fn query(mut self, list: List) -> Result<Page> {
+    pub async fn query(mut self, query: Query) -> Result<Page> {
         self.shows = true;
-        let list = canonical::list(self.joined.transform.target(), list);
+        let query = canonical::query(self.joined.transform.target(), query);
         let order = TableOrder(self.joined.transform.clone());
         let expire = self.joined.rows_expire();
-        let mut query = Query::new(self.phase(), list, order, unix_seconds(), expire);
+        let mut query = QueryRange::new(self.phase(), query, order, unix_seconds(), expire);
         let queried = self.drive(&mut query, Reading::Strong).await?;
         self.check()?;
         match queried {
@@ -286,9 +286,9 @@ impl Operation {
                     reply => Ok(reply),
                 }
             }
-            Call::ListNew(list) => Ok(page(self.list(Place::New, &list).await?)),
-            Call::ListOld(list) => {
-                let mut listed = self.list(Place::Old, &list).await?;
+            Call::QueryNew(query) => Ok(page(self.query_page(Place::New, &query).await?)),
+            Call::QueryOld(query) => {
+                let mut listed = self.query_page(Place::Old, &query).await?;
                 let rows = listed.rows.into_iter().map(|row| self.moved(row));
                 listed.rows = rows.collect::<Result<_>>()?;
                 Ok(page(listed))
@@ -452,7 +452,7 @@ fn reply(sent: Sent) -> Reply {
     }
 }
 
-fn page(listed: Listed) -> Reply {
+fn page(listed: QueryPage) -> Reply {
     Reply::Page(row::Page {
         rows: listed.rows,
         more: listed.more,

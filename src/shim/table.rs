@@ -14,7 +14,7 @@ use super::rows::{Page, Written};
 use super::{Settings, Ttl};
 use crate::control::{Control, New};
 use crate::error::Result;
-use crate::model::{Key, List, Mutation, Returns, Row, Span, Update};
+use crate::model::{Key, Mutation, Query, Returns, Row, Span, Update};
 use crate::protocol::Phase;
 use crate::spec::TableSpec;
 
@@ -179,8 +179,8 @@ impl Table {
     ///
     /// # Errors
     /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
-    pub async fn query(&self, list: List) -> Result<Page> {
-        self.query_within(&self.begun().await?, list).await
+    pub async fn query(&self, query: Query) -> Result<Page> {
+        self.query_within(&self.begun().await?, query).await
     }
 
     /// Adds to a counter. Adds to one key that come while one is under way go together as the next.
@@ -281,8 +281,8 @@ impl Table {
         self.inner.write(begun, mutation).await.map(drop)
     }
 
-    pub(super) async fn query_within(&self, begun: &Begun, list: List) -> Result<Page> {
-        self.begin_rows(begun, None)?.query(list).await
+    pub(super) async fn query_within(&self, begun: &Begun, query: Query) -> Result<Page> {
+        self.begin_rows(begun, None)?.query(query).await
     }
 
     pub(super) async fn count_within(&self, begun: &Begun, key: &Key) -> Result<Vec<Option<i64>>> {

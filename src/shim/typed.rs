@@ -9,7 +9,7 @@ use super::inner::{Begun, Joined};
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
 use crate::json;
-use crate::model::{Edit, Key, List, Row, Span, Update};
+use crate::model::{Edit, Key, Query, Row, Span, Update};
 
 impl Table {
     /// The key in something that has the key columns as its fields: a struct, `json!({"id": "u1"})`.
@@ -124,7 +124,7 @@ impl Table {
         limit: Option<usize>,
     ) -> Result<Vec<Row>> {
         const PAGE: usize = 500;
-        let mut list = List {
+        let mut query = Query {
             span: Span::whole(partition),
             reverse,
             after: None,
@@ -136,11 +136,11 @@ impl Table {
             if left == 0 {
                 return Ok(rows);
             }
-            list.limit = left.min(PAGE);
-            let page = self.query_within(&begun, list.clone()).await?;
+            query.limit = left.min(PAGE);
+            let page = self.query_within(&begun, query.clone()).await?;
             rows.extend(page.rows);
             match page.next {
-                Some(next) => list.after = Some(next),
+                Some(next) => query.after = Some(next),
                 None => return Ok(rows),
             }
             begun = self.begun().await?;

@@ -12,12 +12,14 @@ use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, failed_rows,
 };
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Tokens};
+use crate::model::{
+    Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Tokens,
+};
 use crate::schema::{StoredTable, Table};
 
 /// A store in a folder.
@@ -319,9 +321,9 @@ impl Reads for Embedded {
         self.disk.write(work).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        let (from, until) = ordered::list_bounds(table, list)?;
-        let (reverse, limit) = (list.reverse, list.limit);
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        let (from, until) = ordered::query_bounds(table, query)?;
+        let (reverse, limit) = (query.reverse, query.limit);
         let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
         self.disk
             .read(move |db| {
@@ -331,8 +333,8 @@ impl Reads for Embedded {
                     ordered::row(&table, &entry.1)
                 });
                 match reverse {
-                    true => ordered::listed(records.rev(), limit),
-                    false => ordered::listed(records, limit),
+                    true => ordered::query_page(records.rev(), limit),
+                    false => ordered::query_page(records, limit),
                 }
             })
             .await

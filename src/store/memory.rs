@@ -8,11 +8,13 @@ use async_trait::async_trait;
 
 use super::ordered::{self, Place, Write};
 use super::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes,
 };
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Tokens};
+use crate::model::{
+    Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Tokens,
+};
 use crate::schema::Table;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -195,19 +197,19 @@ impl Reads for Memory {
         keys.iter().map(read).collect()
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        let (from, until) = ordered::list_bounds(table, list)?;
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        let (from, until) = ordered::query_bounds(table, query)?;
         let tables = self.tables();
         let held = tables.get(&table.name).ok_or_else(|| missing(table))?;
         if until.as_ref().is_some_and(|until| *until <= from) {
-            return Ok(Listed::default());
+            return Ok(QueryPage::default());
         }
         let end = until.map_or(Bound::Unbounded, Bound::Excluded);
         let records = held.rows.range((Bound::Included(from), end));
         let records = records.map(|(_, record)| ordered::row(table, record));
-        match list.reverse {
-            true => ordered::listed(records.rev(), list.limit),
-            false => ordered::listed(records, list.limit),
+        match query.reverse {
+            true => ordered::query_page(records.rev(), query.limit),
+            false => ordered::query_page(records, query.limit),
         }
     }
 

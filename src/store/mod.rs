@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Tokens, Value,
+    Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Tokens, Value,
 };
 use crate::schema::Table;
 
@@ -202,9 +202,9 @@ pub struct Together<'a> {
     pub on: &'a Condition,
 }
 
-/// A part of a list.
+/// A page of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listed {
+pub struct QueryPage {
     /// Its rows, in the order that was asked for. Only the last part may be without any.
     pub rows: Vec<Row>,
     /// Whether more may follow.
@@ -324,12 +324,12 @@ pub trait Reads: Send + Sync + 'static {
         Err(Error::new(Kind::Unsupported, message))
     }
 
-    /// Reads the next page of a list, in clustering order or backwards. A partition's static row comes
+    /// Reads the next page of a query, in clustering order or backwards. A partition's static row comes
     /// first in that order, and belongs to whole partitions only.
     ///
     /// # Errors
     /// The store can't be asked.
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed>;
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage>;
 
     /// Cuts a table into about `count` ranges that together are all of it, without overlap.
     ///

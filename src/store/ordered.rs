@@ -11,12 +11,12 @@ use crate::codec::ordered::{after_prefix, encode_component};
 use crate::codec::{canonical, cql, key};
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Add, Change, Condition, Edit, Fold, Key, List, Mark, Mutation, Returns, Row, Span, Tokens,
+    Add, Change, Condition, Edit, Fold, Key, Mark, Mutation, Query, Returns, Row, Span, Tokens,
     Update, Value,
 };
 use crate::schema::{Order, Role, Table, Type};
 
-use super::{Changed, Listed, Together, WriteOutcome, WriteOutcomes};
+use super::{Changed, QueryPage, Together, WriteOutcome, WriteOutcomes};
 
 /// First byte of a record.
 const VERSION: u8 = 2;
@@ -72,15 +72,15 @@ pub(super) fn bounds(tokens: &Tokens) -> (Vec<u8>, Option<Vec<u8>>) {
     )
 }
 
-/// Where a list begins, and the place before which it ends; `None` is the end of all.
+/// Where a query begins, and the place before which it ends; `None` is the end of all.
 ///
 /// # Errors
 /// As of [`place`].
-pub(super) fn list_bounds(table: &Table, list: &List) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
-    let (mut from, mut until) = span_bounds(table, &list.span)?;
-    if let Some(after) = &list.after {
+pub(super) fn query_bounds(table: &Table, query: &Query) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let (mut from, mut until) = span_bounds(table, &query.span)?;
+    if let Some(after) = &query.after {
         let mut after = place(table, after)?;
-        if list.reverse {
+        if query.reverse {
             until = Some(until.map_or(after.clone(), |until| until.min(after)));
         } else {
             // The first place behind another is that place with a zero byte.
@@ -118,9 +118,12 @@ pub(super) fn span_bounds(table: &Table, span: &Span) -> Result<(Vec<u8>, Option
 ///
 /// # Errors
 /// The first row's that can't be read.
-pub(super) fn listed(mut rows: impl Iterator<Item = Result<Row>>, limit: usize) -> Result<Listed> {
+pub(super) fn query_page(
+    mut rows: impl Iterator<Item = Result<Row>>,
+    limit: usize,
+) -> Result<QueryPage> {
     let first: Result<Vec<Row>> = rows.by_ref().take(limit.max(1)).collect();
-    Ok(Listed {
+    Ok(QueryPage {
         rows: first?,
         more: rows.next().is_some(),
     })

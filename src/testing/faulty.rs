@@ -9,11 +9,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing, failed_rows,
 };
 
 /// How often what goes wrong, each from 0 (never) to 1 (always).
@@ -177,9 +177,9 @@ impl Reads for Faulty {
         self.inner.get_together(keys).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
         self.arrive().await?;
-        self.inner.list(table, list).await
+        self.inner.query(table, query).await
     }
 
     async fn now(&self) -> Result<Option<i64>> {

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::failpoints;
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
 use crate::schema::Table;
 use crate::store::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes, Writing,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing,
 };
 
 struct Stopping(Arc<dyn Store>);
@@ -62,8 +62,8 @@ impl Reads for Stopping {
         self.0.get_together(keys).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        self.0.list(table, list).await
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        self.0.query(table, query).await
     }
 
     async fn now(&self) -> Result<Option<i64>> {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use crossfade::connect;
 use crossfade::json;
-use crossfade::model::{Edit, Key, List, Span, Update, Value};
+use crossfade::model::{Edit, Key, Query, Span, Update, Value};
 use crossfade::plan::Plan;
 use crossfade::shim::{Table, Ttl, Written};
 use serde_json::{Value as Json, json};
@@ -65,9 +65,9 @@ impl Visits<'_> {
         Span::whole(vec![Value::text(self.partition)])
     }
 
-    async fn list(&self, list: List) -> (Vec<Json>, Option<Key>) {
+    async fn query(&self, query: Query) -> (Vec<Json>, Option<Key>) {
         let schema = self.table.schema().await.expect("a schema");
-        let page = self.table.query(list).await.expect("a page");
+        let page = self.table.query(query).await.expect("a page");
         let json = |row| {
             let mut row = json::of_row(&schema, row);
             row.remove("p");
@@ -77,13 +77,13 @@ impl Visits<'_> {
     }
 
     async fn look(&mut self, what: &'static str, span: Span, reverse: bool, limit: usize) {
-        let list = List {
+        let query = Query {
             span,
             reverse,
             after: None,
             limit,
         };
-        let (rows, _) = self.list(list).await;
+        let (rows, _) = self.query(query).await;
         self.seen.push((what, rows.into()));
     }
 
@@ -93,17 +93,17 @@ impl Visits<'_> {
 
     /// One row a page, each behind the last one's key.
     async fn by_pages(&mut self, reverse: bool) {
-        let mut list = List {
+        let mut query = Query {
             span: self.span(),
             reverse,
             after: None,
             limit: 1,
         };
         loop {
-            let (rows, next) = self.list(list.clone()).await;
+            let (rows, next) = self.query(query.clone()).await;
             self.seen.push(("a page of one", rows.into()));
             match next {
-                Some(next) => list.after = Some(next),
+                Some(next) => query.after = Some(next),
                 None => return,
             }
         }

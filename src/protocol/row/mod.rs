@@ -65,7 +65,7 @@
 //! | `copy` | the same | read O, complete it, then as for a row | read O, put it IF absent, then as for a row; O has none: as in `new` |
 //! | `new`, `done` | the same | update: in place; others: as a row, for O has no part in it | as if deleted |
 //!
-//! **[`Query`]** reads as `Get` does, for every stretch of keys N before O (and N again where rows
+//! **[`QueryRange`]** reads as `Get` does, for every stretch of keys N before O (and N again where rows
 //! expire), and merges both in clustering order. **[`DeleteRange`]** is native in `old`; else it lists the
 //! keys of both stores (from `new` on of N) and deletes each as `Write` would: as safe as a delete for each
 //! key, and not atomic over them.
@@ -142,7 +142,7 @@ mod tests;
 
 pub use get::{Get, Got, Resave};
 pub use purge::{Purge, Purged};
-pub use query::{DeleteRange, Progress, Queried, Query};
+pub use query::{DeleteRange, Progress, Queried, QueryRange};
 pub use scan::{Bound, Position, ScanCall, ScanOrder, ScanReply, Shown, Walked, Walkover};
 pub use together::{
     Cause, Concluded, ReadTogether, SeenTogether, TogetherCall, TogetherReply, WriteTogether,
@@ -152,7 +152,9 @@ pub use walk::ClusteringOrder;
 pub use write::{Outcome, Write};
 
 use super::phase::RowRead;
-use crate::model::{Change, Condition, Edit, Key, List, Mark, Mutation, Returns, Row, Span, State};
+use crate::model::{
+    Change, Condition, Edit, Key, Mark, Mutation, Query, Returns, Row, Span, State,
+};
 
 /// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
 /// every key once every participant is in `bridge`. An item of any kind forbids it, a copy that is the old row's twin
@@ -197,9 +199,9 @@ pub enum Call {
     /// Write to the old store as the application would have done it.
     WriteOld(Mutation),
     /// Read a page of items of the new store, strongly consistent, tombstones and all.
-    ListNew(List),
+    QueryNew(Query),
     /// Read a page of rows of the old store.
-    ListOld(List),
+    QueryOld(Query),
     /// Delete a range of rows in the old store.
     DeleteOld(Span),
 }

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::walk::{ClusteringOrder, Stores, Stretch, Walk};
 use super::{Call, Outcome, Reply, Step, Write, show};
-use crate::model::{Key, List, Mutation, Row, Span, State};
+use crate::model::{Key, Mutation, Query, Row, Span, State};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase};
 
@@ -19,7 +19,7 @@ fn stores(phase: Phase, rows_expire: bool) -> Option<Stores> {
 
 /// Reads a page of a range of rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Query<O> {
+pub struct QueryRange<O> {
     /// `None` where applications may not read.
     walk: Option<Walk<O>>,
     limit: usize,
@@ -27,7 +27,7 @@ pub struct Query<O> {
     rows: Vec<Row>,
 }
 
-/// The answer of a [`Query`].
+/// The answer of a [`QueryRange`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Queried {
     /// The rows, without marks and decided cells. If there may be more, the next page begins behind this
@@ -37,14 +37,14 @@ pub enum Queried {
     Refused,
 }
 
-impl<O: ClusteringOrder> Query<O> {
+impl<O: ClusteringOrder> QueryRange<O> {
     /// A page of rows, begun in this phase at `now` (seconds since 1970); `rows_expire` as of
     /// [`super::Get::new`].
-    pub fn new(phase: Phase, list: List, order: O, now: i64, rows_expire: bool) -> Self {
-        let limit = list.limit.max(1);
+    pub fn new(phase: Phase, query: Query, order: O, now: i64, rows_expire: bool) -> Self {
+        let limit = query.limit.max(1);
         let stores = stores(phase, rows_expire);
-        Query {
-            walk: stores.map(|stores| Walk::new(order, stores, list)),
+        QueryRange {
+            walk: stores.map(|stores| Walk::new(order, stores, query)),
             limit,
             now,
             rows: Vec::new(),
@@ -52,7 +52,7 @@ impl<O: ClusteringOrder> Query<O> {
     }
 }
 
-impl<O: ClusteringOrder> Machine for Query<O> {
+impl<O: ClusteringOrder> Machine for QueryRange<O> {
     type Call = Call;
     type Reply = Reply;
     type Answer = Queried;
@@ -125,7 +125,7 @@ impl<O: ClusteringOrder> DeleteRange<O> {
     /// Deletes the rows of a span, begun in this phase at `now` (seconds since 1970), reading keys `page`
     /// by `page`.
     pub fn new(phase: Phase, span: Span, order: O, page: usize, now: i64) -> Self {
-        let list = List {
+        let query = Query {
             span,
             reverse: false,
             after: None,
@@ -135,7 +135,7 @@ impl<O: ClusteringOrder> DeleteRange<O> {
         DeleteRange {
             phase,
             now,
-            walk: stores.map(|stores| Walk::new(order, stores, list)),
+            walk: stores.map(|stores| Walk::new(order, stores, query)),
             keys: VecDeque::new(),
             ahead: (0, None),
             is_over: false,

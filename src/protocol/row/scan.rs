@@ -428,8 +428,8 @@ impl<O: ScanOrder> Walkover<O> {
                 super::Call::WriteNew { .. }
                 | super::Call::WriteAndTell { .. }
                 | super::Call::WriteOld(_)
-                | super::Call::ListNew(_)
-                | super::Call::ListOld(_)
+                | super::Call::QueryNew(_)
+                | super::Call::QueryOld(_)
                 | super::Call::DeleteOld(_),
             )
             | Step::Done(Got::Refused) => Step::Done(Walked::Refused),

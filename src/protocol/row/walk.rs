@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::{Call, Page, Reply, Step, must_look_again};
-use crate::model::{Key, List, Mark, Row, Span};
+use crate::model::{Key, Mark, Query, Row, Span};
 use crate::protocol::phase::RowRead;
 
 /// The order of rows within a partition, the static row first: as both stores list them forwards.
@@ -36,11 +36,11 @@ pub(super) enum Stores {
 pub(super) struct Walk<O> {
     order: O,
     stores: Stores,
-    /// What is asked for next: everything up to `list.after` is over.
-    list: List,
+    /// What is asked for next: everything up to `query.after` is over.
+    query: Query,
     /// What the caller asked for.
     limit: usize,
-    /// The new store's page behind `list.after`, if it has been read.
+    /// The new store's page after `query.after`, if it has been read.
     new: Option<Page>,
     at: At,
 }
@@ -71,12 +71,12 @@ pub(super) struct Stretch {
 }
 
 impl<O: ClusteringOrder> Walk<O> {
-    pub(super) fn new(order: O, stores: Stores, list: List) -> Self {
-        let limit = list.limit.max(1);
+    pub(super) fn new(order: O, stores: Stores, query: Query) -> Self {
+        let limit = query.limit.max(1);
         Walk {
             order,
             stores,
-            list: List { limit, ..list },
+            query: Query { limit, ..query },
             limit,
             new: None,
             at: At::ReadingNew,
@@ -84,7 +84,7 @@ impl<O: ClusteringOrder> Walk<O> {
     }
 
     pub(super) fn span(&self) -> &Span {
-        &self.list.span
+        &self.query.span
     }
 
     /// The first call of the next stretch.
@@ -137,12 +137,12 @@ impl<O: ClusteringOrder> Walk<O> {
 
     fn read_new(&mut self, at: At) -> Call {
         self.at = at;
-        Call::ListNew(self.list.clone())
+        Call::QueryNew(self.query.clone())
     }
 
     fn read_old(&mut self) -> Call {
         self.at = At::ReadingOld;
-        Call::ListOld(self.list.clone())
+        Call::QueryOld(self.query.clone())
     }
 
     fn stretch(&mut self, old: Page, recheck: Option<Page>) -> Step<Stretch> {
@@ -165,11 +165,11 @@ impl<O: ClusteringOrder> Walk<O> {
             items.find(|item| self.has_changed(&pairs, item))
         });
 
-        self.list.limit = larger;
+        self.query.limit = larger;
         if let Some(changed) = changed {
             pairs.retain(|pair| self.compare(&pair.key, &changed.key).is_lt());
             if let Some(last) = pairs.last() {
-                self.list.after = Some(last.key.clone());
+                self.query.after = Some(last.key.clone());
             }
             return Step::Done(Stretch {
                 pairs,
@@ -183,7 +183,7 @@ impl<O: ClusteringOrder> Walk<O> {
         let is_known = !rest.more || !rest.rows.is_empty();
         self.new = is_known.then_some(rest);
         let is_over = end.is_none();
-        self.list.after = end.or(self.list.after.take());
+        self.query.after = end.or(self.query.after.take());
         Step::Done(Stretch { pairs, is_over })
     }
 
@@ -197,7 +197,7 @@ impl<O: ClusteringOrder> Walk<O> {
             0 => LARGEST_PAGE,
             count => PAGE_BYTES / (weight / count).max(1),
         };
-        let doubled = self.list.limit.saturating_mul(2);
+        let doubled = self.query.limit.saturating_mul(2);
         doubled.min(fitting).min(LARGEST_PAGE).max(self.limit)
     }
 
@@ -235,7 +235,7 @@ impl<O: ClusteringOrder> Walk<O> {
 
     fn compare(&self, a: &Key, b: &Key) -> Ordering {
         let order = self.order.compare(a, b);
-        if self.list.reverse {
+        if self.query.reverse {
             order.reverse()
         } else {
             order

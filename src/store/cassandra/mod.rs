@@ -10,7 +10,7 @@
 //! | `pulse` | which nodes have gone away lately |
 //! | `slice`, `ordinal` | cutting a range in two |
 //! | `mutate` | what applications write to single rows |
-//! | `list` | parts of a partition: lists and deletes |
+//! | `query` | parts of a partition: queries and deletes |
 //! | `put`, `create` | puts and purges of rows; tables made and dropped |
 //! | `shown` | whether the login is shown all that a table holds |
 //! | `fence` | taking a role's permission to write to one table, and giving it back |
@@ -28,12 +28,12 @@ mod errors;
 mod estimate;
 mod fence;
 mod inspect;
-mod list;
 mod mutate;
 mod ordinal;
 mod overlap;
 mod pulse;
 mod put;
+mod query;
 mod resume;
 mod scan;
 mod shown;
@@ -57,11 +57,11 @@ pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::errors::Doing;
 use self::pulse::Pulse;
 use super::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    WriteOutcomes, Writing, failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, WriteOutcomes, Writing, failed_rows, unsupported,
 };
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Row, Span, Tokens};
+use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Row, Span, Tokens};
 use crate::schema::Table;
 
 /// Reads and writes by key that are under way at once, for one call.
@@ -315,8 +315,8 @@ impl Reads for Cassandra {
         row.map_err(|error| self.placed(error, table, Doing::Read))
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        let listed = self.list_span(table, list).await;
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        let listed = self.query_span(table, query).await;
         listed.map_err(|error| self.placed(error, table, Doing::Read))
     }
 

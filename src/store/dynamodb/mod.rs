@@ -15,7 +15,7 @@
 //! | put on another condition, purge | `PutItem`; `DeleteItem` |
 //! | change one item | `PutItem`, `UpdateItem`, `DeleteItem`; `GetItem` too, for elements of collections and for more columns than an expression holds |
 //! | fold counters, add to them | `UpdateItem` |
-//! | read, get, list, scan | `GetItem`; `BatchGetItem`; `Query`; `Scan` |
+//! | read, get, query, scan | `GetItem`; `BatchGetItem`; `Query`; `Scan` |
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,12 +27,12 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 
 use super::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes, failed_rows, unsupported,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, failed_rows, unsupported,
 };
 use crate::error::Result;
 use crate::item::Mapping;
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
+use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
 use crate::schema::Table;
 
 mod add;
@@ -48,9 +48,9 @@ mod expression;
 mod fold;
 mod http;
 mod inspect;
-mod list;
 mod outcome;
 mod put;
+mod query;
 mod raw;
 mod read;
 mod ready;
@@ -207,8 +207,8 @@ impl Reads for DynamoDb {
         self.read_together(keys).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        self.list_rows(&*self.mapping(table)?, list).await
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        self.query_rows(&*self.mapping(table)?, query).await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {

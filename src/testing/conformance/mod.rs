@@ -20,7 +20,7 @@ mod applications;
 mod changes;
 mod conditions;
 mod counters;
-mod lists;
+mod queries;
 mod scans;
 mod spans;
 
@@ -36,7 +36,7 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     purges(store, &format!("{prefix}_purges")).await;
     counters::folds(store, &format!("{prefix}_folds")).await;
     counters::adds(store, &format!("{prefix}_adds")).await;
-    lists::pages(store, &format!("{prefix}_pages")).await;
+    queries::pages(store, &format!("{prefix}_pages")).await;
     scans::scans(store, &format!("{prefix}_scans")).await;
     conditions::conditions(store, &format!("{prefix}_conditions")).await;
     changes::changes(store, &format!("{prefix}_changes")).await;

@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{column, put};
-use crate::model::{Condition, Key, List, Row, Span, Value};
+use crate::model::{Condition, Key, Query, Row, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::Store;
 
@@ -61,7 +61,7 @@ pub(super) async fn run(store: &dyn Store, prefix: &str) {
     for table in tables {
         store.create(&table).await.expect("a table can be created");
         let mut chance = SmallRng::seed_from_u64(20_261_121);
-        lists(store, &table, &mut chance).await;
+        queries(store, &table, &mut chance).await;
         if can.write {
             deletes(store, &table, &mut chance).await;
         }
@@ -216,12 +216,16 @@ async fn fill(store: &dyn Store, table: &Table, keys: &[Key]) {
     put(store, table, rows, &Condition::Always).await;
 }
 
-/// All of a list, page by page. Each page goes on behind the last key of the one before alone.
-async fn list(store: &dyn Store, table: &Table, mut list: List) -> Vec<Key> {
+/// All of a query, page by page. Each page goes on behind the last key of the one before alone.
+async fn query(store: &dyn Store, table: &Table, mut query: Query) -> Vec<Key> {
     let mut seen: Vec<Key> = Vec::new();
     loop {
-        let page = store.list(table, &list).await.expect("a page");
-        assert!(page.rows.len() <= list.limit, "at most {} rows", list.limit);
+        let page = store.query(table, &query).await.expect("a page");
+        assert!(
+            page.rows.len() <= query.limit,
+            "at most {} rows",
+            query.limit
+        );
         assert!(
             !page.rows.is_empty() || !page.more,
             "an empty page is the last"
@@ -230,11 +234,11 @@ async fn list(store: &dyn Store, table: &Table, mut list: List) -> Vec<Key> {
         if !page.more {
             return seen;
         }
-        list.after = seen.last().cloned();
+        query.after = seen.last().cloned();
     }
 }
 
-async fn lists(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
+async fn queries(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
     let there = keys(table, "l");
     fill(store, table, &there).await;
     let mut found = 0;
@@ -256,13 +260,13 @@ async fn lists(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
         if reverse {
             wanted.reverse();
         }
-        let mut asked = List {
+        let mut asked = Query {
             span,
             reverse,
             after: None,
             limit,
         };
-        let seen = list(store, table, asked.clone()).await;
+        let seen = query(store, table, asked.clone()).await;
         assert_eq!(seen, wanted, "{asked:?}");
         found += seen.len();
         // Behind a key that may not be there, and may lie anywhere.
@@ -272,7 +276,7 @@ async fn lists(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
             (order, true) => order.is_lt(),
         });
         asked.after = Some(after);
-        let seen = list(store, table, asked.clone()).await;
+        let seen = query(store, table, asked.clone()).await;
         assert_eq!(seen, wanted, "{asked:?}");
     }
     assert!(found > there.len(), "the spans hold rows");
@@ -309,12 +313,12 @@ async fn deletes(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
             .await
             .expect("a span can be deleted");
         left.retain(|key| !is_within(table, &span, key));
-        let all = List {
+        let all = Query {
             span: Span::whole(span.partition.clone()),
             reverse: false,
             after: None,
             limit: 100,
         };
-        assert_eq!(list(store, table, all).await, left, "without {span:?}");
+        assert_eq!(query(store, table, all).await, left, "without {span:?}");
     }
 }

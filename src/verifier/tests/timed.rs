@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span, Times};
+use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Times};
 use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes, Writing,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing,
 };
 
 /// What the store's clock says at first, microseconds since 1970.
@@ -105,8 +105,8 @@ impl Reads for Timed {
         self.inner.get_together(keys).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        self.inner.list(table, list).await
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        self.inner.query(table, query).await
     }
 
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crossfade::codec::cql;
 use crossfade::error::Kind;
-use crossfade::model::{Key, List, Row, Span, Tokens, Value};
+use crossfade::model::{Key, Query, Row, Span, Tokens, Value};
 use crossfade::schema::{Table, Type};
 use crossfade::store::{Cursor, Range, Reads, Slice, Store};
 use scylla::statement::batch::{Batch, BatchType};
@@ -330,13 +330,13 @@ async fn a_partition_is_read_alone_and_gone_on_with() {
             .collect();
         let mut read: Vec<Row> = Vec::new();
         loop {
-            let list = List {
+            let query = Query {
                 span: Span::whole(vec![int(p)]),
                 reverse: false,
                 after: read.last().map(|row| row.key.clone()),
                 limit: 5,
             };
-            let listed = bench.store.list(&table, &list).await.unwrap();
+            let listed = bench.store.query(&table, &query).await.unwrap();
             read.extend(listed.rows);
             if !listed.more {
                 break;

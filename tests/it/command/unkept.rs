@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use crossfade::error::{Effect, Error, Kind};
-use crossfade::model::{Edit, Key, List, Row, Span, Update, Value};
+use crossfade::model::{Edit, Key, Query, Row, Span, Update, Value};
 use crossfade::plan::Plan;
 use crossfade::shim::{Shim, Table, Ttl};
 
@@ -44,8 +44,8 @@ async fn advance(bench: &Bench, to: &str) {
     moved.expect("a task").expect_code(0);
 }
 
-fn whole(p: &str, limit: usize) -> List {
-    List {
+fn whole(p: &str, limit: usize) -> Query {
+    Query {
         span: Span::whole(vec![text(p)]),
         reverse: false,
         after: None,
@@ -54,10 +54,10 @@ fn whole(p: &str, limit: usize) -> List {
 }
 
 /// The clustering values of all pages.
-async fn listed(table: &Table, mut list: List) -> Vec<String> {
+async fn listed(table: &Table, mut query: Query) -> Vec<String> {
     let mut found = Vec::new();
     loop {
-        let page = table.query(list.clone()).await.expect("a page");
+        let page = table.query(query.clone()).await.expect("a page");
         found.extend(
             page.rows
                 .into_iter()
@@ -67,7 +67,7 @@ async fn listed(table: &Table, mut list: List) -> Vec<String> {
                 }),
         );
         match page.next {
-            Some(next) => list.after = Some(next),
+            Some(next) => query.after = Some(next),
             None => return found,
         }
     }
@@ -118,7 +118,7 @@ async fn reads_from_the_old_store(table: &Table, wide: &str, far: &str) {
             all,
             "pages of {limit}"
         );
-        let backwards = List {
+        let backwards = Query {
             reverse: true,
             ..whole("p", limit)
         };
@@ -126,7 +126,7 @@ async fn reads_from_the_old_store(table: &Table, wide: &str, far: &str) {
         found.reverse();
         assert_eq!(found, all, "backwards, pages of {limit}");
         assert_eq!(listed(table, whole(far, limit)).await, ["c"]);
-        let between = |from, until| List {
+        let between = |from, until| Query {
             span: Span {
                 from,
                 until,

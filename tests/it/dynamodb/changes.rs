@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Add, Change, Condition, Edit, Key, List, Mark, Row, Span, State, Value};
+use crossfade::model::{Add, Change, Condition, Edit, Key, Mark, Query, Row, Span, State, Value};
 use crossfade::schema::{Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
 use crossfade::store::{Changed, Reading, Reads, Store};
@@ -20,11 +20,11 @@ use crate::scripted::{Reply, Request, Scripted, error};
 use crate::support::{dynamodb_url, unique};
 
 /// `id text PRIMARY KEY, list list<int>`.
-fn lists(name: &str) -> Table {
-    let list = Type::List(Box::new(Type::Int));
+fn queries(name: &str) -> Table {
+    let query = Type::List(Box::new(Type::Int));
     let columns = vec![
         column("id", Type::Text, Role::Partition),
-        column("list", list, Role::Regular),
+        column("list", query, Role::Regular),
     ];
     Table::new(name, columns)
 }
@@ -68,7 +68,7 @@ async fn append_9(store: &DynamoDb, on: &Condition) -> Result<Changed> {
         mark: Some(Mark::Application),
         expires: None,
     };
-    store.change(&lists("t"), &id("a"), &append, on).await
+    store.change(&queries("t"), &id("a"), &append, on).await
 }
 
 fn seen(error: &Error) -> (Kind, Effect) {
@@ -282,10 +282,10 @@ async fn an_edited_collection_is_edited_again_when_another_was_quicker() {
         (1, 3)
     );
     let last = endpoint.seen().pop().unwrap().body["ExpressionAttributeValues"].to_string();
-    for list in ["[1,2,3]", "[1,2,3,9]"] {
-        let numbers: Vec<i32> = serde_json::from_str(list).unwrap();
-        let list = with_list(&numbers)["list"].to_string();
-        assert!(last.contains(&list), "{list} in {last}");
+    for query in ["[1,2,3]", "[1,2,3,9]"] {
+        let numbers: Vec<i32> = serde_json::from_str(query).unwrap();
+        let query = with_list(&numbers)["list"].to_string();
+        assert!(last.contains(&query), "{query} in {last}");
     }
 
     let endpoint = crowded(100);
@@ -408,7 +408,7 @@ async fn empty_pages_of_a_list_are_passed_over_and_an_end_stays_out() {
     pages.reverse();
     let endpoint = Scripted::start(move |_| Reply::Json(200, pages.pop().unwrap()));
     let store = connect(&endpoint.url).await;
-    let list = List {
+    let query = Query {
         span: Span {
             partition: vec![Value::text("a")],
             from: Bound::Excluded(vec![Value::Int(1)]),
@@ -418,7 +418,7 @@ async fn empty_pages_of_a_list_are_passed_over_and_an_end_stays_out() {
         after: None,
         limit: 2,
     };
-    let listed = store.list(&notes("t"), &list).await.unwrap();
+    let listed = store.query(&notes("t"), &query).await.unwrap();
     let keys: Vec<Key> = listed.rows.into_iter().map(|row: Row| row.key).collect();
     assert_eq!((keys, listed.more), (vec![key("a", 4), key("a", 5)], true));
     assert_eq!(endpoint.count("Query"), 3);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossfade::control::{Accept, Member, MemberRole, New, ParticipantKind, Record, Watch};
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Condition, Fold, Key, List, Mark, Row, Span, Value};
+use crossfade::model::{Condition, Fold, Key, Mark, Query, Row, Span, Value};
 use crossfade::protocol::Machine;
 use crossfade::protocol::counter::{self, Pass, Rules};
 use crossfade::protocol::phase::Work;
@@ -127,13 +127,13 @@ impl Copier {
         };
         let mut all = Vec::new();
         for name in names {
-            let list = List {
+            let query = Query {
                 span: Span::whole(vec![Value::text(name)]),
                 reverse: false,
                 after: None,
                 limit: 1_000,
             };
-            let listed = self.patiently(async || self.old.list(source, &list).await);
+            let listed = self.patiently(async || self.old.query(source, &query).await);
             all.extend(listed.await?.rows);
         }
         Ok(all)

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Add, Change, Condition, Fold, Key, List, Mutation, Returns, Row, Span};
+use crossfade::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
 use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
-    Capabilities, Changed, Cursor, Inspection, Listed, Page, Permit, Range, Reading, Reads, Store,
-    Together, WriteOutcomes, Writing, failed_rows,
+    Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
+    Store, Together, WriteOutcomes, Writing, failed_rows,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -270,9 +270,9 @@ impl Reads for Wire {
         self.process.call(&first, work).await
     }
 
-    async fn list(&self, table: &Table, list: &List) -> Result<Listed> {
-        let (store, owned, list) = (self.store.clone(), table.clone(), list.clone());
-        let work = async move { store.list(&owned, &list).await };
+    async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        let (store, owned, query) = (self.store.clone(), table.clone(), query.clone());
+        let work = async move { store.query(&owned, &query).await };
         self.process.call(&table.name, work).await
     }
 

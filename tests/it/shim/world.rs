@@ -12,7 +12,7 @@ use crossfade::error::{Effect, Result};
 use crossfade::express::{Action, Amount, ConditionExpression, Path, UpdateExpression};
 use crossfade::item::Attr;
 use crossfade::migration::{InitOptions, Migration};
-use crossfade::model::{Edit, Key, List, Mark, Returns, Row, Span, Tokens, Update, Value};
+use crossfade::model::{Edit, Key, Mark, Query, Returns, Row, Span, Tokens, Update, Value};
 use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Order, Role, Table as Schema, Type};
 use crossfade::shim::{OldStore, Resave, Returned, Scan, Settings, Shim, Table, Ttl, Written};
@@ -453,13 +453,13 @@ async fn get(world: &World, table: &Table, key: &Key, name: &str) {
 
 async fn query(world: &World, table: &Table, keys: &[Key]) {
     let reading = world.history.begin_read();
-    let list = List {
+    let query = Query {
         span: Span::whole(vec![Value::text("x")]),
         reverse: world.chance.happens(0.5),
         after: None,
         limit: 100,
     };
-    let Ok(page) = table.query(list).await else {
+    let Ok(page) = table.query(query).await else {
         return;
     };
     for (at, key) in keys.iter().enumerate() {

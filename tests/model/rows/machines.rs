@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crossfade::model::{
-    Edit, Edits, Judge, Judged, Key, List, Looks, Mutation, Row, Rule, Then, Update, Value,
+    Edit, Edits, Judge, Judged, Key, Looks, Mutation, Query, Row, Rule, Then, Update, Value,
 };
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{
-    Bound, Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, Outcome, Purge, Queried, Query,
-    Repair, Repaired, Reply, Resave, ScanCall, ScanOrder, ScanReply, Step, Walked, Walkover, Write,
+    Bound, Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, Outcome, Purge, Queried,
+    QueryRange, Repair, Repaired, Reply, Resave, ScanCall, ScanOrder, ScanReply, Step, Walked,
+    Walkover, Write,
 };
 use crossfade::protocol::{Machine as _, Phase};
 
@@ -133,10 +134,10 @@ impl Kind {
                 None,
             ]))),
             Kind::ClearFirst => Some(Mutation::Update(update([Some(Edit::Clear), None]))),
-            Kind::SetSecond => Some(Mutation::Update(second(Edit::Set(list(number))))),
+            Kind::SetSecond => Some(Mutation::Update(second(Edit::Set(query(number))))),
             Kind::Append => Some(Mutation::Update(second(Edit::Append(vec![digit(number)])))),
             Kind::UpdateIf => Some(Mutation::UpdateIf {
-                update: second(Edit::Set(list(number))),
+                update: second(Edit::Set(query(number))),
                 expected: vec![(0, Some(digit(OLD)))],
             }),
             Kind::Delete => Some(Mutation::Delete(key())),
@@ -163,7 +164,7 @@ pub fn row(numbers: [u16; 2]) -> Row {
     let [first, second] = numbers;
     let cells = [
         (first != 0).then(|| digit(first)),
-        (second != 0).then(|| list(second)),
+        (second != 0).then(|| query(second)),
     ];
     Row::new(key(), cells.into())
 }
@@ -172,7 +173,7 @@ fn digit(number: u16) -> Value {
     Value::Int(number.into())
 }
 
-fn list(number: u16) -> Value {
+fn query(number: u16) -> Value {
     Value::List(vec![digit(number)])
 }
 
@@ -234,7 +235,7 @@ pub enum Machine {
     Scan(Walkover<OneKey>),
     Get(Get),
     Resave(Resave),
-    Query(Query<OneKey>),
+    Query(QueryRange<OneKey>),
     Write(Write),
     DeleteRange(DeleteRange<OneKey>),
     Copy(CopyRow),
@@ -272,13 +273,13 @@ impl Machine {
         match kind {
             Kind::Get => Machine::Get(Get::new(phase, key(), now, rows_expire)),
             Kind::Query => {
-                let list = List {
+                let query = Query {
                     span: span(),
                     reverse: false,
                     after: None,
                     limit: 1,
                 };
-                Machine::Query(Query::new(phase, list, OneKey, now, rows_expire))
+                Machine::Query(QueryRange::new(phase, query, OneKey, now, rows_expire))
             }
             Kind::Scan => {
                 let bound = Bound {
@@ -371,15 +372,15 @@ fn queried(step: Step<Queried>) -> Step<Answer> {
 type Walking = crossfade::protocol::Step<ScanCall, Walked>;
 
 fn scanned(step: Walking) -> Step<Answer> {
-    let list = |after| List {
+    let query = |after| Query {
         span: span(),
         reverse: false,
         after,
         limit: 1,
     };
     match step {
-        Walking::Call(ScanCall::Old { after, .. }) => Step::Call(Call::ListOld(list(after))),
-        Walking::Call(ScanCall::New { after, .. }) => Step::Call(Call::ListNew(list(after))),
+        Walking::Call(ScanCall::Old { after, .. }) => Step::Call(Call::QueryOld(query(after))),
+        Walking::Call(ScanCall::New { after, .. }) => Step::Call(Call::QueryNew(query(after))),
         Walking::Call(ScanCall::ReadOld(_)) => Step::Call(Call::ReadOld(key())),
         Walking::Call(ScanCall::ReadNew(_)) => Step::Call(Call::ReadNew(key())),
         Walking::Done(Walked::Rows(rows, None)) => Step::Done(Answer::Scanned(rows)),

@@ -1,6 +1,6 @@
 //! Both stores, as far as one key goes. Every call is atomic.
 
-use crossfade::model::{Change, Condition, Key, List, Mutation, Returns, Row, Span, Value};
+use crossfade::model::{Change, Condition, Key, Mutation, Query, Returns, Row, Span, Value};
 use crossfade::protocol::row::{Call, Page, Reply};
 
 /// How many columns the table has: a number and a list of numbers.
@@ -19,8 +19,8 @@ impl Stores {
         match call {
             Call::ReadNew(_) => Reply::Row(self.new.clone()),
             Call::ReadOld(_) => Reply::Row(self.old.clone()),
-            Call::ListNew(list) => page(&self.new, list),
-            Call::ListOld(list) => page(&self.old, list),
+            Call::QueryNew(query) => page(&self.new, query),
+            Call::QueryOld(query) => page(&self.old, query),
             Call::WriteNew { key, change, on } => {
                 if !on.holds(self.new.as_ref()) {
                     return Reply::Refused(self.new.clone());
@@ -107,8 +107,8 @@ impl Stores {
 }
 
 /// The only key lies behind the beginning.
-fn page(row: &Option<Row>, list: &List) -> Reply {
-    let row = row.clone().filter(|_| list.after.is_none());
+fn page(row: &Option<Row>, query: &Query) -> Reply {
+    let row = row.clone().filter(|_| query.after.is_none());
     Reply::Page(Page {
         rows: row.into_iter().collect(),
         more: false,

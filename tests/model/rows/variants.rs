@@ -1,6 +1,6 @@
 //! The rules as they are, and mutants: each changes one of them, and nothing else.
 
-use crossfade::model::{Change, Edit, List, Mark, Mutation, Row, State, Value};
+use crossfade::model::{Change, Edit, Mark, Mutation, Query, Row, State, Value};
 use crossfade::protocol::row::{Call, Outcome, Reply, Step, Write, may_return_to_old};
 use crossfade::protocol::{Machine as _, Phase};
 
@@ -252,7 +252,7 @@ impl OldFirst {
             Some(_) => self.read.step(call, reply),
         };
         match (step, &self.old) {
-            (Step::Call(call @ (Call::ReadOld(_) | Call::ListOld(_))), Some(old)) => {
+            (Step::Call(call @ (Call::ReadOld(_) | Call::QueryOld(_))), Some(old)) => {
                 self.read.step(&call, old.clone())
             }
             (step, _) => step,
@@ -334,7 +334,7 @@ pub struct NewFirst {
 
 impl NewFirst {
     pub fn begin(&mut self) -> Step<Answer> {
-        Step::Call(Call::ListNew(whole()))
+        Step::Call(Call::QueryNew(whole()))
     }
 
     pub fn step(&mut self, reply: Reply) -> Step<Answer> {
@@ -343,7 +343,7 @@ impl NewFirst {
                 let rows = page.rows.into_iter();
                 let rows = rows.filter(|item| item.mark != Some(Mark::Tombstone));
                 self.shown = Some(rows.map(|row| Row { mark: None, ..row }).collect());
-                Step::Call(Call::ListOld(whole()))
+                Step::Call(Call::QueryOld(whole()))
             }
             (Some(shown), _, Reply::Page(page)) => match page.rows.into_iter().next() {
                 None => Step::Done(Answer::Scanned(shown)),
@@ -363,8 +363,8 @@ impl NewFirst {
     }
 }
 
-fn whole() -> List {
-    List {
+fn whole() -> Query {
+    Query {
         span: super::stores::span(),
         reverse: false,
         after: None,

@@ -137,8 +137,8 @@ impl Stores {
                 }
             }
             Call::WriteOld(mutation) => self.write_old(&mutation),
-            Call::ListNew(list) => Reply::Page(page(&self.new, &list)),
-            Call::ListOld(list) => Reply::Page(page(&self.old, &list)),
+            Call::QueryNew(query) => Reply::Page(page(&self.new, &query)),
+            Call::QueryOld(query) => Reply::Page(page(&self.old, &query)),
             Call::DeleteOld(_) => {
                 self.old.clear();
                 Reply::Written
@@ -195,23 +195,23 @@ fn place(key: &Key) -> i32 {
     }
 }
 
-fn page(rows: &[Row], list: &List) -> Page {
+fn page(rows: &[Row], query: &Query) -> Page {
     let mut rows = rows.to_vec();
-    if list.reverse {
+    if query.reverse {
         rows.reverse();
     }
-    if let Some(after) = &list.after {
+    if let Some(after) = &query.after {
         let order = |row: &Row| InOrder.compare(&row.key, after);
         rows.retain(|row| {
-            if list.reverse {
+            if query.reverse {
                 order(row).is_lt()
             } else {
                 order(row).is_gt()
             }
         });
     }
-    let more = rows.len() > list.limit;
-    rows.truncate(list.limit);
+    let more = rows.len() > query.limit;
+    rows.truncate(query.limit);
     Page { rows, more }
 }
 
@@ -251,8 +251,8 @@ fn text(call: &Call) -> String {
     match call {
         Call::ReadNew(_) => "N?".into(),
         Call::ReadOld(_) => "O?".into(),
-        Call::ListNew(_) => "N*".into(),
-        Call::ListOld(_) => "O*".into(),
+        Call::QueryNew(_) => "N*".into(),
+        Call::QueryOld(_) => "O*".into(),
         Call::WriteOld(_) => "O".into(),
         Call::DeleteOld(_) => "O delete range".into(),
         Call::WriteNew { change, on, .. } | Call::WriteAndTell { change, on, .. } => {

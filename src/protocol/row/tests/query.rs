@@ -14,8 +14,8 @@ fn span() -> Span {
     }
 }
 
-fn list(after: Option<Key>, reverse: bool, limit: usize) -> List {
-    List {
+fn query(after: Option<Key>, reverse: bool, limit: usize) -> Query {
+    Query {
         span: span(),
         reverse,
         after,
@@ -87,8 +87,8 @@ fn pages(
     let mut pages = Vec::new();
     let mut after = None;
     loop {
-        let list = list(after, reverse, limit);
-        let mut query = Query::new(phase, list, InOrder, NOW, rows_expire);
+        let query = query(after, reverse, limit);
+        let mut query = QueryRange::new(phase, query, InOrder, NOW, rows_expire);
         let Queried::Rows(rows, next) = drive(&mut query, stores, &mut between).0 else {
             panic!("refused");
         };
@@ -198,7 +198,7 @@ fn a_row_that_moves_while_its_old_one_expires_is_seen() {
                 (false, limit, rows_expire),
                 |call, stores| {
                     calls += 1;
-                    let is_first = calls == 2 && matches!(call, Call::ListOld(_));
+                    let is_first = calls == 2 && matches!(call, Call::QueryOld(_));
                     if is_first {
                         let moved = stores.old.remove(0);
                         run(Write::new(Phase::Switch, Mutation::Put(moved), NOW), stores);
@@ -231,7 +231,7 @@ fn a_stretch_of_the_old_store_is_read_after_the_new_one() {
                 let new = Mutation::Put(row(at(5), [Some(9), None]));
                 run(Write::new(Phase::Switch, new, NOW), stores);
             }
-            is_read |= matches!(call, Call::ListOld(_));
+            is_read |= matches!(call, Call::QueryOld(_));
         },
     );
     let shown = pages.concat();
@@ -294,7 +294,7 @@ fn a_lost_delete_ends_the_range() {
 
 #[test]
 fn offline_refuses_ranges() {
-    let mut query = Query::new(Phase::Offline, list(None, false, 1), InOrder, NOW, false);
+    let mut query = QueryRange::new(Phase::Offline, query(None, false, 1), InOrder, NOW, false);
     assert_eq!(query.begin(), Step::Done(Queried::Refused));
     let mut delete = DeleteRange::new(Phase::Offline, span(), InOrder, 1, NOW);
     assert_eq!(delete.begin(), Step::Done(Outcome::Refused));
@@ -314,7 +314,7 @@ fn many_deleted_rows_are_passed_in_few_calls() {
         stores
             .new
             .push(item(at(3_000), Mark::Application, [Some(2), None]));
-        let mut query = Query::new(phase, list(None, false, 1), InOrder, NOW, false);
+        let mut query = QueryRange::new(phase, query(None, false, 1), InOrder, NOW, false);
         // It fails where there are a hundred calls.
         let (queried, calls) = drive(&mut query, &mut stores, |_, _| {});
         assert_eq!(
@@ -337,10 +337,10 @@ fn pages_grow_as_far_as_large_rows_allow() {
             .push(item(at(place), Mark::Tombstone, [None, None]));
     }
     let mut limits = Vec::new();
-    let mut query = Query::new(Phase::Switch, list(None, false, 2), InOrder, NOW, false);
+    let mut query = QueryRange::new(Phase::Switch, query(None, false, 2), InOrder, NOW, false);
     let note = |call: &Call, _: &mut Stores| {
-        if let Call::ListNew(list) | Call::ListOld(list) = call {
-            limits.push(list.limit);
+        if let Call::QueryNew(query) | Call::QueryOld(query) = call {
+            limits.push(query.limit);
         }
     };
     let (queried, _) = drive(&mut query, &mut stores, note);

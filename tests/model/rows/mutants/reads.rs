@@ -9,7 +9,7 @@ fn reads_of_old_first() {
     fn begins(begun: Begun) -> Option<Machine> {
         let old_call = match begun.who.kind {
             Kind::Get => Call::ReadOld(key()),
-            Kind::Query => Call::ListOld(List {
+            Kind::Query => Call::QueryOld(Query {
                 span: span(),
                 reverse: false,
                 after: None,

@@ -1,7 +1,7 @@
 //! Listing whole partitions.
 
 use super::{create, event, put, statics};
-use crate::model::{Condition, Key, List, Row, Span, Value};
+use crate::model::{Condition, Key, Query, Row, Span, Value};
 use crate::store::Store;
 
 pub(super) async fn pages(store: &dyn Store, name: &str) {
@@ -13,13 +13,13 @@ pub(super) async fn pages(store: &dyn Store, name: &str) {
     for limit in [1, 7, 1_000] {
         let mut seen: Vec<Key> = Vec::new();
         loop {
-            let list = List {
+            let query = Query {
                 span: Span::whole(vec![Value::text("q")]),
                 reverse: false,
                 after: seen.last().cloned(),
                 limit,
             };
-            let listed = store.list(&table, &list).await.unwrap();
+            let listed = store.query(&table, &query).await.unwrap();
             seen.extend(listed.rows.into_iter().map(|row| row.key));
             if !listed.more {
                 break;

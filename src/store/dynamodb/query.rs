@@ -9,45 +9,45 @@ use super::expression::Terms;
 use super::read::readable;
 use crate::error::Result;
 use crate::item::{Attr, Mapping, SortRange};
-use crate::model::{Key, List, Row, Span};
-use crate::store::{Listed, Reading};
+use crate::model::{Key, Query, Row, Span};
+use crate::store::{QueryPage, Reading};
 
 /// Where a page begins.
 enum Start {
     First(SortRange),
     Behind(SortRange, Attrs),
-    /// Behind the end of the list.
+    /// Behind the end of the query.
     Over,
 }
 
 impl DynamoDb {
-    /// What [`crate::store::Store::list`] does.
-    pub(super) async fn list_rows(&self, mapping: &Mapping, list: &List) -> Result<Listed> {
-        if !(list.span.is_whole() && mapping.is_reversed() && mapping.table().has_statics()) {
-            return self.list_items(mapping, list, list.limit).await;
+    /// What [`crate::store::Reads::query`] does.
+    pub(super) async fn query_rows(&self, mapping: &Mapping, query: &Query) -> Result<QueryPage> {
+        if !(query.span.is_whole() && mapping.is_reversed() && mapping.table().has_statics()) {
+            return self.query_items(mapping, query, query.limit).await;
         }
         // The static columns' item comes first among sort keys, which run backwards here.
-        let statics = Key::statics(list.span.partition.clone());
+        let statics = Key::statics(query.span.partition.clone());
         let statics = || self.read_item(mapping, &statics, Reading::Strong);
-        let limit = list.limit.max(1);
-        match (list.reverse, &list.after) {
+        let limit = query.limit.max(1);
+        match (query.reverse, &query.after) {
             (false, None) => {
                 let first = statics().await?;
                 let rest = limit - first.iter().len();
                 let mut listed = match rest {
-                    0 => Listed {
+                    0 => QueryPage {
                         rows: Vec::new(),
                         more: true,
                     },
-                    rest => self.list_items(mapping, list, rest).await?,
+                    rest => self.query_items(mapping, query, rest).await?,
                 };
                 listed.rows.splice(0..0, first);
                 Ok(listed)
             }
-            (false, Some(_)) => self.list_items(mapping, list, limit).await,
-            (true, Some(after)) if after.is_static() => Ok(Listed::default()),
+            (false, Some(_)) => self.query_items(mapping, query, limit).await,
+            (true, Some(after)) if after.is_static() => Ok(QueryPage::default()),
             (true, _) => {
-                let mut listed = self.list_items(mapping, list, limit).await?;
+                let mut listed = self.query_items(mapping, query, limit).await?;
                 if !listed.more && listed.rows.len() < limit {
                     listed.rows.extend(statics().await?);
                 } else {
@@ -60,18 +60,23 @@ impl DynamoDb {
 
     /// The items of a span, in the order of their sort keys or backwards. DynamoDB may answer with
     /// nothing though more follows; it is asked on until there are rows.
-    async fn list_items(&self, mapping: &Mapping, list: &List, limit: usize) -> Result<Listed> {
-        let Some(partition) = mapping.partition_to_find(&list.span.partition)? else {
-            return Ok(Listed::default());
+    async fn query_items(
+        &self,
+        mapping: &Mapping,
+        query: &Query,
+        limit: usize,
+    ) -> Result<QueryPage> {
+        let Some(partition) = mapping.partition_to_find(&query.span.partition)? else {
+            return Ok(QueryPage::default());
         };
-        let Some(range) = mapping.sort_range(&list.span)? else {
-            return Ok(Listed::default());
+        let Some(range) = mapping.sort_range(&query.span)? else {
+            return Ok(QueryPage::default());
         };
-        let forward = list.reverse == mapping.is_reversed();
-        let (range, mut start) = match start(mapping, list, range, forward)? {
+        let forward = query.reverse == mapping.is_reversed();
+        let (range, mut start) = match start(mapping, query, range, forward)? {
             Start::First(range) => (range, None),
             Start::Behind(range, key) => (range, Some(key)),
-            Start::Over => return Ok(Listed::default()),
+            Start::Over => return Ok(QueryPage::default()),
         };
         let table = mapping.table().name.as_str();
         let call = self.reading("dynamodb:Query", table);
@@ -109,26 +114,26 @@ impl DynamoDb {
             });
             let more = start.is_some();
             if !more || !rows.is_empty() {
-                return Ok(Listed { rows, more });
+                return Ok(QueryPage { rows, more });
             }
         }
     }
 }
 
 /// Where a page begins: behind a key that may be gone by now, and may lie outside of the span.
-fn start(mapping: &Mapping, list: &List, range: SortRange, forward: bool) -> Result<Start> {
-    let Some(after) = &list.after else {
+fn start(mapping: &Mapping, query: &Query, range: SortRange, forward: bool) -> Result<Start> {
+    let Some(after) = &query.after else {
         return Ok(Start::First(range));
     };
     if after.is_static() && mapping.is_reversed() {
-        return Ok(match list.reverse {
+        return Ok(match query.reverse {
             false => Start::First(range),
             true => Start::Over,
         });
     }
     let Some(key) = mapping.key_to_find(after)? else {
         // A row of the old store: what lies behind it is a range.
-        let behind = match mapping.sort_range(&behind(list, after))? {
+        let behind = match mapping.sort_range(&behind(query, after))? {
             Some(behind) => range.and(behind),
             None => None,
         };
@@ -146,11 +151,11 @@ fn start(mapping: &Mapping, list: &List, range: SortRange, forward: bool) -> Res
     })
 }
 
-/// The rows of a list's partition that come behind a key.
-fn behind(list: &List, after: &Key) -> Span {
+/// The rows of a query's partition that come after a key.
+fn behind(query: &Query, after: &Key) -> Span {
     let values = after.clustering.clone().unwrap_or_default();
-    let whole = Span::whole(list.span.partition.clone());
-    match list.reverse {
+    let whole = Span::whole(query.span.partition.clone());
+    match query.reverse {
         false => Span {
             from: Bound::Excluded(values),
             ..whole

@@ -15,9 +15,9 @@ use super::statement::{Bound, equal, fits, of, quoted_always};
 use super::{Cassandra, Replicas};
 use crate::codec::ordered::compare;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, List, Span, Value};
+use crate::model::{Key, Query, Span, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
-use crate::store::Listed;
+use crate::store::QueryPage;
 
 /// The first values of clustering columns, as a bound.
 type Prefix = ops::Bound<Vec<Value>>;
@@ -31,18 +31,18 @@ struct Stretch {
     until: Prefix,
 }
 
-/// What a list reads one after the other.
+/// What a query reads, one after the other.
 enum Part {
     Statics,
     Rows(Stretch),
 }
 
 impl Cassandra {
-    /// The next page of a list.
-    pub(super) async fn list_span(&self, table: &Table, list: &List) -> Result<Listed> {
-        let parts = parts(table, list)?;
-        let limit = list.limit.max(1);
-        let partition = &list.span.partition;
+    /// The next page of a query.
+    pub(super) async fn query_span(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+        let parts = parts(table, query)?;
+        let limit = query.limit.max(1);
+        let partition = &query.span.partition;
         let mut rows = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             let stretch = match part {
@@ -52,12 +52,12 @@ impl Cassandra {
                     rows.extend(self.get_one(table, &key, Replicas::Configured).await?);
                     if rows.len() >= limit {
                         let more = at + 1 < parts.len();
-                        return Ok(Listed { rows, more });
+                        return Ok(QueryPage { rows, more });
                     }
                     continue;
                 }
             };
-            let asked = self.asked_stretch(table, partition, stretch, list.reverse);
+            let asked = self.asked_stretch(table, partition, stretch, query.reverse);
             let mut paging = None;
             loop {
                 let left = limit - rows.len();
@@ -67,7 +67,7 @@ impl Cassandra {
                 rows.extend(page.rows);
                 if rows.len() >= limit {
                     let more = page.more.is_some() || at + 1 < parts.len();
-                    return Ok(Listed { rows, more });
+                    return Ok(QueryPage { rows, more });
                 }
                 match page.more {
                     Some(next) => paging = Some(next),
@@ -75,7 +75,7 @@ impl Cassandra {
                 }
             }
         }
-        Ok(Listed { rows, more: false })
+        Ok(QueryPage { rows, more: false })
     }
 
     fn asked_stretch(
@@ -136,21 +136,21 @@ impl Cassandra {
     }
 }
 
-/// What a page of a list reads, in this order. A static row stands before all rows.
-fn parts(table: &Table, list: &List) -> Result<Vec<Part>> {
-    check(table, &list.span)?;
-    let (mut from, mut until) = (list.span.from.clone(), list.span.until.clone());
-    let mut statics = list.span.is_whole() && table.has_statics();
+/// What a page of a query reads, in this order. A static row stands before all rows.
+fn parts(table: &Table, query: &Query) -> Result<Vec<Part>> {
+    check(table, &query.span)?;
+    let (mut from, mut until) = (query.span.from.clone(), query.span.until.clone());
+    let mut statics = query.span.is_whole() && table.has_statics();
     let columns = table.clustering();
-    match list.after.as_ref().map(|key| &key.clustering) {
+    match query.after.as_ref().map(|key| &key.clustering) {
         None => {}
-        Some(None) if list.reverse => return Ok(Vec::new()),
+        Some(None) if query.reverse => return Ok(Vec::new()),
         Some(None) => statics = false,
         Some(Some(after)) => {
             fits(after, columns)?;
             let here = || ops::Bound::Included(after.clone());
             let behind = ops::Bound::Excluded(after.clone());
-            if list.reverse {
+            if query.reverse {
                 // One that lies beyond the span takes nothing from it.
                 if !is_empty(columns, &here(), &until) {
                     until = behind;
@@ -171,7 +171,7 @@ fn parts(table: &Table, list: &List) -> Result<Vec<Part>> {
         .into_iter()
         .chain(rows)
         .collect();
-    if list.reverse {
+    if query.reverse {
         parts.reverse();
     }
     Ok(parts)
