@@ -22,7 +22,7 @@ use super::number;
 use super::ordered::compare;
 use crate::error::Result;
 use crate::model::{
-    Condition, Edit, Edits, Judged, Key, Mutation, Query, Row, Span, Then, Update, Value,
+    ClusteringRange, Condition, Edit, Edits, Judged, Key, Mutation, Query, Row, Then, Update, Value,
 };
 use crate::schema::{Column, Order, Role, Table, Type};
 
@@ -103,20 +103,20 @@ fn expected(table: &Table, expected: Vec<(usize, Option<Value>)>) -> Vec<(usize,
 }
 
 /// A part of a partition that an application gives.
-pub fn span(table: &Table, span: Span) -> Span {
+pub fn range(table: &Table, range: ClusteringRange) -> ClusteringRange {
     let bound =
         |bound: std::ops::Bound<Vec<Value>>| bound.map(|prefix| values(table.clustering(), prefix));
-    Span {
-        partition: values(table.partition(), span.partition),
-        from: bound(span.from),
-        until: bound(span.until),
+    ClusteringRange {
+        partition: values(table.partition(), range.partition),
+        from: bound(range.from),
+        until: bound(range.until),
     }
 }
 
 /// A page that an application wants.
 pub fn query(table: &Table, query: Query) -> Query {
     Query {
-        span: span(table, query.span),
+        range: range(table, query.range),
         after: query.after.map(|after| key(table, after)),
         ..query
     }

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use super::{Member, New, PhaseGuard};
 use crate::error::{Effect, Error, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
+use crate::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row,
+};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
@@ -231,9 +233,9 @@ impl Store for Leased {
         sent.one(store.write(table, mutation).await)
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         let (sent, store) = self.begin()?;
-        sent.one(store.delete(table, span).await)
+        sent.one(store.delete(table, range).await)
     }
 
     async fn expire(&self, table: &Table) -> Result<()> {

@@ -34,7 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Condition, Key, Query, Row, Span, Value};
+use crate::model::{ClusteringRange, Condition, Key, Query, Row, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Store, WriteOutcome};
 
@@ -437,7 +437,7 @@ impl Control {
     async fn rows(&self, target: &str, prefix: &str) -> Result<Vec<(String, Row)>> {
         let mut found = Vec::new();
         let mut query = Query {
-            span: beginning_with(target, prefix),
+            range: beginning_with(target, prefix),
             reverse: false,
             after: None,
             limit: 1_000,
@@ -491,7 +491,7 @@ impl Control {
 
 /// The part of a target's items whose names begin so: whoever watches instances doesn't read ten thousand dead
 /// letters each time.
-fn beginning_with(target: &str, prefix: &str) -> Span {
+fn beginning_with(target: &str, prefix: &str) -> ClusteringRange {
     let bound = |name: String| vec![Value::Text(name)];
     let mut behind: Vec<char> = prefix.chars().collect();
     let until = match behind.pop() {
@@ -501,7 +501,7 @@ fn beginning_with(target: &str, prefix: &str) -> Span {
         }
         None => Bound::Unbounded,
     };
-    Span {
+    ClusteringRange {
         partition: vec![Value::text(target)],
         from: Bound::Included(bound(prefix.to_owned())),
         until,

@@ -624,7 +624,7 @@ async fn items_are_read_by_the_range_of_their_names() {
     let tool = join(&control, ParticipantKind::Copier, &clock).await;
     for prefix in [PROGRESS, FAILURE, INSTANCE, VERIFIED] {
         let query = Query {
-            span: beginning_with("t", prefix),
+            range: beginning_with("t", prefix),
             reverse: false,
             after: None,
             limit: 100,

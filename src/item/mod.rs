@@ -8,8 +8,8 @@ mod attributes;
 pub mod keys;
 mod mapping;
 mod parts;
+mod range;
 mod report;
-mod span;
 mod types;
 
 #[cfg(test)]
@@ -19,5 +19,5 @@ pub use attr::{Attr, ITEM_LIMIT, item_size};
 pub use attributes::{KeyAttribute, KeyType, SORT_ATTRIBUTE};
 pub use keys::{PARTITION_KEY_LIMIT, SORT_KEY_LIMIT};
 pub use mapping::{FoldedColumn, FoldedItem, Mapping};
+pub use range::{SortEnd, SortRange};
 pub use report::ColumnReport;
-pub use span::{SortEnd, SortRange};

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use super::Pace;
 use super::sizes::Sizes;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
+use crate::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row,
+};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
@@ -317,8 +319,8 @@ impl Pauses {
             return None;
         }
         let share: f64 = rand::random();
-        let span = (self.last * 3).saturating_sub(self.patience.first);
-        self.last = (self.patience.first + span.mul_f64(share)).min(self.patience.longest);
+        let spread = (self.last * 3).saturating_sub(self.patience.first);
+        self.last = (self.patience.first + spread.mul_f64(share)).min(self.patience.longest);
         Some(self.last)
     }
 }
@@ -481,8 +483,8 @@ impl Store for Retry {
         self.inner.write(table, mutation).await
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        self.inner.delete(table, span).await
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
+        self.inner.delete(table, range).await
     }
 
     async fn expire(&self, table: &Table) -> Result<()> {

@@ -18,7 +18,7 @@ mod tokens;
 
 pub use change::{Change, Edit, Mutation, Update};
 pub use condition::{Condition, State};
-pub use range::{Query, Span};
+pub use range::{ClusteringRange, Query};
 pub use rule::{Edits, Judge, Judged, Looks, Returns, Rule, Then};
 pub use times::{CellTimes, End, Ends, Times};
 pub use tokens::{Intervals, Tokens};

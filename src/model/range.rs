@@ -7,7 +7,7 @@ use super::{Key, Value};
 /// The rows of one partition between two bounds, in clustering order. A bound may give the first
 /// clustering columns only, and then stands for all rows that have these.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Span {
+pub struct ClusteringRange {
     /// The partition key.
     pub partition: Vec<Value>,
     /// Where it begins.
@@ -16,10 +16,10 @@ pub struct Span {
     pub until: Bound<Vec<Value>>,
 }
 
-impl Span {
+impl ClusteringRange {
     /// A whole partition.
     pub fn whole(partition: Vec<Value>) -> Self {
-        Span {
+        ClusteringRange {
             partition,
             from: Bound::Unbounded,
             until: Bound::Unbounded,
@@ -32,11 +32,11 @@ impl Span {
     }
 }
 
-/// A page of a span: the first `limit` rows behind a key.
+/// A page of a range: the first `limit` rows behind a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// The rows.
-    pub span: Span,
+    pub range: ClusteringRange,
     /// Whether they come in clustering order backwards.
     pub reverse: bool,
     /// The key that the page begins behind, in the order of the page; it need not be there (any more).

@@ -7,7 +7,7 @@ use super::asked::{Asked, Expressed, enumerated};
 use super::attempts::Outcome;
 use super::capacity::{self, Wanted};
 use super::fault::Fault;
-use super::span::{Rows, Stretch, rows};
+use super::range::{Rows, Stretch, rows};
 use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
 use crate::express::{ConditionExpression, Item, Projection};
 use crate::model::{Key, Query};
@@ -144,7 +144,7 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
         .transpose()
         .map_err(|_| Fault::invalid("The provided starting key is invalid"))?;
     let forward = asked.scan_index_forward.unwrap_or(true);
-    let Stretch { span, test } = match rows(target, condition)? {
+    let Stretch { range, test } = match rows(target, condition)? {
         Rows::None => return Ok(page.reply(target, None)),
         Rows::One(key) => {
             // Behind the only one there is nothing.
@@ -159,14 +159,14 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
     };
     if start
         .as_ref()
-        .is_some_and(|start| start.partition != span.partition)
+        .is_some_and(|start| start.partition != range.partition)
     {
         return Err(Fault::invalid(
             "The provided starting key is outside query boundaries based on provided conditions",
         ));
     }
     let mut query = Query {
-        span,
+        range,
         reverse: forward == target.mapping().is_reversed(),
         after: start,
         limit: 1,

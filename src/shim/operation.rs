@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::inner::{Inner, Joined};
 use crate::control::PhaseGuard;
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Key, Mutation, Query, Returns, Row, Span};
+use crate::model::{Add, Change, ClusteringRange, Condition, Key, Mutation, Query, Returns, Row};
 use crate::protocol::Phase;
 use crate::protocol::phase::{CounterAdd, RowWrite};
 use crate::schema::Table;
@@ -104,7 +104,7 @@ pub(super) enum Request<'a> {
     Change(&'a Key, &'a Change, &'a Condition),
     ChangeAndTell(&'a Key, &'a Change, &'a Condition, Returns),
     Mutation(&'a Mutation),
-    Delete(&'a Span),
+    Delete(&'a ClusteringRange),
     Add(&'a Add),
     AddAndTell(&'a Add),
 }
@@ -119,7 +119,7 @@ impl Request<'_> {
                     .await
             }
             Request::Mutation(mutation) => store.write(table, mutation).await,
-            Request::Delete(span) => store.delete(table, span).await.map(|()| Changed::Written),
+            Request::Delete(range) => store.delete(table, range).await.map(|()| Changed::Written),
             Request::Add(add) => store.add(table, add).await.map(|()| Changed::Written),
             Request::AddAndTell(add) => store.add_and_tell(table, add).await.map(Changed::Told),
         }
@@ -541,10 +541,10 @@ impl Pauses {
     }
 
     fn until(&mut self) -> Instant {
-        let span = FIRST_PAUSE
+        let spread = FIRST_PAUSE
             .saturating_mul(1 << self.count.min(10))
             .min(LONGEST_PAUSE);
         self.count += 1;
-        Instant::now() + span.mul_f64(0.5 + self.chance.random::<f64>() / 2.0)
+        Instant::now() + spread.mul_f64(0.5 + self.chance.random::<f64>() / 2.0)
     }
 }

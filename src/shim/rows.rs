@@ -14,7 +14,7 @@ use crate::codec::canonical;
 use crate::display;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::item::keys;
-use crate::model::{Edit, Key, Mark, Mutation, Query, Row, Span, State, Update, Value};
+use crate::model::{ClusteringRange, Edit, Key, Mark, Mutation, Query, Row, State, Update, Value};
 use crate::protocol::row::{
     self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, QueryRange,
     Reply, Write,
@@ -136,14 +136,14 @@ impl Operation {
         }
     }
 
-    pub async fn delete_range(mut self, span: Span) -> Result<()> {
+    pub async fn delete_range(mut self, range: ClusteringRange) -> Result<()> {
         // It takes their keys alone.
         self.shows = true;
-        let span = canonical::span(self.joined.transform.target(), span);
+        let range = canonical::range(self.joined.transform.target(), range);
         let order = TableOrder(self.joined.transform.clone());
-        self.may_write(|joined| joined.keeps_partition(&span.partition))?;
+        self.may_write(|joined| joined.keeps_partition(&range.partition))?;
         let mut delete =
-            DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, unix_seconds());
+            DeleteRange::new(self.phase(), range, order, DELETED_AT_ONCE, unix_seconds());
         let ended = self.drive_beside(&mut delete).await;
         let ended = ended.and_then(|outcome| self.written(outcome));
         let error = match ended {
@@ -293,8 +293,8 @@ impl Operation {
                 listed.rows = rows.collect::<Result<_>>()?;
                 Ok(page(listed))
             }
-            Call::DeleteOld(span) => {
-                let request = Request::Delete(&span);
+            Call::DeleteOld(range) => {
+                let request = Request::Delete(&range);
                 self.write(Place::Old, &request).await.map(reply)
             }
         }

@@ -14,7 +14,7 @@ use super::rows::{Page, Written};
 use super::{Settings, Ttl};
 use crate::control::{Control, New};
 use crate::error::Result;
-use crate::model::{Key, Mutation, Query, Returns, Row, Span, Update};
+use crate::model::{ClusteringRange, Key, Mutation, Query, Returns, Row, Update};
 use crate::protocol::Phase;
 use crate::spec::TableSpec;
 
@@ -169,9 +169,9 @@ impl Table {
     /// # Errors
     /// Those of [`Table::put`]; then some of the rows may be left. The error tells how many were deleted and up
     /// to which key; its effect is unknown as soon as there was one.
-    pub async fn delete_range(&self, span: Span) -> Result<()> {
+    pub async fn delete_range(&self, range: ClusteringRange) -> Result<()> {
         let begun = self.begun().await?;
-        self.begin_rows(&begun, None)?.delete_range(span).await
+        self.begin_rows(&begun, None)?.delete_range(range).await
     }
 
     /// Reads a page of a range of rows, in clustering order or backwards. A whole partition begins with its

@@ -242,7 +242,7 @@ async fn partitions_are_merged_in_order_and_deleted_from_both_stores() {
     assert_eq!(read(false, Some(3)).await, "s 9n 4o");
     let partition = vec![Value::text("x")];
     events
-        .delete_range(crate::model::Span::whole(partition))
+        .delete_range(crate::model::ClusteringRange::whole(partition))
         .await
         .unwrap();
     assert_eq!(read(false, None).await, "");

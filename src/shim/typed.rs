@@ -9,7 +9,7 @@ use super::inner::{Begun, Joined};
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
 use crate::json;
-use crate::model::{Edit, Key, Query, Row, Span, Update};
+use crate::model::{ClusteringRange, Edit, Key, Query, Row, Update};
 
 impl Table {
     /// The key in something that has the key columns as its fields: a struct, `json!({"id": "u1"})`.
@@ -125,7 +125,7 @@ impl Table {
     ) -> Result<Vec<Row>> {
         const PAGE: usize = 500;
         let mut query = Query {
-            span: Span::whole(partition),
+            range: ClusteringRange::whole(partition),
             reverse,
             after: None,
             limit: PAGE,

@@ -18,7 +18,7 @@ use super::{
 use crate::disk::{Disk, Refusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{
-    Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Tokens,
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row, Tokens,
 };
 use crate::schema::{StoredTable, Table};
 
@@ -510,8 +510,8 @@ impl Store for Embedded {
             .await
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        let (from, until) = ordered::span_bounds(table, span)?;
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
+        let (from, until) = ordered::range_bounds(table, range)?;
         let (open, folder) = (self.tree(table), self.folder.clone());
         let permit = self.permit.clone();
         self.disk

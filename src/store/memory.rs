@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Tokens,
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row, Tokens,
 };
 use crate::schema::Table;
 
@@ -356,9 +356,9 @@ impl Store for Memory {
         self.write_one(table, Write::Mutation(mutation.clone()))
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         Permit::ask_of(&self.permit)?;
-        let (from, until) = ordered::span_bounds(table, span)?;
+        let (from, until) = ordered::range_bounds(table, range)?;
         let mut tables = self.tables();
         let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
         let is_within =

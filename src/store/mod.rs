@@ -11,7 +11,8 @@ use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Tokens, Value,
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row, Tokens,
+    Value,
 };
 use crate::schema::Table;
 
@@ -489,7 +490,7 @@ pub trait Store: Reads {
     ///
     /// # Errors
     /// As of [`Store::change`].
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()>;
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()>;
 
     /// Lets the store delete rows whose expiry (the layout's attribute) has come, by itself. Once that is so
     /// it changes nothing.

@@ -11,8 +11,8 @@ use crate::codec::ordered::{after_prefix, encode_component};
 use crate::codec::{canonical, cql, key};
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Add, Change, Condition, Edit, Fold, Key, Mark, Mutation, Query, Returns, Row, Span, Tokens,
-    Update, Value,
+    Add, Change, ClusteringRange, Condition, Edit, Fold, Key, Mark, Mutation, Query, Returns, Row,
+    Tokens, Update, Value,
 };
 use crate::schema::{Order, Role, Table, Type};
 
@@ -77,7 +77,7 @@ pub(super) fn bounds(tokens: &Tokens) -> (Vec<u8>, Option<Vec<u8>>) {
 /// # Errors
 /// As of [`place`].
 pub(super) fn query_bounds(table: &Table, query: &Query) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
-    let (mut from, mut until) = span_bounds(table, &query.span)?;
+    let (mut from, mut until) = range_bounds(table, &query.range)?;
     if let Some(after) = &query.after {
         let mut after = place(table, after)?;
         if query.reverse {
@@ -91,22 +91,25 @@ pub(super) fn query_bounds(table: &Table, query: &Query) -> Result<(Vec<u8>, Opt
     Ok((from, until))
 }
 
-/// Where a span begins, and the place before which it ends.
+/// Where a range begins, and the place before which it ends.
 ///
 /// # Errors
 /// As of [`place`].
-pub(super) fn span_bounds(table: &Table, span: &Span) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
-    let partition = partition_place(table, &span.partition);
-    let at = |prefix: &[Value]| place(table, &Key::row(span.partition.clone(), prefix.to_vec()));
+pub(super) fn range_bounds(
+    table: &Table,
+    range: &ClusteringRange,
+) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let partition = partition_place(table, &range.partition);
+    let at = |prefix: &[Value]| place(table, &Key::row(range.partition.clone(), prefix.to_vec()));
     let mut rows = partition.clone();
     rows.push(1);
-    let from = match &span.from {
-        Bound::Unbounded if span.is_whole() => partition.clone(),
+    let from = match &range.from {
+        Bound::Unbounded if range.is_whole() => partition.clone(),
         Bound::Unbounded => rows,
         Bound::Included(prefix) => at(prefix)?,
         Bound::Excluded(prefix) => end_of(&at(prefix)?),
     };
-    let until = match &span.until {
+    let until = match &range.until {
         Bound::Unbounded => after_prefix(&partition),
         Bound::Included(prefix) => after_prefix(&at(prefix)?),
         Bound::Excluded(prefix) => Some(at(prefix)?),

@@ -9,7 +9,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::{Effect, Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
+use crate::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row,
+};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
@@ -341,9 +343,9 @@ impl Store for Faulty {
         self.reply(written).await
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         self.arrive().await?;
-        let deleted = self.inner.delete(table, span).await;
+        let deleted = self.inner.delete(table, range).await;
         self.reply(deleted).await
     }
 

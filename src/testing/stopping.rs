@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::failpoints;
-use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
+use crate::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row,
+};
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
@@ -206,9 +208,9 @@ impl Store for Stopping {
         written
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         before("delete", table);
-        let deleted = self.0.delete(table, span).await;
+        let deleted = self.0.delete(table, range).await;
         behind("delete", table);
         deleted
     }

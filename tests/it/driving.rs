@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crossfade::connect;
-use crossfade::model::{Span, Value};
+use crossfade::model::{ClusteringRange, Value};
 use crossfade::plan::Plan;
 use crossfade::shim::Table;
 use serde_json::{Value as Json, json};
@@ -368,7 +368,7 @@ async fn rows_that_expire_are_shown_though_the_plan_has_no_rule_for_them() {
     }
     // It isn't saved: nobody could say when it has to go.
     assert!(bench.items("sessions").await.is_empty());
-    let q = Span::whole(vec![Value::text("q")]);
+    let q = ClusteringRange::whole(vec![Value::text("q")]);
     sessions.delete_range(q).await.expect("deleted");
     let gone = sessions.get_as::<Json>(&json!({"p": "q", "c": 1})).await;
     assert_eq!(gone.expect("read"), None);

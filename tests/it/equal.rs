@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use crossfade::connect;
 use crossfade::json;
-use crossfade::model::{Edit, Key, Query, Span, Update, Value};
+use crossfade::model::{ClusteringRange, Edit, Key, Query, Update, Value};
 use crossfade::plan::Plan;
 use crossfade::shim::{Table, Ttl, Written};
 use serde_json::{Value as Json, json};
@@ -61,8 +61,8 @@ impl Visits<'_> {
         self.table.key_of(&key).await.expect("a key")
     }
 
-    fn span(&self) -> Span {
-        Span::whole(vec![Value::text(self.partition)])
+    fn range(&self) -> ClusteringRange {
+        ClusteringRange::whole(vec![Value::text(self.partition)])
     }
 
     async fn query(&self, query: Query) -> (Vec<Json>, Option<Key>) {
@@ -76,9 +76,15 @@ impl Visits<'_> {
         (page.rows.iter().map(json).collect(), page.next)
     }
 
-    async fn look(&mut self, what: &'static str, span: Span, reverse: bool, limit: usize) {
+    async fn look(
+        &mut self,
+        what: &'static str,
+        range: ClusteringRange,
+        reverse: bool,
+        limit: usize,
+    ) {
         let query = Query {
-            span,
+            range,
             reverse,
             after: None,
             limit,
@@ -88,13 +94,13 @@ impl Visits<'_> {
     }
 
     async fn all(&mut self, what: &'static str) {
-        self.look(what, self.span(), false, 100).await;
+        self.look(what, self.range(), false, 100).await;
     }
 
     /// One row a page, each behind the last one's key.
     async fn by_pages(&mut self, reverse: bool) {
         let mut query = Query {
-            span: self.span(),
+            range: self.range(),
             reverse,
             after: None,
             limit: 1,
@@ -131,8 +137,8 @@ impl Visits<'_> {
         self.all("one is overwritten").await;
         self.table.delete(&first).await.expect("a delete");
         self.all("one is deleted").await;
-        self.look("the first two", self.span(), false, 2).await;
-        self.look("the last two", self.span(), true, 2).await;
+        self.look("the first two", self.range(), false, 2).await;
+        self.look("the last two", self.range(), true, 2).await;
 
         let second = self.key(json!(["aa", 2]), short, json!(["a", "b"])).await;
         // Anything of `a` is behind it, since `c` descends.
@@ -143,9 +149,9 @@ impl Visits<'_> {
             .take(1)
             .cloned()
             .collect();
-        let behind = Span {
+        let behind = ClusteringRange {
             from: Bound::Excluded(c),
-            ..self.span()
+            ..self.range()
         };
         self.look("behind the second", behind.clone(), false, 100)
             .await;

@@ -1,7 +1,7 @@
 use std::ops::Bound;
 
 use super::*;
-use crate::model::Span;
+use crate::model::ClusteringRange;
 
 #[test]
 fn key_attributes_are_the_columns_own_where_they_can_be() {
@@ -206,8 +206,8 @@ fn all_clashes_are_told_at_once() {
     let mut plain = Table::new("t", vec![id()]);
     plain.layout.sort_attribute = Some("sk".into());
     assert!(Mapping::new(&plain).is_err());
-    let spans = Table::new("t", vec![column("d", Type::Duration, Role::Partition)]);
-    assert!(Mapping::new(&spans).is_err());
+    let durations = Table::new("t", vec![column("d", Type::Duration, Role::Partition)]);
+    assert!(Mapping::new(&durations).is_err());
 }
 
 /// Between a bound that is too long and the one that is asked for instead lies no sort key.
@@ -242,20 +242,20 @@ fn bounds_over_the_limit_find_the_same_rows() {
     let mut is_long = 0;
     for mapping in [by(Type::Text, false), by(Type::Text, true)] {
         for bound in &all {
-            let span = |from, until| Span {
+            let range = |from, until| ClusteringRange {
                 from,
                 until,
-                ..Span::whole(vec![Value::Int(1)])
+                ..ClusteringRange::whole(vec![Value::Int(1)])
             };
             let end = vec![Value::text(bound.as_str())];
-            let spans = [
-                span(Bound::Included(end.clone()), Bound::Unbounded),
-                span(Bound::Excluded(end.clone()), Bound::Unbounded),
-                span(Bound::Unbounded, Bound::Included(end.clone())),
-                span(Bound::Unbounded, Bound::Excluded(end)),
+            let ranges = [
+                range(Bound::Included(end.clone()), Bound::Unbounded),
+                range(Bound::Excluded(end.clone()), Bound::Unbounded),
+                range(Bound::Unbounded, Bound::Included(end.clone())),
+                range(Bound::Unbounded, Bound::Excluded(end)),
             ];
-            for (at, span) in spans.iter().enumerate() {
-                let range = mapping.sort_range(span).unwrap().unwrap();
+            for (at, range) in ranges.iter().enumerate() {
+                let range = mapping.sort_range(range).unwrap().unwrap();
                 let ends = [&range.lower, &range.upper].into_iter().flatten();
                 assert!(ends.into_iter().all(|end| end.attr.size() <= 1_024));
                 for text in &all {

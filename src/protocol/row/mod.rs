@@ -153,7 +153,7 @@ pub use write::{Outcome, Write};
 
 use super::phase::RowRead;
 use crate::model::{
-    Change, Condition, Edit, Key, Mark, Mutation, Query, Returns, Row, Span, State,
+    Change, ClusteringRange, Condition, Edit, Key, Mark, Mutation, Query, Returns, Row, State,
 };
 
 /// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
@@ -203,7 +203,7 @@ pub enum Call {
     /// Read a page of rows of the old store.
     QueryOld(Query),
     /// Delete a range of rows in the old store.
-    DeleteOld(Span),
+    DeleteOld(ClusteringRange),
 }
 
 /// What came of a call.

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::walk::{ClusteringOrder, Stores, Stretch, Walk};
 use super::{Call, Outcome, Reply, Step, Write, show};
-use crate::model::{Key, Mutation, Query, Row, Span, State};
+use crate::model::{ClusteringRange, Key, Mutation, Query, Row, State};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase};
 
@@ -122,11 +122,11 @@ enum At {
 }
 
 impl<O: ClusteringOrder> DeleteRange<O> {
-    /// Deletes the rows of a span, begun in this phase at `now` (seconds since 1970), reading keys `page`
+    /// Deletes the rows of a range, begun in this phase at `now` (seconds since 1970), reading keys `page`
     /// by `page`.
-    pub fn new(phase: Phase, span: Span, order: O, page: usize, now: i64) -> Self {
+    pub fn new(phase: Phase, range: ClusteringRange, order: O, page: usize, now: i64) -> Self {
         let query = Query {
-            span,
+            range,
             reverse: false,
             after: None,
             limit: page,
@@ -182,7 +182,7 @@ impl<O: ClusteringOrder> Machine for DeleteRange<O> {
             (None, _) => Step::Done(Outcome::Refused),
             (Some(walk), Phase::Old) => {
                 self.at = At::DeletingOld;
-                Step::Call(Call::DeleteOld(walk.span().clone()))
+                Step::Call(Call::DeleteOld(walk.range().clone()))
             }
             (
                 Some(_),

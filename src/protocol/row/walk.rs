@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::{Call, Page, Reply, Step, must_look_again};
-use crate::model::{Key, Mark, Query, Row, Span};
+use crate::model::{ClusteringRange, Key, Mark, Query, Row};
 use crate::protocol::phase::RowRead;
 
 /// The order of rows within a partition, the static row first: as both stores list them forwards.
@@ -27,7 +27,7 @@ pub(super) enum Stores {
     },
 }
 
-/// Walks over a span of rows, a stretch at a time.
+/// Walks over a range of rows, a stretch at a time.
 ///
 /// With both stores a stretch ends where the shorter of the two pages does, so that each of its keys has
 /// been looked for in both. What the new store's page has beyond it is kept for the next stretch, because
@@ -83,8 +83,8 @@ impl<O: ClusteringOrder> Walk<O> {
         }
     }
 
-    pub(super) fn span(&self) -> &Span {
-        &self.query.span
+    pub(super) fn range(&self) -> &ClusteringRange {
+        &self.query.range
     }
 
     /// The first call of the next stretch.

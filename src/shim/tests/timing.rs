@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::error::{Effect, Error, Kind};
-use crate::model::{Condition, Key, Span};
+use crate::model::{ClusteringRange, Condition, Key};
 use crate::testing::faulty::{Faults, Faulty};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -188,7 +188,7 @@ async fn a_range_that_takes_longer_than_a_deadline_is_deleted_call_by_call() {
     assert!(puts.await.rows.iter().all(Result::is_ok));
     let events = slowly.shim.table("events").unwrap();
     events.phase().await.unwrap();
-    let whole = || Span::whole(vec![Value::text("x")]);
+    let whole = || ClusteringRange::whole(vec![Value::text("x")]);
 
     slowly.new.take(Duration::from_secs(600));
     let error = events.delete_range(whole()).await.unwrap_err();

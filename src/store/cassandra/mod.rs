@@ -61,7 +61,9 @@ use super::{
     Store, WriteOutcomes, Writing, failed_rows, unsupported,
 };
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Row, Span, Tokens};
+use crate::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Row, Tokens,
+};
 use crate::schema::Table;
 
 /// Reads and writes by key that are under way at once, for one call.
@@ -316,7 +318,7 @@ impl Reads for Cassandra {
     }
 
     async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
-        let listed = self.query_span(table, query).await;
+        let listed = self.query_range(table, query).await;
         listed.map_err(|error| self.placed(error, table, Doing::Read))
     }
 
@@ -419,8 +421,8 @@ impl Store for Cassandra {
         changed.map_err(|error| self.placed(error, table, doing))
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        let deleted = self.delete_span(table, span).await;
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
+        let deleted = self.delete_range(table, range).await;
         deleted.map_err(|error| self.placed(error, table, Doing::Write))
     }
 

@@ -15,7 +15,7 @@ use super::statement::{Bound, equal, fits, of, quoted_always};
 use super::{Cassandra, Replicas};
 use crate::codec::ordered::compare;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Query, Span, Value};
+use crate::model::{ClusteringRange, Key, Query, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::QueryPage;
 
@@ -39,10 +39,10 @@ enum Part {
 
 impl Cassandra {
     /// The next page of a query.
-    pub(super) async fn query_span(&self, table: &Table, query: &Query) -> Result<QueryPage> {
+    pub(super) async fn query_range(&self, table: &Table, query: &Query) -> Result<QueryPage> {
         let parts = parts(table, query)?;
         let limit = query.limit.max(1);
-        let partition = &query.span.partition;
+        let partition = &query.range.partition;
         let mut rows = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             let stretch = match part {
@@ -106,14 +106,14 @@ impl Cassandra {
         }
     }
 
-    /// Deletes a span in one write: a partition's rows change together or not at all.
-    pub(super) async fn delete_span(&self, table: &Table, span: &Span) -> Result<()> {
-        check(table, span)?;
-        let stretches = stretches(table.clustering(), &span.from, &span.until);
+    /// Deletes a range in one write: a partition's rows change together or not at all.
+    pub(super) async fn delete_range(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
+        check(table, range)?;
+        let stretches = stretches(table.clustering(), &range.from, &range.until);
         let is_all = |stretch: &Stretch| {
             stretch.equal.is_empty() && is_open(&stretch.from) && is_open(&stretch.until)
         };
-        if !span.is_whole() && table.has_statics() && stretches.iter().any(is_all) {
+        if !range.is_whole() && table.has_statics() && stretches.iter().any(is_all) {
             let message = "all rows of a partition can't be deleted without its static columns";
             return Err(Error::new(Kind::Unsupported, message)
                 .with_help("delete the whole partition, or give a bound"));
@@ -121,7 +121,7 @@ impl Cassandra {
         let mut values = Bound::default();
         let table_name = of(&self.keyspace, table);
         let deletes = stretches.iter().map(|stretch| {
-            let conditions = conditions(table, &span.partition, stretch, &mut values);
+            let conditions = conditions(table, &range.partition, stretch, &mut values);
             format!("DELETE FROM {table_name} WHERE {conditions}")
         });
         let deletes: Vec<String> = deletes.collect();
@@ -138,9 +138,9 @@ impl Cassandra {
 
 /// What a page of a query reads, in this order. A static row stands before all rows.
 fn parts(table: &Table, query: &Query) -> Result<Vec<Part>> {
-    check(table, &query.span)?;
-    let (mut from, mut until) = (query.span.from.clone(), query.span.until.clone());
-    let mut statics = query.span.is_whole() && table.has_statics();
+    check(table, &query.range)?;
+    let (mut from, mut until) = (query.range.from.clone(), query.range.until.clone());
+    let mut statics = query.range.is_whole() && table.has_statics();
     let columns = table.clustering();
     match query.after.as_ref().map(|key| &key.clustering) {
         None => {}
@@ -151,7 +151,7 @@ fn parts(table: &Table, query: &Query) -> Result<Vec<Part>> {
             let here = || ops::Bound::Included(after.clone());
             let behind = ops::Bound::Excluded(after.clone());
             if query.reverse {
-                // One that lies beyond the span takes nothing from it.
+                // One that lies beyond the range takes nothing from it.
                 if !is_empty(columns, &here(), &until) {
                     until = behind;
                 }
@@ -178,16 +178,16 @@ fn parts(table: &Table, query: &Query) -> Result<Vec<Part>> {
 }
 
 /// Refuses bounds that aren't values of the first clustering columns.
-fn check(table: &Table, span: &Span) -> Result<()> {
+fn check(table: &Table, range: &ClusteringRange) -> Result<()> {
     let invalid =
         |message| Error::new(Kind::Invalid, message).with_context("table", table.name.as_str());
-    if span.partition.len() != table.partition().len() {
+    if range.partition.len() != table.partition().len() {
         return Err(invalid(
             "a partition's key doesn't give each column a value",
         ));
     }
-    fits(&span.partition, table.partition())?;
-    for bound in [&span.from, &span.until] {
+    fits(&range.partition, table.partition())?;
+    for bound in [&range.from, &range.until] {
         if prefix(bound).len() > table.clustering().len() {
             return Err(invalid(
                 "a bound gives more values than there are clustering columns",

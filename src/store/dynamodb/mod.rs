@@ -32,7 +32,9 @@ use super::{
 };
 use crate::error::Result;
 use crate::item::Mapping;
-use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
+use crate::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row,
+};
 use crate::schema::Table;
 
 mod add;
@@ -312,7 +314,7 @@ impl Store for DynamoDb {
         Err(unsupported("writes as to an old store"))
     }
 
-    async fn delete(&self, _table: &Table, _span: &Span) -> Result<()> {
+    async fn delete(&self, _table: &Table, _range: &ClusteringRange) -> Result<()> {
         Err(unsupported("deletes of ranges"))
     }
 

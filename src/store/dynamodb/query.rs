@@ -9,7 +9,7 @@ use super::expression::Terms;
 use super::read::readable;
 use crate::error::Result;
 use crate::item::{Attr, Mapping, SortRange};
-use crate::model::{Key, Query, Row, Span};
+use crate::model::{ClusteringRange, Key, Query, Row};
 use crate::store::{QueryPage, Reading};
 
 /// Where a page begins.
@@ -23,11 +23,11 @@ enum Start {
 impl DynamoDb {
     /// What [`crate::store::Reads::query`] does.
     pub(super) async fn query_rows(&self, mapping: &Mapping, query: &Query) -> Result<QueryPage> {
-        if !(query.span.is_whole() && mapping.is_reversed() && mapping.table().has_statics()) {
+        if !(query.range.is_whole() && mapping.is_reversed() && mapping.table().has_statics()) {
             return self.query_items(mapping, query, query.limit).await;
         }
         // The static columns' item comes first among sort keys, which run backwards here.
-        let statics = Key::statics(query.span.partition.clone());
+        let statics = Key::statics(query.range.partition.clone());
         let statics = || self.read_item(mapping, &statics, Reading::Strong);
         let limit = query.limit.max(1);
         match (query.reverse, &query.after) {
@@ -58,7 +58,7 @@ impl DynamoDb {
         }
     }
 
-    /// The items of a span, in the order of their sort keys or backwards. DynamoDB may answer with
+    /// The items of a range, in the order of their sort keys or backwards. DynamoDB may answer with
     /// nothing though more follows; it is asked on until there are rows.
     async fn query_items(
         &self,
@@ -66,10 +66,10 @@ impl DynamoDb {
         query: &Query,
         limit: usize,
     ) -> Result<QueryPage> {
-        let Some(partition) = mapping.partition_to_find(&query.span.partition)? else {
+        let Some(partition) = mapping.partition_to_find(&query.range.partition)? else {
             return Ok(QueryPage::default());
         };
-        let Some(range) = mapping.sort_range(&query.span)? else {
+        let Some(range) = mapping.sort_range(&query.range)? else {
             return Ok(QueryPage::default());
         };
         let forward = query.reverse == mapping.is_reversed();
@@ -120,7 +120,7 @@ impl DynamoDb {
     }
 }
 
-/// Where a page begins: behind a key that may be gone by now, and may lie outside of the span.
+/// Where a page begins: behind a key that may be gone by now, and may lie outside of the range.
 fn start(mapping: &Mapping, query: &Query, range: SortRange, forward: bool) -> Result<Start> {
     let Some(after) = &query.after else {
         return Ok(Start::First(range));
@@ -152,15 +152,15 @@ fn start(mapping: &Mapping, query: &Query, range: SortRange, forward: bool) -> R
 }
 
 /// The rows of a query's partition that come after a key.
-fn behind(query: &Query, after: &Key) -> Span {
+fn behind(query: &Query, after: &Key) -> ClusteringRange {
     let values = after.clustering.clone().unwrap_or_default();
-    let whole = Span::whole(query.span.partition.clone());
+    let whole = ClusteringRange::whole(query.range.partition.clone());
     match query.reverse {
-        false => Span {
+        false => ClusteringRange {
             from: Bound::Excluded(values),
             ..whole
         },
-        true => Span {
+        true => ClusteringRange {
             until: Bound::Excluded(values),
             ..whole
         },

@@ -21,8 +21,8 @@ mod changes;
 mod conditions;
 mod counters;
 mod queries;
+mod ranges;
 mod scans;
-mod spans;
 
 /// Runs every check on a store; tables whose names begin with `prefix` are made and left.
 ///
@@ -42,7 +42,7 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     changes::changes(store, &format!("{prefix}_changes")).await;
     missing(store, &format!("{prefix}_nowhere")).await;
     applications::run(store, prefix).await;
-    spans::run(store, prefix).await;
+    ranges::run(store, prefix).await;
 }
 
 fn column(name: &str, ty: Type, role: Role) -> Column {

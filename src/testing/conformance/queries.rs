@@ -1,7 +1,7 @@
 //! Listing whole partitions.
 
 use super::{create, event, put, statics};
-use crate::model::{Condition, Key, Query, Row, Span, Value};
+use crate::model::{ClusteringRange, Condition, Key, Query, Row, Value};
 use crate::store::Store;
 
 pub(super) async fn pages(store: &dyn Store, name: &str) {
@@ -14,7 +14,7 @@ pub(super) async fn pages(store: &dyn Store, name: &str) {
         let mut seen: Vec<Key> = Vec::new();
         loop {
             let query = Query {
-                span: Span::whole(vec![Value::text("q")]),
+                range: ClusteringRange::whole(vec![Value::text("q")]),
                 reverse: false,
                 after: seen.last().cloned(),
                 limit,

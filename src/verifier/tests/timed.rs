@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span, Times};
+use crate::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row, Times,
+};
 use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
@@ -200,8 +202,8 @@ impl Store for Timed {
         self.inner.write(table, mutation).await
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        self.inner.delete(table, span).await
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
+        self.inner.delete(table, range).await
     }
     async fn change_and_tell(
         &self,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crossfade::codec::cql;
 use crossfade::error::Kind;
-use crossfade::model::{Key, Query, Row, Span, Tokens, Value};
+use crossfade::model::{ClusteringRange, Key, Query, Row, Tokens, Value};
 use crossfade::schema::{Table, Type};
 use crossfade::store::{Cursor, Range, Reads, Slice, Store};
 use scylla::statement::batch::{Batch, BatchType};
@@ -331,7 +331,7 @@ async fn a_partition_is_read_alone_and_gone_on_with() {
         let mut read: Vec<Row> = Vec::new();
         loop {
             let query = Query {
-                span: Span::whole(vec![int(p)]),
+                range: ClusteringRange::whole(vec![int(p)]),
                 reverse: false,
                 after: read.last().map(|row| row.key.clone()),
                 limit: 5,

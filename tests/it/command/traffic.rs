@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue as A;
 use crossfade::connect;
 use crossfade::error::Result;
 use crossfade::json;
-use crossfade::model::{Edit, Span, Update, Value};
+use crossfade::model::{ClusteringRange, Edit, Update, Value};
 use crossfade::plan::Plan;
 use crossfade::shim::{Shim, Table, Ttl};
 use scylla::value::Counter;
@@ -249,8 +249,8 @@ impl Application {
             9 => users.put_as_for(&row, Ttl::Seconds(10)).await,
             10 => {
                 let from = std::ops::Bound::Included(vec![Value::Int(id as i32)]);
-                let span = Span::whole(vec![Value::text(team_name(team))]);
-                users.delete_range(Span { from, ..span }).await
+                let range = ClusteringRange::whole(vec![Value::text(team_name(team))]);
+                users.delete_range(ClusteringRange { from, ..range }).await
             }
             11 => votes.add(&votes.key_of(&poll).await?, "up", 1).await,
             12 => {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use crossfade::error::{Effect, Error, Kind};
-use crossfade::model::{Edit, Key, Query, Row, Span, Update, Value};
+use crossfade::model::{ClusteringRange, Edit, Key, Query, Row, Update, Value};
 use crossfade::plan::Plan;
 use crossfade::shim::{Shim, Table, Ttl};
 
@@ -46,7 +46,7 @@ async fn advance(bench: &Bench, to: &str) {
 
 fn whole(p: &str, limit: usize) -> Query {
     Query {
-        span: Span::whole(vec![text(p)]),
+        range: ClusteringRange::whole(vec![text(p)]),
         reverse: false,
         after: None,
         limit,
@@ -127,10 +127,10 @@ async fn reads_from_the_old_store(table: &Table, wide: &str, far: &str) {
         assert_eq!(found, all, "backwards, pages of {limit}");
         assert_eq!(listed(table, whole(far, limit)).await, ["c"]);
         let between = |from, until| Query {
-            span: Span {
+            range: ClusteringRange {
                 from,
                 until,
-                ..Span::whole(vec![text("p")])
+                ..ClusteringRange::whole(vec![text("p")])
             },
             ..whole("p", limit)
         };
@@ -189,7 +189,9 @@ async fn rows_are_read_where_they_are_and_writes_are_refused() {
         refuses_to_write(&table, "p", "", "is empty").await;
         refuses_to_write(&table, "p", &wide, "sort key").await;
         refuses_to_write(&table, &far, "c", "partition key").await;
-        let gone = table.delete_range(Span::whole(vec![text(&far)])).await;
+        let gone = table
+            .delete_range(ClusteringRange::whole(vec![text(&far)]))
+            .await;
         refused(gone, "partition key");
         reads_from_the_old_store(&table, &wide, &far).await;
     }

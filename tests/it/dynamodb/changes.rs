@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Add, Change, Condition, Edit, Key, Mark, Query, Row, Span, State, Value};
+use crossfade::model::{
+    Add, Change, ClusteringRange, Condition, Edit, Key, Mark, Query, Row, State, Value,
+};
 use crossfade::schema::{Role, Table, Type};
 use crossfade::store::dynamodb::{Config, DynamoDb};
 use crossfade::store::{Changed, Reading, Reads, Store};
@@ -409,7 +411,7 @@ async fn empty_pages_of_a_list_are_passed_over_and_an_end_stays_out() {
     let endpoint = Scripted::start(move |_| Reply::Json(200, pages.pop().unwrap()));
     let store = connect(&endpoint.url).await;
     let query = Query {
-        span: Span {
+        range: ClusteringRange {
             partition: vec![Value::text("a")],
             from: Bound::Excluded(vec![Value::Int(1)]),
             until: Bound::Excluded(vec![Value::Int(9)]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossfade::control::{Accept, Member, MemberRole, New, ParticipantKind, Record, Watch};
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Condition, Fold, Key, Mark, Query, Row, Span, Value};
+use crossfade::model::{ClusteringRange, Condition, Fold, Key, Mark, Query, Row, Value};
 use crossfade::protocol::Machine;
 use crossfade::protocol::counter::{self, Pass, Rules};
 use crossfade::protocol::phase::Work;
@@ -128,7 +128,7 @@ impl Copier {
         let mut all = Vec::new();
         for name in names {
             let query = Query {
-                span: Span::whole(vec![Value::text(name)]),
+                range: ClusteringRange::whole(vec![Value::text(name)]),
                 reverse: false,
                 after: None,
                 limit: 1_000,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use crossfade::error::{Effect, Error, Kind, Result};
-use crossfade::model::{Add, Change, Condition, Fold, Key, Mutation, Query, Returns, Row, Span};
+use crossfade::model::{
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row,
+};
 use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
@@ -426,9 +428,9 @@ impl Store for Wire {
         self.sent(&table.name, work).await
     }
 
-    async fn delete(&self, table: &Table, span: &Span) -> Result<()> {
-        let (store, owned, span) = (self.store.clone(), table.clone(), span.clone());
-        let work = async move { store.delete(&owned, &span).await };
+    async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
+        let (store, owned, range) = (self.store.clone(), table.clone(), range.clone());
+        let work = async move { store.delete(&owned, &range).await };
         self.sent(&table.name, work).await
     }
     async fn expire(&self, table: &Table) -> Result<()> {

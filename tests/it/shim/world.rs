@@ -12,7 +12,9 @@ use crossfade::error::{Effect, Result};
 use crossfade::express::{Action, Amount, ConditionExpression, Path, UpdateExpression};
 use crossfade::item::Attr;
 use crossfade::migration::{InitOptions, Migration};
-use crossfade::model::{Edit, Key, Mark, Query, Returns, Row, Span, Tokens, Update, Value};
+use crossfade::model::{
+    ClusteringRange, Edit, Key, Mark, Query, Returns, Row, Tokens, Update, Value,
+};
 use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Order, Role, Table as Schema, Type};
 use crossfade::shim::{OldStore, Resave, Returned, Scan, Settings, Shim, Table, Ttl, Written};
@@ -437,7 +439,7 @@ async fn delete_all(world: &World, table: &Table, keys: &[Key]) {
     };
     let writes: Vec<usize> = (0..keys.len()).map(begin).collect();
     let answer = table
-        .delete_range(Span::whole(vec![Value::text("x")]))
+        .delete_range(ClusteringRange::whole(vec![Value::text("x")]))
         .await;
     for write in writes {
         end(world, write, answer.clone());
@@ -454,7 +456,7 @@ async fn get(world: &World, table: &Table, key: &Key, name: &str) {
 async fn query(world: &World, table: &Table, keys: &[Key]) {
     let reading = world.history.begin_read();
     let query = Query {
-        span: Span::whole(vec![Value::text("x")]),
+        range: ClusteringRange::whole(vec![Value::text("x")]),
         reverse: world.chance.happens(0.5),
         after: None,
         limit: 100,

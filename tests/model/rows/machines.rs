@@ -15,7 +15,7 @@ use crossfade::protocol::row::{
 use crossfade::protocol::{Machine as _, Phase};
 
 use super::history::{Meaning, Meant, Wanted, cells};
-use super::stores::{key, span};
+use super::stores::{key, range};
 
 /// Something that is to be done once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -274,7 +274,7 @@ impl Machine {
             Kind::Get => Machine::Get(Get::new(phase, key(), now, rows_expire)),
             Kind::Query => {
                 let query = Query {
-                    span: span(),
+                    range: range(),
                     reverse: false,
                     after: None,
                     limit: 1,
@@ -291,7 +291,7 @@ impl Machine {
                 Machine::Scan(walk)
             }
             Kind::DeleteRange => {
-                Machine::DeleteRange(DeleteRange::new(phase, span(), OneKey, 1, now))
+                Machine::DeleteRange(DeleteRange::new(phase, range(), OneKey, 1, now))
             }
             Kind::Copy => Machine::Copy(CopyRow::of_key(key())),
             Kind::Repair => Machine::Repair(Repair::new(key(), true)),
@@ -373,7 +373,7 @@ type Walking = crossfade::protocol::Step<ScanCall, Walked>;
 
 fn scanned(step: Walking) -> Step<Answer> {
     let query = |after| Query {
-        span: span(),
+        range: range(),
         reverse: false,
         after,
         limit: 1,

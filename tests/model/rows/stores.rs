@@ -1,6 +1,8 @@
 //! Both stores, as far as one key goes. Every call is atomic.
 
-use crossfade::model::{Change, Condition, Key, Mutation, Query, Returns, Row, Span, Value};
+use crossfade::model::{
+    Change, ClusteringRange, Condition, Key, Mutation, Query, Returns, Row, Value,
+};
 use crossfade::protocol::row::{Call, Page, Reply};
 
 /// How many columns the table has: a number and a list of numbers.
@@ -119,8 +121,8 @@ pub fn key() -> Key {
     Key::row(vec![Value::Int(0)], vec![])
 }
 
-pub fn span() -> Span {
-    Span {
+pub fn range() -> ClusteringRange {
+    ClusteringRange {
         partition: vec![Value::Int(0)],
         from: std::ops::Bound::Unbounded,
         until: std::ops::Bound::Unbounded,

@@ -365,7 +365,7 @@ impl NewFirst {
 
 fn whole() -> Query {
     Query {
-        span: super::stores::span(),
+        range: super::stores::range(),
         reverse: false,
         after: None,
         limit: 1,

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn span() -> Span {
-    Span {
+fn range() -> ClusteringRange {
+    ClusteringRange {
         partition: vec![Value::Int(0)],
         from: Bound::Unbounded,
         until: Bound::Unbounded,
@@ -16,7 +16,7 @@ fn span() -> Span {
 
 fn query(after: Option<Key>, reverse: bool, limit: usize) -> Query {
     Query {
-        span: span(),
+        range: range(),
         reverse,
         after,
         limit,
@@ -253,7 +253,7 @@ fn a_range_is_deleted_in_both_stores() {
                     .map(|place| row(at(place), [Some(0), None]))
                     .into(),
             };
-            let delete = DeleteRange::new(*phase, span(), InOrder, page, NOW);
+            let delete = DeleteRange::new(*phase, range(), InOrder, page, NOW);
             let (outcome, calls) = run(delete, &mut stores);
             assert_eq!(outcome, Outcome::Done, "in {phase}");
             assert_eq!(naive(*phase, &stores, false), [], "in {phase}: {calls}");
@@ -281,7 +281,7 @@ fn a_lost_delete_ends_the_range() {
             .map(|place| row(at(place), [Some(0), None]))
             .into(),
     };
-    let mut delete = DeleteRange::new(Phase::Switch, span(), InOrder, 10, NOW);
+    let mut delete = DeleteRange::new(Phase::Switch, range(), InOrder, 10, NOW);
     let mut step = delete.begin();
     while let Step::Call(call) = step {
         let is_write = matches!(call, Call::WriteNew { .. });
@@ -296,7 +296,7 @@ fn a_lost_delete_ends_the_range() {
 fn offline_refuses_ranges() {
     let mut query = QueryRange::new(Phase::Offline, query(None, false, 1), InOrder, NOW, false);
     assert_eq!(query.begin(), Step::Done(Queried::Refused));
-    let mut delete = DeleteRange::new(Phase::Offline, span(), InOrder, 1, NOW);
+    let mut delete = DeleteRange::new(Phase::Offline, range(), InOrder, 1, NOW);
     assert_eq!(delete.begin(), Step::Done(Outcome::Refused));
 }
 
@@ -356,7 +356,7 @@ fn a_range_that_is_being_deleted_tells_how_far_it_is() {
         old: old.collect(),
         ..Stores::default()
     };
-    let mut delete = DeleteRange::new(Phase::Switch, span(), InOrder, 4, NOW);
+    let mut delete = DeleteRange::new(Phase::Switch, range(), InOrder, 4, NOW);
     assert_eq!(delete.progress(), &Progress::default());
     let mut step = delete.begin();
     let mut writes = 0;

@@ -121,7 +121,7 @@ fn range_delete_in_old_beside_switch() {
                     now: begun.now,
                 },
             };
-            vec![bury, Call::DeleteOld(span())]
+            vec![bury, Call::DeleteOld(range())]
         };
         let is_meant = begun.who.kind == Kind::DeleteRange && begun.who.phase == Bridge;
         is_meant.then(|| Machine::Script(Script(calls())))

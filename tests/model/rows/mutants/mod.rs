@@ -13,7 +13,7 @@ use crossfade::protocol::row::Call;
 
 use super::machines::{Kind, Machine};
 use super::scenarios::{self, Cast, pair, repairs, stores, world};
-use super::stores::{Stores, key, span};
+use super::stores::{Stores, key, range};
 use super::variants::{
     AsDesigned, Begins, Begun, Beneath, Calls, CopiesStay, EarlyNew, EarlyOld, JudgedBeneath,
     LaidOver, NativeExpiry, NewFirst, OldFirst, Reads, Script, TrustsOld, Undrained, Unpinned,

@@ -10,7 +10,7 @@ fn reads_of_old_first() {
         let old_call = match begun.who.kind {
             Kind::Get => Call::ReadOld(key()),
             Kind::Query => Call::QueryOld(Query {
-                span: span(),
+                range: range(),
                 reverse: false,
                 after: None,
                 limit: 1,

@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::codec::number::Parts;
 use crate::express::{Comparison, ConditionExpression, KeyCondition, Operand, Path, SortCondition};
 use crate::item::{Attr, KeyType, keys};
-use crate::model::{Key, Span, Value};
+use crate::model::{ClusteringRange, Key, Value};
 
 /// Which rows are read.
 pub(super) enum Rows {
@@ -25,7 +25,7 @@ pub(super) enum Rows {
 
 /// Rows one behind the other.
 pub(super) struct Stretch {
-    pub span: Span,
+    pub range: ClusteringRange,
     /// What has to hold for their items.
     pub test: Option<ConditionExpression>,
 }
@@ -43,11 +43,11 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
         return Ok(Rows::One(Key::row(partition, Vec::new())));
     };
     let Some(condition) = wanted.sort else {
-        let span = Span::whole(partition);
-        return Ok(Rows::Of(Box::new(Stretch { span, test: None })));
+        let range = ClusteringRange::whole(partition);
+        return Ok(Rows::Of(Box::new(Stretch { range, test: None })));
     };
     refuse_types(&condition, sort.ty)?;
-    let whole = Span::whole(partition.clone());
+    let whole = ClusteringRange::whole(partition.clone());
     if let SortCondition::Is(Comparison::Equal, value) = &condition {
         let key = [
             (mapping.partition().name.clone(), wanted.partition),
@@ -71,7 +71,7 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
         true => (high, low),
         false => (low, high),
     };
-    let span = Span {
+    let range = ClusteringRange {
         from,
         until,
         ..whole
@@ -81,12 +81,12 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
     let takes_statics = sort.made
         && mapping.table().has_statics()
         && test.holds(Some(&statics.into_iter().collect()));
-    let span = match takes_statics {
-        true => Span::whole(span.partition),
-        false => span,
+    let range = match takes_statics {
+        true => ClusteringRange::whole(range.partition),
+        false => range,
     };
     let test = Some(test);
-    Ok(Rows::Of(Box::new(Stretch { span, test })))
+    Ok(Rows::Of(Box::new(Stretch { range, test })))
 }
 
 /// A condition's values have the sort key's type.

@@ -7,11 +7,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{column, put};
-use crate::model::{Condition, Key, Query, Row, Span, Value};
+use crate::model::{ClusteringRange, Condition, Key, Query, Row, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::Store;
 
-/// How many spans are listed, and how many deleted.
+/// How many ranges are listed, and how many deleted.
 const SPANS: usize = 30;
 
 pub(super) async fn run(store: &dyn Store, prefix: &str) {
@@ -155,16 +155,16 @@ fn compare_values(one: &Value, other: &Value) -> Ordering {
     }
 }
 
-fn is_within(table: &Table, span: &Span, key: &Key) -> bool {
+fn is_within(table: &Table, range: &ClusteringRange, key: &Key) -> bool {
     let Some(row) = &key.clustering else {
-        return span.is_whole();
+        return range.is_whole();
     };
-    let from = match &span.from {
+    let from = match &range.from {
         Bound::Unbounded => true,
         Bound::Included(prefix) => compare(table, row, prefix).is_ge(),
         Bound::Excluded(prefix) => compare(table, row, prefix).is_gt(),
     };
-    let until = match &span.until {
+    let until = match &range.until {
         Bound::Unbounded => true,
         Bound::Included(prefix) => compare(table, row, prefix).is_le(),
         Bound::Excluded(prefix) => compare(table, row, prefix).is_lt(),
@@ -173,7 +173,11 @@ fn is_within(table: &Table, span: &Span, key: &Key) -> bool {
 }
 
 /// Spans of every kind: one that is whole, then what chance brings, some of them without any row.
-fn spans(table: &Table, chance: &mut SmallRng, partition: impl Fn(usize) -> String) -> Vec<Span> {
+fn ranges(
+    table: &Table,
+    chance: &mut SmallRng,
+    partition: impl Fn(usize) -> String,
+) -> Vec<ClusteringRange> {
     let mut bound = || {
         let all = table.clustering().len();
         let columns = chance.random_range(all.min(1)..=all);
@@ -188,18 +192,18 @@ fn spans(table: &Table, chance: &mut SmallRng, partition: impl Fn(usize) -> Stri
             _ => Bound::Excluded(prefix),
         }
     };
-    let span = |at: usize| {
+    let range = |at: usize| {
         let partition = vec![Value::text(partition(at))];
         match at {
-            0 => Span::whole(partition),
-            _ => Span {
+            0 => ClusteringRange::whole(partition),
+            _ => ClusteringRange {
                 partition,
                 from: bound(),
                 until: bound(),
             },
         }
     };
-    (0..SPANS).map(span).collect()
+    (0..SPANS).map(range).collect()
 }
 
 async fn fill(store: &dyn Store, table: &Table, keys: &[Key]) {
@@ -250,18 +254,18 @@ async fn queries(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
         (false, 100),
         (true, 100),
     ];
-    for (at, span) in spans(table, chance, |_| "l".to_owned())
+    for (at, range) in ranges(table, chance, |_| "l".to_owned())
         .into_iter()
         .enumerate()
     {
         let (reverse, limit) = ways[at % ways.len()];
         let mut wanted: Vec<Key> = there.clone();
-        wanted.retain(|key| is_within(table, &span, key));
+        wanted.retain(|key| is_within(table, &range, key));
         if reverse {
             wanted.reverse();
         }
         let mut asked = Query {
-            span,
+            range,
             reverse,
             after: None,
             limit,
@@ -270,7 +274,7 @@ async fn queries(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
         assert_eq!(seen, wanted, "{asked:?}");
         found += seen.len();
         // Behind a key that may not be there, and may lie anywhere.
-        let after = random_key(table, &asked.span.partition, chance);
+        let after = random_key(table, &asked.range.partition, chance);
         wanted.retain(|key| match (compare_keys(table, key, &after), reverse) {
             (order, false) => order.is_gt(),
             (order, true) => order.is_lt(),
@@ -279,7 +283,7 @@ async fn queries(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
         let seen = query(store, table, asked.clone()).await;
         assert_eq!(seen, wanted, "{asked:?}");
     }
-    assert!(found > there.len(), "the spans hold rows");
+    assert!(found > there.len(), "the ranges hold rows");
 }
 
 /// A key of a row, or the static row's.
@@ -302,23 +306,23 @@ fn compare_keys(table: &Table, one: &Key, other: &Key) -> Ordering {
 }
 
 async fn deletes(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
-    for span in spans(table, chance, |at| format!("d{at}")) {
-        let [Value::Text(partition)] = &span.partition[..] else {
+    for range in ranges(table, chance, |at| format!("d{at}")) {
+        let [Value::Text(partition)] = &range.partition[..] else {
             unreachable!("a text");
         };
         let mut left = keys(table, partition);
         fill(store, table, &left).await;
         store
-            .delete(table, &span)
+            .delete(table, &range)
             .await
-            .expect("a span can be deleted");
-        left.retain(|key| !is_within(table, &span, key));
+            .expect("a range can be deleted");
+        left.retain(|key| !is_within(table, &range, key));
         let all = Query {
-            span: Span::whole(span.partition.clone()),
+            range: ClusteringRange::whole(range.partition.clone()),
             reverse: false,
             after: None,
             limit: 100,
         };
-        assert_eq!(query(store, table, all).await, left, "without {span:?}");
+        assert_eq!(query(store, table, all).await, left, "without {range:?}");
     }
 }

@@ -11,7 +11,7 @@ use crate::codec::cql;
 use crate::codec::number;
 use crate::codec::ordered::after_prefix;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Span, Value};
+use crate::model::{ClusteringRange, Value};
 
 /// What every row's sort key comes behind or is, but not that of a partition's static columns.
 const FIRST_ROW: &[u8] = &[0x01];
@@ -43,15 +43,15 @@ enum End {
 }
 
 impl Mapping {
-    /// The sort keys of a span; `None` if no row can lie in it. The static columns' item belongs to the
+    /// The sort keys of a range; `None` if no row can lie in it. The static columns' item belongs to the
     /// range of a whole partition, but not where sort keys run backwards: it would stand at the wrong end.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for bounds that aren't values of the first clustering columns.
-    pub fn sort_range(&self, span: &Span) -> Result<Option<SortRange>> {
+    pub fn sort_range(&self, range: &ClusteringRange) -> Result<Option<SortRange>> {
         let (low, high) = match self.is_reversed() {
-            false => (&span.from, &span.until),
-            true => (&span.until, &span.from),
+            false => (&range.from, &range.until),
+            true => (&range.until, &range.from),
         };
         let lower = match low {
             Bound::Unbounded => End::Open,
@@ -68,7 +68,7 @@ impl Mapping {
             (lower, upper) => SortRange {
                 lower: lower
                     .end()
-                    .or_else(|| self.first_row(span))
+                    .or_else(|| self.first_row(range))
                     .map(lower_within_limit),
                 upper: upper.end().map(upper_within_limit),
             },
@@ -77,8 +77,8 @@ impl Mapping {
     }
 
     /// Keeps the static columns' item out.
-    fn first_row(&self, span: &Span) -> Option<SortEnd> {
-        let is_out = !span.is_whole() || self.is_reversed();
+    fn first_row(&self, range: &ClusteringRange) -> Option<SortEnd> {
+        let is_out = !range.is_whole() || self.is_reversed();
         (is_out && self.table.has_statics()).then(|| SortEnd {
             attr: Attr::B(FIRST_ROW.to_vec()),
             included: true,
