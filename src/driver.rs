@@ -148,7 +148,11 @@ impl Sides<'_> {
             }
             row::Call::ReadOld(_) => row::Reply::Row(self.old_row().await?),
             row::Call::WriteNew { key, change, on } => {
-                match self.new.change(self.target, &key, &change, &on).await? {
+                match self
+                    .new
+                    .update_item(self.target, &key, &change, &on)
+                    .await?
+                {
                     Changed::Written => row::Reply::Written,
                     Changed::Told(item) => row::Reply::Told(item),
                     Changed::Refused(item) => row::Reply::Refused(item),

@@ -12,7 +12,7 @@ use crate::model::{
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing, failed_rows,
+    Store, Together, WriteAccess, WriteOutcomes, failed_rows,
 };
 
 /// The wrapper. Each write is an operation of its own, and a permit is asked before each request that
@@ -143,8 +143,8 @@ impl Reads for Leased {
         self.inner.close().await;
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
-        self.inner.writing(table, role).await
+    async fn write_access(&self, table: &str, role: &str) -> Result<WriteAccess> {
+        self.inner.write_access(table, role).await
     }
 }
 
@@ -190,7 +190,7 @@ impl Store for Leased {
         }
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -198,10 +198,10 @@ impl Store for Leased {
         on: &Condition,
     ) -> Result<Changed> {
         let (sent, store) = self.begin()?;
-        sent.one(store.change(table, key, change, on).await)
+        sent.one(store.update_item(table, key, change, on).await)
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -210,7 +210,11 @@ impl Store for Leased {
         returns: Returns,
     ) -> Result<Changed> {
         let (sent, store) = self.begin()?;
-        sent.one(store.change_and_tell(table, key, change, on, returns).await)
+        sent.one(
+            store
+                .update_item_and_return(table, key, change, on, returns)
+                .await,
+        )
     }
 
     async fn transact(&self, changes: &[Together<'_>]) -> Result<Vec<Changed>> {
@@ -218,9 +222,9 @@ impl Store for Leased {
         sent.one(store.transact(changes).await)
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         let (sent, store) = self.begin()?;
-        sent.one(store.add_and_tell(table, add).await)
+        sent.one(store.add_and_return(table, add).await)
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {
@@ -228,9 +232,9 @@ impl Store for Leased {
         sent.one(store.add(table, add).await)
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         let (sent, store) = self.begin()?;
-        sent.one(store.write(table, mutation).await)
+        sent.one(store.apply(table, mutation).await)
     }
 
     async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
@@ -238,8 +242,8 @@ impl Store for Leased {
         sent.one(store.delete(table, range).await)
     }
 
-    async fn expire(&self, table: &Table) -> Result<()> {
-        self.inner.expire(table).await
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
+        self.inner.enable_ttl(table).await
     }
 
     async fn drop_table(&self, table: &str) -> Result<()> {

@@ -60,12 +60,12 @@ impl New {
         self.store.create(table).await
     }
 
-    /// As [`Store::expire`].
+    /// As [`Store::enable_ttl`].
     ///
     /// # Errors
     /// As of that.
-    pub async fn expire(&self, table: &Table) -> Result<()> {
-        self.store.expire(table).await
+    pub async fn enable_ttl(&self, table: &Table) -> Result<()> {
+        self.store.enable_ttl(table).await
     }
 
     /// As [`Store::drop_table`].

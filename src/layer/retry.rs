@@ -21,7 +21,7 @@ use crate::model::{
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
-    Store, Together, WriteOutcome, WriteOutcomes, Writing,
+    Store, Together, WriteAccess, WriteOutcome, WriteOutcomes,
 };
 
 /// How long to wait for a store.
@@ -406,8 +406,8 @@ impl Reads for Retry {
         self.inner.close().await;
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
-        self.again(|| self.inner.writing(table, role)).await
+    async fn write_access(&self, table: &str, role: &str) -> Result<WriteAccess> {
+        self.again(|| self.inner.write_access(table, role)).await
     }
 }
 
@@ -439,7 +439,7 @@ impl Store for Retry {
     }
 
     /// Tools change items only on conditions that make it harmless to send a change again.
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -447,13 +447,13 @@ impl Store for Retry {
         on: &Condition,
     ) -> Result<Changed> {
         let change = || {
-            let change = self.inner.change(table, key, change, on);
+            let change = self.inner.update_item(table, key, change, on);
             self.pace.writing(1, change, |_| 0.0)
         };
         self.again(change).await
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -462,7 +462,7 @@ impl Store for Retry {
         returns: Returns,
     ) -> Result<Changed> {
         self.inner
-            .change_and_tell(table, key, change, on, returns)
+            .update_item_and_return(table, key, change, on, returns)
             .await
     }
 
@@ -470,8 +470,8 @@ impl Store for Retry {
         self.inner.transact(changes).await
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
-        self.inner.add_and_tell(table, add).await
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        self.inner.add_and_return(table, add).await
     }
 
     /// Sent once: what an application adds or writes may not be repeated behind its back.
@@ -479,16 +479,16 @@ impl Store for Retry {
         self.inner.add(table, add).await
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.inner.write(table, mutation).await
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.inner.apply(table, mutation).await
     }
 
     async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         self.inner.delete(table, range).await
     }
 
-    async fn expire(&self, table: &Table) -> Result<()> {
-        self.again(|| self.inner.expire(table)).await
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
+        self.again(|| self.inner.enable_ttl(table)).await
     }
 
     async fn drop_table(&self, table: &str) -> Result<()> {

@@ -10,7 +10,7 @@ use super::Migration;
 use super::moves::{Event, MoveOptions, Observer, OpenOld, Refusal};
 use crate::control::{Control, Record, Versioned};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Old, Writing};
+use crate::store::{Old, WriteAccess};
 
 impl Migration {
     /// What stands against closing the fence that the plan wants.
@@ -19,7 +19,7 @@ impl Migration {
             return Ok(Vec::new());
         };
         let old = self.old_with_roles(open_old).await?;
-        let writing = old.0.writing(&self.spec.name, role).await;
+        let writing = old.0.write_access(&self.spec.name, role).await;
         old.0.close().await;
         let against = writing?.against.into_iter();
         let refusals = against.map(|finding| Refusal {
@@ -112,8 +112,8 @@ impl Migration {
     }
 
     /// What lets the role write, if it can be taken.
-    async fn closable(&self, old: &Old, role: &str) -> Result<Writing> {
-        let writing = old.0.writing(&self.spec.name, role).await?;
+    async fn closable(&self, old: &Old, role: &str) -> Result<WriteAccess> {
+        let writing = old.0.write_access(&self.spec.name, role).await?;
         let lines = writing
             .against
             .iter()

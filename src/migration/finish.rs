@@ -173,7 +173,7 @@ impl Migration {
         if target.layout.expiry_attribute.is_none() {
             return Ok(false);
         }
-        self.new.expire(&target).await?;
+        self.new.enable_ttl(&target).await?;
         Ok(true)
     }
 

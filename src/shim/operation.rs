@@ -112,16 +112,16 @@ pub(super) enum Request<'a> {
 impl Request<'_> {
     async fn send(&self, store: &dyn Store, table: &Table) -> Result<Changed> {
         match self {
-            Request::Change(key, change, on) => store.change(table, key, change, on).await,
+            Request::Change(key, change, on) => store.update_item(table, key, change, on).await,
             Request::ChangeAndTell(key, change, on, returns) => {
                 store
-                    .change_and_tell(table, key, change, on, *returns)
+                    .update_item_and_return(table, key, change, on, *returns)
                     .await
             }
-            Request::Mutation(mutation) => store.write(table, mutation).await,
+            Request::Mutation(mutation) => store.apply(table, mutation).await,
             Request::Delete(range) => store.delete(table, range).await.map(|()| Changed::Written),
             Request::Add(add) => store.add(table, add).await.map(|()| Changed::Written),
-            Request::AddAndTell(add) => store.add_and_tell(table, add).await.map(Changed::Told),
+            Request::AddAndTell(add) => store.add_and_return(table, add).await.map(Changed::Told),
         }
     }
 }

@@ -422,7 +422,7 @@ impl Store for Embedded {
         self.put_all(table, writes.collect()).await
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -433,7 +433,7 @@ impl Store for Embedded {
         self.write_one(table, write).await
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -486,7 +486,7 @@ impl Store for Embedded {
         self.disk.write(work).await
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         if add.token.is_some() {
             return Err(super::without_tokens());
         }
@@ -505,7 +505,7 @@ impl Store for Embedded {
         added.map(drop)
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         self.write_one(table, Write::Mutation(mutation.clone()))
             .await
     }

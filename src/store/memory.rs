@@ -280,7 +280,7 @@ impl Store for Memory {
         self.put_all(table, folds.into_iter().map(Write::Fold))
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -291,7 +291,7 @@ impl Store for Memory {
         self.write_one(table, write)
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -327,7 +327,7 @@ impl Store for Memory {
         Ok(answers)
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         if add.token.is_some() {
             return Err(super::telling_no_tokens());
         }
@@ -352,7 +352,7 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         self.write_one(table, Write::Mutation(mutation.clone()))
     }
 

@@ -278,7 +278,7 @@ pub struct Inspection {
 
 /// What lets a role write to a table.
 #[derive(Clone, Debug)]
-pub struct Writing {
+pub struct WriteAccess {
     /// It may by a grant of its own on this very table, which can be taken and given back.
     pub own: bool,
     /// What stands against taking it: other grants that reach the table, say, which would be missed elsewhere.
@@ -368,7 +368,7 @@ pub trait Reads: Send + Sync + 'static {
     /// # Errors
     /// [`Kind::Unsupported`] if it has no roles, [`Kind::Missing`] if it hasn't this one, [`Kind::Denied`]
     /// if they may not be looked at.
-    async fn writing(&self, table: &str, _role: &str) -> Result<Writing> {
+    async fn write_access(&self, table: &str, _role: &str) -> Result<WriteAccess> {
         Err(without_roles(table))
     }
 
@@ -429,7 +429,7 @@ pub trait Store: Reads {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] for what the store can't hold. Where the effect is unknown, the
     /// change may have been made, or may be yet.
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -440,8 +440,8 @@ pub trait Store: Reads {
     /// Changes one item of a new store, if the condition holds, and tells the item before or after.
     ///
     /// # Errors
-    /// As of [`Store::change`].
-    async fn change_and_tell(
+    /// As of [`Store::update_item`].
+    async fn update_item_and_return(
         &self,
         table: &Table,
         _key: &Key,
@@ -457,7 +457,7 @@ pub trait Store: Reads {
     /// nothing was written; each that isn't refused itself is answered [`Changed::Written`] all the same.
     ///
     /// # Errors
-    /// As of [`Store::change`].
+    /// As of [`Store::update_item`].
     async fn transact(&self, _changes: &[Together<'_>]) -> Result<Vec<Changed>> {
         let message = "this store has no transactions";
         Err(Error::new(Kind::Unsupported, message))
@@ -466,8 +466,8 @@ pub trait Store: Reads {
     /// Adds to the counters of one row, as [`Store::add`], and tells the row as it is then.
     ///
     /// # Errors
-    /// As of [`Store::change`].
-    async fn add_and_tell(&self, table: &Table, _add: &Add) -> Result<Option<Row>> {
+    /// As of [`Store::update_item`].
+    async fn add_and_return(&self, table: &Table, _add: &Add) -> Result<Option<Row>> {
         let message = "this store doesn't tell what it has added to";
         Err(Error::new(Kind::Unsupported, message).with_context("table", table.name.as_str()))
     }
@@ -476,20 +476,20 @@ pub trait Store: Reads {
     /// token, unless the effect is known to be none.
     ///
     /// # Errors
-    /// As of [`Store::change`].
+    /// As of [`Store::update_item`].
     async fn add(&self, table: &Table, add: &Add) -> Result<()>;
 
     /// Writes to an old store as an application would have done it. A refusal is that of the mutation's
     /// own condition.
     ///
     /// # Errors
-    /// As of [`Store::change`].
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed>;
+    /// As of [`Store::update_item`].
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed>;
 
     /// Deletes a range of rows in an old store.
     ///
     /// # Errors
-    /// As of [`Store::change`].
+    /// As of [`Store::update_item`].
     async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()>;
 
     /// Lets the store delete rows whose expiry (the layout's attribute) has come, by itself. Once that is so
@@ -497,7 +497,7 @@ pub trait Store: Reads {
     ///
     /// # Errors
     /// [`Kind::Unsupported`] if it can't.
-    async fn expire(&self, table: &Table) -> Result<()> {
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
         let message = "this store can't delete expired rows by itself";
         Err(Error::new(Kind::Unsupported, message).with_context("table", table.name.as_str()))
     }
@@ -514,7 +514,7 @@ pub trait Store: Reads {
     /// Takes a role's own grant to write to a table. One that isn't there is no error.
     ///
     /// # Errors
-    /// As of [`Reads::writing`].
+    /// As of [`Reads::write_access`].
     async fn revoke(&self, table: &str, _role: &str) -> Result<()> {
         Err(without_roles(table))
     }
@@ -522,7 +522,7 @@ pub trait Store: Reads {
     /// Gives it back. One that is there is no error.
     ///
     /// # Errors
-    /// As of [`Reads::writing`].
+    /// As of [`Reads::write_access`].
     async fn grant(&self, table: &str, _role: &str) -> Result<()> {
         Err(without_roles(table))
     }

@@ -15,7 +15,7 @@ use crate::model::{
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing, failed_rows,
+    Store, Together, WriteAccess, WriteOutcomes, failed_rows,
 };
 
 /// How often what goes wrong, each from 0 (never) to 1 (always).
@@ -223,9 +223,9 @@ impl Reads for Faulty {
         self.inner.halve(table, range)
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
+    async fn write_access(&self, table: &str, role: &str) -> Result<WriteAccess> {
         self.arrive().await?;
-        self.inner.writing(table, role).await
+        self.inner.write_access(table, role).await
     }
 
     async fn close(&self) {
@@ -291,7 +291,7 @@ impl Store for Faulty {
             .await
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -299,11 +299,11 @@ impl Store for Faulty {
         on: &Condition,
     ) -> Result<Changed> {
         self.arrive().await?;
-        let changed = self.inner.change(table, key, change, on).await;
+        let changed = self.inner.update_item(table, key, change, on).await;
         self.reply(changed).await
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -314,7 +314,7 @@ impl Store for Faulty {
         self.arrive().await?;
         let changed = self
             .inner
-            .change_and_tell(table, key, change, on, returns)
+            .update_item_and_return(table, key, change, on, returns)
             .await;
         self.reply(changed).await
     }
@@ -325,9 +325,9 @@ impl Store for Faulty {
         self.reply(changed).await
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         self.arrive().await?;
-        let added = self.inner.add_and_tell(table, add).await;
+        let added = self.inner.add_and_return(table, add).await;
         self.reply(added).await
     }
 
@@ -337,9 +337,9 @@ impl Store for Faulty {
         self.reply(added).await
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         self.arrive().await?;
-        let written = self.inner.write(table, mutation).await;
+        let written = self.inner.apply(table, mutation).await;
         self.reply(written).await
     }
 
@@ -349,9 +349,9 @@ impl Store for Faulty {
         self.reply(deleted).await
     }
 
-    async fn expire(&self, table: &Table) -> Result<()> {
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
         self.arrive().await?;
-        self.reply(self.inner.expire(table).await).await
+        self.reply(self.inner.enable_ttl(table).await).await
     }
 
     async fn drop_table(&self, table: &str) -> Result<()> {

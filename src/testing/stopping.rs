@@ -12,7 +12,7 @@ use crate::model::{
 use crate::schema::Table;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing,
+    Store, Together, WriteAccess, WriteOutcomes,
 };
 
 struct Stopping(Arc<dyn Store>);
@@ -72,8 +72,8 @@ impl Reads for Stopping {
         self.0.now().await
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
-        self.0.writing(table, role).await
+    async fn write_access(&self, table: &str, role: &str) -> Result<WriteAccess> {
+        self.0.write_access(table, role).await
     }
 
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>> {
@@ -147,7 +147,7 @@ impl Store for Stopping {
         all
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -155,12 +155,12 @@ impl Store for Stopping {
         on: &Condition,
     ) -> Result<Changed> {
         before("change", table);
-        let changed = self.0.change(table, key, change, on).await;
+        let changed = self.0.update_item(table, key, change, on).await;
         behind("change", table);
         changed
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -171,7 +171,7 @@ impl Store for Stopping {
         before("change", table);
         let changed = self
             .0
-            .change_and_tell(table, key, change, on, returns)
+            .update_item_and_return(table, key, change, on, returns)
             .await;
         behind("change", table);
         changed
@@ -187,9 +187,9 @@ impl Store for Stopping {
         changed
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         before("add", table);
-        let added = self.0.add_and_tell(table, add).await;
+        let added = self.0.add_and_return(table, add).await;
         behind("add", table);
         added
     }
@@ -201,9 +201,9 @@ impl Store for Stopping {
         added
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         before("write", table);
-        let written = self.0.write(table, mutation).await;
+        let written = self.0.apply(table, mutation).await;
         behind("write", table);
         written
     }
@@ -215,8 +215,8 @@ impl Store for Stopping {
         deleted
     }
 
-    async fn expire(&self, table: &Table) -> Result<()> {
-        self.0.expire(table).await
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
+        self.0.enable_ttl(table).await
     }
 
     async fn drop_table(&self, table: &str) -> Result<()> {

@@ -16,7 +16,7 @@ use super::errors::{self, Doing};
 use super::statement::quoted_always;
 use crate::error::{Error, Kind, Result};
 use crate::schema::quoted;
-use crate::store::{Finding, Weight, Writing};
+use crate::store::{Finding, Weight, WriteAccess};
 
 /// The permission to write.
 const MODIFY: &str = "MODIFY";
@@ -40,7 +40,7 @@ pub(super) struct Grant {
 }
 
 impl Cassandra {
-    pub(super) async fn writing_of(&self, table: &str, role: &str) -> Result<Writing> {
+    pub(super) async fn write_access_of(&self, table: &str, role: &str) -> Result<WriteAccess> {
         let writing = async {
             let grants = self.grants(MODIFY, table, Some(role)).await?;
             let roles = self.roles_of(role).await?;
@@ -61,7 +61,7 @@ impl Cassandra {
                 }
                 Err(error) => return Err(error),
             };
-            Ok(Writing {
+            Ok(WriteAccess {
                 own: !own.is_empty(),
                 against,
                 settles: settles + UNDER_WAY,

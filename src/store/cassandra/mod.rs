@@ -58,7 +58,7 @@ use self::errors::Doing;
 use self::pulse::Pulse;
 use super::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
-    Store, WriteOutcomes, Writing, failed_rows, unsupported,
+    Store, WriteAccess, WriteOutcomes, failed_rows, unsupported,
 };
 use crate::error::{Error, Kind, Result};
 use crate::model::{
@@ -322,8 +322,8 @@ impl Reads for Cassandra {
         listed.map_err(|error| self.placed(error, table, Doing::Read))
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
-        self.writing_of(table, role).await
+    async fn write_access(&self, table: &str, role: &str) -> Result<WriteAccess> {
+        self.write_access_of(table, role).await
     }
 
     async fn splits(&self, _table: &Table, count: usize) -> Result<Vec<Range>> {
@@ -395,7 +395,7 @@ impl Store for Cassandra {
         )
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         _table: &Table,
         _key: &Key,
@@ -410,7 +410,7 @@ impl Store for Cassandra {
         added.map_err(|error| self.placed(error, table, Doing::Write))
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         let doing = match mutation {
             Mutation::Put(_) | Mutation::Update(_) | Mutation::Delete(_) => Doing::Write,
             Mutation::Insert(_) | Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. } => {

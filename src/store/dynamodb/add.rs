@@ -25,7 +25,7 @@ impl DynamoDb {
         }
     }
 
-    /// What [`crate::store::Store::add_and_tell`] does.
+    /// What [`crate::store::Store::add_and_return`] does.
     pub(super) async fn add_up_and_tell(
         &self,
         mapping: &Mapping,

@@ -32,7 +32,7 @@ pub(super) const TRIES: usize = 8;
 type Fit<T> = std::result::Result<T, Unfit>;
 
 impl DynamoDb {
-    /// What [`crate::store::Store::change`] does. DynamoDB compares attributes; where the item has what is
+    /// What [`crate::store::Store::update_item`] does. DynamoDB compares attributes; where the item has what is
     /// expected in another spelling, this spelling is expected of it.
     /// It is one write, or a read and a write where that would be more than an expression holds.
     pub(super) async fn change_item(

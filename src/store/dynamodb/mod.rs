@@ -275,7 +275,7 @@ impl Store for DynamoDb {
         }
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -286,7 +286,7 @@ impl Store for DynamoDb {
             .await
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -302,7 +302,7 @@ impl Store for DynamoDb {
         self.change_together(changes).await
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         self.add_up_and_tell(&*self.mapping(table)?, add).await
     }
 
@@ -310,7 +310,7 @@ impl Store for DynamoDb {
         self.add_up(&*self.mapping(table)?, add).await
     }
 
-    async fn write(&self, _table: &Table, _mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, _table: &Table, _mutation: &Mutation) -> Result<Changed> {
         Err(unsupported("writes as to an old store"))
     }
 
@@ -318,7 +318,7 @@ impl Store for DynamoDb {
         Err(unsupported("deletes of ranges"))
     }
 
-    async fn expire(&self, table: &Table) -> Result<()> {
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
         self.expire_items(&*self.mapping(table)?).await
     }
 }

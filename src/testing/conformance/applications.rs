@@ -10,7 +10,7 @@ pub(super) async fn run(store: &dyn Store, prefix: &str) {
     let table = notes(&format!("{prefix}_notes"));
     if !store.capabilities().write {
         let put = Mutation::Put(note("a", 1, Some("x")));
-        let error = store.write(&table, &put).await;
+        let error = store.apply(&table, &put).await;
         let error = error.expect_err("what a store can't do it refuses");
         assert_eq!(error.kind(), Kind::Unsupported, "{error}");
         return;
@@ -67,7 +67,7 @@ struct Notes<'a> {
 
 impl Notes<'_> {
     async fn write(&self, mutation: Mutation) -> Changed {
-        let changed = self.store.write(&self.table, &mutation).await;
+        let changed = self.store.apply(&self.table, &mutation).await;
         let changed = changed.unwrap_or_else(|error| panic!("{mutation:?}: {error:?}"));
         match changed {
             Changed::Written => Changed::Written,
@@ -290,7 +290,7 @@ async fn elements(of: &Notes<'_>) {
         of.assert(&row, &said).await;
     }
     let wrong = Mutation::Update(update(&row.key, [(BODY, Edit::Append(ints(&[1])))]));
-    let error = of.store.write(&of.table, &wrong).await;
+    let error = of.store.apply(&of.table, &wrong).await;
     let error = error.expect_err("a text has no elements");
     assert_eq!(error.kind(), Kind::Invalid, "{error}");
     of.assert(&row, "what is refused changes nothing").await;

@@ -128,9 +128,9 @@ async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen
         _ => Returns::New,
     };
     let answer = match returns {
-        Returns::Nothing => store.change(table, key, &change, &on).await,
+        Returns::Nothing => store.update_item(table, key, &change, &on).await,
         Returns::Old | Returns::New => {
-            let told = store.change_and_tell(table, key, &change, &on, returns);
+            let told = store.update_item_and_return(table, key, &change, &on, returns);
             told.await
         }
     };

@@ -48,7 +48,7 @@ fn table(name: &str, mut columns: Vec<crate::schema::Column>, expires: bool) -> 
 
 async fn each(store: &dyn Store, table: &Table, key: &Key, expires: bool) {
     let change = async |change: &Change, on: &Condition| {
-        let answer = store.change(table, key, change, on).await;
+        let answer = store.update_item(table, key, change, on).await;
         answer.unwrap_or_else(|error| panic!("{change:?} {on:?}: {error:?}"))
     };
     let read = async || {

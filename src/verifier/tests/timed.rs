@@ -13,7 +13,7 @@ use crate::schema::Table;
 use crate::store::memory::Memory;
 use crate::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing,
+    Store, Together, WriteAccess, WriteOutcomes,
 };
 
 /// What the store's clock says at first, microseconds since 1970.
@@ -144,8 +144,8 @@ impl Reads for Timed {
         Ok(Some(NOW))
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
-        self.inner.writing(table, role).await
+    async fn write_access(&self, table: &str, role: &str) -> Result<WriteAccess> {
+        self.inner.write_access(table, role).await
     }
 
     async fn tables(&self) -> Result<Vec<String>> {
@@ -184,28 +184,28 @@ impl Store for Timed {
         self.inner.fold(table, folds).await
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
         change: &Change,
         on: &Condition,
     ) -> Result<Changed> {
-        self.inner.change(table, key, change, on).await
+        self.inner.update_item(table, key, change, on).await
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {
         self.inner.add(table, add).await
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.inner.write(table, mutation).await
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+        self.inner.apply(table, mutation).await
     }
 
     async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         self.inner.delete(table, range).await
     }
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -214,7 +214,7 @@ impl Store for Timed {
         returns: Returns,
     ) -> Result<Changed> {
         self.inner
-            .change_and_tell(table, key, change, on, returns)
+            .update_item_and_return(table, key, change, on, returns)
             .await
     }
 
@@ -222,12 +222,12 @@ impl Store for Timed {
         self.inner.transact(changes).await
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
-        self.inner.add_and_tell(table, add).await
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+        self.inner.add_and_return(table, add).await
     }
 
-    async fn expire(&self, table: &Table) -> Result<()> {
-        self.inner.expire(table).await
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
+        self.inner.enable_ttl(table).await
     }
 
     async fn drop_table(&self, table: &str) -> Result<()> {

@@ -46,7 +46,7 @@ async fn writes_live_as_long_as_they_say_whatever_the_tables_default() {
         .await;
     let table = bench.table("t").await;
     let write = async |mutation: Mutation| {
-        let changed = bench.store.write(&table, &mutation).await;
+        let changed = bench.store.apply(&table, &mutation).await;
         assert_eq!(changed.expect("a write"), Changed::Written, "{mutation:?}");
     };
     let soon = Some(now() + 600);
@@ -101,7 +101,7 @@ async fn writes_live_as_long_as_they_say_whatever_the_tables_default() {
 
     // Past the server's limit of 20 years it is refused, not cut short.
     let put = Mutation::Put(row(6, Some(1), None, Some(i64::MAX)));
-    let error = bench.store.write(&table, &put).await.expect_err("refused");
+    let error = bench.store.apply(&table, &put).await.expect_err("refused");
     assert_eq!(
         (error.kind(), error.known_effect()),
         (Kind::Invalid, Effect::None),
@@ -124,7 +124,7 @@ async fn refuses_what_would_expire(bench: Bench, table: &Table) {
     ] {
         let error = bench
             .store
-            .write(table, &mutation)
+            .apply(table, &mutation)
             .await
             .expect_err("refused");
         let found = (error.kind(), error.known_effect());
@@ -147,7 +147,7 @@ async fn refuses_what_would_expire(bench: Bench, table: &Table) {
         .cql("ALTER TABLE t WITH default_time_to_live = 0")
         .await;
     let put = Mutation::Put(row(2, Some(1), Some(1), None));
-    bench.store.write(table, &put).await.expect("a write");
+    bench.store.apply(table, &put).await.expect("a write");
     assert_eq!(bench.ttls(2).await, (None, None));
     bench.done().await;
 }
@@ -167,7 +167,7 @@ async fn what_cannot_be_said_in_cql_is_refused_before_it_is_sent() {
     let refused = async |table: &Table, mutation: Mutation, kind: Kind| {
         let error = bench
             .store
-            .write(table, &mutation)
+            .apply(table, &mutation)
             .await
             .expect_err("refused");
         assert_eq!(
@@ -361,7 +361,7 @@ async fn a_write_whose_answer_is_lost_is_sent_once_and_may_have_been_made() {
     wire.rules(RequestReaction::noop(), None);
     wire.store.add(&counters, &add(5)).await.expect("an add");
     for (what, mutation) in writes() {
-        let changed = wire.store.write(&rows, &mutation).await;
+        let changed = wire.store.apply(&rows, &mutation).await;
         assert_eq!(changed.expect(what), Changed::Written, "{what}");
         let frames = wire.sent();
         let serial = is_conditional(&mutation).then_some(SERIAL);
@@ -395,7 +395,7 @@ async fn a_write_whose_answer_is_lost_is_sent_once_and_may_have_been_made() {
         settle(&wire.store, &rows).await;
         wire.sent();
         wire.rules(RequestReaction::noop(), cut());
-        let error = wire.store.write(&rows, &mutation).await;
+        let error = wire.store.apply(&rows, &mutation).await;
         assert_unknown(error.expect_err("no answer"), what);
         assert_eq!(wire.sent().len(), 1, "{what} is sent once");
     }
@@ -426,7 +426,7 @@ async fn what_a_coordinator_says_tells_whether_a_write_may_have_been_made() {
     wire.rules(RequestReaction::noop(), None);
     wire.store.add(&counters, &add(1)).await.expect("an add");
     for (what, mutation) in writes() {
-        wire.store.write(&rows, &mutation).await.expect(what);
+        wire.store.apply(&rows, &mutation).await.expect(what);
     }
     let (none, unknown) = (Effect::None, Effect::Unknown);
     // An error, and what it means for a plain write or an add, and for one on a condition: replicas may
@@ -461,7 +461,7 @@ async fn what_a_coordinator_says_tells_whether_a_write_may_have_been_made() {
             };
             let error = wire
                 .store
-                .write(&rows, &mutation)
+                .apply(&rows, &mutation)
                 .await
                 .expect_err("an error");
             assert_eq!(

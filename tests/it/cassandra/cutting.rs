@@ -112,7 +112,7 @@ async fn a_connection_that_breaks_inside_an_answer() {
     let all = Range::Tokens(Tokens::ALL);
     // What is prepared once needn't be prepared again.
     let put = Mutation::Put(row(1));
-    store.write(&table, &put).await.expect("written");
+    store.apply(&table, &put).await.expect("written");
     store.scan(&table, &all, None, 10).await.expect("a page");
     store
         .read(&table, &row(1).key, Reading::Strong)
@@ -148,7 +148,7 @@ async fn a_connection_that_breaks_inside_an_answer() {
     for (p, after) in [(2, 3), (3, HEADER + 2)] {
         cutting.after.store(after, Ordering::SeqCst);
         let error = store
-            .write(&table, &Mutation::Put(row(p)))
+            .apply(&table, &Mutation::Put(row(p)))
             .await
             .expect_err("it is cut");
         assert_eq!(

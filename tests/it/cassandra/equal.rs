@@ -273,7 +273,7 @@ async fn a_value_that_is_given_becomes_what_the_server_makes_of_it() {
         for (table, row) in [(&cells, row), (&keys, only_key)] {
             // As an application without this crate would have bound it, and as it is given here.
             let put = Mutation::Put(row.clone());
-            bench.store.write(table, &put).await.expect("a write");
+            bench.store.apply(table, &put).await.expect("a write");
             let canonical = match canonical::mutation(table, put) {
                 Mutation::Put(row) => row,
                 other => panic!("{other:?}"),

@@ -123,7 +123,7 @@ async fn what_applications_write_to_tables_with_custom_types() {
     );
     let put = Mutation::Put(row.clone());
     assert_eq!(
-        bench.store.write(&table, &put).await.unwrap(),
+        bench.store.apply(&table, &put).await.unwrap(),
         Changed::Written
     );
     assert_eq!(rows(&bench, &table).await[0].cells, row.cells);
@@ -139,7 +139,7 @@ async fn what_applications_write_to_tables_with_custom_types() {
     };
     let update = Mutation::Update(update);
     assert_eq!(
-        bench.store.write(&table, &update).await.unwrap(),
+        bench.store.apply(&table, &update).await.unwrap(),
         Changed::Written
     );
     row.cells = vec![None, None, bytes(2)];
@@ -151,7 +151,7 @@ async fn what_applications_write_to_tables_with_custom_types() {
         None,
     ];
     for refused in [Mutation::Put(row.clone()), Mutation::Insert(row.clone())] {
-        let error = bench.store.write(&table, &refused).await.unwrap_err();
+        let error = bench.store.apply(&table, &refused).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.known_effect()),
             (Kind::Unsupported, Effect::None),
@@ -171,7 +171,7 @@ async fn tables_with_a_column_of_the_empty_type_move() {
     let row = Row::new(super::key(&[Value::Int(1)], &[Value::Int(2)]), vec![None]);
     let put = Mutation::Put(row);
     assert_eq!(
-        bench.store.write(&table, &put).await.unwrap(),
+        bench.store.apply(&table, &put).await.unwrap(),
         Changed::Written
     );
     let found = rows(&bench, &table).await;

@@ -22,11 +22,11 @@ use crate::scripted::{Reply, Request, Scripted, error};
 use crate::support::{dynamodb_url, unique};
 
 /// `id text PRIMARY KEY, list list<int>`.
-fn queries(name: &str) -> Table {
-    let query = Type::List(Box::new(Type::Int));
+fn lists(name: &str) -> Table {
+    let list = Type::List(Box::new(Type::Int));
     let columns = vec![
         column("id", Type::Text, Role::Partition),
-        column("list", query, Role::Regular),
+        column("list", list, Role::Regular),
     ];
     Table::new(name, columns)
 }
@@ -61,7 +61,7 @@ fn one_vote(token: Option<&str>) -> Add {
 }
 
 async fn change(store: &DynamoDb, key: &Key, change: &Change, on: &Condition) -> Result<Changed> {
-    store.change(&notes("t"), key, change, on).await
+    store.update_item(&notes("t"), key, change, on).await
 }
 
 async fn append_9(store: &DynamoDb, on: &Condition) -> Result<Changed> {
@@ -70,7 +70,7 @@ async fn append_9(store: &DynamoDb, on: &Condition) -> Result<Changed> {
         mark: Some(Mark::Application),
         expires: None,
     };
-    store.change(&queries("t"), &id("a"), &append, on).await
+    store.update_item(&lists("t"), &id("a"), &append, on).await
 }
 
 fn seen(error: &Error) -> (Kind, Effect) {
@@ -89,7 +89,7 @@ async fn each_call(store: &DynamoDb) -> Vec<Result<()>> {
     let table = notes("t");
     let changes = changes.iter().map(async |change| {
         let answer = store
-            .change(&table, &key, change, &Condition::absent())
+            .update_item(&table, &key, change, &Condition::absent())
             .await;
         answer.map(drop)
     });
@@ -245,7 +245,7 @@ async fn a_partial_item_of_a_wide_table_is_told_by_what_it_decides() {
     };
     let put = Change::Put(partial(1));
     let change =
-        async |what: &Change, on: &Condition| store.change(&table, &id("a"), what, on).await;
+        async |what: &Change, on: &Condition| store.update_item(&table, &id("a"), what, on).await;
     assert_eq!(
         change(&put, &Condition::Always).await.unwrap(),
         Changed::Written
@@ -284,10 +284,10 @@ async fn an_edited_collection_is_edited_again_when_another_was_quicker() {
         (1, 3)
     );
     let last = endpoint.seen().pop().unwrap().body["ExpressionAttributeValues"].to_string();
-    for query in ["[1,2,3]", "[1,2,3,9]"] {
-        let numbers: Vec<i32> = serde_json::from_str(query).unwrap();
-        let query = with_list(&numbers)["list"].to_string();
-        assert!(last.contains(&query), "{query} in {last}");
+    for list in ["[1,2,3]", "[1,2,3,9]"] {
+        let numbers: Vec<i32> = serde_json::from_str(list).unwrap();
+        let list = with_list(&numbers)["list"].to_string();
+        assert!(last.contains(&list), "{list} in {last}");
     }
 
     let endpoint = crowded(100);
@@ -342,7 +342,7 @@ async fn what_a_lost_reply_hides_is_unknown_and_a_token_makes_an_add_count_once(
         *next.lock().unwrap() = fault;
         let put = Change::Put(row.clone());
         let error = store
-            .change(&notes, &row.key, &put, &Condition::Always)
+            .update_item(&notes, &row.key, &put, &Condition::Always)
             .await;
         assert_eq!(error.unwrap_err().known_effect(), Effect::Unknown);
         let there = store.read(&notes, &row.key, Reading::Strong).await;
@@ -376,23 +376,23 @@ async fn what_an_item_cannot_hold_is_invalid_before_or_at_the_server() {
     let big = "x".repeat(410_000);
     let put = Change::Put(note("a", 1, &big));
     let error = store
-        .change(&notes, &key("a", 1), &put, &Condition::Always)
+        .update_item(&notes, &key("a", 1), &put, &Condition::Always)
         .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     let error = store
-        .change(&notes, &key("", 1), &Change::Bury, &Condition::Always)
+        .update_item(&notes, &key("", 1), &Change::Bury, &Condition::Always)
         .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     let mut expiring = note("a", 1, "b");
     expiring.expires = Some(1);
     let put = Change::Put(expiring);
     let error = store
-        .change(&notes, &key("a", 1), &put, &Condition::Always)
+        .update_item(&notes, &key("a", 1), &put, &Condition::Always)
         .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     assert!(endpoint.take().is_empty(), "known before anything is sent");
     let error = store
-        .change(&notes, &key("a", 1), &set_body(&big), &Condition::Always)
+        .update_item(&notes, &key("a", 1), &set_body(&big), &Condition::Always)
         .await;
     assert_eq!(seen(&error.unwrap_err()), (Kind::Invalid, Effect::None));
     let there = store.read(&notes, &key("a", 1), Reading::Strong).await;

@@ -99,7 +99,7 @@ async fn sends_nothing(holds: u64) {
     purged.rows.into_iter().for_each(|row| refused(row.err()));
     let put = Change::Put(note("a", 1, "b"));
     let changed = store()
-        .change(&table, &key("a", 1), &put, &Condition::Always)
+        .update_item(&table, &key("a", 1), &put, &Condition::Always)
         .await;
     refused(changed.err());
     let counters = Table::new(

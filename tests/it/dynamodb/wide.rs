@@ -76,7 +76,7 @@ async fn a_partial_item_of_many_columns_is_completed() {
         let decided = |at: usize| at < decides;
         let change = edit(edits(decided, 1), Mark::Partial);
         let done = store
-            .change(&table, &key, &change, &partial_or_absent())
+            .update_item(&table, &key, &change, &partial_or_absent())
             .await;
         assert_eq!(done.unwrap(), Changed::Written, "{id}");
         let partial = store
@@ -92,7 +92,7 @@ async fn a_partial_item_of_many_columns_is_completed() {
         let rest = edit(edits(|at| !decided(at), 2), Mark::Application);
         let other: BTreeSet<usize> = (0..decides + 1).collect();
         let refused = store
-            .change(&table, &key, &rest, &Condition::Decides(other))
+            .update_item(&table, &key, &rest, &Condition::Decides(other))
             .await;
         assert_eq!(
             refused.unwrap(),
@@ -103,7 +103,7 @@ async fn a_partial_item_of_many_columns_is_completed() {
         let mut younger = partial.clone();
         younger.cells[0] = Some(value(0, 9));
         let refused = store
-            .change(&table, &key, &rest, &Condition::Same(younger.into()))
+            .update_item(&table, &key, &rest, &Condition::Same(younger.into()))
             .await;
         assert_eq!(
             refused.unwrap(),
@@ -115,7 +115,7 @@ async fn a_partial_item_of_many_columns_is_completed() {
             _ => Condition::Same(partial.into()),
         };
         assert_eq!(
-            store.change(&table, &key, &rest, &on).await.unwrap(),
+            store.update_item(&table, &key, &rest, &on).await.unwrap(),
             Changed::Written,
             "{id}"
         );
@@ -154,7 +154,7 @@ async fn many_columns_are_updated_and_compared() {
     };
     let all = edit(edits(|_| true, 2), Mark::Application);
     assert_eq!(
-        store.change(&table, &key, &all, &on).await.unwrap(),
+        store.update_item(&table, &key, &all, &on).await.unwrap(),
         Changed::Written
     );
 
@@ -168,13 +168,13 @@ async fn many_columns_are_updated_and_compared() {
     let one = edit(edits(|at| at == 1, 7), Mark::Application);
     let there = store.read(&table, &key, Reading::Strong).await.unwrap();
     let refused = store
-        .change(&table, &key, &one, &expected(1))
+        .update_item(&table, &key, &one, &expected(1))
         .await
         .unwrap();
     assert_eq!(refused, Changed::Refused(there));
     assert_eq!(
         store
-            .change(&table, &key, &one, &expected(2))
+            .update_item(&table, &key, &one, &expected(2))
             .await
             .unwrap(),
         Changed::Written
@@ -186,7 +186,7 @@ async fn many_columns_are_updated_and_compared() {
         .unwrap();
     assert_eq!(there.cells[1], Some(value(1, 7)));
     let gone = store
-        .change(
+        .update_item(
             &table,
             &key,
             &Change::Remove,
@@ -211,18 +211,21 @@ async fn updates_beside_the_completion_of_a_wide_row_are_kept() {
         let key = key(&format!("r{round}"));
         let first = edit(edits(|at| at == 0, 1), Mark::Partial);
         store
-            .change(&table, &key, &first, &partial_or_absent())
+            .update_item(&table, &key, &first, &partial_or_absent())
             .await
             .unwrap();
         let completing = async || {
             let rest = edit(edits(|at| at > 0, 2), Mark::Application);
             let decides = Condition::Decides([0].into());
-            store.change(&table, &key, &rest, &decides).await.unwrap()
+            store
+                .update_item(&table, &key, &rest, &decides)
+                .await
+                .unwrap()
         };
         let updating = async {
             let update = edit(edits(|at| at == 0, 3), Mark::Partial);
             let done = store
-                .change(&table, &key, &update, &partial_or_absent())
+                .update_item(&table, &key, &update, &partial_or_absent())
                 .await
                 .unwrap();
             if done == Changed::Written {
@@ -234,7 +237,10 @@ async fn updates_beside_the_completion_of_a_wide_row_are_kept() {
                 now: 0,
             };
             assert_eq!(
-                store.change(&table, &key, &update, &row).await.unwrap(),
+                store
+                    .update_item(&table, &key, &update, &row)
+                    .await
+                    .unwrap(),
                 Changed::Written
             );
         };

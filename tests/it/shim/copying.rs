@@ -162,7 +162,7 @@ impl Copier {
                 Call::ReadOld(key) => Reply::Row(self.read_old(&key).await?),
                 Call::WriteNew { key, change, on } => {
                     let target = self.transform.target();
-                    let written = self.new.change(target, &key, &change, &on).await;
+                    let written = self.new.update_item(target, &key, &change, &on).await;
                     match written {
                         Ok(Changed::Written) => Reply::Written,
                         Ok(Changed::Told(item)) => Reply::Told(item),

@@ -13,7 +13,7 @@ use crossfade::schema::Table;
 use crossfade::store::memory::Memory;
 use crossfade::store::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
-    Store, Together, WriteOutcomes, Writing, failed_rows,
+    Store, Together, WriteAccess, WriteOutcomes, failed_rows,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -303,8 +303,8 @@ impl Reads for Wire {
         self.store.now().await
     }
 
-    async fn writing(&self, table: &str, role: &str) -> Result<Writing> {
-        self.store.writing(table, role).await
+    async fn write_access(&self, table: &str, role: &str) -> Result<WriteAccess> {
+        self.store.write_access(table, role).await
     }
 
     async fn tables(&self) -> Result<Vec<String>> {
@@ -356,7 +356,7 @@ impl Store for Wire {
         self.rows(&table.name, count, work).await
     }
 
-    async fn change(
+    async fn update_item(
         &self,
         table: &Table,
         key: &Key,
@@ -365,11 +365,11 @@ impl Store for Wire {
     ) -> Result<Changed> {
         let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
         let (change, on) = (change.clone(), on.clone());
-        let work = async move { store.change(&owned, &key, &change, &on).await };
+        let work = async move { store.update_item(&owned, &key, &change, &on).await };
         self.sent(&table.name, work).await
     }
 
-    async fn change_and_tell(
+    async fn update_item_and_return(
         &self,
         table: &Table,
         key: &Key,
@@ -380,7 +380,7 @@ impl Store for Wire {
         let (store, owned, key) = (self.store.clone(), table.clone(), key.clone());
         let (change, on) = (change.clone(), on.clone());
         let work = async move {
-            let changed = store.change_and_tell(&owned, &key, &change, &on, returns);
+            let changed = store.update_item_and_return(&owned, &key, &change, &on, returns);
             changed.await
         };
         self.sent(&table.name, work).await
@@ -410,9 +410,9 @@ impl Store for Wire {
         self.sent(&first, work).await
     }
 
-    async fn add_and_tell(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
+    async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         let (store, owned, add) = (self.store.clone(), table.clone(), add.clone());
-        let work = async move { store.add_and_tell(&owned, &add).await };
+        let work = async move { store.add_and_return(&owned, &add).await };
         self.sent(&table.name, work).await
     }
 
@@ -422,7 +422,7 @@ impl Store for Wire {
         self.sent(&table.name, work).await
     }
 
-    async fn write(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
+    async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         let (store, owned, mutation) = (self.store.clone(), table.clone(), mutation.clone());
         let work = async move { store.write(&owned, &mutation).await };
         self.sent(&table.name, work).await
@@ -433,8 +433,8 @@ impl Store for Wire {
         let work = async move { store.delete(&owned, &range).await };
         self.sent(&table.name, work).await
     }
-    async fn expire(&self, table: &Table) -> Result<()> {
-        self.store.expire(table).await
+    async fn enable_ttl(&self, table: &Table) -> Result<()> {
+        self.store.enable_ttl(table).await
     }
 
     async fn drop_table(&self, table: &str) -> Result<()> {

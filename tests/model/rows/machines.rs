@@ -134,10 +134,10 @@ impl Kind {
                 None,
             ]))),
             Kind::ClearFirst => Some(Mutation::Update(update([Some(Edit::Clear), None]))),
-            Kind::SetSecond => Some(Mutation::Update(second(Edit::Set(query(number))))),
+            Kind::SetSecond => Some(Mutation::Update(second(Edit::Set(list(number))))),
             Kind::Append => Some(Mutation::Update(second(Edit::Append(vec![digit(number)])))),
             Kind::UpdateIf => Some(Mutation::UpdateIf {
-                update: second(Edit::Set(query(number))),
+                update: second(Edit::Set(list(number))),
                 expected: vec![(0, Some(digit(OLD)))],
             }),
             Kind::Delete => Some(Mutation::Delete(key())),
@@ -164,7 +164,7 @@ pub fn row(numbers: [u16; 2]) -> Row {
     let [first, second] = numbers;
     let cells = [
         (first != 0).then(|| digit(first)),
-        (second != 0).then(|| query(second)),
+        (second != 0).then(|| list(second)),
     ];
     Row::new(key(), cells.into())
 }
@@ -173,7 +173,7 @@ fn digit(number: u16) -> Value {
     Value::Int(number.into())
 }
 
-fn query(number: u16) -> Value {
+fn list(number: u16) -> Value {
     Value::List(vec![digit(number)])
 }
 
