@@ -31,10 +31,10 @@ pub struct Record {
     /// 1970. None where it has no clock, or hasn't been frozen since this was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_at: Option<i64>,
-    /// Names this beginning. Where a record is made anew, because somebody deleted it, freezes are
+    /// Names this incarnation. Where a record is made anew, because somebody deleted it, freezes are
     /// counted from 0 again, and nothing that was noted under the first one may count.
-    #[serde(default)]
-    pub begun: String,
+    #[serde(default, rename = "begun")]
+    pub incarnation: String,
     /// What never stays the same when the old table is made again.
     pub old_id: String,
     /// The same of the target.
@@ -148,7 +148,7 @@ pub struct Counts {
 pub struct Progress {
     /// The freeze it belongs to; of another one, it counts for nothing.
     pub freeze: u64,
-    /// The record's beginning that it belongs to; of another one, it counts for nothing.
+    /// The record's incarnation that it belongs to; of another one, it counts for nothing. The name is in the digest.
     #[serde(default)]
     pub begun: String,
     /// The mapping it belongs to.
@@ -176,7 +176,7 @@ const MOST_RANGES: usize = 4_000;
 impl Progress {
     /// Whether it was noted under this record, as it stands now.
     pub fn is_of(&self, record: &Record) -> bool {
-        self.freeze == record.freeze && self.begun == record.begun
+        self.freeze == record.freeze && self.begun == record.incarnation
     }
 
     /// A digest of all it tells. No two are the same that something was done between. It is of the debug form, and
@@ -246,8 +246,9 @@ impl DeadLetter {
 pub struct Verified {
     /// The freeze it belongs to; of another one, it counts for nothing.
     pub freeze: u64,
-    /// The record's beginning that it belongs to.
-    pub begun: String,
+    /// The record's incarnation that it belongs to.
+    #[serde(rename = "begun")]
+    pub incarnation: String,
     /// The mapping it belongs to.
     pub mapping: String,
     /// Whether both stores had the same.
@@ -270,7 +271,9 @@ pub struct Verified {
 impl Verified {
     /// Whether it was found under this record, as it stands now.
     pub fn is_of(&self, record: &Record) -> bool {
-        self.freeze == record.freeze && self.begun == record.begun && self.mapping == record.mapping
+        self.freeze == record.freeze
+            && self.incarnation == record.incarnation
+            && self.mapping == record.mapping
     }
 }
 

@@ -27,7 +27,7 @@ fn record(plan: &str) -> Record {
         phase: Phase::Old,
         freeze: 0,
         frozen_at: None,
-        begun: "once".into(),
+        incarnation: "once".into(),
         old_id: "old".into(),
         target_id: "new".into(),
         mapping: "m".into(),

@@ -108,8 +108,8 @@ pub struct Copier {
     pub beside_applications: bool,
     /// The freeze it works under.
     pub freeze: u64,
-    /// The control record's beginning.
-    pub begun: String,
+    /// The control record's incarnation.
+    pub incarnation: String,
     /// Fingerprint of the mapping.
     pub mapping: String,
     /// Machine and process, for people.
@@ -421,7 +421,7 @@ impl Run<'_> {
         self.journal.count(&counts).await?;
         let progress = Progress {
             freeze: self.copier.freeze,
-            begun: self.copier.begun.clone(),
+            begun: self.copier.incarnation.clone(),
             mapping: self.copier.mapping.clone(),
             copier: self.copier.copier.clone(),
             heartbeat: self.live.beat(),

@@ -53,9 +53,9 @@ pub struct Binding {
     pub mapping: String,
     /// The number of the freeze.
     pub freeze: u64,
-    /// The control record's beginning.
-    #[serde(default)]
-    pub begun: String,
+    /// The control record's incarnation.
+    #[serde(default, rename = "begun")]
+    pub incarnation: String,
     /// Which part of the table, `1/4`; empty for all of it.
     pub shard: String,
 }
@@ -428,7 +428,7 @@ fn unfit(there: &Binding, wanted: &Binding) -> String {
         ("freeze", there.freeze == wanted.freeze),
         (
             "beginning (a reset, or another control record)",
-            there.begun == wanted.begun,
+            there.incarnation == wanted.incarnation,
         ),
         ("shard", there.shard == wanted.shard),
     ];

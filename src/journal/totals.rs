@@ -189,7 +189,7 @@ mod tests {
             target_id: text(),
             mapping: text(),
             freeze: 0,
-            begun: text(),
+            incarnation: text(),
             shard: text(),
         }
     }

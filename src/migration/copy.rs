@@ -218,7 +218,7 @@ impl Migration {
             target_id: record.target_id.clone(),
             mapping: record.mapping.clone(),
             freeze: record.freeze,
-            begun: record.begun.clone(),
+            incarnation: record.incarnation.clone(),
             shard: name,
         };
         let folder = options.journal.join(journal_folder(&self.spec.name, shard));
@@ -263,7 +263,7 @@ impl Migration {
             counters,
             beside_applications: phase != Phase::Offline,
             freeze: record.freeze,
-            begun: record.begun,
+            incarnation: record.incarnation,
             mapping: record.mapping,
             copier: options.copier,
             options: copy,
@@ -287,7 +287,8 @@ impl Migration {
             return error;
         };
         let now = now.record;
-        let goes_on = now.begun == begun.begun && now.mapping == begun.mapping && !now.emptying;
+        let goes_on =
+            now.incarnation == begun.incarnation && now.mapping == begun.mapping && !now.emptying;
         if !goes_on || (now.phase, now.freeze) == (begun.phase, begun.freeze) {
             return error;
         }

@@ -217,9 +217,9 @@ impl Migration {
             lease,
             clock: Clock::Machine,
         };
-        let (begun, target) = (record.begun.clone(), self.spec.to.clone());
+        let (begun, target) = (record.incarnation.clone(), self.spec.to.clone());
         let accept = move |now: &Record| {
-            if now.begun == begun && now.phase == Phase::Done {
+            if now.incarnation == begun && now.phase == Phase::Done {
                 return Ok(());
             }
             Err(Error::new(

@@ -326,7 +326,7 @@ impl Migration {
             phase: Phase::Old,
             freeze: 0,
             frozen_at: None,
-            begun: beginning(),
+            incarnation: beginning(),
             old_id: survey.old.id.clone(),
             target_id: target.id.clone(),
             mapping: hex(&survey.transform.fingerprint()),

@@ -87,7 +87,7 @@ impl Migration {
             phase: Phase::Old,
             emptying: false,
             // Whatever a journal remembers of the emptied target is worth nothing from now on.
-            begun: beginning(),
+            incarnation: beginning(),
             ..begun.record.clone()
         };
         match self.control.replace(&self.spec.to, begun, &back).await? {

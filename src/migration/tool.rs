@@ -84,7 +84,7 @@ impl Migration {
         let accept: Accept = Box::new(move |now: &Record| {
             let same = now.phase == begun.phase
                 && now.freeze == begun.freeze
-                && now.begun == begun.begun
+                && now.incarnation == begun.incarnation
                 && now.mapping == begun.mapping
                 && !now.emptying;
             if same {

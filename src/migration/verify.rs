@@ -157,7 +157,7 @@ impl Migration {
         };
         let verified = Verified {
             freeze: record.freeze,
-            begun: record.begun.clone(),
+            incarnation: record.incarnation.clone(),
             mapping: record.mapping.clone(),
             clean: outcome.found.is_clean(),
             differences: outcome.found.differences(),
@@ -244,7 +244,7 @@ impl Migration {
             new: (self.spec.to.clone(), record.target_id.clone()),
             mapping: record.mapping.clone(),
             freeze: record.freeze,
-            begun: record.begun.clone(),
+            incarnation: record.incarnation.clone(),
             reading: options.reading.clone(),
             copiers,
             adoption: record.adoption.as_ref().map(|adoption| adoption.id.clone()),
@@ -266,7 +266,7 @@ impl Migration {
     async fn is_still(&self, control: &Control, begun: &Record) -> Result<()> {
         let now = control.require(&self.spec.to).await?.record;
         let is_same = now.freeze == begun.freeze
-            && now.begun == begun.begun
+            && now.incarnation == begun.incarnation
             && now.mapping == begun.mapping
             && now.phase.allows(Work::Verify);
         if is_same {

@@ -360,7 +360,7 @@ impl Inner {
                 self.new.name()
             )));
         }
-        if self.spec.exactly_once && !self.new.capabilities().tokens {
+        if self.spec.exactly_once && !self.new.capabilities().idempotent_add {
             let what = format!("{} can't count adds exactly once", self.new.name());
             return Err(self
                 .wrong(what)
@@ -437,7 +437,7 @@ fn accept(target: &str, begun: &Record, frozen_at: Arc<FrozenAt>) -> Accept {
                 "stop this application until the table is in `new`, or run `migrate reset`",
             ));
         }
-        let same = now.begun == begun.begun
+        let same = now.incarnation == begun.incarnation
             && now.plan == begun.plan
             && now.mapping == begun.mapping
             && now.target_id == begun.target_id
@@ -449,8 +449,8 @@ fn accept(target: &str, begun: &Record, frozen_at: Arc<FrozenAt>) -> Accept {
         Err(
             Error::new(Kind::Mismatch, "the control record is another one now")
                 .with_context("target", target.as_str())
-                .with_context("recorded", now.begun.as_str())
-                .with_context("this application began under", begun.begun.as_str()),
+                .with_context("recorded", now.incarnation.as_str())
+                .with_context("this application began under", begun.incarnation.as_str()),
         )
     })
 }

@@ -80,7 +80,7 @@ impl Bench {
                 plan: "test".into(),
                 phase,
                 freeze: 1,
-                begun: "b".into(),
+                incarnation: "b".into(),
                 old_id: old.inspect(name).await.unwrap().unwrap().id,
                 target_id: new.inspect(&spec.to).await.unwrap().unwrap().id,
                 mapping: crate::codec::text::hex(&transform.fingerprint()),

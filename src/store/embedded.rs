@@ -238,7 +238,7 @@ impl Reads for Embedded {
             fold: true,
             change: true,
             write: true,
-            tokens: false,
+            idempotent_add: false,
             key_attributes: false,
             put_rows: 500,
             page_bytes: 0,

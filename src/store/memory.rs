@@ -153,7 +153,7 @@ impl Reads for Memory {
             fold: true,
             change: true,
             write: true,
-            tokens: true,
+            idempotent_add: true,
             key_attributes: false,
             put_rows: 100,
             page_bytes: 0,

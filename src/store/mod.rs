@@ -51,7 +51,7 @@ pub struct Capabilities {
     /// Can carry out what applications do: needed of an old store while they run.
     pub write: bool,
     /// Does an add with a token once, however often it is sent: needed of a new store for `exactly_once`.
-    pub tokens: bool,
+    pub idempotent_add: bool,
     /// Holds rows as items under key attributes, as [`crate::item::Mapping`] makes them: keys that are too
     /// long, or empty where no key attribute can be, are never in it.
     pub key_attributes: bool,

@@ -133,8 +133,9 @@ pub struct Belongs {
     pub mapping: String,
     /// The number of the freeze.
     pub freeze: u64,
-    /// The control record's beginning.
-    pub begun: String,
+    /// The control record's incarnation.
+    #[serde(rename = "begun")]
+    pub incarnation: String,
     /// How the old store is read.
     pub reading: String,
     /// What each copier and fold had told of itself when it began, as digests. Once one has worked since, what

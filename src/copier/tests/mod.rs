@@ -131,7 +131,7 @@ impl Bench {
             phase: crate::protocol::Phase::Offline,
             freeze: 1,
             frozen_at: None,
-            begun: "once".into(),
+            incarnation: "once".into(),
             old_id: "old".into(),
             target_id: "new".into(),
             mapping: "same".into(),
@@ -180,7 +180,7 @@ impl Bench {
             target_id: "new".into(),
             mapping: "same".into(),
             freeze: 1,
-            begun: "once".into(),
+            incarnation: "once".into(),
             shard: String::new(),
         };
         let opened = Journal::open(folder, &binding, self.transform.source())
@@ -207,7 +207,7 @@ impl Bench {
             counters: self.counters,
             beside_applications: self.beside_applications,
             freeze: 1,
-            begun: "once".into(),
+            incarnation: "once".into(),
             mapping: "same".into(),
             copier: "test".into(),
             options: self.options.clone(),

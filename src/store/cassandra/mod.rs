@@ -280,7 +280,7 @@ impl Reads for Cassandra {
             fold: false,
             change: false,
             write: true,
-            tokens: false,
+            idempotent_add: false,
             key_attributes: false,
             put_rows: 1,
             page_bytes: 0,

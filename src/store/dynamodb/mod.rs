@@ -186,7 +186,7 @@ impl Reads for DynamoDb {
             fold: true,
             change: true,
             write: false,
-            tokens: true,
+            idempotent_add: true,
             key_attributes: true,
             put_rows: BATCH,
             page_bytes: 1 << 20,

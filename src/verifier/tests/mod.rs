@@ -194,7 +194,7 @@ impl Bench {
             new: ("target".into(), "2".into()),
             mapping: "m".into(),
             freeze: 1,
-            begun: "once".into(),
+            incarnation: "once".into(),
             reading: "one".into(),
             copiers: BTreeMap::new(),
             adoption: None,

@@ -189,7 +189,7 @@ async fn a_renewal_that_hangs_is_made_again_within_the_lease() {
         phase: Phase::Switch,
         freeze: 0,
         frozen_at: None,
-        begun: "once".into(),
+        incarnation: "once".into(),
         old_id: "old".into(),
         target_id: "new".into(),
         mapping: "m".into(),
