@@ -22,7 +22,7 @@ use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Role, Table, Type};
 use crossfade::shim::{OldStore, Settings, Shim};
 use crossfade::spec::{TablePlan, TableSpec};
-use crossfade::store::dynamodb::{Config, Credentials, DynamoDb};
+use crossfade::store::dynamodb::{Credentials, DynamoDb, DynamoDbConfig};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Old, Store};
 use metrics::{
@@ -109,7 +109,7 @@ impl Bench {
     /// Two tables in phase `copy`, with an empty old store.
     async fn new(url: &str) -> Result<Self> {
         let name = format!("bench-{:08x}", std::process::id());
-        let config = Config {
+        let config = DynamoDbConfig {
             region: Some("us-east-1".into()),
             endpoint: Some(url.into()),
             credentials: Some(Credentials {
@@ -117,7 +117,7 @@ impl Bench {
                 secret_access_key: "crossfade".into(),
                 session_token: None,
             }),
-            ..Config::default()
+            ..DynamoDbConfig::default()
         };
         let dynamodb: Arc<dyn Store> = Arc::new(DynamoDb::connect(config).await?);
         let old = Old(Arc::new(Memory::new()));

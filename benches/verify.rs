@@ -21,11 +21,11 @@ use crossfade::control::New;
 use crossfade::error::Result;
 use crossfade::model::{Condition, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
-use crossfade::store::cassandra::{Cassandra, Config, Consistency};
+use crossfade::store::cassandra::{Cassandra, CassandraConfig, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
 use crossfade::store::{Cursor, Old, Range, Reads, Store};
 use crossfade::transform::Transform;
-use crossfade::verifier::{Adopted, Belongs, Checkpoint, Options, Verifier, VerifyProgress};
+use crossfade::verifier::{Adopted, Belongs, Checkpoint, Verifier, VerifyProgress, VerifySettings};
 
 const TURNS: usize = 3;
 /// Rows of a put, and of a page of the bare scans.
@@ -56,7 +56,7 @@ async fn main() {
         old.reading_at(Consistency::One)
             .telling_writes_since(frozen_at),
     );
-    let options = Options::default();
+    let options = VerifySettings::default();
     let (readers, old_ranges, new_parts) = (options.readers, options.old_ranges, options.new_parts);
     let folder = tempfile::tempdir().unwrap();
     let mut ratios: [Vec<f64>; 3] = Default::default();
@@ -180,13 +180,13 @@ async fn cassandra(keyspace: &str) -> Cassandra {
         "CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
     );
     session.query_unpaged(create, ()).await.unwrap();
-    let mut config = Config::new([node], keyspace);
+    let mut config = CassandraConfig::new([node], keyspace);
     config.consistency = Consistency::One;
     Cassandra::connect(config).await.unwrap()
 }
 
 async fn dynamo() -> DynamoDb {
-    let config = dynamodb::Config {
+    let config = dynamodb::DynamoDbConfig {
         region: Some("us-east-1".into()),
         endpoint: Some(std::env::var("CROSSFADE_DYNAMODB").unwrap()),
         credentials: Some(dynamodb::Credentials {
@@ -194,7 +194,7 @@ async fn dynamo() -> DynamoDb {
             secret_access_key: "crossfade".into(),
             session_token: None,
         }),
-        ..dynamodb::Config::default()
+        ..dynamodb::DynamoDbConfig::default()
     };
     DynamoDb::connect(config).await.unwrap()
 }

@@ -76,7 +76,7 @@ pub async fn new(plan: &Plan) -> Result<New> {
 /// Those of [`Cassandra::connect`].
 #[cfg(feature = "cassandra")]
 pub async fn open_cassandra(plan: &crate::plan::CassandraPlan) -> Result<Cassandra> {
-    let mut config = cassandra::Config::new(plan.nodes.clone(), plan.keyspace.clone());
+    let mut config = cassandra::CassandraConfig::new(plan.nodes.clone(), plan.keyspace.clone());
     config.consistency = plan.consistency;
     config.write_consistency = Some(plan.write_consistency);
     config.page_rows = plan.page_rows;
@@ -92,13 +92,13 @@ async fn open_dynamodb(plan: &crate::plan::DynamoDbPlan) -> Result<DynamoDb> {
 }
 
 #[cfg(feature = "dynamodb")]
-fn dynamodb_config(plan: &crate::plan::DynamoDbPlan) -> dynamodb::Config {
-    dynamodb::Config {
+fn dynamodb_config(plan: &crate::plan::DynamoDbPlan) -> dynamodb::DynamoDbConfig {
+    dynamodb::DynamoDbConfig {
         region: Some(plan.region.clone()),
         endpoint: plan.endpoint.clone(),
         partiql: plan.partiql,
-        tls: plan.ca.clone().map(|ca| dynamodb::Tls { ca }),
-        ..dynamodb::Config::default()
+        tls: plan.ca.clone().map(|ca| dynamodb::EndpointTls { ca }),
+        ..dynamodb::DynamoDbConfig::default()
     }
 }
 
@@ -114,7 +114,7 @@ pub async fn sidecar(
     name: impl Into<String>,
     tables: &[String],
     listen: std::net::SocketAddr,
-) -> Result<(Shim, serve::Settings)> {
+) -> Result<(Shim, serve::SidecarSettings)> {
     let known = |name: &&String| plan.tables.iter().any(|table| table.name == **name);
     if let Some(name) = tables.iter().find(|name| !known(name)) {
         let names: Vec<&str> = plan
@@ -131,7 +131,7 @@ pub async fn sidecar(
     // A client that asks for a consistent read is given one.
     served.shim.reads = crate::store::Reading::Strong;
     let others = plan.tables.iter().filter(|table| !is_served(table));
-    let mut settings = serve::Settings {
+    let mut settings = serve::SidecarSettings {
         withheld: others.map(|table| table.to.clone()).collect(),
         access: plan
             .serve
@@ -145,7 +145,7 @@ pub async fn sidecar(
             true => serve::Unknown::Refuse,
             false => serve::Unknown::Pass,
         },
-        ..serve::Settings::default()
+        ..serve::SidecarSettings::default()
     };
     settings.withheld.insert(plan.control_table.clone());
     match &plan.new {

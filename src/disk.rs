@@ -35,7 +35,7 @@ const CACHE_BYTES: u64 = 48 << 20;
 
 /// Why a folder couldn't be opened.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum OpenRefusal {
     /// Another process holds it; this is what it left in the lock file.
     Held(String),
     /// It is there, but can't be read.
@@ -48,18 +48,18 @@ pub(crate) enum Refusal {
 #[cfg(feature = "copy")]
 pub(crate) type Content = Vec<(Vec<u8>, Vec<u8>)>;
 
-type Work = Box<dyn FnOnce(&sled::Db) -> Result<()> + Send>;
+type DiskWork = Box<dyn FnOnce(&sled::Db) -> Result<()> + Send>;
 
-enum Command {
+enum DiskCommand {
     /// A change, and who waits for it to be on the disk.
-    Change(Work, Option<oneshot::Sender<Result<()>>>),
+    Change(DiskWork, Option<oneshot::Sender<Result<()>>>),
     Stop,
 }
 
 /// An open folder.
 pub(crate) struct Disk {
     db: Option<sled::Db>,
-    commands: Sender<Command>,
+    commands: Sender<DiskCommand>,
     owner: Option<JoinHandle<()>>,
     // Held until drop; the kernel lets go of it when the process dies.
     _lock: File,
@@ -67,8 +67,8 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Opens a folder, making it if need be (mode 0700).
-    pub(crate) fn open(folder: &Path) -> Result<Disk, Refusal> {
-        make_folder(folder).map_err(Refusal::Unusable)?;
+    pub(crate) fn open(folder: &Path) -> Result<Disk, OpenRefusal> {
+        make_folder(folder).map_err(OpenRefusal::Unusable)?;
         let lock = lock(folder)?;
         let db = open_sled(folder)?;
         let synced = folder.to_owned();
@@ -77,7 +77,7 @@ impl Disk {
         let owner = std::thread::Builder::new()
             .name("disk".into())
             .spawn(move || own(&owned, &synced, &inbox))
-            .map_err(|error| Refusal::Unusable(io_error("start a thread", folder, error)))?;
+            .map_err(|error| OpenRefusal::Unusable(io_error("start a thread", folder, error)))?;
         Ok(Disk {
             db: Some(db),
             commands,
@@ -106,14 +106,14 @@ impl Disk {
     ) -> Result<T> {
         let (tell, outcome) = oneshot::channel();
         let (done, flushed) = oneshot::channel();
-        let work: Work = Box::new(move |db| {
+        let work: DiskWork = Box::new(move |db| {
             let value = change(db)?;
             // The receiver is gone only if nobody wants to know.
             let _ = tell.send(value);
             Ok(())
         });
         self.commands
-            .send(Command::Change(work, Some(done)))
+            .send(DiskCommand::Change(work, Some(done)))
             .map_err(|_| gone())?;
         flushed.await.map_err(|_| gone())??;
         outcome.await.map_err(|_| gone())
@@ -124,7 +124,9 @@ impl Disk {
     #[cfg(feature = "copy")]
     pub(crate) fn note(&self, change: impl FnOnce(&sled::Db) -> Result<()> + Send + 'static) {
         // A stopped owner has told its reason to those who wait; a note is a hint.
-        let _ = self.commands.send(Command::Change(Box::new(change), None));
+        let _ = self
+            .commands
+            .send(DiskCommand::Change(Box::new(change), None));
     }
 
     /// Everything in the default tree, in order. Blocks.
@@ -163,12 +165,12 @@ impl Disk {
             .iter()
             .for_each(|(key, value)| batch.insert(key.as_slice(), value.as_slice()));
         let (done, flushed) = oneshot::channel();
-        let work: Work = Box::new(move |db| {
+        let work: DiskWork = Box::new(move |db| {
             db.apply_batch(batch)
                 .map_err(|error| disk_error("write to", Path::new("journal"), error))
         });
         self.commands
-            .send(Command::Change(work, Some(done)))
+            .send(DiskCommand::Change(work, Some(done)))
             .map_err(|_| gone())?;
         flushed.blocking_recv().map_err(|_| gone())?
     }
@@ -185,7 +187,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(DiskCommand::Stop);
         drop(self.db.take());
         if let Some(owner) = self.owner.take() {
             let _ = owner.join();
@@ -195,13 +197,13 @@ impl Drop for Disk {
 
 /// What has come in, once somebody waits for it. Notes alone are worth no flush of their own: they
 /// are kept for a moment, in which more of them come.
-fn gathered(inbox: &Receiver<Command>) -> Option<Vec<Command>> {
+fn gathered(inbox: &Receiver<DiskCommand>) -> Option<Vec<DiskCommand>> {
     let mut commands = vec![inbox.recv().ok()?];
     let begun = Instant::now();
     while commands.len() < MOST_NOTES
         && commands
             .iter()
-            .all(|command| matches!(command, Command::Change(_, None)))
+            .all(|command| matches!(command, DiskCommand::Change(_, None)))
     {
         match inbox.recv_timeout(NOTES_WITHIN.saturating_sub(begun.elapsed())) {
             Ok(command) => commands.push(command),
@@ -213,7 +215,7 @@ fn gathered(inbox: &Receiver<Command>) -> Option<Vec<Command>> {
 }
 
 /// The owner thread: takes what has come in, does it, flushes once, and tells everybody.
-fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
+fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<DiskCommand>) {
     let mut poison: Option<Error> = None;
     let mut running = true;
     while running {
@@ -224,7 +226,7 @@ fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<Command>) {
         let mut waiting = Vec::new();
         let mut is_changed = false;
         for command in commands {
-            let Command::Change(work, tell) = command else {
+            let DiskCommand::Change(work, tell) = command else {
                 running = false;
                 break;
             };
@@ -289,11 +291,11 @@ fn caught<T>(folder: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Opens the folder that our lock says is ours. sled has a lock too, which this very process may
 /// still hold for a moment after it has closed the folder: for a read that isn't over yet, or for
 /// one of sled's own threads.
-fn open_sled(folder: &Path) -> Result<sled::Db, Refusal> {
+fn open_sled(folder: &Path) -> Result<sled::Db, OpenRefusal> {
     let begun = Instant::now();
     loop {
         match open_sled_once(folder) {
-            Err(Refusal::Held(_)) if begun.elapsed() < FREE_WITHIN => {
+            Err(OpenRefusal::Held(_)) if begun.elapsed() < FREE_WITHIN => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             opened => return opened,
@@ -301,7 +303,7 @@ fn open_sled(folder: &Path) -> Result<sled::Db, Refusal> {
     }
 }
 
-fn open_sled_once(folder: &Path) -> Result<sled::Db, Refusal> {
+fn open_sled_once(folder: &Path) -> Result<sled::Db, OpenRefusal> {
     let (tell, outcome) = channel();
     let path = folder.to_owned();
     let spawned = std::thread::Builder::new()
@@ -319,22 +321,22 @@ fn open_sled_once(folder: &Path) -> Result<sled::Db, Refusal> {
             // Nobody listens any more once the time is over.
             let _ = tell.send(opened.map_err(|_| "it failed inside while opening".to_owned()));
         });
-    spawned.map_err(|error| Refusal::Unusable(io_error("start a thread", folder, error)))?;
+    spawned.map_err(|error| OpenRefusal::Unusable(io_error("start a thread", folder, error)))?;
     match outcome.recv_timeout(OPEN_WITHIN) {
         Ok(Ok(Ok(db))) => {
             let synced = File::open(folder).and_then(|file| file.sync_all());
-            synced.map_err(|error| Refusal::Unusable(io_error("sync", folder, error)))?;
+            synced.map_err(|error| OpenRefusal::Unusable(io_error("sync", folder, error)))?;
             Ok(db)
         }
         Ok(Ok(Err(sled::Error::Io(error)))) if error.to_string().contains("acquire lock") => {
-            Err(Refusal::Held("a process that isn't known".into()))
+            Err(OpenRefusal::Held("a process that isn't known".into()))
         }
         Ok(Ok(Err(sled::Error::Io(error)))) if is_outside(&error) => {
-            Err(Refusal::Unusable(io_error("open", folder, error)))
+            Err(OpenRefusal::Unusable(io_error("open", folder, error)))
         }
-        Ok(Ok(Err(error))) => Err(Refusal::Damaged(error.to_string())),
-        Ok(Err(why)) => Err(Refusal::Damaged(why)),
-        Err(_) => Err(Refusal::Damaged(format!(
+        Ok(Ok(Err(error))) => Err(OpenRefusal::Damaged(error.to_string())),
+        Ok(Err(why)) => Err(OpenRefusal::Damaged(why)),
+        Err(_) => Err(OpenRefusal::Damaged(format!(
             "it didn't open within {OPEN_WITHIN:?}"
         ))),
     }
@@ -379,8 +381,8 @@ pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-fn lock(folder: &Path) -> Result<File, Refusal> {
-    let unusable = |error| Refusal::Unusable(io_error("lock", folder, error));
+fn lock(folder: &Path) -> Result<File, OpenRefusal> {
+    let unusable = |error| OpenRefusal::Unusable(io_error("lock", folder, error));
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -394,7 +396,7 @@ fn lock(folder: &Path) -> Result<File, Refusal> {
         Err(fs::TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            return Err(Refusal::Held(holder.trim().to_owned()));
+            return Err(OpenRefusal::Held(holder.trim().to_owned()));
         }
         Err(fs::TryLockError::Error(error)) => return Err(unusable(error)),
     }

@@ -11,7 +11,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Condition, Fold, Key, Mark, Row, Value};
-use crate::protocol::counter::{self, Folded, Item, Rules, Totals, totals_of};
+use crate::protocol::counter::{self, CounterItem, Folded, Rules, Totals, totals_of};
 use crate::protocol::row::{self, Copied, CopyRow};
 use crate::protocol::{Machine, Step};
 use crate::schema::Table;
@@ -70,7 +70,7 @@ pub(crate) fn impossible() -> Error {
 
 /// Both stores of a table, as a tool reaches them.
 #[derive(Clone, Copy)]
-pub(crate) struct Stores<'a> {
+pub(crate) struct BothStores<'a> {
     /// The store that is left.
     pub old: &'a Old,
     /// The store that is moved to.
@@ -79,7 +79,7 @@ pub(crate) struct Stores<'a> {
     pub transform: &'a Transform,
 }
 
-impl<'a> Stores<'a> {
+impl<'a> BothStores<'a> {
     /// The row that has this key in the old store.
     pub fn row(&self, source: &'a Key) -> Sides<'a> {
         Sides {
@@ -114,17 +114,20 @@ impl<'a> Stores<'a> {
     /// Folds a counter row.
     ///
     /// # Errors
-    /// As of [`Stores::copy`].
+    /// As of [`BothStores::copy`].
     pub async fn fold(&self, rules: Rules, source: &Key, target: &Key) -> Result<Folded> {
         let row = self.row(source);
-        drive(counter::Fold::new(rules), |call| row.counter(call, target)).await
+        drive(counter::FoldCounters::new(rules), |call| {
+            row.counter(call, target)
+        })
+        .await
     }
 }
 
 /// One row, as a tool reaches it.
 pub(crate) struct Sides<'a> {
     /// Where its old row is; `None` for a tool that has no old store.
-    pub old: Option<(Stores<'a>, &'a Key)>,
+    pub old: Option<(BothStores<'a>, &'a Key)>,
     /// The store that is moved to.
     pub new: &'a dyn Store,
     /// Its table.
@@ -170,17 +173,21 @@ impl Sides<'_> {
     ///
     /// # Errors
     /// As of [`Sides::row`].
-    pub async fn counter(&self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
+    pub async fn counter(
+        &self,
+        call: counter::CounterCall,
+        key: &Key,
+    ) -> Result<counter::CounterReply> {
         Ok(match call {
-            counter::Call::ReadNew => {
+            counter::CounterCall::ReadNew => {
                 let row = self.new.read(self.target, key, Reading::Strong).await?;
-                counter::Reply::New(row.map(Item::of).transpose()?)
+                counter::CounterReply::New(row.map(CounterItem::of).transpose()?)
             }
-            counter::Call::ReadOld => {
+            counter::CounterCall::ReadOld => {
                 let row = self.old_row().await?;
-                counter::Reply::Old(row.as_ref().map(totals_of).transpose()?)
+                counter::CounterReply::Old(row.as_ref().map(totals_of).transpose()?)
             }
-            counter::Call::Insert(totals) => {
+            counter::CounterCall::Insert(totals) => {
                 let row = first_copy(key.clone(), totals);
                 written(
                     self.new
@@ -188,12 +195,12 @@ impl Sides<'_> {
                         .await,
                 )?
             }
-            counter::Call::Fold(moves) => {
+            counter::CounterCall::Fold(moves) => {
                 let key = key.clone();
                 let fold = Fold { key, moves };
                 written(self.new.fold(self.target, vec![fold]).await)?
             }
-            counter::Call::Add { .. } | counter::Call::AddAndTell { .. } => {
+            counter::CounterCall::Add { .. } | counter::CounterCall::AddAndTell { .. } => {
                 return Err(impossible());
             }
         })
@@ -213,11 +220,11 @@ pub(crate) fn first_copy(key: Key, totals: Totals) -> Row {
 ///
 /// # Errors
 /// The store's.
-pub(crate) fn written(outcomes: WriteOutcomes) -> Result<counter::Reply> {
+pub(crate) fn written(outcomes: WriteOutcomes) -> Result<counter::CounterReply> {
     match outcomes.rows.into_iter().next() {
-        Some(Ok(WriteOutcome::Written)) => Ok(counter::Reply::Written),
-        Some(Ok(WriteOutcome::Refused)) => Ok(counter::Reply::Refused),
+        Some(Ok(WriteOutcome::Written)) => Ok(counter::CounterReply::Written),
+        Some(Ok(WriteOutcome::Refused)) => Ok(counter::CounterReply::Refused),
         Some(Err(error)) => Err(error),
-        None => Ok(counter::Reply::Unknown),
+        None => Ok(counter::CounterReply::Unknown),
     }
 }

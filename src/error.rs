@@ -77,10 +77,10 @@ pub enum Effect {
 /// `Display` is one line for people, or one for each of [`Error::line`]; what others wrote is escaped in it.
 /// The source chain is kept for logs. It never holds a secret.
 #[derive(Clone)]
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorInner {
     kind: Kind,
     effect: Effect,
     message: String,
@@ -93,7 +93,7 @@ struct Inner {
 impl Error {
     /// An error that changed nothing.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner {
+        Error(Box::new(ErrorInner {
             kind,
             effect: Effect::None,
             message: message.into(),

@@ -37,7 +37,7 @@ pub enum Late {
 
 /// Somebody the barrier waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct Awaited {
     /// Its id.
     pub id: String,
     /// What it says of itself.
@@ -75,7 +75,7 @@ impl Watch {
         phase: Phase,
         next: Option<Phase>,
         gone: &Gone,
-    ) -> Result<Vec<Waiting>> {
+    ) -> Result<Vec<Awaited>> {
         let late = match next.is_some_and(|next| phase.fears_late_calls(next)) {
             true => Late::Waited,
             false => Late::Let,
@@ -96,7 +96,7 @@ impl Watch {
         control: &Control,
         target: &str,
         late: Late,
-    ) -> Result<Vec<Waiting>> {
+    ) -> Result<Vec<Awaited>> {
         self.judge(control, target, |_| false, late, &Gone::default())
             .await
     }
@@ -106,7 +106,7 @@ impl Watch {
     ///
     /// # Errors
     /// The store's.
-    pub async fn outlived(&mut self, control: &Control, target: &str) -> Result<Vec<Waiting>> {
+    pub async fn outlived(&mut self, control: &Control, target: &str) -> Result<Vec<Awaited>> {
         let gone = Gone {
             ids: Vec::new(),
             silent: Some(Duration::ZERO),
@@ -122,7 +122,7 @@ impl Watch {
         is_fine: impl Fn(&Participant) -> bool,
         late: Late,
         gone: &Gone,
-    ) -> Result<Vec<Waiting>> {
+    ) -> Result<Vec<Awaited>> {
         let participants = control.present_and_gone(target).await?;
         // Read after the answer has come, so that nobody is thought silent for longer than it was.
         let now = self.clock.now();
@@ -156,7 +156,7 @@ impl Watch {
             } else if is_settled {
                 continue;
             }
-            waiting.push(Waiting {
+            waiting.push(Awaited {
                 id,
                 participant,
                 silent,

@@ -35,10 +35,10 @@ impl Leased {
         }
     }
 
-    fn begin(&self) -> Result<(Sent, Arc<dyn Store>)> {
+    fn begin(&self) -> Result<(SentWrite, Arc<dyn Store>)> {
         let guard = self.member.guard()?;
         let store = self.inner.clone().permitted(guard.permit());
-        Ok((Sent(Some(guard)), store))
+        Ok((SentWrite(Some(guard)), store))
     }
 }
 
@@ -51,9 +51,9 @@ impl Member {
 
 /// A write on its way. While nobody knows what has become of it, be it that nobody waits any more, it may
 /// land.
-struct Sent(Option<PhaseGuard>);
+struct SentWrite(Option<PhaseGuard>);
 
-impl Sent {
+impl SentWrite {
     fn rows(mut self, puts: WriteOutcomes) -> WriteOutcomes {
         if puts.rows.iter().all(is_over) {
             self.0 = None;
@@ -69,7 +69,7 @@ impl Sent {
     }
 }
 
-impl Drop for Sent {
+impl Drop for SentWrite {
     fn drop(&mut self) {
         if let Some(guard) = self.0.take() {
             guard.release_late();

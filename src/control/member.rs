@@ -86,7 +86,7 @@ pub struct Member {
     id: String,
     role: MemberRole,
     accept: Accept,
-    state: Mutex<State>,
+    state: Mutex<MemberState>,
     /// Its item as it was last written, and its version. Locked over a renewal.
     item: tokio::sync::Mutex<Option<(Participant, i64)>>,
     drained: Notify,
@@ -96,7 +96,7 @@ pub struct Member {
     afresh: Mutex<Option<Control>>,
 }
 
-struct State {
+struct MemberState {
     /// Counts the times it has joined; guards of an earlier one are worth nothing.
     joined: u64,
     /// What new operations begin in.
@@ -180,7 +180,7 @@ impl Member {
             id: role.id.clone(),
             role,
             accept,
-            state: Mutex::new(State {
+            state: Mutex::new(MemberState {
                 joined: 0,
                 phase: Phase::Old,
                 acknowledged: Phase::Old,
@@ -489,7 +489,7 @@ impl Member {
     }
 
     /// Whether an operation of this phase may go on.
-    fn may_work(&self, state: &State, phase: Phase, joined: u64) -> Result<()> {
+    fn may_work(&self, state: &MemberState, phase: Phase, joined: u64) -> Result<()> {
         if let Some(error) = &state.lapsed {
             return Err(error.clone());
         }
@@ -515,7 +515,7 @@ impl Member {
         format!("{INSTANCE}{}", self.id)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemberState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ mod member;
 mod new;
 mod record;
 
-pub use barrier::{Gone, Late, Waiting, Watch};
+pub use barrier::{Awaited, Gone, Late, Watch};
 pub use leased::Leased;
 pub use member::{Accept, Lease, Member, MemberRole, PhaseGuard};
 pub use new::New;

@@ -3,15 +3,15 @@
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::Run;
+use super::CopyRun;
 use super::counters::READ_KEYS;
 use crate::control::DeadLetter;
-use crate::driver::{Stores, drive};
+use crate::driver::{BothStores, drive};
 use crate::error::{Kind, Result};
 use crate::model::{Key, Mark, Row};
 use crate::protocol::row::{Copied, CopyRow};
 
-impl Run<'_> {
+impl CopyRun<'_> {
     /// Completes what is partial of the items that were met, and gives the rows that can't be. The rows come
     /// with their keys in the old store.
     pub(super) async fn met(&self, met: Vec<(Key, Row)>) -> Result<Vec<DeadLetter>> {
@@ -59,7 +59,7 @@ impl Run<'_> {
     }
 
     async fn complete(&self, key: &Key, row: Row) -> Result<Copied> {
-        let stores = Stores {
+        let stores = BothStores {
             old: &self.copier.old,
             new: &*self.copier.new.0,
             transform: &self.copier.transform,

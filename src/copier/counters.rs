@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::Run;
+use super::CopyRun;
 use crate::codec::cql;
 use crate::control::DeadLetter;
 use crate::driver::{MOST_CALLS, first_copy, impossible, no_end};
@@ -14,7 +14,7 @@ use crate::model::{Condition, Fold, Key, Move, Row};
 use crate::protocol::Machine;
 use crate::protocol::Step;
 use crate::protocol::counter::{
-    self, Call, Down, Folded, Item, Pass, Reply, Rules, Totals, totals_of,
+    self, CounterCall, CounterItem, CounterReply, Down, Folded, Pass, Rules, Totals, totals_of,
 };
 use crate::store::{WriteOutcome, WriteOutcomes};
 
@@ -38,28 +38,28 @@ struct Task {
     key: Key,
     /// In the new one.
     target: Key,
-    machine: counter::Fold,
+    machine: counter::FoldCounters,
     calls: u32,
 }
 
 /// Tasks whose next calls are of one kind.
-type Waiting<T> = Vec<(Task, T)>;
+type WaitingTasks<T> = Vec<(Task, T)>;
 
 /// What a row's calls came to.
-enum Ended {
+enum RowEnded {
     Folded(Task, Folded),
     /// The row can't be folded.
     Failed(Key, DeadLetter),
 }
 
-impl Run<'_> {
+impl CopyRun<'_> {
     /// Folds the rows of a page, and returns when all are settled, be it as dead letters.
     pub(super) async fn fold(&self, counters: Counters, rows: Vec<Row>) -> Result<()> {
         let (tasks, mut letters) = self.tasks(counters, rows).await?;
         let mut noted = Vec::new();
         for ended in self.drive(tasks).await? {
             match ended {
-                Ended::Folded(task, folded) => {
+                RowEnded::Folded(task, folded) => {
                     self.live.folded(&folded, counters.pass);
                     match folded {
                         Folded::Folded { totals } | Folded::Unchanged { totals } => {
@@ -74,7 +74,7 @@ impl Run<'_> {
                         }
                     }
                 }
-                Ended::Failed(key, letter) => letters.push((letter, key)),
+                RowEnded::Failed(key, letter) => letters.push((letter, key)),
             }
         }
         self.journal.folded(noted);
@@ -125,9 +125,9 @@ impl Run<'_> {
                 continue;
             }
             let machine = if known.is_some() || mostly_there {
-                counter::Fold::again(counters.rules, scanned)
+                counter::FoldCounters::again(counters.rules, scanned)
             } else {
-                counter::Fold::first(counters.rules, scanned)
+                counter::FoldCounters::first(counters.rules, scanned)
             };
             tasks.push(Task {
                 key,
@@ -141,28 +141,29 @@ impl Run<'_> {
     }
 
     /// Carries out the machines' calls until each has its answer.
-    async fn drive(&self, tasks: Vec<Task>) -> Result<Vec<Ended>> {
+    async fn drive(&self, tasks: Vec<Task>) -> Result<Vec<RowEnded>> {
         let mut ended = Vec::with_capacity(tasks.len());
         let begin = |mut task: Task| {
             let step = task.machine.begin();
             (task, step)
         };
-        let mut steps: Vec<(Task, Step<Call, Folded>)> = tasks.into_iter().map(begin).collect();
+        let mut steps: Vec<(Task, Step<CounterCall, Folded>)> =
+            tasks.into_iter().map(begin).collect();
         while !steps.is_empty() {
             let (mut reads, mut old_reads) = (Vec::new(), Vec::new());
             let (mut inserts, mut folds) = (Vec::new(), Vec::new());
             for (mut task, step) in steps.drain(..) {
                 task.calls += 1;
                 match step {
-                    Step::Done(folded) => ended.push(Ended::Folded(task, folded)),
+                    Step::Done(folded) => ended.push(RowEnded::Folded(task, folded)),
                     Step::Call(_) if task.calls > MOST_CALLS => {
                         return Err(self.at_key(no_end(), &task.key));
                     }
-                    Step::Call(Call::ReadNew) => reads.push((task, ())),
-                    Step::Call(Call::ReadOld) => old_reads.push((task, ())),
-                    Step::Call(Call::Insert(totals)) => inserts.push((task, totals)),
-                    Step::Call(Call::Fold(moves)) => folds.push((task, moves)),
-                    Step::Call(Call::Add { .. } | Call::AddAndTell { .. }) => {
+                    Step::Call(CounterCall::ReadNew) => reads.push((task, ())),
+                    Step::Call(CounterCall::ReadOld) => old_reads.push((task, ())),
+                    Step::Call(CounterCall::Insert(totals)) => inserts.push((task, totals)),
+                    Step::Call(CounterCall::Fold(moves)) => folds.push((task, moves)),
+                    Step::Call(CounterCall::Add { .. } | CounterCall::AddAndTell { .. }) => {
                         return Err(self.at_key(impossible(), &task.key));
                     }
                 }
@@ -179,7 +180,7 @@ impl Run<'_> {
         Ok(ended)
     }
 
-    async fn read_new(&self, waiting: Waiting<()>) -> Result<Waiting<Reply>> {
+    async fn read_new(&self, waiting: WaitingTasks<()>) -> Result<WaitingTasks<CounterReply>> {
         let target = self.copier.transform.target();
         let mut replies = Vec::with_capacity(waiting.len());
         for (tasks, keys) in chunks(waiting, READ_KEYS, |task, ()| task.target.clone()) {
@@ -192,15 +193,15 @@ impl Run<'_> {
                 first().count(),
             );
             for (task, row) in tasks.into_iter().zip(rows) {
-                let item = row.map(Item::of).transpose();
+                let item = row.map(CounterItem::of).transpose();
                 let item = item.map_err(|error| self.at_key(error, &task.key))?;
-                replies.push((task, Reply::New(item)));
+                replies.push((task, CounterReply::New(item)));
             }
         }
         Ok(replies)
     }
 
-    async fn read_old(&self, waiting: Waiting<()>) -> Result<Waiting<Reply>> {
+    async fn read_old(&self, waiting: WaitingTasks<()>) -> Result<WaitingTasks<CounterReply>> {
         let transform = &self.copier.transform;
         let mut replies = Vec::with_capacity(waiting.len());
         for (tasks, keys) in chunks(waiting, READ_KEYS, |task, ()| task.key.clone()) {
@@ -210,7 +211,7 @@ impl Run<'_> {
                 let row = row
                     .transpose()
                     .map_err(|error| self.at_key(error, &task.key))?;
-                replies.push((task, Reply::Old(row)));
+                replies.push((task, CounterReply::Old(row)));
             }
         }
         Ok(replies)
@@ -218,9 +219,9 @@ impl Run<'_> {
 
     async fn insert(
         &self,
-        waiting: Waiting<Totals>,
-        ended: &mut Vec<Ended>,
-    ) -> Result<Waiting<Reply>> {
+        waiting: WaitingTasks<Totals>,
+        ended: &mut Vec<RowEnded>,
+    ) -> Result<WaitingTasks<CounterReply>> {
         let target = self.copier.transform.target();
         let at_once = self.copier.new.0.capabilities().put_rows.max(1);
         let row = |task: &Task, totals| first_copy(task.target.clone(), totals);
@@ -247,9 +248,9 @@ impl Run<'_> {
 
     async fn write_folds(
         &self,
-        waiting: Waiting<Vec<Option<Move>>>,
-        ended: &mut Vec<Ended>,
-    ) -> Result<Waiting<Reply>> {
+        waiting: WaitingTasks<Vec<Option<Move>>>,
+        ended: &mut Vec<RowEnded>,
+    ) -> Result<WaitingTasks<CounterReply>> {
         let target = self.copier.transform.target();
         let fold = |task: &Task, moves| Fold {
             key: task.target.clone(),
@@ -277,17 +278,17 @@ impl Run<'_> {
         &self,
         tasks: Vec<Task>,
         puts: WriteOutcomes,
-        replies: &mut Waiting<Reply>,
-        ended: &mut Vec<Ended>,
+        replies: &mut WaitingTasks<CounterReply>,
+        ended: &mut Vec<RowEnded>,
     ) -> Result<()> {
         self.live.wrote(&puts);
         for (task, answer) in tasks.into_iter().zip(puts.rows) {
             match answer {
-                Ok(WriteOutcome::Written) => replies.push((task, Reply::Written)),
-                Ok(WriteOutcome::Refused) => replies.push((task, Reply::Refused)),
+                Ok(WriteOutcome::Written) => replies.push((task, CounterReply::Written)),
+                Ok(WriteOutcome::Refused) => replies.push((task, CounterReply::Refused)),
                 Err(error) if error.kind() == Kind::Invalid => {
                     let letter = self.letter(&task.key, &error);
-                    ended.push(Ended::Failed(task.key, letter));
+                    ended.push(RowEnded::Failed(task.key, letter));
                 }
                 Err(error) => return Err(self.at_key(error, &task.key)),
             }
@@ -329,7 +330,7 @@ impl Run<'_> {
 
 /// Rows whose next calls are of one kind, in parts of at most `size`, and what each call is about.
 fn chunks<T, X>(
-    waiting: Waiting<T>,
+    waiting: WaitingTasks<T>,
     size: usize,
     make: impl Fn(&Task, T) -> X,
 ) -> Vec<(Vec<Task>, Vec<X>)> {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Run;
+use super::CopyRun;
 use super::counters::READ_KEYS;
 use crate::codec::cql;
 use crate::control::DeadLetter;
@@ -14,7 +14,7 @@ use crate::store::Cursor;
 /// Items of one page.
 const ITEMS: usize = 10_000;
 
-impl Run<'_> {
+impl CopyRun<'_> {
     /// Counts the new store's counter rows. If the pass has met as many, it has met all of them, since
     /// it leaves an item behind every row it meets; if there are more, or it has met some twice because a range had to
     /// be cut, each is looked up in the old one.

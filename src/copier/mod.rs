@@ -51,7 +51,7 @@ use crate::transform::Transform;
 
 /// How a copy goes about its work.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct CopySettings {
     /// Which part of the ring to copy.
     pub share: Tokens,
     /// Ranges that are read at once.
@@ -68,9 +68,9 @@ pub struct Options {
     pub most_failures: u64,
 }
 
-impl Default for Options {
+impl Default for CopySettings {
     fn default() -> Self {
-        Options {
+        CopySettings {
             share: Tokens::ALL,
             readers: 16,
             splits: 256,
@@ -115,12 +115,12 @@ pub struct Copier {
     /// Machine and process, for people.
     pub copier: String,
     /// How it goes about its work.
-    pub options: Options,
+    pub options: CopySettings,
 }
 
 /// How a copy ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CopyOutcome {
     /// What this run has counted.
     pub counts: Counts,
     /// Whether its share of the table is done.
@@ -129,7 +129,7 @@ pub struct Outcome {
     pub is_counter: bool,
 }
 
-struct Run<'a> {
+struct CopyRun<'a> {
     copier: &'a Copier,
     journal: &'a Journal,
     live: &'a CopyProgress,
@@ -174,11 +174,11 @@ impl Copier {
         elsewhere: &Intervals,
         live: &CopyProgress,
         stop: &CancellationToken,
-    ) -> Result<Outcome> {
+    ) -> Result<CopyOutcome> {
         let done = self.begin(journal, &remembered, elsewhere).await?;
         let jobs = work::jobs(&done.passed, &remembered.cursors, &self.options);
         live.set_share(done.passed.share_of(self.options.share));
-        let run = Run {
+        let run = CopyRun {
             copier: self,
             journal,
             live,
@@ -222,7 +222,7 @@ impl Copier {
         if complete && self.counters.is_some() {
             run.forget_mended().await?;
         }
-        Ok(Outcome {
+        Ok(CopyOutcome {
             counts: live.counts(),
             complete,
             is_counter: self.counters.is_some(),
@@ -266,7 +266,7 @@ impl Copier {
     }
 }
 
-impl Run<'_> {
+impl CopyRun<'_> {
     async fn all(&self, jobs: Vec<Job>) -> Result<()> {
         let mut jobs = jobs.into_iter();
         let mut running: FuturesUnordered<_> = jobs
@@ -437,7 +437,7 @@ impl Run<'_> {
     }
 }
 
-impl Run<'_> {
+impl CopyRun<'_> {
     /// Waits for its turn among the writes under way.
     async fn turn<T>(&self, calls: usize, write: impl Future<Output = T>) -> Result<T> {
         let calls = u32::try_from(calls.min(self.copier.options.puts)).unwrap_or(1);

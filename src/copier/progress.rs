@@ -24,8 +24,8 @@ pub struct CopyProgress {
     /// Share of the table that is done, in millionths.
     share: AtomicU64,
     beat: AtomicU64,
-    old: std::sync::Arc<crate::layer::retry::Seen>,
-    new: std::sync::Arc<crate::layer::retry::Seen>,
+    old: std::sync::Arc<crate::layer::retry::RetryCounts>,
+    new: std::sync::Arc<crate::layer::retry::RetryCounts>,
 }
 
 /// One look at a running copy.
@@ -44,8 +44,8 @@ pub struct CopySnapshot {
 impl CopyProgress {
     /// Counts from nothing. `old` and `new` are what the stores' retry layers have seen.
     pub fn new(
-        old: std::sync::Arc<crate::layer::retry::Seen>,
-        new: std::sync::Arc<crate::layer::retry::Seen>,
+        old: std::sync::Arc<crate::layer::retry::RetryCounts>,
+        new: std::sync::Arc<crate::layer::retry::RetryCounts>,
     ) -> Self {
         CopyProgress {
             begun: Instant::now(),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::work::Job;
-use super::{LARGEST_FIRST_PAGE, LAST_TRIES, Run};
+use super::{CopyRun, LARGEST_FIRST_PAGE, LAST_TRIES};
 use crate::control::DeadLetter;
 use crate::display;
 use crate::error::{Error, Kind, Result};
@@ -12,7 +12,7 @@ use crate::layer::next_page;
 use crate::model::{Key, Tokens};
 use crate::store::{Cursor, Page, Range};
 
-impl Run<'_> {
+impl CopyRun<'_> {
     pub(super) async fn job(&self, job: Job) -> Result<()> {
         let resume = job.resume.map(|key| Cursor { key, state: None });
         self.tokens(job.tokens, resume).await
@@ -27,8 +27,10 @@ impl Run<'_> {
         Box::pin(async move {
             let (error, last) = match self.pages(&Range::Tokens(tokens), resume).await {
                 Ok(()) => return self.finish(tokens, tokens).await,
-                Err(Ended { error, last }) if error.kind() == Kind::RangeTooCostly => (error, last),
-                Err(Ended { error, .. }) => return Err(error),
+                Err(RangeEnded { error, last }) if error.kind() == Kind::RangeTooCostly => {
+                    (error, last)
+                }
+                Err(RangeEnded { error, .. }) => return Err(error),
             };
             let left = self.settle_before(tokens, last).await?;
             match left.halves() {
@@ -85,10 +87,10 @@ impl Run<'_> {
             for part in parts {
                 match self.pages(&part, None).await {
                     Ok(()) => {}
-                    Err(Ended { error, .. }) if error.kind() == Kind::RangeTooCostly => {
+                    Err(RangeEnded { error, .. }) if error.kind() == Kind::RangeTooCostly => {
                         self.parts(part, error).await?;
                     }
-                    Err(Ended { error, .. }) => return Err(error),
+                    Err(RangeEnded { error, .. }) => return Err(error),
                 }
             }
             Ok(())
@@ -158,7 +160,7 @@ impl Run<'_> {
     }
 
     /// Reads the pages of a range one after the other, writing each while the next is read.
-    async fn pages(&self, range: &Range, resume: Option<Cursor>) -> Result<(), Ended> {
+    async fn pages(&self, range: &Range, resume: Option<Cursor>) -> Result<(), RangeEnded> {
         let mut limit = self.first_page.load(Ordering::Relaxed);
         let mut last = None;
         let mut next = self.page(range, resume.as_ref(), limit).await;
@@ -167,7 +169,7 @@ impl Run<'_> {
                 // What was read of it is read again.
                 let again = error.kind() == Kind::RangeTooCostly && last.is_some();
                 self.met_again.fetch_or(again, Ordering::Relaxed);
-                Ended {
+                RangeEnded {
                     error,
                     last: last.clone(),
                 }
@@ -189,7 +191,7 @@ impl Run<'_> {
                 written
             };
             let (following, written) = tokio::join!(reading, writing);
-            written.map_err(|error| Ended {
+            written.map_err(|error| RangeEnded {
                 error,
                 last: last.clone(),
             })?;
@@ -215,7 +217,7 @@ impl Run<'_> {
 }
 
 /// Why reading a range ended early, and the last key that the target has of it.
-struct Ended {
+struct RangeEnded {
     error: Error,
     last: Option<Key>,
 }

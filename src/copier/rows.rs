@@ -2,13 +2,13 @@
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{PUT_BYTES, Run};
+use super::{CopyRun, PUT_BYTES};
 use crate::control::DeadLetter;
 use crate::error::{Kind, Result};
 use crate::model::{Condition, Key, Mark, Row};
 use crate::store::WriteOutcome;
 
-impl Run<'_> {
+impl CopyRun<'_> {
     /// Puts the rows of a page, each only if absent, and returns when all are settled.
     pub(super) async fn copy(&self, rows: Vec<Row>) -> Result<()> {
         let mut failures = Vec::new();

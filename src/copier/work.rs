@@ -1,6 +1,6 @@
 //! What is left to do, cut into jobs.
 
-use super::Options;
+use super::CopySettings;
 use crate::model::Intervals;
 use crate::model::{Key, Tokens};
 
@@ -13,7 +13,11 @@ pub(super) struct Job {
 
 /// Cuts what is left into jobs, neighbours far apart, so that the ranges that are read at once
 /// spread over the old ring and over the target's partitions alike.
-pub(super) fn jobs(done: &Intervals, cursors: &[(Tokens, Key)], options: &Options) -> Vec<Job> {
+pub(super) fn jobs(
+    done: &Intervals,
+    cursors: &[(Tokens, Key)],
+    options: &CopySettings,
+) -> Vec<Job> {
     let widest = (Tokens::ALL.width() / options.splits.max(1) as u64).max(1);
     let mut jobs = Vec::new();
     for gap in done.missing_in(options.share) {
@@ -76,7 +80,7 @@ mod tests {
                 .collect();
             let key = Key::row(vec![Value::Int(1)], vec![]);
             let rest = Tokens { after: cursor, up_to: i64::MAX };
-            let options = Options { splits, readers, ..Options::default() };
+            let options = CopySettings { splits, readers, ..CopySettings::default() };
             let jobs = jobs(&done, &[(rest, key)], &options);
             let mut all = done.clone();
             let mut width = 0_u128;

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::ast::{Path, Step};
+use super::ast::{Path, PathStep};
 use super::update::{Action, Amount, UpdateExpression};
 use super::{Item, decimal, refused};
 use crate::error::{Error, Result};
@@ -147,14 +147,14 @@ fn parent<'i>(item: &'i mut Item, path: &Path) -> Result<Option<&'i mut Attr>> {
     let mut here = item.get_mut(&path.attribute).ok_or_else(misled)?;
     for step in before {
         here = match (here, step) {
-            (Attr::M(entries), Step::Field(name)) => {
+            (Attr::M(entries), PathStep::Field(name)) => {
                 let entry = entries.iter_mut().find(|(found, _)| found == name);
                 &mut entry.ok_or_else(misled)?.1
             }
-            (Attr::L(elements), Step::Index(index)) => {
+            (Attr::L(elements), PathStep::Index(index)) => {
                 elements.get_mut(*index).ok_or_else(misled)?
             }
-            (_, Step::Field(_) | Step::Index(_)) => return Err(misled()),
+            (_, PathStep::Field(_) | PathStep::Index(_)) => return Err(misled()),
         };
     }
     Ok(Some(here))
@@ -166,14 +166,14 @@ fn put(item: &mut Item, path: &Path, value: Attr) -> Result<()> {
         return Ok(());
     };
     match (parent, path.steps.last()) {
-        (Attr::M(entries), Some(Step::Field(name))) => {
+        (Attr::M(entries), Some(PathStep::Field(name))) => {
             match entries.iter_mut().find(|(found, _)| found == name) {
                 Some((_, there)) => *there = value,
                 None => entries.push((name.clone(), value)),
             }
             Ok(())
         }
-        (Attr::L(elements), Some(Step::Index(index))) => {
+        (Attr::L(elements), Some(PathStep::Index(index))) => {
             match elements.get_mut(*index) {
                 Some(there) => *there = value,
                 None => elements.push(value),
@@ -190,11 +190,11 @@ fn remove(item: &mut Item, path: &Path) -> Result<()> {
         return Ok(());
     };
     match (parent, path.steps.last()) {
-        (Attr::M(entries), Some(Step::Field(name))) => {
+        (Attr::M(entries), Some(PathStep::Field(name))) => {
             entries.retain(|(found, _)| found != name);
             Ok(())
         }
-        (Attr::L(elements), Some(Step::Index(index))) => {
+        (Attr::L(elements), Some(PathStep::Index(index))) => {
             if *index < elements.len() {
                 elements.remove(*index);
             }

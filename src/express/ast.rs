@@ -6,7 +6,7 @@ use crate::item::Attr;
 
 /// A step below an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
+pub enum PathStep {
     /// An entry of a map.
     Field(String),
     /// An element of a list.
@@ -19,7 +19,7 @@ pub struct Path {
     /// The attribute.
     pub attribute: String,
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PathStep>,
 }
 
 impl Path {
@@ -38,8 +38,8 @@ impl fmt::Display for Path {
         write!(f, "[{}", self.attribute)?;
         for step in &self.steps {
             match step {
-                Step::Field(name) => write!(f, ", {name}")?,
-                Step::Index(index) => write!(f, ", [{index}]")?,
+                PathStep::Field(name) => write!(f, ", {name}")?,
+                PathStep::Index(index) => write!(f, ", [{index}]")?,
             }
         }
         f.write_str("]")

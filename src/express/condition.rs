@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::ast::{Comparison, ConditionExpression, Operand, Path};
 use super::placeholders::Placeholders;
-use super::token::{Token, Tokens};
+use super::token::{Token, TokenStream};
 use super::value::{self, equal, order, type_name};
 use super::{Item, MOST_CHOICES, refused};
 use crate::error::Result;
@@ -20,7 +20,7 @@ impl ConditionExpression {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with the words of the service, without the name of the parameter before them.
     pub fn parse(text: &str, placeholders: &Placeholders) -> Result<Self> {
-        let mut tokens = Tokens::of(text, placeholders)?;
+        let mut tokens = TokenStream::of(text, placeholders)?;
         let (condition, _) = any(&mut tokens)?;
         tokens.expect_end()?;
         Ok(condition)
@@ -112,18 +112,18 @@ impl Operand {
 /// A condition, and whether it is in parentheses of its own.
 type Parsed = (ConditionExpression, bool);
 
-fn any(tokens: &mut Tokens<'_>) -> Result<Parsed> {
+fn any(tokens: &mut TokenStream<'_>) -> Result<Parsed> {
     several(tokens, "OR", all, ConditionExpression::Or)
 }
 
-fn all(tokens: &mut Tokens<'_>) -> Result<Parsed> {
+fn all(tokens: &mut TokenStream<'_>) -> Result<Parsed> {
     several(tokens, "AND", negated, ConditionExpression::And)
 }
 
 fn several(
-    tokens: &mut Tokens<'_>,
+    tokens: &mut TokenStream<'_>,
     word: &str,
-    part: fn(&mut Tokens<'_>) -> Result<Parsed>,
+    part: fn(&mut TokenStream<'_>) -> Result<Parsed>,
     of: fn(Vec<ConditionExpression>) -> ConditionExpression,
 ) -> Result<Parsed> {
     let (first, enclosed) = part(tokens)?;
@@ -139,7 +139,7 @@ fn several(
     Ok((of(parts), false))
 }
 
-fn negated(tokens: &mut Tokens<'_>) -> Result<Parsed> {
+fn negated(tokens: &mut TokenStream<'_>) -> Result<Parsed> {
     if !tokens.take_keyword("NOT") {
         return single(tokens);
     }
@@ -148,7 +148,7 @@ fn negated(tokens: &mut Tokens<'_>) -> Result<Parsed> {
     Ok((ConditionExpression::Not(Box::new(inner)), false))
 }
 
-fn single(tokens: &mut Tokens<'_>) -> Result<Parsed> {
+fn single(tokens: &mut TokenStream<'_>) -> Result<Parsed> {
     if tokens.peek() == Token::Sign("(") {
         // `(a = :b)`, or `(a) = :b`: only what follows the parenthesis tells.
         let here = tokens.mark();
@@ -195,7 +195,7 @@ fn compares(token: Token<'_>) -> bool {
     }
 }
 
-fn comparison(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpression> {
+fn comparison(tokens: &mut TokenStream<'_>, first: Operand) -> Result<ConditionExpression> {
     match tokens.peek() {
         Token::Keyword("BETWEEN") => between(tokens, first),
         Token::Keyword("IN") => choice(tokens, first),
@@ -222,7 +222,7 @@ fn comparison(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpres
     }
 }
 
-fn between(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpression> {
+fn between(tokens: &mut TokenStream<'_>, first: Operand) -> Result<ConditionExpression> {
     tokens.next();
     tokens.count()?;
     let low = operand(tokens)?;
@@ -256,7 +256,7 @@ fn between(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpressio
     Ok(ConditionExpression::Between(first, low, high))
 }
 
-fn choice(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpression> {
+fn choice(tokens: &mut TokenStream<'_>, first: Operand) -> Result<ConditionExpression> {
     tokens.next();
     tokens.count()?;
     tokens.expect("(")?;
@@ -276,7 +276,7 @@ fn choice(tokens: &mut Tokens<'_>, first: Operand) -> Result<ConditionExpression
 }
 
 /// A function that is a condition. Its name and parenthesis are taken.
-fn call(tokens: &mut Tokens<'_>, name: &str) -> Result<ConditionExpression> {
+fn call(tokens: &mut TokenStream<'_>, name: &str) -> Result<ConditionExpression> {
     let wanted = match name {
         "attribute_exists" | "attribute_not_exists" => 1,
         "attribute_type" | "begins_with" | "contains" => 2,
@@ -347,7 +347,7 @@ fn has_type(path: Path, ty: Operand) -> Result<ConditionExpression> {
 }
 
 /// The operands of a call, up to its parenthesis.
-fn operands(tokens: &mut Tokens<'_>) -> Result<Vec<Operand>> {
+fn operands(tokens: &mut TokenStream<'_>) -> Result<Vec<Operand>> {
     let mut operands = vec![operand(tokens)?];
     while tokens.take(",") {
         operands.push(operand(tokens)?);
@@ -357,7 +357,7 @@ fn operands(tokens: &mut Tokens<'_>) -> Result<Vec<Operand>> {
 }
 
 /// A path, a value or a size, in parentheses or not.
-pub(super) fn operand(tokens: &mut Tokens<'_>) -> Result<Operand> {
+pub(super) fn operand(tokens: &mut TokenStream<'_>) -> Result<Operand> {
     if tokens.take("(") {
         if tokens.peek() == Token::Sign("(") {
             // Whether it is redundant or a condition, it is no operand.
@@ -377,7 +377,7 @@ pub(super) fn operand(tokens: &mut Tokens<'_>) -> Result<Operand> {
     }
 }
 
-fn size(tokens: &mut Tokens<'_>) -> Result<Operand> {
+fn size(tokens: &mut TokenStream<'_>) -> Result<Operand> {
     tokens.count()?;
     let operands = operands(tokens)?;
     let count = operands.len();

@@ -40,7 +40,7 @@ pub struct Expectation {
 
 /// What `AttributeUpdates` says of one attribute.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
+pub struct AttributeUpdate {
     /// `Action`; `PUT` if it is left out.
     pub action: Option<String>,
     /// `Value`
@@ -168,7 +168,7 @@ pub fn key_conditions(
 /// # Errors
 /// As of [`filter`].
 pub fn attribute_updates(
-    changes: impl IntoIterator<Item = (String, Change)>,
+    changes: impl IntoIterator<Item = (String, AttributeUpdate)>,
 ) -> Result<UpdateExpression> {
     let actions = changes.into_iter().map(|(attribute, change)| {
         let path = Path::attribute(attribute);

@@ -37,7 +37,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use ast::{Comparison, ConditionExpression, Operand, Path, Step};
+pub use ast::{Comparison, ConditionExpression, Operand, Path, PathStep};
 pub use decimal::{number, order as compare_numbers};
 pub use judge::ItemRule;
 pub use key::{KeyCondition, SortCondition};

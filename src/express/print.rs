@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::ast::{ConditionExpression, Operand, Path, Step};
+use super::ast::{ConditionExpression, Operand, Path, PathStep};
 use super::update::{Action, Amount, UpdateExpression};
 use crate::item::Attr;
 
@@ -149,11 +149,11 @@ impl Printer {
         let mut text = self.name(&path.attribute);
         for step in &path.steps {
             match step {
-                Step::Field(name) => {
+                PathStep::Field(name) => {
                     text.push('.');
                     text.push_str(&self.name(name));
                 }
-                Step::Index(index) => {
+                PathStep::Index(index) => {
                     // Writing to a text can't fail.
                     let _ = write!(text, "[{index}]");
                 }

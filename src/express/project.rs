@@ -1,9 +1,9 @@
 //! Projections.
 
 use super::Item;
-use super::ast::{Path, Step};
+use super::ast::{Path, PathStep};
 use super::placeholders::Placeholders;
-use super::token::{Tokens, refuse_overlap};
+use super::token::{TokenStream, refuse_overlap};
 use crate::error::Result;
 use crate::item::Attr;
 
@@ -20,7 +20,7 @@ impl Projection {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with the words of the service, without the name of the parameter before them.
     pub fn parse(text: &str, placeholders: &Placeholders) -> Result<Self> {
-        let mut tokens = Tokens::of(text, placeholders)?;
+        let mut tokens = TokenStream::of(text, placeholders)?;
         let paths = tokens.paths()?;
         tokens.expect_end()?;
         refuse_overlap(&paths)?;
@@ -31,7 +31,7 @@ impl Projection {
     pub fn of(&self, item: &Item) -> Item {
         let mut kept = Item::new();
         for (name, value) in item {
-            let below: Vec<&[Step]> = self
+            let below: Vec<&[PathStep]> = self
                 .paths
                 .iter()
                 .filter(|path| path.attribute == *name)
@@ -46,11 +46,11 @@ impl Projection {
 }
 
 /// What some paths keep of a value; `None` if nothing.
-fn part(value: &Attr, paths: &[&[Step]]) -> Option<Attr> {
+fn part(value: &Attr, paths: &[&[PathStep]]) -> Option<Attr> {
     if paths.iter().any(|steps| steps.is_empty()) {
         return Some(value.clone());
     }
-    let below = |wanted: &Step| -> Vec<&[Step]> {
+    let below = |wanted: &PathStep| -> Vec<&[PathStep]> {
         let split = paths.iter().filter_map(|steps| steps.split_first());
         let within = split.filter(|(first, _)| *first == wanted);
         within.map(|(_, rest)| rest).collect()
@@ -60,7 +60,7 @@ fn part(value: &Attr, paths: &[&[Step]]) -> Option<Attr> {
             let kept: Vec<(String, Attr)> = entries
                 .iter()
                 .filter_map(|(name, value)| {
-                    let value = part(value, &below(&Step::Field(name.clone())))?;
+                    let value = part(value, &below(&PathStep::Field(name.clone())))?;
                     Some((name.clone(), value))
                 })
                 .collect();
@@ -70,7 +70,7 @@ fn part(value: &Attr, paths: &[&[Step]]) -> Option<Attr> {
             let kept: Vec<Attr> = elements
                 .iter()
                 .enumerate()
-                .filter_map(|(index, value)| part(value, &below(&Step::Index(index))))
+                .filter_map(|(index, value)| part(value, &below(&PathStep::Index(index))))
                 .collect();
             (!kept.is_empty()).then_some(Attr::L(kept))
         }

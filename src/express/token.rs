@@ -1,6 +1,6 @@
 //! Expressions as tokens, and what all grammars share: paths, values, refusals that name the place.
 
-use super::ast::{Path, Step};
+use super::ast::{Path, PathStep};
 use super::placeholders::Placeholders;
 use super::reserved::is_reserved;
 use super::{DEEPEST, LONGEST, MOST_OPERATORS, MOST_STEPS, refused};
@@ -38,7 +38,7 @@ struct Placed<'t> {
 }
 
 /// An expression that is being parsed.
-pub(super) struct Tokens<'t> {
+pub(super) struct TokenStream<'t> {
     text: &'t str,
     placed: Vec<Placed<'t>>,
     at: usize,
@@ -99,7 +99,7 @@ fn place(text: &str, from: usize) -> Placed<'_> {
     Placed { token, from, to }
 }
 
-impl<'t> Tokens<'t> {
+impl<'t> TokenStream<'t> {
     pub(super) fn of(text: &'t str, placeholders: &'t Placeholders) -> Result<Self> {
         if text.is_empty() {
             return Err(refused("The expression can not be empty;"));
@@ -121,7 +121,7 @@ impl<'t> Tokens<'t> {
             from = next.to;
             placed.push(next);
         }
-        Ok(Tokens {
+        Ok(TokenStream {
             text,
             placed,
             at: 0,
@@ -268,7 +268,7 @@ impl<'t> Tokens<'t> {
         let mut path = Path::attribute(self.name()?);
         loop {
             if self.take(".") {
-                path.steps.push(Step::Field(self.name()?));
+                path.steps.push(PathStep::Field(self.name()?));
             } else if self.take("[") {
                 let Token::Digits(digits) = self.peek() else {
                     return Err(self.unexpected());
@@ -280,7 +280,7 @@ impl<'t> Tokens<'t> {
                 })?;
                 self.at += 1;
                 self.expect("]")?;
-                path.steps.push(Step::Index(index as usize));
+                path.steps.push(PathStep::Index(index as usize));
             } else {
                 break;
             }
@@ -314,10 +314,14 @@ pub(super) fn refuse_overlap<'p>(paths: impl IntoIterator<Item = &'p Path>) -> R
             let mut steps = other.steps.iter().zip(&path.steps);
             let verb = match steps.find(|(one, two)| one != two) {
                 None => "overlap",
-                Some((Step::Field(_), Step::Index(_)) | (Step::Index(_), Step::Field(_))) => {
-                    "conflict"
-                }
-                Some((Step::Field(_), Step::Field(_)) | (Step::Index(_), Step::Index(_))) => {
+                Some(
+                    (PathStep::Field(_), PathStep::Index(_))
+                    | (PathStep::Index(_), PathStep::Field(_)),
+                ) => "conflict",
+                Some(
+                    (PathStep::Field(_), PathStep::Field(_))
+                    | (PathStep::Index(_), PathStep::Index(_)),
+                ) => {
                     continue;
                 }
             };

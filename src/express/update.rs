@@ -4,7 +4,7 @@ use super::ast::{Operand, Path};
 use super::condition::{needs_path, not_distinct, operand, redundant, wrong_type};
 use super::placeholders::Placeholders;
 use super::refused;
-use super::token::{Token, Tokens, refuse_overlap};
+use super::token::{Token, TokenStream, refuse_overlap};
 use crate::error::Result;
 use crate::item::Attr;
 
@@ -63,7 +63,7 @@ impl UpdateExpression {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with the words of the service, without the name of the parameter before them.
     pub fn parse(text: &str, placeholders: &Placeholders) -> Result<Self> {
-        let mut tokens = Tokens::of(text, placeholders)?;
+        let mut tokens = TokenStream::of(text, placeholders)?;
         let mut actions = Vec::new();
         let mut seen = Vec::new();
         loop {
@@ -92,7 +92,7 @@ impl UpdateExpression {
     }
 }
 
-fn section(tokens: &mut Tokens<'_>, word: &str, actions: &mut Vec<Action>) -> Result<()> {
+fn section(tokens: &mut TokenStream<'_>, word: &str, actions: &mut Vec<Action>) -> Result<()> {
     loop {
         let path = tokens.path()?;
         actions.push(match word {
@@ -112,7 +112,7 @@ fn section(tokens: &mut Tokens<'_>, word: &str, actions: &mut Vec<Action>) -> Re
 }
 
 /// The value of an `ADD` or a `DELETE`.
-fn change(tokens: &mut Tokens<'_>, word: &str) -> Result<Attr> {
+fn change(tokens: &mut TokenStream<'_>, word: &str) -> Result<Attr> {
     let Some(value) = tokens.value()? else {
         return Err(tokens.unexpected());
     };
@@ -140,7 +140,7 @@ fn change(tokens: &mut Tokens<'_>, word: &str) -> Result<Attr> {
     Ok(value)
 }
 
-fn amount(tokens: &mut Tokens<'_>) -> Result<Amount> {
+fn amount(tokens: &mut TokenStream<'_>) -> Result<Amount> {
     if tokens.peek() == Token::Sign("(") {
         // `(a) + :b`, or `(a + :b)`: only what follows tells.
         let here = tokens.mark();
@@ -162,7 +162,7 @@ fn amount(tokens: &mut Tokens<'_>) -> Result<Amount> {
 }
 
 /// Whether the next parenthesis and the one before it enclose the same.
-fn encloses_all(tokens: &mut Tokens<'_>) -> bool {
+fn encloses_all(tokens: &mut TokenStream<'_>) -> bool {
     let here = tokens.mark();
     let mut depth = 0_usize;
     let closed = loop {
@@ -185,7 +185,7 @@ fn encloses_all(tokens: &mut Tokens<'_>) -> bool {
 }
 
 /// What may follow the first operand: one more, with a sign between them.
-fn rest(tokens: &mut Tokens<'_>, first: Amount) -> Result<Amount> {
+fn rest(tokens: &mut TokenStream<'_>, first: Amount) -> Result<Amount> {
     let sign = match tokens.peek() {
         Token::Sign(sign @ ("+" | "-")) => sign,
         Token::Sign(_)
@@ -222,7 +222,7 @@ fn misused(name: &str) -> crate::error::Error {
 }
 
 /// A value, a path or a function, in parentheses or not.
-fn part(tokens: &mut Tokens<'_>) -> Result<Amount> {
+fn part(tokens: &mut TokenStream<'_>) -> Result<Amount> {
     let here = tokens.mark();
     match tokens.take_call() {
         Some("if_not_exists") => if_not_exists(tokens),
@@ -254,7 +254,7 @@ fn part(tokens: &mut Tokens<'_>) -> Result<Amount> {
 }
 
 /// Two operands and the parenthesis after them.
-fn two(tokens: &mut Tokens<'_>, name: &str) -> Result<(Amount, Amount)> {
+fn two(tokens: &mut TokenStream<'_>, name: &str) -> Result<(Amount, Amount)> {
     tokens.count()?;
     let first = tokens.nested(part)?;
     if tokens.take(")") {
@@ -275,7 +275,7 @@ fn miscounted(name: &str, count: usize) -> crate::error::Error {
     ))
 }
 
-fn if_not_exists(tokens: &mut Tokens<'_>) -> Result<Amount> {
+fn if_not_exists(tokens: &mut TokenStream<'_>) -> Result<Amount> {
     let (first, second) = two(tokens, "if_not_exists")?;
     match (first, second) {
         (_, Amount::Append(_, _)) => Err(misused("list_append")),
@@ -294,7 +294,7 @@ fn if_not_exists(tokens: &mut Tokens<'_>) -> Result<Amount> {
     }
 }
 
-fn list_append(tokens: &mut Tokens<'_>) -> Result<Amount> {
+fn list_append(tokens: &mut TokenStream<'_>) -> Result<Amount> {
     let (first, second) = two(tokens, "list_append")?;
     for operand in [&first, &second] {
         match operand {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::ast::Step;
+use super::ast::PathStep;
 use super::decimal;
 use crate::item::Attr;
 
@@ -23,16 +23,16 @@ pub(super) fn type_name(value: &Attr) -> &'static str {
 }
 
 /// What is at these steps below a value.
-pub(super) fn at<'v>(value: &'v Attr, steps: &[Step]) -> Option<&'v Attr> {
+pub(super) fn at<'v>(value: &'v Attr, steps: &[PathStep]) -> Option<&'v Attr> {
     steps
         .iter()
         .try_fold(value, |value, step| match (value, step) {
-            (Attr::M(entries), Step::Field(name)) => entries
+            (Attr::M(entries), PathStep::Field(name)) => entries
                 .iter()
                 .find(|(found, _)| found == name)
                 .map(|(_, value)| value),
-            (Attr::L(elements), Step::Index(index)) => elements.get(*index),
-            (_, Step::Field(_) | Step::Index(_)) => None,
+            (Attr::L(elements), PathStep::Index(index)) => elements.get(*index),
+            (_, PathStep::Field(_) | PathStep::Index(_)) => None,
         })
 }
 

@@ -35,7 +35,7 @@ pub struct SortEnd {
 }
 
 /// An end as it comes out of a bound.
-enum End {
+enum BoundEnd {
     Open,
     At(SortEnd),
     /// No sort key lies on this side of it.
@@ -54,17 +54,17 @@ impl Mapping {
             true => (&range.until, &range.from),
         };
         let lower = match low {
-            Bound::Unbounded => End::Open,
+            Bound::Unbounded => BoundEnd::Open,
             Bound::Included(prefix) => self.lower(prefix, true)?,
             Bound::Excluded(prefix) => self.lower(prefix, false)?,
         };
         let upper = match high {
-            Bound::Unbounded => End::Open,
+            Bound::Unbounded => BoundEnd::Open,
             Bound::Included(prefix) => self.upper(prefix, true)?,
             Bound::Excluded(prefix) => self.upper(prefix, false)?,
         };
         let range = match (lower, upper) {
-            (End::Nothing, _) | (_, End::Nothing) => return Ok(None),
+            (BoundEnd::Nothing, _) | (_, BoundEnd::Nothing) => return Ok(None),
             (lower, upper) => SortRange {
                 lower: lower
                     .end()
@@ -85,29 +85,31 @@ impl Mapping {
         })
     }
 
-    fn lower(&self, prefix: &[Value], included: bool) -> Result<End> {
+    fn lower(&self, prefix: &[Value], included: bool) -> Result<BoundEnd> {
         match self.place(prefix)? {
-            Place::Everywhere if included => Ok(End::Open),
-            Place::Everywhere => Ok(End::Nothing),
-            Place::BeforeAll => Ok(End::Open),
-            Place::Own(attr) => Ok(End::At(SortEnd { attr, included })),
-            Place::Made(bytes) if included => Ok(from(bytes)),
-            Place::Made(bytes) => Ok(after_prefix(&bytes).map_or(End::Nothing, from)),
+            SortPlace::Everywhere if included => Ok(BoundEnd::Open),
+            SortPlace::Everywhere => Ok(BoundEnd::Nothing),
+            SortPlace::BeforeAll => Ok(BoundEnd::Open),
+            SortPlace::Own(attr) => Ok(BoundEnd::At(SortEnd { attr, included })),
+            SortPlace::Made(bytes) if included => Ok(from(bytes)),
+            SortPlace::Made(bytes) => Ok(after_prefix(&bytes).map_or(BoundEnd::Nothing, from)),
         }
     }
 
-    fn upper(&self, prefix: &[Value], included: bool) -> Result<End> {
+    fn upper(&self, prefix: &[Value], included: bool) -> Result<BoundEnd> {
         match self.place(prefix)? {
-            Place::Everywhere if included => Ok(End::Open),
-            Place::Everywhere | Place::BeforeAll => Ok(End::Nothing),
-            Place::Own(attr) => Ok(End::At(SortEnd { attr, included })),
-            Place::Made(bytes) if included => Ok(after_prefix(&bytes).map_or(End::Open, before)),
-            Place::Made(bytes) => Ok(before(bytes)),
+            SortPlace::Everywhere if included => Ok(BoundEnd::Open),
+            SortPlace::Everywhere | SortPlace::BeforeAll => Ok(BoundEnd::Nothing),
+            SortPlace::Own(attr) => Ok(BoundEnd::At(SortEnd { attr, included })),
+            SortPlace::Made(bytes) if included => {
+                Ok(after_prefix(&bytes).map_or(BoundEnd::Open, before))
+            }
+            SortPlace::Made(bytes) => Ok(before(bytes)),
         }
     }
 
     /// Where the rows lie whose first clustering columns are these.
-    fn place(&self, prefix: &[Value]) -> Result<Place> {
+    fn place(&self, prefix: &[Value]) -> Result<SortPlace> {
         let columns = self.table.clustering();
         if prefix.len() > columns.len() {
             let (has, wants) = (prefix.len(), columns.len());
@@ -115,21 +117,21 @@ impl Mapping {
             return Err(Error::new(Kind::Invalid, message));
         }
         match (&self.sort, columns, prefix) {
-            (_, _, []) => Ok(Place::Everywhere),
+            (_, _, []) => Ok(SortPlace::Everywhere),
             // A key attribute is never empty, and CQL's empty value comes before all others.
             (Some(sort), [column], [value]) if !sort.made => {
                 match cql::to_bytes(value, &column.ty).is_empty() {
-                    true => Ok(Place::BeforeAll),
-                    false => own_attribute(column, value, sort.ty).map(Place::Own),
+                    true => Ok(SortPlace::BeforeAll),
+                    false => own_attribute(column, value, sort.ty).map(SortPlace::Own),
                 }
             }
-            _ => keys::sort_prefix(columns, prefix).map(Place::Made),
+            _ => keys::sort_prefix(columns, prefix).map(SortPlace::Made),
         }
     }
 }
 
 /// Where rows lie among the sort keys of a partition.
-enum Place {
+enum SortPlace {
     Everywhere,
     /// Before every sort key that there can be.
     BeforeAll,
@@ -139,24 +141,24 @@ enum Place {
     Made(Vec<u8>),
 }
 
-impl End {
+impl BoundEnd {
     fn end(self) -> Option<SortEnd> {
         match self {
-            End::At(end) => Some(end),
-            End::Open | End::Nothing => None,
+            BoundEnd::At(end) => Some(end),
+            BoundEnd::Open | BoundEnd::Nothing => None,
         }
     }
 }
 
-fn from(bytes: Vec<u8>) -> End {
-    End::At(SortEnd {
+fn from(bytes: Vec<u8>) -> BoundEnd {
+    BoundEnd::At(SortEnd {
         attr: Attr::B(bytes),
         included: true,
     })
 }
 
-fn before(bytes: Vec<u8>) -> End {
-    End::At(SortEnd {
+fn before(bytes: Vec<u8>) -> BoundEnd {
+    BoundEnd::At(SortEnd {
         attr: Attr::B(bytes),
         included: false,
     })

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-pub use totals::Totals;
+pub use totals::RowTotals;
 
 use crate::codec::{cql, key};
 use crate::control::{Counts, DeadLetter};
-use crate::disk::{Disk, Refusal, disk_error, set_aside};
+use crate::disk::{Disk, OpenRefusal, disk_error, set_aside};
 use crate::error::{Error, Kind, Result};
 use crate::model::Intervals;
 use crate::model::{Key, Tokens};
@@ -156,7 +156,7 @@ impl Journal {
         });
         let disk = match opened.await {
             Ok(Ok(disk)) => disk,
-            Ok(Err(Refusal::Held(holder))) => {
+            Ok(Err(OpenRefusal::Held(holder))) => {
                 return Err(Trouble::Final(
                     Error::new(
                         Kind::Config,
@@ -169,10 +169,10 @@ impl Journal {
                     ),
                 ));
             }
-            Ok(Err(Refusal::Damaged(why))) => {
+            Ok(Err(OpenRefusal::Damaged(why))) => {
                 return Err(Trouble::unfit(format!("can't be opened ({why})")));
             }
-            Ok(Err(Refusal::Unusable(error))) => return Err(Trouble::Final(error)),
+            Ok(Err(OpenRefusal::Unusable(error))) => return Err(Trouble::Final(error)),
             Err(_) => return Err(Trouble::unfit("can't be opened (it failed inside)".into())),
         };
         let mut journal = Journal {
@@ -469,11 +469,11 @@ fn tokens(key: &[u8]) -> Option<Tokens> {
 
 /// sled doesn't give space back by itself: a folder that has grown far beyond what is in it is
 /// written anew beside it, compared, and put in its place.
-fn compacted(folder: &Path, disk: Disk) -> Result<Disk, Refusal> {
+fn compacted(folder: &Path, disk: Disk) -> Result<Disk, OpenRefusal> {
     if disk.size() < COMPACT_BYTES {
         return Ok(disk);
     }
-    let damaged = |error: sled::Error| Refusal::Damaged(error.to_string());
+    let damaged = |error: sled::Error| OpenRefusal::Damaged(error.to_string());
     let live = disk.live().map_err(damaged)?;
     if disk.size() / COMPACT_FACTOR < live {
         return Ok(disk);
@@ -484,18 +484,19 @@ fn compacted(folder: &Path, disk: Disk) -> Result<Disk, Refusal> {
     // A leftover of a compaction that was killed: the folder itself is still whole.
     let _ = std::fs::remove_dir_all(&fresh);
     let copy = Disk::open(&fresh)?;
-    copy.fill(&content).map_err(Refusal::Unusable)?;
+    copy.fill(&content).map_err(OpenRefusal::Unusable)?;
     let same = copy.content().map_err(damaged)? == content;
     drop(copy);
     if !same {
-        return Err(Refusal::Damaged(
+        return Err(OpenRefusal::Damaged(
             "its compacted copy differs from it".into(),
         ));
     }
-    let old = set_aside(folder).map_err(Refusal::Unusable)?;
+    let old = set_aside(folder).map_err(OpenRefusal::Unusable)?;
     let moved = std::fs::rename(&fresh, folder);
-    moved
-        .map_err(|error| Refusal::Damaged(format!("its compacted copy can't be moved: {error}")))?;
+    moved.map_err(|error| {
+        OpenRefusal::Damaged(format!("its compacted copy can't be moved: {error}"))
+    })?;
     // What is left behind is a duplicate of what has just been compared.
     let _ = std::fs::remove_dir_all(&old);
     Disk::open(folder)

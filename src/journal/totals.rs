@@ -22,10 +22,10 @@ const MOST_ENTRIES: usize = 256;
 const TOTAL_BYTES: usize = 9;
 
 /// The totals of one row's counters, in the order of the new table's [`Table::cells`].
-pub type Totals = Vec<Option<i64>>;
+pub type RowTotals = Vec<Option<i64>>;
 
 /// A row's place: its token, so that neighbours on the ring lie together, and a digest of its key.
-type Place = [u8; 24];
+type RowPlace = [u8; 24];
 
 /// The first key that isn't of totals' records and stands behind them.
 pub(super) const BEHIND: u8 = TOTALS + 1;
@@ -38,8 +38,8 @@ impl Journal {
     ///
     /// # Errors
     /// The disk's.
-    pub async fn totals(&self, keys: &[&Key], columns: usize) -> Result<Vec<Option<Totals>>> {
-        let places: Vec<Place> = keys.iter().map(|key| place(&self.table, key)).collect();
+    pub async fn totals(&self, keys: &[&Key], columns: usize) -> Result<Vec<Option<RowTotals>>> {
+        let places: Vec<RowPlace> = keys.iter().map(|key| place(&self.table, key)).collect();
         let (Some(&low), Some(&high)) = (places.iter().min(), places.iter().max()) else {
             return Ok(Vec::new());
         };
@@ -59,11 +59,11 @@ impl Journal {
     }
 
     /// Notes the totals that the target has by now. Nobody waits for it.
-    pub fn folded(&self, totals: Vec<(Key, Totals)>) {
+    pub fn folded(&self, totals: Vec<(Key, RowTotals)>) {
         let Some(columns) = totals.first().map(|(_, totals)| totals.len()) else {
             return;
         };
-        let new: BTreeMap<Place, Totals> = totals
+        let new: BTreeMap<RowPlace, RowTotals> = totals
             .into_iter()
             .map(|(key, totals)| (place(&self.table, &key), totals))
             .collect();
@@ -80,7 +80,7 @@ impl Journal {
 /// The records that these entries go into, as they will be.
 fn merged(
     db: &sled::Db,
-    new: BTreeMap<Place, Totals>,
+    new: BTreeMap<RowPlace, RowTotals>,
     columns: usize,
     mut sequence: u64,
 ) -> Result<sled::Batch, sled::Error> {
@@ -91,20 +91,20 @@ fn merged(
         let start = there
             .as_ref()
             .map_or_else(|| record_key(first), |(key, _)| key.clone());
-        let mut all: BTreeMap<Place, Totals> = BTreeMap::new();
+        let mut all: BTreeMap<RowPlace, RowTotals> = BTreeMap::new();
         if let Some((key, record)) = &there {
             all.extend(entries(record, columns));
             batch.remove(key.as_slice());
         }
         let behind = (Bound::Excluded(start), Bound::Excluded(vec![BEHIND]));
         let next = db.range::<Vec<u8>, _>(behind).next().transpose()?;
-        let later = match next.and_then(|(key, _)| Place::try_from(&key[1..]).ok()) {
+        let later = match next.and_then(|(key, _)| RowPlace::try_from(&key[1..]).ok()) {
             Some(next) => rest.split_off(&next),
             None => BTreeMap::new(),
         };
         all.append(&mut rest);
         rest = later;
-        let all: Vec<(Place, Totals)> = all.into_iter().collect();
+        let all: Vec<(RowPlace, RowTotals)> = all.into_iter().collect();
         let pieces = all.len().div_ceil(MOST_ENTRIES).max(1);
         for piece in all.chunks(all.len().div_ceil(pieces).max(1)) {
             batch.insert(record_key(&piece[0].0), record(piece, sequence));
@@ -115,7 +115,7 @@ fn merged(
 }
 
 /// The record that a place belongs to: the last one that begins at it or before.
-fn home(db: &sled::Db, place: &Place) -> Result<Option<(Vec<u8>, sled::IVec)>, sled::Error> {
+fn home(db: &sled::Db, place: &RowPlace) -> Result<Option<(Vec<u8>, sled::IVec)>, sled::Error> {
     let pair = db
         .range(vec![TOTALS]..=record_key(place))
         .next_back()
@@ -123,7 +123,7 @@ fn home(db: &sled::Db, place: &Place) -> Result<Option<(Vec<u8>, sled::IVec)>, s
     Ok(pair.map(|(key, record)| (key.to_vec(), record)))
 }
 
-fn place(table: &Table, key: &Key) -> Place {
+fn place(table: &Table, key: &Key) -> RowPlace {
     let token = cql::token(table.partition(), &key.partition);
     let mut place = [0; 24];
     place[..8].copy_from_slice(&((token as u64) ^ (1 << 63)).to_be_bytes());
@@ -132,13 +132,13 @@ fn place(table: &Table, key: &Key) -> Place {
     place
 }
 
-fn record_key(place: &Place) -> Vec<u8> {
+fn record_key(place: &RowPlace) -> Vec<u8> {
     let mut key = vec![TOTALS];
     key.extend_from_slice(place);
     key
 }
 
-fn record(entries: &[(Place, Totals)], sequence: u64) -> Vec<u8> {
+fn record(entries: &[(RowPlace, RowTotals)], sequence: u64) -> Vec<u8> {
     let mut body = Vec::with_capacity(entries.len() * 64);
     for (place, totals) in entries {
         body.extend_from_slice(place);
@@ -151,7 +151,7 @@ fn record(entries: &[(Place, Totals)], sequence: u64) -> Vec<u8> {
 }
 
 /// A record's entries; none if it is damaged, since all it says can be asked again.
-fn entries(record: &[u8], columns: usize) -> Vec<(Place, Totals)> {
+fn entries(record: &[u8], columns: usize) -> Vec<(RowPlace, RowTotals)> {
     let Some((_, body)) = open_record(record) else {
         return Vec::new();
     };
@@ -229,7 +229,7 @@ mod tests {
                 };
                 let mut journal = open().await;
                 for (at, (from, count, total)) in pages.into_iter().enumerate() {
-                    let page: Vec<(Key, Totals)> = (from..from + count)
+                    let page: Vec<(Key, RowTotals)> = (from..from + count)
                         .step_by(1 + at % 3)
                         .map(|n| (key(n), vec![Some(total.wrapping_add(n.into())), None]))
                         .collect();

@@ -88,11 +88,11 @@ impl Pace {
 struct Account {
     /// What comes in, in a second; the most that is saved up, too.
     rate: f64,
-    state: Mutex<State>,
+    state: Mutex<PaceState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PaceState {
     /// Below 0 it is overdrawn.
     balance: f64,
     /// When that was.
@@ -105,7 +105,7 @@ impl Account {
     fn new(rate: u32, usual: f64) -> Self {
         Account {
             rate: f64::from(rate.max(1)),
-            state: Mutex::new(State {
+            state: Mutex::new(PaceState {
                 balance: 0.0,
                 at: Instant::now(),
                 usual,
@@ -136,7 +136,7 @@ impl Account {
         state.usual += (each - state.usual) * LEARNED;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PaceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

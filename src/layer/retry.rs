@@ -67,7 +67,7 @@ impl Patience {
         F: Future<Output = Result<T>>,
     {
         let begun = Instant::now();
-        let mut pauses = Pauses::new(self);
+        let mut pauses = JitteredPauses::new(self);
         let mut is_told = false;
         loop {
             let error = match call().await {
@@ -99,7 +99,7 @@ impl Default for Patience {
 
 /// What a [`Retry`] has seen, for whoever shows it.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct RetryCounts {
     /// Times the store asked for less.
     pub throttles: AtomicU64,
     /// Calls that are waiting right now for a store that can't be reached.
@@ -110,7 +110,7 @@ pub struct Seen {
 pub struct Retry {
     inner: Arc<dyn Store>,
     patience: Patience,
-    seen: Arc<Seen>,
+    seen: Arc<RetryCounts>,
     outage: Arc<Outage>,
     pace: Arc<Pace>,
     sizes: Arc<Sizes>,
@@ -137,7 +137,7 @@ impl Retry {
     }
 
     /// What it has seen so far.
-    pub fn seen(&self) -> Arc<Seen> {
+    pub fn seen(&self) -> Arc<RetryCounts> {
         self.seen.clone()
     }
 
@@ -178,7 +178,7 @@ impl Retry {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut pauses = Pauses::new(self.patience);
+        let mut pauses = JitteredPauses::new(self.patience);
         loop {
             match call().await {
                 Err(error) if error.kind().is_transient() => {
@@ -196,7 +196,7 @@ impl Retry {
     }
 
     /// A call has its answer: with the last one of those that were waiting the outage is over.
-    fn answered(&self, pauses: Pauses) {
+    fn answered(&self, pauses: JitteredPauses) {
         let waited = pauses.waiting.is_some();
         drop(pauses);
         if let Some(lasted) = waited.then(|| self.outage.ended()).flatten() {
@@ -208,12 +208,12 @@ impl Retry {
         }
     }
 
-    async fn pause(&self, pauses: &mut Pauses, error: Error) -> Result<()> {
+    async fn pause(&self, pauses: &mut JitteredPauses, error: Error) -> Result<()> {
         let Some(pause) = pauses.next() else {
             return Err(error);
         };
         if matches!(error.kind(), Kind::Unreachable | Kind::Timeout) {
-            let waiting = || Waiting::new(&self.outage, &self.seen);
+            let waiting = || WaitingCall::new(&self.outage, &self.seen);
             pauses.waiting.get_or_insert_with(waiting);
             if self.outage.is_to_be_told() {
                 tracing::warn!("waiting for {}: {error}", self.inner.name());
@@ -271,10 +271,10 @@ impl Outage {
 }
 
 /// A call that waits for a store that is away, until it has its answer or is dropped.
-struct Waiting(Arc<Outage>, Arc<Seen>);
+struct WaitingCall(Arc<Outage>, Arc<RetryCounts>);
 
-impl Waiting {
-    fn new(outage: &Arc<Outage>, seen: &Arc<Seen>) -> Self {
+impl WaitingCall {
+    fn new(outage: &Arc<Outage>, seen: &Arc<RetryCounts>) -> Self {
         let mut away = outage.away();
         if away.calls == 0 {
             // Also after one whose last call was given up.
@@ -283,11 +283,11 @@ impl Waiting {
         away.calls += 1;
         drop(away);
         seen.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(outage.clone(), seen.clone())
+        WaitingCall(outage.clone(), seen.clone())
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingCall {
     fn drop(&mut self) {
         self.0.away().calls -= 1;
         self.1.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -295,17 +295,17 @@ impl Drop for Waiting {
 }
 
 /// Decorrelated jitter: each pause is between the first and three times the last one.
-struct Pauses {
+struct JitteredPauses {
     patience: Patience,
     begun: Instant,
     last: Duration,
     /// From the first time that the store couldn't be reached.
-    waiting: Option<Waiting>,
+    waiting: Option<WaitingCall>,
 }
 
-impl Pauses {
+impl JitteredPauses {
     fn new(patience: Patience) -> Self {
-        Pauses {
+        JitteredPauses {
             patience,
             begun: Instant::now(),
             last: patience.first,
@@ -427,15 +427,15 @@ impl Store for Retry {
     }
 
     async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
-        self.again_each(table, Write::Put(rows, on)).await
+        self.again_each(table, RowWrites::Put(rows, on)).await
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
-        self.again_each(table, Write::Purge(&keys, on)).await
+        self.again_each(table, RowWrites::Purge(&keys, on)).await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
-        self.again_each(table, Write::Fold(&folds)).await
+        self.again_each(table, RowWrites::Fold(&folds)).await
     }
 
     /// Tools change items only on conditions that make it harmless to send a change again.
@@ -505,18 +505,18 @@ impl Store for Retry {
 }
 
 /// A write of many things, each with an answer of its own.
-enum Write<'a> {
+enum RowWrites<'a> {
     Put(&'a [Row], &'a Condition),
     Purge(&'a [Key], &'a Condition),
     Fold(&'a [Fold]),
 }
 
-impl Write<'_> {
+impl RowWrites<'_> {
     fn len(&self) -> usize {
         match self {
-            Write::Put(rows, _) => rows.len(),
-            Write::Purge(keys, _) => keys.len(),
-            Write::Fold(folds) => folds.len(),
+            RowWrites::Put(rows, _) => rows.len(),
+            RowWrites::Purge(keys, _) => keys.len(),
+            RowWrites::Fold(folds) => folds.len(),
         }
     }
 }
@@ -526,24 +526,24 @@ fn chosen<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
 }
 
 impl Retry {
-    async fn send(&self, table: &Table, write: &Write<'_>, places: &[usize]) -> WriteOutcomes {
+    async fn send(&self, table: &Table, write: &RowWrites<'_>, places: &[usize]) -> WriteOutcomes {
         match write {
-            Write::Put(rows, on) if places.len() == rows.len() => {
+            RowWrites::Put(rows, on) if places.len() == rows.len() => {
                 self.inner.put(table, rows, on).await
             }
-            Write::Put(rows, on) => self.inner.put(table, &chosen(rows, places), on).await,
-            Write::Purge(keys, on) => self.inner.purge(table, chosen(keys, places), on).await,
-            Write::Fold(folds) => self.inner.fold(table, chosen(folds, places)).await,
+            RowWrites::Put(rows, on) => self.inner.put(table, &chosen(rows, places), on).await,
+            RowWrites::Purge(keys, on) => self.inner.purge(table, chosen(keys, places), on).await,
+            RowWrites::Fold(folds) => self.inner.fold(table, chosen(folds, places)).await,
         }
     }
 
     /// Sends what failed again, and only that, until each one has an answer that stands.
-    async fn again_each(&self, table: &Table, write: Write<'_>) -> WriteOutcomes {
+    async fn again_each(&self, table: &Table, write: RowWrites<'_>) -> WriteOutcomes {
         let mut total = WriteOutcomes::default();
         let mut answers: Vec<Option<Result<WriteOutcome>>> =
             (0..write.len()).map(|_| None).collect();
         let mut places: Vec<usize> = (0..write.len()).collect();
-        let mut pauses = Pauses::new(self.patience);
+        let mut pauses = JitteredPauses::new(self.patience);
         loop {
             let sending = self.send(table, &write, &places);
             let sent = self.pace.writing(places.len(), sending, |sent| sent.units);
@@ -591,8 +591,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_told_once_and_its_end_once() {
-        let (outage, seen) = (Arc::<Outage>::default(), Arc::<Seen>::default());
-        let wait = || Waiting::new(&outage, &seen);
+        let (outage, seen) = (Arc::<Outage>::default(), Arc::<RetryCounts>::default());
+        let wait = || WaitingCall::new(&outage, &seen);
         let (one, other) = (wait(), wait());
         assert!(outage.is_to_be_told());
         assert!(!outage.is_to_be_told(), "one word for all calls");

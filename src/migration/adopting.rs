@@ -40,7 +40,7 @@ impl Stock {
 }
 
 /// One look through a target.
-struct Look<'a> {
+struct TargetLook<'a> {
     new: New,
     target: &'a Table,
     /// What was adopted before; none, and nothing is listed.
@@ -55,7 +55,7 @@ impl Migration {
     /// # Errors
     /// [`Kind::Unsupported`] if there are too many to be listed; the new store's.
     pub(super) async fn stock(&self, target: &Table, before: Option<&Adopted>) -> Result<Stock> {
-        let look = Look {
+        let look = TargetLook {
             new: self.new.patient(Patience::default(), &self.pace.new),
             target,
             listing: before,
@@ -158,7 +158,7 @@ impl Migration {
     }
 }
 
-impl Look<'_> {
+impl TargetLook<'_> {
     async fn range(&self, range: &Range) -> Result<Stock> {
         let mut stock = Stock::default();
         let mut cursor: Option<Cursor> = None;

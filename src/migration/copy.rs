@@ -10,7 +10,7 @@ use super::tool::under_lease;
 use super::{Event, Migration, Survey};
 use crate::clock::Clock;
 use crate::control::{Gone, ParticipantKind, Record, Watch};
-use crate::copier::{self, Copier, CopyProgress, Counters, Outcome};
+use crate::copier::{self, Copier, CopyOutcome, CopyProgress, Counters};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Binding, Journal};
 use crate::layer::Retry;
@@ -37,7 +37,7 @@ pub struct CopyOptions {
     /// How long the copier works on after its last look at the control record.
     pub lease: Duration,
     /// How the copier goes about its work; its share is set from `shard`.
-    pub copy: copier::Options,
+    pub copy: copier::CopySettings,
 }
 
 /// A copy that has begun.
@@ -204,7 +204,7 @@ impl Migration {
         options: CopyOptions,
         stop: &CancellationToken,
         ready: impl FnOnce(Started),
-    ) -> Result<Outcome> {
+    ) -> Result<CopyOutcome> {
         let survey = self.survey().await?;
         self.refuse_incapable(&survey)?;
         let (counters, record) = self.begin_copy(&survey, &options).await?;
@@ -363,7 +363,7 @@ fn journal_folder(table: &str, shard: Option<(u32, u32)>) -> String {
 }
 
 /// About one range for each 32 MB, within reason.
-fn splits(options: &copier::Options, bytes: Option<u64>) -> usize {
+fn splits(options: &copier::CopySettings, bytes: Option<u64>) -> usize {
     let wanted = bytes.map_or(options.splits, |bytes| (bytes >> 25) as usize);
     wanted.clamp(options.readers * 4, 16_384)
 }

@@ -12,7 +12,7 @@ use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
-use crate::model::{Mark, Row, State};
+use crate::model::{ItemState, Mark, Row};
 use crate::protocol::phase::Transition;
 use crate::protocol::{Phase, counter};
 use crate::schema::StoredTable;
@@ -200,7 +200,8 @@ async fn look(
 
 fn added_to(copied: &[Row]) -> Vec<&Row> {
     let is_as_folded = |row: &&Row| {
-        counter::Item::of((*row).clone()).is_ok_and(|item| counter::may_return_to_old(Some(&item)))
+        counter::CounterItem::of((*row).clone())
+            .is_ok_and(|item| counter::may_return_to_old(Some(&item)))
     };
     copied.iter().filter(|row| !is_as_folded(row)).collect()
 }
@@ -214,7 +215,7 @@ async fn differing<'r>(
     let now = crate::clock::unix_seconds();
     let live = copied
         .iter()
-        .filter(|row| State::of(Some(row), now) != State::Expired);
+        .filter(|row| ItemState::of(Some(row), now) != ItemState::Expired);
     let live: Vec<&Row> = live.collect();
     let keys: Vec<_> = live.iter().map(|row| row.key.clone()).collect();
     let rows = old.0.get(transform.source(), &keys).await?;

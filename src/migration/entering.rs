@@ -266,7 +266,7 @@ async fn hidden_in_old(
 ) -> Result<Vec<String>> {
     let is_as_adopted = |item: &Row| item.mark.is_none() && adopted.has_item(target, item);
     let may_return = |item: &Row| match target.is_counter() {
-        true => match counter::Item::of(item.clone()) {
+        true => match counter::CounterItem::of(item.clone()) {
             Ok(item) => counter::may_return_to_old(Some(&item)),
             Err(_) => false,
         },

@@ -1,6 +1,6 @@
 //! Targets and their control records.
 
-use super::{Held, Marks, Migration, Regain, Survey};
+use super::{Marks, Migration, Regain, Survey, TargetContent};
 use crate::control::{Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;
@@ -71,9 +71,9 @@ impl Migration {
     }
 
     /// Refuses a target that holds something and has no record here.
-    pub(super) fn foreign_items(&self, held: Held) -> Error {
+    pub(super) fn foreign_items(&self, held: TargetContent) -> Error {
         let control = self.control.name();
-        if held == Held::Marked {
+        if held == TargetContent::Marked {
             return Error::new(
                 Kind::Mismatch,
                 "the target carries the marks of a migration, but the control table has no record of it",
@@ -104,7 +104,7 @@ impl Migration {
 
     async fn begin(&self, survey: &Survey, record: Record, options: InitOptions) -> Result<Init> {
         let held = self.held(survey.transform.target()).await?;
-        let holds_items = held != Held::Nothing;
+        let holds_items = held != TargetContent::Nothing;
         if holds_items && !options.adopt {
             return Err(self.foreign_items(held));
         }

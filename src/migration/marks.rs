@@ -26,7 +26,7 @@ impl Marks {
     pub(super) fn of(item: &Row, is_counter: bool) -> Marks {
         // A fold leaves a counter's mark as it is, so what was added shows in its watermark too.
         let is_added_to = is_counter
-            && !counter::Item::of(item.clone())
+            && !counter::CounterItem::of(item.clone())
                 .is_ok_and(|item| counter::may_return_to_old(Some(&item)));
         let mut marks = Marks::default();
         match item.mark {

@@ -99,7 +99,7 @@ impl Default for Paces {
 
 /// What a target holds that has no control record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
+enum TargetContent {
     Nothing,
     /// Items without a mark.
     Foreign,
@@ -282,8 +282,10 @@ impl Migration {
                 .spec
                 .same(&there.record, &self.record(survey, &target))?,
             None => match self.held(survey.transform.target()).await? {
-                Held::Nothing => {}
-                held @ (Held::Foreign | Held::Marked) => return Err(self.foreign_items(held)),
+                TargetContent::Nothing => {}
+                held @ (TargetContent::Foreign | TargetContent::Marked) => {
+                    return Err(self.foreign_items(held));
+                }
             },
         }
         Ok(Some(target))
@@ -377,7 +379,7 @@ impl Migration {
     }
 
     /// What a target holds, by the first items that are met.
-    async fn held(&self, target: &Table) -> Result<Held> {
+    async fn held(&self, target: &Table) -> Result<TargetContent> {
         for range in self.new_looks.splits(target, 1).await? {
             let mut cursor = None;
             loop {
@@ -391,8 +393,8 @@ impl Migration {
                         let is_marked = page.rows.iter().any(|row| row.mark.is_some())
                             || page.unreadable.iter().any(|item| item.is_marked);
                         return Ok(match is_marked {
-                            true => Held::Marked,
-                            false => Held::Foreign,
+                            true => TargetContent::Marked,
+                            false => TargetContent::Foreign,
                         });
                     }
                     Ok(page) => cursor = page.next,
@@ -403,7 +405,7 @@ impl Migration {
                 }
             }
         }
-        Ok(Held::Nothing)
+        Ok(TargetContent::Nothing)
     }
 
     /// The control record, once it has been compared with the plan and both stores.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::clock::Clock;
-use crate::control::{Gone, Participant, Waiting};
+use crate::control::{Awaited, Gone, Participant};
 use crate::error::Result;
 use crate::protocol::Phase;
 use crate::store::Old;
@@ -50,7 +50,7 @@ pub enum Event<'a> {
         /// The phase.
         phase: Phase,
         /// Who, and since when each is silent.
-        left: &'a [Waiting],
+        left: &'a [Awaited],
         /// How long it has been waiting for this phase.
         waited: Duration,
     },

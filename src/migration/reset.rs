@@ -9,7 +9,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::tool::under_lease;
 use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
 use crate::clock::Clock;
-use crate::control::{Late, Member, ParticipantKind, Record, Versioned, Waiting, Watch};
+use crate::control::{Awaited, Late, Member, ParticipantKind, Record, Versioned, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -171,7 +171,7 @@ impl Migration {
         }
     }
 
-    fn running(&self, one: &Waiting) -> Error {
+    fn running(&self, one: &Awaited) -> Error {
         let what = match one.participant.kind {
             ParticipantKind::Reset => "another reset",
             ParticipantKind::Shim => "an application",

@@ -9,7 +9,7 @@ use super::Migration;
 use super::tool::{under_lease, unless_stopped};
 use crate::control::{Control, DeadLetter, ParticipantKind};
 use crate::display;
-use crate::driver::Stores;
+use crate::driver::BothStores;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -143,7 +143,7 @@ impl Again<'_> {
     }
 
     async fn send(&self, key: &Key) -> Result<Option<String>> {
-        let stores = Stores {
+        let stores = BothStores {
             old: &self.old,
             new: &*self.new.0,
             transform: self.transform,

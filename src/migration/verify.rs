@@ -18,7 +18,9 @@ use crate::protocol::Phase;
 use crate::protocol::counter::Rules;
 use crate::protocol::phase::Work;
 use crate::store::{Old, Writer};
-use crate::verifier::{self, Belongs, Checkpoint, Mending, Outcome, Verifier, VerifyProgress};
+use crate::verifier::{
+    self, Belongs, Checkpoint, Mending, Verifier, VerifyOutcome, VerifyProgress,
+};
 
 /// How far another machine's clock may be ahead of this one, seconds.
 const CLOCKS: i64 = 60;
@@ -45,7 +47,7 @@ pub struct VerifyOptions {
     /// back, and the operator has to say so.
     pub patience: Patience,
     /// How the verifier goes about its work.
-    pub verify: verifier::Options,
+    pub verify: verifier::VerifySettings,
 }
 
 impl Migration {
@@ -60,7 +62,7 @@ impl Migration {
         options: VerifyOptions,
         stop: &CancellationToken,
         ready: impl FnOnce(Arc<VerifyProgress>),
-    ) -> Result<Outcome> {
+    ) -> Result<VerifyOutcome> {
         let survey = self.survey().await?;
         let record = self.checked(&survey).await?.record;
         self.may_verify(&record, options.repair.is_some())?;
@@ -105,7 +107,7 @@ impl Migration {
             frozen_at: record.frozen_at,
             is_copied,
             adopted: self.adopted(&record).await?,
-            options: verifier::Options {
+            options: verifier::VerifySettings {
                 fresh: self.fresh,
                 ..options.verify
             },
@@ -147,7 +149,7 @@ impl Migration {
     async fn note(
         &self,
         record: &Record,
-        outcome: &Outcome,
+        outcome: &VerifyOutcome,
         copiers: Option<BTreeMap<String, String>>,
     ) -> Result<()> {
         let control = self.patient_control();

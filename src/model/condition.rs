@@ -6,7 +6,7 @@ use super::{Mark, Row, Rule, Value};
 
 /// What stands at a key of the new store at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
+pub enum ItemState {
     /// A whole row, whoever wrote it.
     Row,
     /// A tombstone.
@@ -19,28 +19,28 @@ pub enum State {
     Expired,
 }
 
-impl State {
+impl ItemState {
     /// All of them.
-    pub const ALL: [State; 5] = [
-        State::Row,
-        State::Tombstone,
-        State::Partial,
-        State::Absent,
-        State::Expired,
+    pub const ALL: [ItemState; 5] = [
+        ItemState::Row,
+        ItemState::Tombstone,
+        ItemState::Partial,
+        ItemState::Absent,
+        ItemState::Expired,
     ];
 
     /// The state of what was found, `now` in seconds since 1970.
-    pub fn of(item: Option<&Row>, now: i64) -> State {
+    pub fn of(item: Option<&Row>, now: i64) -> ItemState {
         let Some(item) = item else {
-            return State::Absent;
+            return ItemState::Absent;
         };
         if item.expires.is_some_and(|at| at <= now) {
-            return State::Expired;
+            return ItemState::Expired;
         }
         match item.mark {
-            Some(Mark::Tombstone) => State::Tombstone,
-            Some(Mark::Partial) => State::Partial,
-            Some(Mark::Copied | Mark::Resaved | Mark::Application) | None => State::Row,
+            Some(Mark::Tombstone) => ItemState::Tombstone,
+            Some(Mark::Partial) => ItemState::Partial,
+            Some(Mark::Copied | Mark::Resaved | Mark::Application) | None => ItemState::Row,
         }
     }
 }
@@ -53,8 +53,8 @@ pub enum Condition {
     Always,
     /// The item is in one of these states.
     In {
-        /// The states, in the order of [`State::ALL`].
-        states: Vec<State>,
+        /// The states, in the order of [`ItemState::ALL`].
+        states: Vec<ItemState>,
         /// Seconds since 1970.
         now: i64,
     },
@@ -69,8 +69,8 @@ pub enum Condition {
     Judged {
         /// The rule.
         rule: Rule,
-        /// The other states, in the order of [`State::ALL`].
-        or: Vec<State>,
+        /// The other states, in the order of [`ItemState::ALL`].
+        or: Vec<ItemState>,
         /// Seconds since 1970.
         now: i64,
     },
@@ -95,13 +95,13 @@ impl Condition {
 
     /// Whether it is that there is no item.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Condition::In { states, .. } if states[..] == [State::Absent])
+        matches!(self, Condition::In { states, .. } if states[..] == [ItemState::Absent])
     }
 
     /// There is no item.
     pub fn absent() -> Condition {
         Condition::In {
-            states: vec![State::Absent],
+            states: vec![ItemState::Absent],
             now: 0,
         }
     }
@@ -110,18 +110,19 @@ impl Condition {
     pub fn holds(&self, item: Option<&Row>) -> bool {
         match self {
             Condition::Always => true,
-            Condition::In { states, now } => states.contains(&State::of(item, *now)),
+            Condition::In { states, now } => states.contains(&ItemState::of(item, *now)),
             Condition::Cells { expected, now } => item.is_some_and(|row| {
                 let mut cells = expected.iter();
-                State::of(item, *now) == State::Row
+                ItemState::of(item, *now) == ItemState::Row
                     && cells.all(|(at, value)| row.cells.get(*at).unwrap_or(&None) == value)
             }),
-            Condition::Judged { rule, or, now } => match State::of(item, *now) {
+            Condition::Judged { rule, or, now } => match ItemState::of(item, *now) {
                 // A row that nothing can be said of isn't as it is wanted.
-                State::Row => rule.holds(item).unwrap_or(false),
-                state @ (State::Tombstone | State::Partial | State::Absent | State::Expired) => {
-                    or.contains(&state)
-                }
+                ItemState::Row => rule.holds(item).unwrap_or(false),
+                state @ (ItemState::Tombstone
+                | ItemState::Partial
+                | ItemState::Absent
+                | ItemState::Expired) => or.contains(&state),
             },
             Condition::Decides(cells) => {
                 item.is_some_and(|item| is_marked(item, Mark::Partial) && item.decided == *cells)
@@ -156,22 +157,22 @@ mod tests {
     #[test]
     fn an_expired_item_is_nothing_else() {
         let marks = [
-            (Some(Mark::Copied), State::Row),
-            (Some(Mark::Resaved), State::Row),
-            (Some(Mark::Application), State::Row),
-            (None, State::Row),
-            (Some(Mark::Tombstone), State::Tombstone),
-            (Some(Mark::Partial), State::Partial),
+            (Some(Mark::Copied), ItemState::Row),
+            (Some(Mark::Resaved), ItemState::Row),
+            (Some(Mark::Application), ItemState::Row),
+            (None, ItemState::Row),
+            (Some(Mark::Tombstone), ItemState::Tombstone),
+            (Some(Mark::Partial), ItemState::Partial),
         ];
         for (mark, state) in marks {
             let mut item = item(mark, [Some(1), None]);
-            assert_eq!(State::of(Some(&item), 100), state);
+            assert_eq!(ItemState::of(Some(&item), 100), state);
             item.expires = Some(101);
-            assert_eq!(State::of(Some(&item), 100), state);
+            assert_eq!(ItemState::of(Some(&item), 100), state);
             item.expires = Some(100);
-            assert_eq!(State::of(Some(&item), 100), State::Expired);
+            assert_eq!(ItemState::of(Some(&item), 100), ItemState::Expired);
         }
-        assert_eq!(State::of(None, 100), State::Absent);
+        assert_eq!(ItemState::of(None, 100), ItemState::Absent);
     }
 
     #[test]
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(is(&Condition::Always), [true, true, true]);
         assert_eq!(is(&Condition::absent()), [true, false, false]);
         let owned = Condition::In {
-            states: vec![State::Row, State::Partial],
+            states: vec![ItemState::Row, ItemState::Partial],
             now: 0,
         };
         assert_eq!(is(&owned), [false, true, true]);

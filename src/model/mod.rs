@@ -17,7 +17,7 @@ mod times;
 mod tokens;
 
 pub use change::{Change, Edit, Mutation, Update};
-pub use condition::{Condition, State};
+pub use condition::{Condition, ItemState};
 pub use range::{ClusteringRange, Query};
 pub use rule::{Edits, Judge, Judged, Looks, Returns, Rule, Then};
 pub use times::{CellTimes, End, Ends, Times};

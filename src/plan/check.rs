@@ -2,13 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::names::{Folder, cassandra_name, plain};
+use super::names::{PlanFolder, cassandra_name, plain};
 use super::reader::Source;
-use super::stores::{New, NewKind, Old, OldKind};
-use super::tables::Read;
+use super::stores::{NewKind, NewSection, OldKind, OldSection};
+use super::tables::ReadTable;
 
 /// No table twice, and no two tables to one target.
-pub(super) fn unique(source: &Source<'_>, tables: &[Read]) {
+pub(super) fn unique(source: &Source<'_>, tables: &[ReadTable]) {
     for (place, table) in tables.iter().enumerate() {
         let earlier = &tables[..place];
         if let Some(first) = earlier.iter().find(|t| t.plan.name == table.plan.name) {
@@ -34,7 +34,7 @@ pub(super) fn unique(source: &Source<'_>, tables: &[Read]) {
 }
 
 /// Names in the new store, the control table's included.
-pub(super) fn targets(source: &Source<'_>, new: &New, tables: &[Read]) {
+pub(super) fn targets(source: &Source<'_>, new: &NewSection, tables: &[ReadTable]) {
     let control = &new.control_table;
     if new.kind == Some(NewKind::DynamoDb) {
         let names = tables
@@ -63,7 +63,7 @@ pub(super) fn targets(source: &Source<'_>, new: &New, tables: &[Read]) {
 }
 
 /// Names in the old store.
-pub(super) fn old_names(source: &Source<'_>, old: &Old, tables: &[Read]) {
+pub(super) fn old_names(source: &Source<'_>, old: &OldSection, tables: &[ReadTable]) {
     if old.kind == Some(OldKind::Cassandra) {
         for table in tables {
             cassandra_name(source, "table", &table.name);
@@ -72,8 +72,8 @@ pub(super) fn old_names(source: &Source<'_>, old: &Old, tables: &[Read]) {
 }
 
 /// Embedded stores and the journal each have a folder of their own.
-pub(super) fn folders(source: &Source<'_>, folders: [Option<&Folder>; 3]) {
-    let folders: Vec<&Folder> = folders.into_iter().flatten().collect();
+pub(super) fn folders(source: &Source<'_>, folders: [Option<&PlanFolder>; 3]) {
+    let folders: Vec<&PlanFolder> = folders.into_iter().flatten().collect();
     for (place, folder) in folders.iter().enumerate() {
         let place_of = absolute(&folder.path);
         let first = folders[..place]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::reader::Section;
-use super::{Lease, NewStorePlan, Resave, Serve, ShimPlan};
+use super::{Lease, NewStorePlan, ResaveMode, Serve, ShimPlan};
 use crate::store::Reading;
 
 /// Seconds that a lease, or an operation, may take.
@@ -81,8 +81,8 @@ pub(super) fn shim(top: &mut Section<'_>, lease: &Lease) -> ShimPlan {
     let readings = [("strong", Reading::Strong), ("eventual", Reading::Eventual)];
     let reads = shim.choice("reads", &readings);
     let resaves = [
-        ("background", Resave::Background),
-        ("inline", Resave::Inline),
+        ("background", ResaveMode::Background),
+        ("inline", ResaveMode::Inline),
     ];
     let resave = shim.choice("resave", &resaves);
     let deadline = shim.seconds("deadline_seconds", SECONDS);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use crate::control::Lease;
 use crate::secret::Secret;
-pub use crate::shim::Resave;
+pub use crate::shim::ResaveMode;
 pub use crate::spec::{FinalRead, Ignore, KeyNames, TablePlan};
 use crate::store::Reading;
 pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
@@ -165,7 +165,7 @@ pub struct ShimPlan {
     /// How rows of the new store are read.
     pub reads: Reading,
     /// When a row that was only found in the old store is saved in the new one.
-    pub resave: Resave,
+    pub resave: ResaveMode,
     /// How long one operation may take, its retries included; never above [`Lease::operation`].
     pub deadline: Duration,
 }
@@ -174,7 +174,7 @@ impl Default for ShimPlan {
     fn default() -> Self {
         ShimPlan {
             reads: Reading::Strong,
-            resave: Resave::Background,
+            resave: ResaveMode::Background,
             deadline: Lease::default().operation,
         }
     }

@@ -6,14 +6,14 @@ use super::DEFAULT_CASSANDRA_PORT;
 use super::reader::{Source, Text};
 
 /// A folder of the plan, with its line.
-pub(super) struct Folder {
+pub(super) struct PlanFolder {
     pub path: PathBuf,
     pub line: usize,
 }
 
-impl From<Text> for Folder {
+impl From<Text> for PlanFolder {
     fn from(text: Text) -> Self {
-        Folder {
+        PlanFolder {
             path: text.value.into(),
             line: text.line,
         }

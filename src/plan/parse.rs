@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::defaults;
-use super::names::Folder;
+use super::names::PlanFolder;
 use super::reader::{Section, Source};
 use super::{
     PacePlan, Plan, PlanError, PlanErrors, VerifyPlan, check, live, names, stores, tables,
@@ -138,9 +138,9 @@ fn verify(mut verify: Section<'_>) -> VerifyPlan {
     }
 }
 
-fn journal(mut journal: Section<'_>) -> Option<Folder> {
+fn journal(mut journal: Section<'_>) -> Option<PlanFolder> {
     journal.require("dir", "write dir = \"journal/…\", or leave [journal] out");
-    let dir = journal.text("dir").map(Folder::from);
+    let dir = journal.text("dir").map(PlanFolder::from);
     journal.finish();
     dir
 }

@@ -1,6 +1,6 @@
 //! `[old]` and `[new]`.
 
-use super::names::{self, Folder};
+use super::names::{self, PlanFolder};
 use super::reader::{Section, Text};
 use super::{
     CassandraPlan, ClientCertificate, Consistency, DEFAULT_CONTROL_TABLE, DEFAULT_LOCAL_REGION,
@@ -23,23 +23,23 @@ pub(super) enum NewKind {
 }
 
 /// `[old]`, as far as it could be read. What is `None` was noted as an error.
-pub(super) struct Old {
+pub(super) struct OldSection {
     pub kind: Option<OldKind>,
     pub store: Option<OldStorePlan>,
     /// Where an embedded store lies.
-    pub folder: Option<Folder>,
+    pub folder: Option<PlanFolder>,
 }
 
 /// `[new]`, as far as it could be read. What is `None` was noted as an error.
-pub(super) struct New {
+pub(super) struct NewSection {
     pub kind: Option<NewKind>,
     pub store: Option<NewStorePlan>,
     /// Where an embedded store lies.
-    pub folder: Option<Folder>,
+    pub folder: Option<PlanFolder>,
     pub control_table: Text,
 }
 
-pub(super) fn old(mut old: Section<'_>) -> Old {
+pub(super) fn old(mut old: Section<'_>) -> OldSection {
     old.require("kind", "write kind = \"cassandra\" or \"embedded\"");
     let kinds = [
         ("cassandra", OldKind::Cassandra),
@@ -61,14 +61,14 @@ pub(super) fn old(mut old: Section<'_>) -> Old {
     if kind.is_some() {
         old.finish();
     }
-    Old {
+    OldSection {
         kind,
         store,
         folder,
     }
 }
 
-pub(super) fn new(mut new: Section<'_>) -> New {
+pub(super) fn new(mut new: Section<'_>) -> NewSection {
     new.require("kind", "write kind = \"dynamodb\" or \"embedded\"");
     let kinds = [
         ("dynamodb", NewKind::DynamoDb),
@@ -94,7 +94,7 @@ pub(super) fn new(mut new: Section<'_>) -> New {
     if kind.is_some() {
         new.finish();
     }
-    New {
+    NewSection {
         kind,
         store,
         folder,
@@ -102,9 +102,9 @@ pub(super) fn new(mut new: Section<'_>) -> New {
     }
 }
 
-fn path(section: &mut Section<'_>) -> Option<Folder> {
+fn path(section: &mut Section<'_>) -> Option<PlanFolder> {
     section.require("path", "write path = \"…\", the store's folder");
-    section.text("path").map(Folder::from)
+    section.text("path").map(PlanFolder::from)
 }
 
 fn cassandra(old: &mut Section<'_>) -> Option<CassandraPlan> {
@@ -145,12 +145,12 @@ fn cassandra(old: &mut Section<'_>) -> Option<CassandraPlan> {
 }
 
 /// Levels that have a name but can't be used, and why; and what to write.
-struct Unfit {
+struct UnfitLevels {
     levels: [(&'static str, &'static str); 3],
     instead: &'static str,
 }
 
-const UNFIT_FOR_READS: Unfit = Unfit {
+const UNFIT_FOR_READS: UnfitLevels = UnfitLevels {
     levels: [
         ("any", "it is for writes only"),
         ("serial", "it reads one partition at a time, never a range"),
@@ -162,7 +162,7 @@ const UNFIT_FOR_READS: Unfit = Unfit {
     instead: "write \"local_quorum\", or \"all\" where the application wrote below quorum",
 };
 
-const UNFIT_FOR_WRITES: Unfit = Unfit {
+const UNFIT_FOR_WRITES: UnfitLevels = UnfitLevels {
     levels: [
         ("any", "a write that no replica has can't be read back"),
         (
@@ -178,7 +178,11 @@ const UNFIT_FOR_WRITES: Unfit = Unfit {
 };
 
 /// `None` if it isn't there, or wrong.
-fn consistency(old: &mut Section<'_>, key: &'static str, unfit: &Unfit) -> Option<Consistency> {
+fn consistency(
+    old: &mut Section<'_>,
+    key: &'static str,
+    unfit: &UnfitLevels,
+) -> Option<Consistency> {
     let text = old.text(key)?;
     let refused = unfit
         .levels

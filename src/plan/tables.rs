@@ -8,14 +8,14 @@ use crate::shim::EXACTLY_ONCE_WITHIN;
 use crate::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 
 /// A table, with what later checks need to name places.
-pub(super) struct Read {
+pub(super) struct ReadTable {
     pub plan: TablePlan,
     pub name: Text,
     pub to: Text,
 }
 
 /// Reads every `[[table]]`. A table without a name is noted and left out.
-pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Vec<Read> {
+pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Vec<ReadTable> {
     let sections = top.sections("table");
     if !top.has("table") || top.is_empty_array("table") {
         top.source.wrong(
@@ -30,7 +30,7 @@ pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -
         .collect()
 }
 
-fn table(mut table: Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Option<Read> {
+fn table(mut table: Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Option<ReadTable> {
     let source = table.source;
     table.require(
         "name",
@@ -102,7 +102,7 @@ fn table(mut table: Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Option<
         fence,
         columns: columns.unwrap_or_default(),
     };
-    Some(Read { plan, name, to })
+    Some(ReadTable { plan, name, to })
 }
 
 /// The role whose permission to write is taken.

@@ -6,18 +6,18 @@
 //!
 //! | operation | phases | steps; each is one store call, and atomic |
 //! |---|---|---|
-//! | [`Fold`] | `old` to `copy`, `offline` | 1 read the item (`w`). 2 read the old totals (`o`). 3 add `o - w` to `c` and set `w = o` in every column that differs, mark the item as copied if it has no mark, IF each `w` still is what was read. Refused, or the reply was lost: from 1 |
+//! | [`FoldCounters`] | `old` to `copy`, `offline` | 1 read the item (`w`). 2 read the old totals (`o`). 3 add `o - w` to `c` and set `w = o` in every column that differs, mark the item as copied if it has no mark, IF each `w` still is what was read. Refused, or the reply was lost: from 1 |
 //! | | first pass | 1 put `c = w = o` as scanned, marked as copied, IF nothing is there. Refused or lost: the steps above |
 //! | | later passes | 1 read the item: every `w` is what was scanned: done. Else from 2 on |
 //! | [`Count`] | `old` | 1 read the old totals |
 //! | | `bridge`, `switch`, `copy` | 1 read the item (`c` and `w` at once). 2 read the old totals: `o + c - w` |
 //! | | `new`, `done` | 1 read the item: `c` |
-//! | [`Add`] | `old`, `bridge` | 1 add in the old store |
+//! | [`AddToCounters`] | `old`, `bridge` | 1 add in the old store |
 //! | | `switch`, `copy`, `new` | 1 add to `c`, mark the item as the application's |
 //! | | `done` | 1 add to `c` |
-//! | [`Tally`] | `old`, `bridge` | 1 as [`Add`]. 2 as [`Count`] |
-//! | | `switch`, `copy` | 1 as [`Add`], and the store tells the item as it is then (`c` and `w` at once). 2 read the old totals: `o + c - w` |
-//! | | `new`, `done` | 1 as [`Add`], and the store tells the item as it is then: `c` |
+//! | [`Tally`] | `old`, `bridge` | 1 as [`AddToCounters`]. 2 as [`Count`] |
+//! | | `switch`, `copy` | 1 as [`AddToCounters`], and the store tells the item as it is then (`c` and `w` at once). 2 read the old totals: `o + c - w` |
+//! | | `new`, `done` | 1 as [`AddToCounters`], and the store tells the item as it is then: `c` |
 //!
 //! Why nothing is counted twice, and nothing lost:
 //!
@@ -55,24 +55,24 @@ pub use tally::{Tallied, Tally};
 pub type Totals = Vec<Option<i64>>;
 
 /// What a machine wants next, about one counter row.
-pub type Step<A> = super::Step<Call, A>;
+pub type CounterStep<A> = super::Step<CounterCall, A>;
 
 /// A counter row in the new store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Item {
+pub struct CounterItem {
     /// The values.
     pub totals: Totals,
     /// How much of the old totals is inside each.
     pub watermarks: Totals,
 }
 
-impl Item {
+impl CounterItem {
     /// The item of a row as the new store gives it.
     ///
     /// # Errors
     /// As of [`totals_of`].
-    pub fn of(row: Row) -> Result<Item> {
-        Ok(Item {
+    pub fn of(row: Row) -> Result<CounterItem> {
+        Ok(CounterItem {
             totals: totals_of(&row)?,
             watermarks: row.watermarks,
         })
@@ -97,7 +97,7 @@ pub fn totals_of(row: &Row) -> Result<Totals> {
 
 /// A store call about one counter row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Call {
+pub enum CounterCall {
     /// Read values and watermarks in the new store, in one strongly consistent read.
     ReadNew,
     /// Read the totals in the old store, with its overlapping consistency.
@@ -111,14 +111,14 @@ pub enum Call {
     /// Add to the counters, at most once. Never to be sent again by whoever carries it out.
     Add {
         /// Where.
-        to: Place,
+        to: AddPlace,
         /// How much, for each column.
         by: Totals,
     },
     /// The same, to the new store alone. The reply is the item as it is then.
     AddAndTell {
         /// Where.
-        to: Place,
+        to: AddPlace,
         /// How much, for each column.
         by: Totals,
     },
@@ -126,7 +126,7 @@ pub enum Call {
 
 /// Where an application's add goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum AddPlace {
     /// To the old store.
     Old,
     /// To the new store, whose item becomes the application's.
@@ -137,9 +137,9 @@ pub enum Place {
 
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reply {
+pub enum CounterReply {
     /// The new store's item, if there is one.
-    New(Option<Item>),
+    New(Option<CounterItem>),
     /// The old store's totals, if there is such a row.
     Old(Option<Totals>),
     /// The write has happened.
@@ -219,13 +219,13 @@ pub fn may_enter_new(settled: Option<u64>, freeze: u64) -> bool {
 /// Whether a counter row lets its table go back from `bridge` to `old`, where the old total alone is shown.
 /// Asked of every row once every participant is in `bridge`, and so nobody adds to the new store: `c - w`, which no
 /// fold changes, has to be 0. What was folded may stay; it shows nothing, and the next fold goes on from it.
-pub fn may_return_to_old(item: Option<&Item>) -> bool {
+pub fn may_return_to_old(item: Option<&CounterItem>) -> bool {
     item.is_none_or(|item| same(&item.totals, &item.watermarks))
 }
 
 /// Moves what a row's old totals have grown by into the new store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Fold {
+pub struct FoldCounters {
     rules: Rules,
     state: Folding,
 }
@@ -246,7 +246,7 @@ enum Folding {
     Writing(Totals),
 }
 
-/// The answer of a [`Fold`].
+/// The answer of a [`FoldCounters`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Folded {
     /// The row was written.
@@ -286,10 +286,10 @@ impl Folded {
     }
 }
 
-impl Fold {
+impl FoldCounters {
     /// A fold of a row of which nothing is known: reads both stores, then writes if need be.
     pub fn new(rules: Rules) -> Self {
-        Fold {
+        FoldCounters {
             rules,
             state: Folding::Start,
         }
@@ -298,7 +298,7 @@ impl Fold {
     /// The fold of a row whose totals a scan has just read, and which most likely isn't in the new store
     /// yet: a single write if so.
     pub fn first(rules: Rules, scanned: Totals) -> Self {
-        Fold {
+        FoldCounters {
             rules,
             state: Folding::First(scanned),
         }
@@ -307,22 +307,22 @@ impl Fold {
     /// The fold of a row whose totals a scan has just read, and which most likely has them inside already:
     /// a single read if so.
     pub fn again(rules: Rules, scanned: Totals) -> Self {
-        Fold {
+        FoldCounters {
             rules,
             state: Folding::Again(scanned),
         }
     }
 }
 
-impl Machine for Fold {
-    type Call = Call;
-    type Reply = Reply;
+impl Machine for FoldCounters {
+    type Call = CounterCall;
+    type Reply = CounterReply;
     type Answer = Folded;
 
-    fn begin(&mut self) -> Step<Folded> {
+    fn begin(&mut self) -> CounterStep<Folded> {
         match std::mem::replace(&mut self.state, Folding::Start) {
             Folding::First(scanned) if self.may_insert(&scanned) => {
-                self.write(Call::Insert(scanned.clone()), scanned)
+                self.write(CounterCall::Insert(scanned.clone()), scanned)
             }
             Folding::Again(scanned) => self.read_new(Some(scanned)),
             Folding::First(_)
@@ -335,54 +335,65 @@ impl Machine for Fold {
 
     /// The step after a reply. Anything but what was hoped for means: from the start, because every step
     /// may safely be repeated.
-    fn step(&mut self, reply: Reply) -> Step<Folded> {
+    fn step(&mut self, reply: CounterReply) -> CounterStep<Folded> {
         match std::mem::replace(&mut self.state, Folding::Start) {
             Folding::ReadingNew(scanned) => match reply {
-                Reply::New(item) => self.seen_new(item.unwrap_or_default().watermarks, scanned),
-                Reply::Old(_) | Reply::Written | Reply::Refused | Reply::Unknown => {
-                    self.read_new(None)
+                CounterReply::New(item) => {
+                    self.seen_new(item.unwrap_or_default().watermarks, scanned)
                 }
+                CounterReply::Old(_)
+                | CounterReply::Written
+                | CounterReply::Refused
+                | CounterReply::Unknown => self.read_new(None),
             },
             Folding::ReadingOld(watermarks) => match reply {
-                Reply::Old(totals) => self.seen_old(&watermarks, totals),
-                Reply::New(_) | Reply::Written | Reply::Refused | Reply::Unknown => {
-                    self.read_new(None)
-                }
+                CounterReply::Old(totals) => self.seen_old(&watermarks, totals),
+                CounterReply::New(_)
+                | CounterReply::Written
+                | CounterReply::Refused
+                | CounterReply::Unknown => self.read_new(None),
             },
             Folding::Writing(totals) => match reply {
-                Reply::Written => Step::Done(Folded::Folded { totals }),
-                Reply::New(_) | Reply::Old(_) | Reply::Refused | Reply::Unknown => {
-                    self.read_new(None)
-                }
+                CounterReply::Written => CounterStep::Done(Folded::Folded { totals }),
+                CounterReply::New(_)
+                | CounterReply::Old(_)
+                | CounterReply::Refused
+                | CounterReply::Unknown => self.read_new(None),
             },
             Folding::First(_) | Folding::Again(_) | Folding::Start => self.read_new(None),
         }
     }
 }
 
-impl Fold {
+impl FoldCounters {
     /// A row without any total isn't worth an item, and a total below 0 may be a stale or a wrong one.
     fn may_insert(&self, scanned: &[Option<i64>]) -> bool {
         let mut totals = scanned.iter().flatten().peekable();
         totals.peek().is_some() && (self.rules.decrements || totals.all(|total| *total >= 0))
     }
 
-    fn read_new(&mut self, scanned: Option<Totals>) -> Step<Folded> {
+    fn read_new(&mut self, scanned: Option<Totals>) -> CounterStep<Folded> {
         self.state = Folding::ReadingNew(scanned);
-        Step::Call(Call::ReadNew)
+        CounterStep::Call(CounterCall::ReadNew)
     }
 
-    fn seen_new(&mut self, watermarks: Totals, scanned: Option<Totals>) -> Step<Folded> {
+    fn seen_new(&mut self, watermarks: Totals, scanned: Option<Totals>) -> CounterStep<Folded> {
         match scanned {
-            Some(totals) if same(&totals, &watermarks) => Step::Done(Folded::Unchanged { totals }),
+            Some(totals) if same(&totals, &watermarks) => {
+                CounterStep::Done(Folded::Unchanged { totals })
+            }
             Some(_) | None => {
                 self.state = Folding::ReadingOld(watermarks);
-                Step::Call(Call::ReadOld)
+                CounterStep::Call(CounterCall::ReadOld)
             }
         }
     }
 
-    fn seen_old(&mut self, watermarks: &[Option<i64>], totals: Option<Totals>) -> Step<Folded> {
+    fn seen_old(
+        &mut self,
+        watermarks: &[Option<i64>],
+        totals: Option<Totals>,
+    ) -> CounterStep<Folded> {
         let is_there = totals.is_some();
         let totals = totals.unwrap_or_default();
         let mut downs = Vec::new();
@@ -406,19 +417,19 @@ impl Fold {
             });
         }
         if !downs.is_empty() {
-            Step::Done(Folded::WentDown(downs))
+            CounterStep::Done(Folded::WentDown(downs))
         } else if !is_there {
-            Step::Done(Folded::Gone)
+            CounterStep::Done(Folded::Gone)
         } else if moves.iter().all(Option::is_none) {
-            Step::Done(Folded::Unchanged { totals })
+            CounterStep::Done(Folded::Unchanged { totals })
         } else {
-            self.write(Call::Fold(moves), totals)
+            self.write(CounterCall::Fold(moves), totals)
         }
     }
 
-    fn write(&mut self, call: Call, totals: Totals) -> Step<Folded> {
+    fn write(&mut self, call: CounterCall, totals: Totals) -> CounterStep<Folded> {
         self.state = Folding::Writing(totals);
-        Step::Call(call)
+        CounterStep::Call(call)
     }
 }
 
@@ -434,7 +445,7 @@ enum Counting {
     Start,
     ReadingNew,
     /// This is the item.
-    ReadingOld(Item),
+    ReadingOld(CounterItem),
 }
 
 /// The answer of a [`Count`].
@@ -464,31 +475,39 @@ impl Count {
 }
 
 impl Machine for Count {
-    type Call = Call;
-    type Reply = Reply;
+    type Call = CounterCall;
+    type Reply = CounterReply;
     type Answer = Counted;
 
-    fn begin(&mut self) -> Step<Counted> {
+    fn begin(&mut self) -> CounterStep<Counted> {
         match self.shown {
-            CounterShown::Old => self.read_old(Item::default()),
+            CounterShown::Old => self.read_old(CounterItem::default()),
             CounterShown::OldAndNew | CounterShown::New => {
                 self.state = Counting::ReadingNew;
-                Step::Call(Call::ReadNew)
+                CounterStep::Call(CounterCall::ReadNew)
             }
-            CounterShown::Refused => Step::Done(Counted::Refused),
+            CounterShown::Refused => CounterStep::Done(Counted::Refused),
         }
     }
 
     /// The step after a reply. One that isn't what was asked for means: from the start.
-    fn step(&mut self, reply: Reply) -> Step<Counted> {
+    fn step(&mut self, reply: CounterReply) -> CounterStep<Counted> {
         match std::mem::replace(&mut self.state, Counting::Start) {
             Counting::ReadingNew => match reply {
-                Reply::New(item) => self.seen_new(item.unwrap_or_default()),
-                Reply::Old(_) | Reply::Written | Reply::Refused | Reply::Unknown => self.begin(),
+                CounterReply::New(item) => self.seen_new(item.unwrap_or_default()),
+                CounterReply::Old(_)
+                | CounterReply::Written
+                | CounterReply::Refused
+                | CounterReply::Unknown => self.begin(),
             },
             Counting::ReadingOld(item) => match reply {
-                Reply::Old(totals) => Step::Done(total(&totals.unwrap_or_default(), &item)),
-                Reply::New(_) | Reply::Written | Reply::Refused | Reply::Unknown => self.begin(),
+                CounterReply::Old(totals) => {
+                    CounterStep::Done(total(&totals.unwrap_or_default(), &item))
+                }
+                CounterReply::New(_)
+                | CounterReply::Written
+                | CounterReply::Refused
+                | CounterReply::Unknown => self.begin(),
             },
             Counting::Start => self.begin(),
         }
@@ -496,23 +515,23 @@ impl Machine for Count {
 }
 
 impl Count {
-    fn seen_new(&mut self, item: Item) -> Step<Counted> {
+    fn seen_new(&mut self, item: CounterItem) -> CounterStep<Counted> {
         match self.shown {
             CounterShown::OldAndNew => self.read_old(item),
-            CounterShown::New => Step::Done(Counted::Total(item.totals)),
+            CounterShown::New => CounterStep::Done(Counted::Total(item.totals)),
             CounterShown::Old | CounterShown::Refused => self.begin(),
         }
     }
 
-    fn read_old(&mut self, item: Item) -> Step<Counted> {
+    fn read_old(&mut self, item: CounterItem) -> CounterStep<Counted> {
         self.state = Counting::ReadingOld(item);
-        Step::Call(Call::ReadOld)
+        CounterStep::Call(CounterCall::ReadOld)
     }
 }
 
 /// Adds to a row's counters, for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Add {
+pub struct AddToCounters {
     to: CounterAdd,
     by: Totals,
     state: Adding,
@@ -525,7 +544,7 @@ enum Adding {
     Over(Added),
 }
 
-/// The answer of an [`Add`].
+/// The answer of an [`AddToCounters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Added {
     /// It has happened.
@@ -536,10 +555,10 @@ pub enum Added {
     Unknown,
 }
 
-impl Add {
+impl AddToCounters {
     /// An add in this phase: how much, for each column; `None` leaves one alone.
     pub fn new(phase: Phase, by: Totals) -> Self {
-        Add {
+        AddToCounters {
             to: phase.counter_add(),
             by,
             state: Adding::Start,
@@ -547,56 +566,58 @@ impl Add {
     }
 }
 
-impl Machine for Add {
-    type Call = Call;
-    type Reply = Reply;
+impl Machine for AddToCounters {
+    type Call = CounterCall;
+    type Reply = CounterReply;
     type Answer = Added;
 
     /// Asked again, it never repeats the call.
-    fn begin(&mut self) -> Step<Added> {
+    fn begin(&mut self) -> CounterStep<Added> {
         match self.state {
             Adding::Start => match self.to {
-                CounterAdd::Old => self.send(Place::Old),
-                CounterAdd::New => self.send(Place::New),
-                CounterAdd::NewUnmarked => self.send(Place::NewUnmarked),
+                CounterAdd::Old => self.send(AddPlace::Old),
+                CounterAdd::New => self.send(AddPlace::New),
+                CounterAdd::NewUnmarked => self.send(AddPlace::NewUnmarked),
                 CounterAdd::Refused => self.end(Added::Refused),
             },
             Adding::Sent => self.end(Added::Unknown),
-            Adding::Over(answer) => Step::Done(answer),
+            Adding::Over(answer) => CounterStep::Done(answer),
         }
     }
 
     /// The answer that a reply means.
-    fn step(&mut self, reply: Reply) -> Step<Added> {
+    fn step(&mut self, reply: CounterReply) -> CounterStep<Added> {
         match self.state {
             Adding::Start => self.begin(),
             Adding::Sent => self.end(match reply {
-                Reply::Written => Added::Added,
-                Reply::Refused => Added::Refused,
-                Reply::Unknown | Reply::New(_) | Reply::Old(_) => Added::Unknown,
+                CounterReply::Written => Added::Added,
+                CounterReply::Refused => Added::Refused,
+                CounterReply::Unknown | CounterReply::New(_) | CounterReply::Old(_) => {
+                    Added::Unknown
+                }
             }),
-            Adding::Over(answer) => Step::Done(answer),
+            Adding::Over(answer) => CounterStep::Done(answer),
         }
     }
 }
 
-impl Add {
-    fn send(&mut self, to: Place) -> Step<Added> {
+impl AddToCounters {
+    fn send(&mut self, to: AddPlace) -> CounterStep<Added> {
         self.state = Adding::Sent;
-        Step::Call(Call::Add {
+        CounterStep::Call(CounterCall::Add {
             to,
             by: self.by.clone(),
         })
     }
 
-    fn end(&mut self, answer: Added) -> Step<Added> {
+    fn end(&mut self, answer: Added) -> CounterStep<Added> {
         self.state = Adding::Over(answer);
-        Step::Done(answer)
+        CounterStep::Done(answer)
     }
 }
 
 /// `o + c - w` of every column.
-fn total(old: &[Option<i64>], item: &Item) -> Counted {
+fn total(old: &[Option<i64>], item: &CounterItem) -> Counted {
     let mut totals = Vec::new();
     for column in 0..old.len().max(item.totals.len()) {
         let (o, c) = (at(old, column), at(&item.totals, column));

@@ -145,7 +145,7 @@ pub enum Transition {
 }
 
 /// A line of the table.
-struct Line {
+struct PhaseRow {
     phase: Phase,
     name: &'static str,
     row_read: RowRead,
@@ -167,8 +167,8 @@ const FROZEN: &[Work] = &[
 ];
 
 /// In the order of the phases.
-const TABLE: [Line; 7] = [
-    Line {
+const TABLE: [PhaseRow; 7] = [
+    PhaseRow {
         phase: Phase::Old,
         name: "old",
         row_read: RowRead::Old,
@@ -182,7 +182,7 @@ const TABLE: [Line; 7] = [
             (Phase::Offline, Transition::Offline),
         ],
     },
-    Line {
+    PhaseRow {
         phase: Phase::Bridge,
         name: "bridge",
         row_read: RowRead::NewElseOld,
@@ -196,7 +196,7 @@ const TABLE: [Line; 7] = [
             (Phase::Old, Transition::Back),
         ],
     },
-    Line {
+    PhaseRow {
         phase: Phase::Switch,
         name: "switch",
         row_read: RowRead::NewElseOld,
@@ -210,7 +210,7 @@ const TABLE: [Line; 7] = [
             (Phase::Bridge, Transition::Back),
         ],
     },
-    Line {
+    PhaseRow {
         phase: Phase::Copy,
         name: "copy",
         row_read: RowRead::NewElseOldAndSave,
@@ -224,7 +224,7 @@ const TABLE: [Line; 7] = [
             (Phase::Switch, Transition::Back),
         ],
     },
-    Line {
+    PhaseRow {
         phase: Phase::New,
         name: "new",
         row_read: RowRead::New,
@@ -238,7 +238,7 @@ const TABLE: [Line; 7] = [
             (Phase::Copy, Transition::Back),
         ],
     },
-    Line {
+    PhaseRow {
         phase: Phase::Done,
         name: "done",
         row_read: RowRead::New,
@@ -249,7 +249,7 @@ const TABLE: [Line; 7] = [
         work: &[Work::Purge, Work::DropOld],
         moves: &[],
     },
-    Line {
+    PhaseRow {
         phase: Phase::Offline,
         name: "offline",
         row_read: RowRead::Refused,
@@ -287,7 +287,7 @@ impl Phase {
         Phase::Offline,
     ];
 
-    fn line(self) -> &'static Line {
+    fn line(self) -> &'static PhaseRow {
         &TABLE[self as usize]
     }
 

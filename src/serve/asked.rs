@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::fault::Fault;
 use super::json::{Given, GivenItem};
 use crate::error::Error;
-use crate::express::legacy::{self, Change, Expectation, Test};
+use crate::express::legacy::{self, AttributeUpdate, Expectation, Test};
 use crate::express::{
     ConditionExpression, KeyCondition, Placeholders, Projection, UpdateExpression,
 };
@@ -158,7 +158,7 @@ impl Asked {
             ),
             (None, Some(updates)) => {
                 let changes = updates.into_iter().map(|(name, change)| {
-                    let change = Change {
+                    let change = AttributeUpdate {
                         action: change.action,
                         value: change.value.map(|Given(value)| value),
                     };

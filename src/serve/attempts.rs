@@ -30,7 +30,7 @@ const CALLS: usize = 100_000;
 /// Bytes of answers that are remembered at most.
 const BYTES: usize = 32 << 20;
 
-pub(super) type Outcome = Result<Bytes, Fault>;
+pub(super) type AttemptOutcome = Result<Bytes, Fault>;
 
 /// What a request says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,24 +67,24 @@ pub(super) struct Attempts(Mutex<Calls>);
 
 #[derive(Default)]
 struct Calls {
-    of: HashMap<String, Call>,
+    of: HashMap<String, AttemptedCall>,
     /// The oldest first.
     order: VecDeque<(Instant, String)>,
     bytes: usize,
 }
 
-enum Call {
-    Running(watch::Receiver<Option<Outcome>>),
-    Answered(Outcome),
+enum AttemptedCall {
+    Running(watch::Receiver<Option<AttemptOutcome>>),
+    Answered(AttemptOutcome),
     /// It certainly did nothing, or may be made again.
     Open,
 }
 
 /// What is to be done with an attempt.
 enum Next {
-    Make(Option<watch::Sender<Option<Outcome>>>),
-    Wait(watch::Receiver<Option<Outcome>>),
-    Answer(Outcome),
+    Make(Option<watch::Sender<Option<AttemptOutcome>>>),
+    Wait(watch::Receiver<Option<AttemptOutcome>>),
+    Answer(AttemptOutcome),
 }
 
 impl Attempts {
@@ -94,8 +94,8 @@ impl Attempts {
         self: &Arc<Self>,
         attempt: Attempt,
         twice: Twice,
-        write: impl Future<Output = Outcome> + Send + 'static,
-    ) -> Outcome {
+        write: impl Future<Output = AttemptOutcome> + Send + 'static,
+    ) -> AttemptOutcome {
         let (sender, mut receiver) = match self.next(&attempt, twice) {
             Next::Answer(outcome) => return outcome,
             Next::Wait(receiver) => (None, receiver),
@@ -138,7 +138,7 @@ impl Attempts {
         if let (Some(id), false) = (attempt.id, attempt.is_retry) {
             let mut calls = self.calls();
             if !calls.of.contains_key(&id) {
-                calls.keep(id, Call::Open);
+                calls.keep(id, AttemptedCall::Open);
             }
         }
     }
@@ -149,9 +149,9 @@ impl Attempts {
         };
         let mut calls = self.calls();
         match calls.of.get(id) {
-            Some(Call::Running(receiver)) => return Next::Wait(receiver.clone()),
-            Some(Call::Answered(outcome)) => return Next::Answer(outcome.clone()),
-            Some(Call::Open) => {}
+            Some(AttemptedCall::Running(receiver)) => return Next::Wait(receiver.clone()),
+            Some(AttemptedCall::Answered(outcome)) => return Next::Answer(outcome.clone()),
+            Some(AttemptedCall::Open) => {}
             None if attempt.is_retry && twice == Twice::Counts && !calls.knows(&attempt.id) => {
                 return Next::Answer(Err(Fault::ambiguous(
                     "this is a retry of a request that this sidecar doesn't know, after a restart or at another \
@@ -161,11 +161,11 @@ impl Attempts {
             None => {}
         }
         let (sender, receiver) = watch::channel(None);
-        calls.keep(id.clone(), Call::Running(receiver));
+        calls.keep(id.clone(), AttemptedCall::Running(receiver));
         Next::Make(Some(sender))
     }
 
-    fn over(&self, call: String, outcome: &Outcome, by_token: bool) {
+    fn over(&self, call: String, outcome: &AttemptOutcome, by_token: bool) {
         let is_open = match outcome {
             Ok(_) => false,
             // Unavailable and throttled: certainly not made. A 500 is of a write of constants, which may be made again.
@@ -177,8 +177,8 @@ impl Attempts {
             },
         };
         let call_is = match is_open {
-            true => Call::Open,
-            false => Call::Answered(outcome.clone()),
+            true => AttemptedCall::Open,
+            false => AttemptedCall::Answered(outcome.clone()),
         };
         self.calls().replace(call, call_is);
     }
@@ -188,12 +188,12 @@ impl Attempts {
     }
 }
 
-impl Call {
+impl AttemptedCall {
     fn weight(&self) -> usize {
         match self {
-            Call::Answered(Ok(body)) => body.len(),
-            Call::Answered(Err(fault)) => fault.message.len(),
-            Call::Running(_) | Call::Open => 0,
+            AttemptedCall::Answered(Ok(body)) => body.len(),
+            AttemptedCall::Answered(Err(fault)) => fault.message.len(),
+            AttemptedCall::Running(_) | AttemptedCall::Open => 0,
         }
     }
 }
@@ -203,13 +203,13 @@ impl Calls {
         id.as_ref().is_some_and(|id| self.of.contains_key(id))
     }
 
-    fn keep(&mut self, id: String, call: Call) {
+    fn keep(&mut self, id: String, call: AttemptedCall) {
         self.order.push_back((Instant::now(), id.clone()));
         self.replace(id, call);
         self.forget();
     }
 
-    fn replace(&mut self, id: String, call: Call) {
+    fn replace(&mut self, id: String, call: AttemptedCall) {
         self.bytes += call.weight();
         if let Some(before) = self.of.insert(id, call) {
             self.bytes -= before.weight();
@@ -260,7 +260,12 @@ mod tests {
             }
         }
 
-        async fn make(&self, attempt: Attempt, twice: Twice, outcome: Outcome) -> Outcome {
+        async fn make(
+            &self,
+            attempt: Attempt,
+            twice: Twice,
+            outcome: AttemptOutcome,
+        ) -> AttemptOutcome {
             let made = self.made.clone();
             let write = async move {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -275,7 +280,7 @@ mod tests {
         }
     }
 
-    fn done(text: &'static str) -> Outcome {
+    fn done(text: &'static str) -> AttemptOutcome {
         Ok(Bytes::from_static(text.as_bytes()))
     }
 

@@ -13,8 +13,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::app::App;
 use super::asked::Asked;
-use super::attempts::Outcome;
-use super::capacity::{self, Wanted};
+use super::attempts::AttemptOutcome;
+use super::capacity::{self, WantedCapacity};
 use super::fault::{Fault, Twice};
 use super::item::whole;
 use super::json::GivenItem;
@@ -40,14 +40,14 @@ struct Requests<T> {
 }
 
 /// A key that is read, and how.
-struct Read {
+struct BatchRead {
     table: usize,
     key: Key,
     given: Item,
 }
 
 /// A table of a BatchGetItem.
-struct Reading {
+struct TableReading {
     asked_as: String,
     target: Target,
     projection: Option<Projection>,
@@ -56,9 +56,9 @@ struct Reading {
 }
 
 /// BatchGetItem.
-pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> Outcome {
+pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
     let requests: Requests<Json> = super::json::read(body)?;
-    let wanted = Wanted::of(requests.return_consumed_capacity.as_deref())?;
+    let wanted = WantedCapacity::of(requests.return_consumed_capacity.as_deref())?;
     let mut others = Map::new();
     let (mut tables, mut reads) = (Vec::new(), Vec::new());
     let mut count = 0;
@@ -83,14 +83,14 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> Outcome {
                 ));
             }
             let table = tables.len();
-            reads.push(Read { table, key, given });
+            reads.push(BatchRead { table, key, given });
         }
         let mut rest = match request {
             Json::Object(rest) => rest,
             _ => Map::new(),
         };
         rest.remove("Keys");
-        tables.push(Reading {
+        tables.push(TableReading {
             asked_as,
             target,
             projection,
@@ -102,17 +102,17 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> Outcome {
             "Too many items requested for the BatchGetItem call",
         ));
     }
-    let joined = Joined::passed(app, "BatchGetItem", others, wanted).await?;
+    let joined = JoinedAnswers::passed(app, "BatchGetItem", others, wanted).await?;
     read_all(tables, reads, joined, wanted).await
 }
 
 async fn read_all(
-    tables: Vec<Reading>,
-    reads: Vec<Read>,
-    joined: Joined,
-    wanted: Wanted,
-) -> Outcome {
-    let Joined {
+    tables: Vec<TableReading>,
+    reads: Vec<BatchRead>,
+    joined: JoinedAnswers,
+    wanted: WantedCapacity,
+) -> AttemptOutcome {
+    let JoinedAnswers {
         mut responses,
         mut left,
         mut capacity,
@@ -171,7 +171,7 @@ async fn read_all(
     .into())
 }
 
-fn leave(left: &mut Map<String, Json>, table: &Reading, key: Item) {
+fn leave(left: &mut Map<String, Json>, table: &TableReading, key: Item) {
     let rest = left
         .entry(table.asked_as.clone())
         .or_insert_with(|| Json::Object(table.rest.clone()));
@@ -190,27 +190,27 @@ fn passes(fault: &Fault) -> bool {
 
 /// What came back for the other tables.
 #[derive(Default)]
-struct Joined {
+struct JoinedAnswers {
     responses: Map<String, Json>,
     left: Map<String, Json>,
     capacity: Vec<Json>,
 }
 
-impl Joined {
+impl JoinedAnswers {
     /// Sends on what is for other tables.
     async fn passed(
         app: &Arc<App>,
         operation: &str,
         others: Map<String, Json>,
-        wanted: Wanted,
+        wanted: WantedCapacity,
     ) -> Result<Self, Fault> {
         if others.is_empty() {
-            return Ok(Joined::default());
+            return Ok(JoinedAnswers::default());
         }
         let wanted = match wanted {
-            Wanted::Nothing => "NONE",
-            Wanted::Total => "TOTAL",
-            Wanted::Indexes => "INDEXES",
+            WantedCapacity::Nothing => "NONE",
+            WantedCapacity::Total => "TOTAL",
+            WantedCapacity::Indexes => "INDEXES",
         };
         let body = json!({"RequestItems": others, "ReturnConsumedCapacity": wanted});
         let answer = app.send_on(operation, body.to_string().into()).await?;
@@ -226,7 +226,7 @@ impl Joined {
             "BatchGetItem" => map("UnprocessedKeys"),
             _ => map("UnprocessedItems"),
         };
-        Ok(Joined {
+        Ok(JoinedAnswers {
             responses: map("Responses"),
             left,
             capacity: said["ConsumedCapacity"]
@@ -257,7 +257,7 @@ struct DeleteRequest {
 }
 
 /// One write of a batch.
-struct Writing {
+struct BatchWrite {
     asked_as: String,
     target: Target,
     given: Json,
@@ -271,16 +271,16 @@ enum Does {
 }
 
 /// What of a BatchWriteItem has been read.
-pub(super) struct Batch {
-    writes: Vec<Writing>,
+pub(super) struct WriteBatch {
+    writes: Vec<BatchWrite>,
     others: Map<String, Json>,
-    wanted: Wanted,
+    wanted: WantedCapacity,
 }
 
 /// Reads a BatchWriteItem, and refuses it as a whole if anything of it is wrong.
-pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<Batch, Fault> {
+pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<WriteBatch, Fault> {
     let requests: Requests<Vec<Json>> = super::json::read(body)?;
-    let wanted = Wanted::of(requests.return_consumed_capacity.as_deref())?;
+    let wanted = WantedCapacity::of(requests.return_consumed_capacity.as_deref())?;
     let mut others = Map::new();
     let mut writes = Vec::new();
     let mut count = 0;
@@ -323,7 +323,7 @@ pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<Batch, Fault> {
                     "Provided list of item keys contains duplicates",
                 ));
             }
-            writes.push(Writing {
+            writes.push(BatchWrite {
                 asked_as: asked_as.clone(),
                 target: target.clone(),
                 given,
@@ -337,24 +337,24 @@ pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<Batch, Fault> {
             "Too many items requested for the BatchWriteItem call",
         ));
     }
-    Ok(Batch {
+    Ok(WriteBatch {
         writes,
         others,
         wanted,
     })
 }
 
-impl Batch {
+impl WriteBatch {
     /// Writes all of it.
-    pub async fn write(self, app: Arc<App>) -> Outcome {
-        let Joined {
+    pub async fn write(self, app: Arc<App>) -> AttemptOutcome {
+        let JoinedAnswers {
             mut left,
             mut capacity,
             ..
-        } = Joined::passed(&app, "BatchWriteItem", self.others, self.wanted).await?;
+        } = JoinedAnswers::passed(&app, "BatchWriteItem", self.others, self.wanted).await?;
         let mut written = stream::iter(self.writes)
             .map(|write| async move {
-                let Writing {
+                let BatchWrite {
                     asked_as,
                     target,
                     given,

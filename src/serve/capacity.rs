@@ -12,18 +12,18 @@ use crate::item::Attr;
 
 /// What of the consumed capacity a request wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum WantedCapacity {
     Nothing,
     Total,
     Indexes,
 }
 
-impl Wanted {
+impl WantedCapacity {
     pub fn of(text: Option<&str>) -> Result<Self, Fault> {
         match text {
-            None | Some("NONE") => Ok(Wanted::Nothing),
-            Some("TOTAL") => Ok(Wanted::Total),
-            Some("INDEXES") => Ok(Wanted::Indexes),
+            None | Some("NONE") => Ok(WantedCapacity::Nothing),
+            Some("TOTAL") => Ok(WantedCapacity::Total),
+            Some("INDEXES") => Ok(WantedCapacity::Indexes),
             Some(other) => Err(enumerated(
                 "returnConsumedCapacity",
                 other,
@@ -35,9 +35,9 @@ impl Wanted {
     /// For one table.
     pub fn of_table(self, table: &str, units: f64) -> Option<Json> {
         match self {
-            Wanted::Nothing => None,
-            Wanted::Total => Some(json!({"TableName": table, "CapacityUnits": units})),
-            Wanted::Indexes => Some(json!({
+            WantedCapacity::Nothing => None,
+            WantedCapacity::Total => Some(json!({"TableName": table, "CapacityUnits": units})),
+            WantedCapacity::Indexes => Some(json!({
                 "TableName": table, "CapacityUnits": units, "Table": {"CapacityUnits": units}
             })),
         }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// Where a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum ConnectionStage {
     /// Between two requests.
     Idle,
     /// A request's head is coming in.
@@ -28,7 +28,7 @@ enum Stage {
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct Timeouts {
     pub idle: Duration,
     pub head: Duration,
     /// Without taking anything of an answer.
@@ -38,28 +38,28 @@ pub(super) struct Times {
 /// What a connection's clock says; shared by its socket, its requests and its watch.
 #[derive(Clone)]
 pub(super) struct Stages {
-    now: Arc<Mutex<(Stage, Option<Instant>)>>,
-    times: Times,
+    now: Arc<Mutex<(ConnectionStage, Option<Instant>)>>,
+    times: Timeouts,
 }
 
 impl Stages {
-    pub fn new(times: Times) -> Self {
+    pub fn new(times: Timeouts) -> Self {
         let stages = Stages {
-            now: Arc::new(Mutex::new((Stage::Idle, None))),
+            now: Arc::new(Mutex::new((ConnectionStage::Idle, None))),
             times,
         };
-        stages.enter(Stage::Idle);
+        stages.enter(ConnectionStage::Idle);
         stages
     }
 
     /// A request has its head.
     pub fn busy(&self) {
-        self.enter(Stage::Busy);
+        self.enter(ConnectionStage::Busy);
     }
 
     /// A request has its answer.
     pub fn sending(&self) {
-        self.enter(Stage::Sending);
+        self.enter(ConnectionStage::Sending);
     }
 
     /// Ends when the client has taken too long.
@@ -75,36 +75,36 @@ impl Stages {
         }
     }
 
-    fn state(&self) -> (Stage, Option<Instant>) {
+    fn state(&self) -> (ConnectionStage, Option<Instant>) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, stage: Stage) {
+    fn enter(&self, stage: ConnectionStage) {
         let within = match stage {
-            Stage::Idle => Some(self.times.idle),
-            Stage::Head => Some(self.times.head),
-            Stage::Busy => None,
-            Stage::Sending => Some(self.times.taking),
+            ConnectionStage::Idle => Some(self.times.idle),
+            ConnectionStage::Head => Some(self.times.head),
+            ConnectionStage::Busy => None,
+            ConnectionStage::Sending => Some(self.times.taking),
         };
         let until = within.map(|within| Instant::now() + within);
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = (stage, until);
     }
 
     fn was_read(&self) {
-        if self.state().0 == Stage::Idle {
-            self.enter(Stage::Head);
+        if self.state().0 == ConnectionStage::Idle {
+            self.enter(ConnectionStage::Head);
         }
     }
 
     fn was_written(&self) {
-        if self.state().0 == Stage::Sending {
-            self.enter(Stage::Sending);
+        if self.state().0 == ConnectionStage::Sending {
+            self.enter(ConnectionStage::Sending);
         }
     }
 
     fn was_flushed(&self) {
-        if self.state().0 == Stage::Sending {
-            self.enter(Stage::Idle);
+        if self.state().0 == ConnectionStage::Sending {
+            self.enter(ConnectionStage::Idle);
         }
     }
 }

@@ -5,8 +5,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::asked::{Asked, Expressed, ReturnValues};
-use super::attempts::Outcome;
-use super::capacity::{self, Wanted};
+use super::attempts::AttemptOutcome;
+use super::capacity::{self, WantedCapacity};
 use super::fault::{Fault, Twice};
 use super::target::{Target, counters_alone, is_same_twice, json, project, reply};
 use crate::express::{Item, Projection, UpdateExpression};
@@ -14,15 +14,15 @@ use crate::model::{Key, Returns, Row};
 use crate::shim::{Returned, Ttl, Written};
 
 /// A write that was read and found to be in order, and whether it may be made twice.
-pub(super) struct Write {
+pub(super) struct ItemWrite {
     pub twice: Twice,
-    pub making: BoxFuture<'static, Outcome>,
+    pub making: BoxFuture<'static, AttemptOutcome>,
 }
 
 /// GetItem.
-pub(super) async fn get(target: &Target, mut asked: Asked) -> Outcome {
+pub(super) async fn get(target: &Target, mut asked: Asked) -> AttemptOutcome {
     let key = target.items.key(&asked.take_key()?)?;
-    let wanted = Wanted::of(asked.return_consumed_capacity.as_deref())?;
+    let wanted = WantedCapacity::of(asked.return_consumed_capacity.as_deref())?;
     let (partition, sort) = target.key_names();
     let projection = asked.expressed(partition, sort)?.projection;
     target.refuse_reserved(projection.iter().flat_map(|projection| &projection.paths))?;
@@ -37,10 +37,10 @@ pub(super) async fn get(target: &Target, mut asked: Asked) -> Outcome {
 }
 
 /// PutItem.
-pub(super) fn put(target: Target, mut asked: Asked) -> Result<Write, Fault> {
+pub(super) fn put(target: Target, mut asked: Asked) -> Result<ItemWrite, Fault> {
     let item = asked.take_item()?;
     let returns = asked.returns(&["ALL_OLD", "NONE"])?;
-    let wanted = Wanted::of(asked.return_consumed_capacity.as_deref())?;
+    let wanted = WantedCapacity::of(asked.return_consumed_capacity.as_deref())?;
     let shows_unmet = asked.shows_unmet()?;
     let (partition, sort) = target.key_names();
     let condition = asked.expressed(partition, sort)?.condition;
@@ -64,7 +64,7 @@ pub(super) fn put(target: Target, mut asked: Asked) -> Result<Write, Fault> {
         let old = done(&target, returned, shows_unmet, Twice::Same)?;
         Ok(written(&target, old, wanted, units))
     };
-    Ok(Write {
+    Ok(ItemWrite {
         twice: Twice::Same,
         making: making.boxed(),
     })
@@ -84,10 +84,10 @@ pub(super) fn whole(target: &Target, item: &Item) -> Result<(Row, Ttl), Fault> {
 }
 
 /// DeleteItem.
-pub(super) fn delete(target: Target, mut asked: Asked) -> Result<Write, Fault> {
+pub(super) fn delete(target: Target, mut asked: Asked) -> Result<ItemWrite, Fault> {
     let key = target.items.key(&asked.take_key()?)?;
     let returns = asked.returns(&["ALL_OLD", "NONE"])?;
-    let wanted = Wanted::of(asked.return_consumed_capacity.as_deref())?;
+    let wanted = WantedCapacity::of(asked.return_consumed_capacity.as_deref())?;
     let shows_unmet = asked.shows_unmet()?;
     let (partition, sort) = target.key_names();
     let condition = asked.expressed(partition, sort)?.condition;
@@ -113,17 +113,17 @@ pub(super) fn delete(target: Target, mut asked: Asked) -> Result<Write, Fault> {
         let units = capacity::write(old.as_ref().map_or(0, capacity::size));
         Ok(written(&target, old, wanted, units))
     };
-    Ok(Write {
+    Ok(ItemWrite {
         twice: Twice::Same,
         making: making.boxed(),
     })
 }
 
 /// UpdateItem.
-pub(super) fn update(target: Target, mut asked: Asked) -> Result<Write, Fault> {
+pub(super) fn update(target: Target, mut asked: Asked) -> Result<ItemWrite, Fault> {
     let key = target.items.key(&asked.take_key()?)?;
     let returns = asked.returns(&["ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW"])?;
-    let wanted = Wanted::of(asked.return_consumed_capacity.as_deref())?;
+    let wanted = WantedCapacity::of(asked.return_consumed_capacity.as_deref())?;
     let shows_unmet = asked.shows_unmet()?;
     let (partition, sort) = target.key_names();
     let Expressed {
@@ -132,7 +132,7 @@ pub(super) fn update(target: Target, mut asked: Asked) -> Result<Write, Fault> {
     let update = update.unwrap_or(UpdateExpression {
         actions: Vec::new(),
     });
-    let updating = Updating {
+    let updating = PendingUpdate {
         target,
         key,
         returns,
@@ -144,13 +144,13 @@ pub(super) fn update(target: Target, mut asked: Asked) -> Result<Write, Fault> {
             return Err(counters_alone(&updating.target.name));
         }
         let by = updating.target.adds(&updating.update)?;
-        return Ok(Write {
+        return Ok(ItemWrite {
             twice: Twice::Counts,
             making: updating.add(by).boxed(),
         });
     }
     if condition.is_none() && updating.update.actions.is_empty() {
-        return Ok(Write {
+        return Ok(ItemWrite {
             twice: Twice::Same,
             making: updating.touch().boxed(),
         });
@@ -160,7 +160,7 @@ pub(super) fn update(target: Target, mut asked: Asked) -> Result<Write, Fault> {
         false => Twice::Counts,
     };
     let making = async move {
-        let Updating { target, key, .. } = &updating;
+        let PendingUpdate { target, key, .. } = &updating;
         let row = match updating.returns {
             ReturnValues::None => Returns::Nothing,
             ReturnValues::AllOld | ReturnValues::UpdatedOld => Returns::Old,
@@ -171,24 +171,24 @@ pub(super) fn update(target: Target, mut asked: Asked) -> Result<Write, Fault> {
         let item = done(target, returned, shows_unmet, twice)?;
         Ok(updating.answer(item))
     };
-    Ok(Write {
+    Ok(ItemWrite {
         twice,
         making: making.boxed(),
     })
 }
 
 /// An update on its way.
-struct Updating {
+struct PendingUpdate {
     target: Target,
     key: Key,
     returns: ReturnValues,
-    wanted: Wanted,
+    wanted: WantedCapacity,
     update: UpdateExpression,
 }
 
-impl Updating {
+impl PendingUpdate {
     /// Adds to counters.
-    async fn add(self, by: Vec<Option<i64>>) -> Outcome {
+    async fn add(self, by: Vec<Option<i64>>) -> AttemptOutcome {
         let returns = match self.returns {
             ReturnValues::None => Returns::Nothing,
             ReturnValues::AllOld | ReturnValues::UpdatedOld => Returns::Old,
@@ -205,7 +205,7 @@ impl Updating {
     }
 
     /// An update without any action makes an item of the key alone, where there is none.
-    async fn touch(self) -> Outcome {
+    async fn touch(self) -> AttemptOutcome {
         let cells = vec![None; self.target.mapping().table().cells().len()];
         let row = Row::new(self.key.clone(), cells);
         let inserted = self.target.table.insert(row, Ttl::Never).await;
@@ -256,7 +256,7 @@ fn done(
     }
 }
 
-fn written(target: &Target, item: Option<Item>, wanted: Wanted, units: f64) -> Bytes {
+fn written(target: &Target, item: Option<Item>, wanted: WantedCapacity, units: f64) -> Bytes {
     reply([
         ("Attributes", item.map(json)),
         ("ConsumedCapacity", wanted.of_table(&target.name, units)),

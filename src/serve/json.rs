@@ -207,9 +207,9 @@ fn set<T: Ord + Clone, E: serde::de::Error>(what: &str, members: Vec<T>) -> Resu
 }
 
 /// An attribute value of a reply.
-pub(super) struct Shown<'a>(pub &'a Attr);
+pub(super) struct ShownValue<'a>(pub &'a Attr);
 
-impl Serialize for Shown<'_> {
+impl Serialize for ShownValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1))?;
         match self.0 {
@@ -237,7 +237,7 @@ impl Serialize for ShownList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(self.0.len()))?;
         for value in self.0 {
-            list.serialize_element(&Shown(value))?;
+            list.serialize_element(&ShownValue(value))?;
         }
         list.end()
     }
@@ -249,7 +249,7 @@ impl Serialize for ShownMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value) in self.0 {
-            map.serialize_entry(name, &Shown(value))?;
+            map.serialize_entry(name, &ShownValue(value))?;
         }
         map.end()
     }
@@ -262,7 +262,7 @@ impl Serialize for ShownItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value) in &self.0 {
-            map.serialize_entry(name, &Shown(value))?;
+            map.serialize_entry(name, &ShownValue(value))?;
         }
         map.end()
     }
@@ -308,7 +308,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_shown_reads_back(value in values()) {
-            let text = serde_json::to_string(&Shown(&value)).unwrap();
+            let text = serde_json::to_string(&ShownValue(&value)).unwrap();
             prop_assert_eq!(given(&text).unwrap(), value);
         }
 

@@ -62,7 +62,7 @@ pub use wire::Limits;
 
 /// What a sidecar is, beside its shim.
 #[derive(Clone, Default)]
-pub struct Settings {
+pub struct SidecarSettings {
     /// Where requests on other tables go; without it there are none.
     pub upstream: Option<Arc<dyn Upstream>>,
     /// Tables that are refused here, by their names in the new store: the control table, and those of the plan that
@@ -86,7 +86,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    serve(shim, Settings::default(), listener, shutdown).await
+    serve(shim, SidecarSettings::default(), listener, shutdown).await
 }
 
 /// Serves a shim's tables until `shutdown`. Then it is no longer ready, closes connections as they are used, ends
@@ -96,7 +96,7 @@ pub async fn run(
 /// [`Kind::Config`] for an address beyond this machine without an [`Access`]; the new store's, when it leaves.
 pub async fn serve(
     shim: Shim,
-    settings: Settings,
+    settings: SidecarSettings,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
@@ -113,7 +113,7 @@ pub async fn serve(
             "listen on 127.0.0.1, or give clients a key with `access_key` and `secret_key` in [serve]",
         ));
     }
-    let Settings {
+    let SidecarSettings {
         upstream,
         withheld,
         access,

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::fault::Fault;
 use super::target::Target;
-use super::wire::Answer;
+use super::wire::HttpAnswer;
 use crate::error::{Error, Result as LibResult};
 use crate::item::KeyType;
 
@@ -62,7 +62,7 @@ const HEADERS: [&str; 4] = [
     "x-amzn-errortype",
 ];
 
-impl From<Passed> for Answer {
+impl From<Passed> for HttpAnswer {
     fn from(passed: Passed) -> Self {
         let mut headers = HeaderMap::new();
         for name in HEADERS {
@@ -70,7 +70,7 @@ impl From<Passed> for Answer {
                 headers.insert(name, value.clone());
             }
         }
-        Answer {
+        HttpAnswer {
             status: passed.status,
             headers,
             body: passed.body,

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use super::asked::{Asked, Expressed, enumerated};
-use super::attempts::Outcome;
-use super::capacity::{self, Wanted};
+use super::attempts::AttemptOutcome;
+use super::capacity::{self, WantedCapacity};
 use super::fault::Fault;
-use super::range::{Rows, Stretch, rows};
+use super::range::{RowStretch, RowsRead, rows};
 use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
 use crate::express::{ConditionExpression, Item, Projection};
 use crate::model::{Key, Query};
@@ -20,19 +20,19 @@ const FIRST: usize = 100;
 const MOST: usize = 1_000;
 
 /// What is done with each item that is evaluated.
-pub(super) struct Page {
+pub(super) struct Evaluation {
     filter: Option<ConditionExpression>,
     projection: Option<Projection>,
     counts: bool,
     limit: usize,
-    pub wanted: Wanted,
+    pub wanted: WantedCapacity,
     items: Vec<Json>,
     count: usize,
     scanned: usize,
     bytes: usize,
 }
 
-impl Page {
+impl Evaluation {
     /// What a Query or a Scan says of it.
     pub fn of(asked: &Asked, target: &Target, expressed: &mut Expressed) -> Result<Self, Fault> {
         let (filter, projection) = (expressed.filter.take(), expressed.projection.take());
@@ -58,12 +58,12 @@ impl Page {
                  only the Count",
             ));
         }
-        Ok(Page {
+        Ok(Evaluation {
             filter,
             projection,
             counts,
             limit: asked.limit()?.unwrap_or(usize::MAX),
-            wanted: Wanted::of(asked.return_consumed_capacity.as_deref())?,
+            wanted: WantedCapacity::of(asked.return_consumed_capacity.as_deref())?,
             items: Vec::new(),
             count: 0,
             scanned: 0,
@@ -122,7 +122,7 @@ impl Page {
 }
 
 /// Query.
-pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
+pub(super) async fn query(target: &Target, mut asked: Asked) -> AttemptOutcome {
     refuse_index(target, &asked)?;
     if target.is_counter() {
         return Err(counters_alone(&target.name));
@@ -137,16 +137,16 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
     if let Some(filter) = &expressed.filter {
         refuse_keys_in_filter(target, filter)?;
     }
-    let mut page = Page::of(&asked, target, &mut expressed)?;
+    let mut page = Evaluation::of(&asked, target, &mut expressed)?;
     let start = asked.exclusive_start_key.take().map(super::json::item);
     let start = start
         .map(|key| target.items.key(&key))
         .transpose()
         .map_err(|_| Fault::invalid("The provided starting key is invalid"))?;
     let forward = asked.scan_index_forward.unwrap_or(true);
-    let Stretch { range, test } = match rows(target, condition)? {
-        Rows::None => return Ok(page.reply(target, None)),
-        Rows::One(key) => {
+    let RowStretch { range, test } = match rows(target, condition)? {
+        RowsRead::None => return Ok(page.reply(target, None)),
+        RowsRead::One(key) => {
             // Behind the only one there is nothing.
             if start.is_none()
                 && let Some(item) = target.read(&key).await?
@@ -155,7 +155,7 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> Outcome {
             }
             return Ok(page.reply(target, None));
         }
-        Rows::Of(stretch) => *stretch,
+        RowsRead::Of(stretch) => *stretch,
     };
     if start
         .as_ref()

@@ -14,24 +14,24 @@ use crate::item::{Attr, KeyType, keys};
 use crate::model::{ClusteringRange, Key, Value};
 
 /// Which rows are read.
-pub(super) enum Rows {
+pub(super) enum RowsRead {
     /// The one with this key.
     One(Key),
     /// Those of a stretch.
-    Of(Box<Stretch>),
+    Of(Box<RowStretch>),
     /// None can be meant.
     None,
 }
 
 /// Rows one behind the other.
-pub(super) struct Stretch {
+pub(super) struct RowStretch {
     pub range: ClusteringRange,
     /// What has to hold for their items.
     pub test: Option<ConditionExpression>,
 }
 
 /// The rows of a key condition.
-pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault> {
+pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<RowsRead, Fault> {
     let mapping = target.mapping();
     let partition = mapping.partition_of(&wanted.partition).map_err(|error| {
         Fault::invalid(format!(
@@ -40,11 +40,11 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
         ))
     })?;
     let Some(sort) = mapping.sort() else {
-        return Ok(Rows::One(Key::row(partition, Vec::new())));
+        return Ok(RowsRead::One(Key::row(partition, Vec::new())));
     };
     let Some(condition) = wanted.sort else {
         let range = ClusteringRange::whole(partition);
-        return Ok(Rows::Of(Box::new(Stretch { range, test: None })));
+        return Ok(RowsRead::Of(Box::new(RowStretch { range, test: None })));
     };
     refuse_types(&condition, sort.ty)?;
     let whole = ClusteringRange::whole(partition.clone());
@@ -55,8 +55,8 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
         ];
         // One that isn't spelled so is no item's.
         return Ok(match target.items.key(&key.into_iter().collect()) {
-            Ok(key) => Rows::One(key),
-            Err(_) => Rows::None,
+            Ok(key) => RowsRead::One(key),
+            Err(_) => RowsRead::None,
         });
     }
     let test = test(&sort.name, &condition);
@@ -65,7 +65,7 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
         false => own(target, &condition)?,
     };
     let Some((low, high)) = bounds else {
-        return Ok(Rows::None);
+        return Ok(RowsRead::None);
     };
     let (from, until) = match mapping.is_reversed() {
         true => (high, low),
@@ -86,7 +86,7 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<Rows, Fault>
         false => range,
     };
     let test = Some(test);
-    Ok(Rows::Of(Box::new(Stretch { range, test })))
+    Ok(RowsRead::Of(Box::new(RowStretch { range, test })))
 }
 
 /// A condition's values have the sort key's type.
@@ -121,10 +121,10 @@ fn test(name: &str, condition: &SortCondition) -> ConditionExpression {
 }
 
 /// The ends of a stretch of rows, by rising sort key.
-type Ends = (Bound<Vec<Value>>, Bound<Vec<Value>>);
+type SortEnds = (Bound<Vec<Value>>, Bound<Vec<Value>>);
 
 /// The whole components that the bytes of made sort keys begin with.
-fn made(target: &Target, condition: &SortCondition) -> Option<Ends> {
+fn made(target: &Target, condition: &SortCondition) -> Option<SortEnds> {
     let bound = |value: &Attr| {
         let prefix = prefix(target, value);
         match prefix.is_empty() {
@@ -172,7 +172,7 @@ fn prefix(target: &Target, value: &Attr) -> Vec<Value> {
 }
 
 /// The same for a column's own attribute; `None` if nothing lies there.
-fn own(target: &Target, condition: &SortCondition) -> Result<Option<Ends>, Fault> {
+fn own(target: &Target, condition: &SortCondition) -> Result<Option<SortEnds>, Fault> {
     let open = Bound::Unbounded;
     Ok(match condition {
         SortCondition::Is(Comparison::Equal | Comparison::NotEqual, _) => {

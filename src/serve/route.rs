@@ -12,16 +12,16 @@ use serde_json::{Value as Json, json};
 
 use super::app::{App, SERVICE, Unknown};
 use super::asked::Asked;
-use super::attempts::{Attempt, Attempts, Outcome};
+use super::attempts::{Attempt, AttemptOutcome, Attempts};
 use super::fault::{Fault, Twice};
 use super::pass::{Named, described, mentions, only_looks, statements, table_of};
 use super::target::Target;
-use super::wire::{Answer, Hold, Received, Service};
+use super::wire::{Hold, HttpAnswer, Received, Service};
 use super::{batch, item, query, scan, transact};
 use crate::protocol::Phase;
 
 impl App {
-    async fn route(self: &Arc<Self>, request: &Received) -> Result<Answer, Fault> {
+    async fn route(self: &Arc<Self>, request: &Received) -> Result<HttpAnswer, Fault> {
         if let Some(access) = &self.access {
             access.verify(&request.parts, &request.body)?;
         }
@@ -77,7 +77,7 @@ impl App {
             "ListTables" => self.list_tables(request).await?,
             other => return self.on_tables(other, request).await,
         };
-        Ok(Answer::json(200, answer.to_vec()))
+        Ok(HttpAnswer::json(200, answer.to_vec()))
     }
 
     /// Whether any of these tables is one of the plan's.
@@ -117,7 +117,7 @@ impl App {
         self: &Arc<Self>,
         operation: &str,
         request: &Received,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<HttpAnswer, Fault> {
         let named: Named = super::json::read(&request.body)?;
         for name in named.all() {
             self.refuse_other(name)?;
@@ -131,7 +131,9 @@ impl App {
             }
             if self.upstream.is_none() {
                 return match (operation, self.target(name).await?) {
-                    ("DescribeTable", Some(target)) => Ok(Answer::json(200, described(&target))),
+                    ("DescribeTable", Some(target)) => {
+                        Ok(HttpAnswer::json(200, described(&target)))
+                    }
                     (_, _) => Err(Fault::invalid(format!(
                         "{operation} isn't there where the new store is embedded"
                     ))),
@@ -146,7 +148,7 @@ impl App {
         self: &Arc<Self>,
         request: &Received,
         target: &str,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<HttpAnswer, Fault> {
         let is_streams = target.starts_with("DynamoDBStreams_");
         if is_streams && self.unknown == Unknown::Pass {
             return self.pass(request).await;
@@ -158,7 +160,7 @@ impl App {
         ))
     }
 
-    async fn list_tables(&self, request: &Received) -> Outcome {
+    async fn list_tables(&self, request: &Received) -> AttemptOutcome {
         if self.upstream.is_none() {
             let names: Vec<&String> = self.tables.keys().collect();
             return Ok(json!({ "TableNames": names }).to_string().into());
@@ -177,7 +179,7 @@ impl App {
         Ok(said.to_string().into())
     }
 
-    async fn pass(&self, request: &Received) -> Result<Answer, Fault> {
+    async fn pass(&self, request: &Received) -> Result<HttpAnswer, Fault> {
         let kind = match request.header("content-type") {
             "" => "application/x-amz-json-1.0",
             kind => kind,
@@ -189,7 +191,7 @@ impl App {
 }
 
 impl Service for App {
-    async fn answer(self: Arc<Self>, request: Received) -> Answer {
+    async fn answer(self: Arc<Self>, request: Received) -> HttpAnswer {
         let began = Instant::now();
         let operation = shown_operation(request.header("x-amz-target"));
         let answered = self.route(&request).await;
@@ -203,7 +205,7 @@ impl Service for App {
         metrics::histogram!("crossfade_request_seconds", "operation" => operation)
             .record(began.elapsed());
         tracing::debug!("{operation}: {outcome}, {:?}", began.elapsed());
-        answered.unwrap_or_else(Answer::from)
+        answered.unwrap_or_else(HttpAnswer::from)
     }
 
     fn is_ready(&self) -> Result<(), String> {
@@ -246,8 +248,8 @@ impl Making<'_> {
     async fn of(
         self,
         twice: Twice,
-        write: impl Future<Output = Outcome> + Send + 'static,
-    ) -> Outcome {
+        write: impl Future<Output = AttemptOutcome> + Send + 'static,
+    ) -> AttemptOutcome {
         let hold = self.hold;
         let write = async move {
             let outcome = write.await;
@@ -259,7 +261,12 @@ impl Making<'_> {
 }
 
 /// A request on the items of one table of the plan.
-async fn on_items(operation: &str, target: Target, body: &Bytes, making: Making<'_>) -> Outcome {
+async fn on_items(
+    operation: &str,
+    target: Target,
+    body: &Bytes,
+    making: Making<'_>,
+) -> AttemptOutcome {
     let asked: Asked = super::json::read(body)?;
     let write = match operation {
         "GetItem" => return item::get(&target, asked).await,

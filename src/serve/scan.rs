@@ -9,23 +9,23 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::asked::Asked;
-use super::attempts::Outcome;
+use super::attempts::AttemptOutcome;
 use super::fault::Fault;
 use super::json::{self, GivenItem};
-use super::query::{Page, refuse_index};
+use super::query::{Evaluation, refuse_index};
 use super::target::{Target, counters_alone, json as item_json};
 use crate::express::Item;
 use crate::item::Attr;
 use crate::model::Key;
 use crate::protocol::Phase;
 use crate::protocol::row::{Position, Shown};
-use crate::shim::{Part, Scan};
+use crate::shim::{Scan, ScanPart};
 
 /// The most segments, as the service has it.
 const SEGMENTS: i64 = 1_000_000;
 
 /// Scan.
-pub(super) async fn scan(target: &Target, mut asked: Asked) -> Outcome {
+pub(super) async fn scan(target: &Target, mut asked: Asked) -> AttemptOutcome {
     refuse_index(target, &asked)?;
     if target.is_counter() {
         return Err(counters_alone(&target.name));
@@ -34,7 +34,7 @@ pub(super) async fn scan(target: &Target, mut asked: Asked) -> Outcome {
     let mut expressed = asked.expressed(partition, sort)?;
     let part = part(&asked)?;
     let start = asked.exclusive_start_key.take().map(json::item);
-    let mut page = Page::of(&asked, target, &mut expressed)?;
+    let mut page = Evaluation::of(&asked, target, &mut expressed)?;
     let phase = target.table.phase().await?;
     let mut position = match start {
         Some(start) => Some(position(target, start, phase)?),
@@ -62,7 +62,7 @@ pub(super) async fn scan(target: &Target, mut asked: Asked) -> Outcome {
     }
 }
 
-fn part(asked: &Asked) -> Result<Option<Part>, Fault> {
+fn part(asked: &Asked) -> Result<Option<ScanPart>, Fault> {
     let (index, total) = match (asked.segment, asked.total_segments) {
         (None, None) => return Ok(None),
         (Some(index), Some(total)) => (index, total),
@@ -92,7 +92,7 @@ fn part(asked: &Asked) -> Result<Option<Part>, Fault> {
         )));
     }
     let number = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-    Ok(Some(Part {
+    Ok(Some(ScanPart {
         index: number(index),
         total: number(total),
     }))

@@ -141,8 +141,8 @@ fn is_or_zero(amount: &Amount, path: &Path) -> bool {
 pub(super) fn is_same_twice(update: &UpdateExpression) -> bool {
     update.actions.iter().all(|action| {
         let is_plain = action.path().steps.iter().all(|step| match step {
-            crate::express::Step::Field(_) => true,
-            crate::express::Step::Index(_) => false,
+            crate::express::PathStep::Field(_) => true,
+            crate::express::PathStep::Index(_) => false,
         });
         is_plain
             && match action {

@@ -9,10 +9,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::app::App;
 use super::asked::Asked;
-use super::attempts::Outcome;
-use super::capacity::{self, Wanted};
+use super::attempts::AttemptOutcome;
+use super::capacity::{self, WantedCapacity};
 use super::fault::{Fault, Twice};
-use super::item::{Write, whole};
+use super::item::{ItemWrite, whole};
 use super::target::{Target, counters_alone, is_same_twice, json as item_json, project, reply};
 use crate::express::Projection;
 use crate::model::Key;
@@ -23,7 +23,7 @@ const ACTIONS: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Request {
+struct TransactRequest {
     transact_items: Vec<Map<String, Json>>,
     return_consumed_capacity: Option<String>,
     client_request_token: Option<String>,
@@ -31,7 +31,7 @@ struct Request {
 
 /// The tables that a transaction names.
 pub(super) fn tables(body: &[u8]) -> Result<Vec<String>, Fault> {
-    let request: Request = super::json::read(body)?;
+    let request: TransactRequest = super::json::read(body)?;
     let actions = request.transact_items.iter().flat_map(Map::values);
     let names = actions.filter_map(|action| Some(action["TableName"].as_str()?.to_owned()));
     Ok(names.collect())
@@ -39,7 +39,7 @@ pub(super) fn tables(body: &[u8]) -> Result<Vec<String>, Fault> {
 
 /// The token that a transaction is known by, if it has one.
 pub(super) fn token(body: &[u8]) -> Result<Option<String>, Fault> {
-    let request: Request = super::json::read(body)?;
+    let request: TransactRequest = super::json::read(body)?;
     match request.client_request_token {
         Some(token) if !(1..=36).contains(&token.len()) => Err(Fault::invalid(
             "1 validation error detected: Value at 'clientRequestToken' failed to satisfy constraint: Member must have \
@@ -53,9 +53,9 @@ pub(super) fn token(body: &[u8]) -> Result<Option<String>, Fault> {
 async fn actions(
     app: &Arc<App>,
     body: &[u8],
-) -> Result<(Vec<(String, Target, Asked)>, Wanted), Fault> {
-    let request: Request = super::json::read(body)?;
-    let wanted = Wanted::of(request.return_consumed_capacity.as_deref())?;
+) -> Result<(Vec<(String, Target, Asked)>, WantedCapacity), Fault> {
+    let request: TransactRequest = super::json::read(body)?;
+    let wanted = WantedCapacity::of(request.return_consumed_capacity.as_deref())?;
     let count = request.transact_items.len();
     if !(1..=ACTIONS).contains(&count) {
         return Err(Fault::invalid(format!(
@@ -87,7 +87,7 @@ async fn actions(
 }
 
 /// TransactWriteItems.
-pub(super) async fn write(app: &Arc<App>, body: &[u8]) -> Result<Write, Fault> {
+pub(super) async fn write(app: &Arc<App>, body: &[u8]) -> Result<ItemWrite, Fault> {
     let (actions, wanted) = actions(app, body).await?;
     let mut writes = Vec::with_capacity(actions.len());
     let mut shown = Vec::with_capacity(actions.len());
@@ -144,7 +144,7 @@ pub(super) async fn write(app: &Arc<App>, body: &[u8]) -> Result<Write, Fault> {
             Transacted::Cancelled(reasons) => Err(cancelled(reasons, &shown)?),
         }
     };
-    Ok(Write {
+    Ok(ItemWrite {
         twice,
         making: making.boxed(),
     })
@@ -181,7 +181,7 @@ fn cancelled(reasons: Vec<Cancelled>, shown: &[(Target, bool)]) -> Result<Fault,
 }
 
 /// TransactGetItems.
-pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> Outcome {
+pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
     let (actions, wanted) = actions(app, body).await?;
     let mut keys: Vec<(String, Key)> = Vec::with_capacity(actions.len());
     let mut read: Vec<(Target, Option<Projection>)> = Vec::with_capacity(actions.len());

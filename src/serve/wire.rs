@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::connection::{Stages, Times, Watched};
+use super::connection::{Stages, Timeouts, Watched};
 use super::fault::Fault;
 
 /// What the server takes on at most.
@@ -84,19 +84,19 @@ pub(super) struct Hold {
 }
 
 /// An answer.
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// An answer of the protocol.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
         let mut headers = HeaderMap::new();
         let json = HeaderValue::from_static("application/x-amz-json-1.0");
         headers.insert(CONTENT_TYPE, json);
-        Answer {
+        HttpAnswer {
             status,
             headers,
             body: body.into(),
@@ -108,7 +108,7 @@ impl Answer {
         let mut headers = HeaderMap::new();
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(CONTENT_TYPE, plain);
-        Answer {
+        HttpAnswer {
             status,
             headers,
             body: Bytes::from(format!("{text}\n")),
@@ -116,9 +116,9 @@ impl Answer {
     }
 }
 
-impl From<Fault> for Answer {
+impl From<Fault> for HttpAnswer {
     fn from(fault: Fault) -> Self {
-        let mut answer = Answer::json(fault.status, fault.body());
+        let mut answer = HttpAnswer::json(fault.status, fault.body());
         // The Rust SDK looks here first.
         if let Ok(code) = HeaderValue::from_str(&fault.full_code()) {
             answer.headers.insert("x-amzn-errortype", code);
@@ -130,7 +130,7 @@ impl From<Fault> for Answer {
 /// What answers requests.
 pub(super) trait Service: Send + Sync + 'static {
     /// Answers one that came whole.
-    fn answer(self: Arc<Self>, request: Received) -> impl Future<Output = Answer> + Send;
+    fn answer(self: Arc<Self>, request: Received) -> impl Future<Output = HttpAnswer> + Send;
     /// Whether everything is there that it takes to answer; else why not.
     fn is_ready(&self) -> Result<(), String>;
     /// Is told of a request that was turned away for want of room: it certainly did nothing.
@@ -219,7 +219,7 @@ impl<S: Service> Server<S> {
         mut closes: watch::Receiver<bool>,
     ) {
         let _ = socket.set_nodelay(true);
-        let stages = Stages::new(Times {
+        let stages = Stages::new(Timeouts {
             idle: self.limits.idle,
             head: self.limits.reading,
             taking: self.limits.taking,
@@ -290,17 +290,17 @@ impl<S: Service> Server<S> {
         response
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> HttpAnswer {
         let (parts, body) = request.into_parts();
         match (&parts.method, parts.uri.path()) {
             (&Method::POST, "/") => {}
-            (&Method::GET | &Method::HEAD, "/") => return Answer::text(200, "alive"),
+            (&Method::GET | &Method::HEAD, "/") => return HttpAnswer::text(200, "alive"),
             (&Method::GET | &Method::HEAD, "/ready") => return self.ready(),
             (_, "/" | "/ready") => {
-                return closing(Answer::text(405, "DynamoDB's requests are POST /"));
+                return closing(HttpAnswer::text(405, "DynamoDB's requests are POST /"));
             }
             (_, _) => {
-                return closing(Answer::text(
+                return closing(HttpAnswer::text(
                     404,
                     "there are /, /ready, and requests as POST /",
                 ));
@@ -336,13 +336,13 @@ impl<S: Service> Server<S> {
         }
     }
 
-    fn ready(&self) -> Answer {
+    fn ready(&self) -> HttpAnswer {
         if self.leaving.load(Ordering::Acquire) {
-            return Answer::text(503, "not ready: it is ending");
+            return HttpAnswer::text(503, "not ready: it is ending");
         }
         match self.service.is_ready() {
-            Ok(()) => Answer::text(200, "ready"),
-            Err(why) => Answer::text(503, &format!("not ready: {why}")),
+            Ok(()) => HttpAnswer::text(200, "ready"),
+            Err(why) => HttpAnswer::text(503, &format!("not ready: {why}")),
         }
     }
 
@@ -397,7 +397,7 @@ impl<S: Service> Server<S> {
 }
 
 /// The rest of the request isn't read.
-fn closing(mut answer: Answer) -> Answer {
+fn closing(mut answer: HttpAnswer) -> HttpAnswer {
     let close = HeaderValue::from_static("close");
     answer.headers.insert(CONNECTION, close);
     answer

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::inner::{Begun, Inner, Joined};
-use super::operation::{Operation, Place, Request, Sent, Tried};
+use super::inner::{Begun, Joined, TableInner};
+use super::operation::{Operation, Sent, StoreWrite, Tried, WhichStore};
 use super::queue::MARGIN;
 use super::rows::to_source;
 use crate::codec::canonical;
@@ -20,7 +20,7 @@ use crate::protocol::counter::Totals;
 use crate::protocol::{Machine, Step, counter};
 use crate::store::Changed;
 
-impl Inner {
+impl TableInner {
     /// Adds; and tells the totals after that, if they are asked for.
     pub async fn add(
         self: Arc<Self>,
@@ -66,8 +66,8 @@ impl Inner {
                 Err(error) => Err(error),
             };
             match tried {
-                Ok(Added::Done(totals)) => together.answer(Ok(totals)),
-                Ok(Added::NotYet(error)) => {
+                Ok(AddTry::Done(totals)) => together.answer(Ok(totals)),
+                Ok(AddTry::NotYet(error)) => {
                     self.adds.put_back(&key, together, &error);
                     pauses.sleep().await;
                     continue;
@@ -80,7 +80,7 @@ impl Inner {
 }
 
 /// What one try of an add came to.
-enum Added {
+enum AddTry {
     /// These are the totals, if they were asked for.
     Done(Totals),
     /// It certainly hasn't happened, and may if it is tried again.
@@ -88,9 +88,9 @@ enum Added {
 }
 
 impl Operation {
-    async fn add(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<Added> {
+    async fn add(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<AddTry> {
         self.may_add(key)?;
-        let mut add = counter::Add::new(self.phase(), by);
+        let mut add = counter::AddToCounters::new(self.phase(), by);
         let mut step = add.begin();
         let added = loop {
             let call = match step {
@@ -98,26 +98,26 @@ impl Operation {
                 Step::Done(added) => break added,
             };
             let reply = match call {
-                counter::Call::Add { to, by } => match self.send_add(key, to, by).await? {
+                counter::CounterCall::Add { to, by } => match self.send_add(key, to, by).await? {
                     Replied::With(reply) => reply,
-                    Replied::NotYet(error) => return Ok(Added::NotYet(error)),
+                    Replied::NotYet(error) => return Ok(AddTry::NotYet(error)),
                 },
-                counter::Call::ReadNew
-                | counter::Call::ReadOld
-                | counter::Call::Insert(_)
-                | counter::Call::Fold(_)
-                | counter::Call::AddAndTell { .. } => counter::Reply::Unknown,
+                counter::CounterCall::ReadNew
+                | counter::CounterCall::ReadOld
+                | counter::CounterCall::Insert(_)
+                | counter::CounterCall::Fold(_)
+                | counter::CounterCall::AddAndTell { .. } => counter::CounterReply::Unknown,
             };
             step = add.step(reply);
         };
         match added {
-            counter::Added::Added => self.may_say_done().map(|()| Added::Done(Vec::new())),
+            counter::Added::Added => self.may_say_done().map(|()| AddTry::Done(Vec::new())),
             counter::Added::Refused => Err(self.table.offline()),
             counter::Added::Unknown => Err(self.table.unknown()),
         }
     }
 
-    async fn add_and_count(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<Added> {
+    async fn add_and_count(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<AddTry> {
         self.may_add(key)?;
         let mut tally = counter::Tally::new(self.phase(), by);
         let mut step = tally.begin();
@@ -127,12 +127,14 @@ impl Operation {
                 Step::Done(tallied) => break tallied,
             };
             let reply = match call {
-                counter::Call::Add { to, by } => self.send_add(key, to, by).await?,
-                counter::Call::AddAndTell { to, by } => self.send_and_tell(key, to, by).await?,
-                call @ (counter::Call::ReadNew
-                | counter::Call::ReadOld
-                | counter::Call::Insert(_)
-                | counter::Call::Fold(_)) => match self.read_counter(call, key).await {
+                counter::CounterCall::Add { to, by } => self.send_add(key, to, by).await?,
+                counter::CounterCall::AddAndTell { to, by } => {
+                    self.send_and_tell(key, to, by).await?
+                }
+                call @ (counter::CounterCall::ReadNew
+                | counter::CounterCall::ReadOld
+                | counter::CounterCall::Insert(_)
+                | counter::CounterCall::Fold(_)) => match self.read_counter(call, key).await {
                     Ok(reply) => Replied::With(reply),
                     // The add is made, whatever became of the look at the totals.
                     Err(error) if tally.is_made() => return Err(error.with_effect(Effect::Unknown)),
@@ -141,7 +143,7 @@ impl Operation {
             };
             step = match reply {
                 Replied::With(reply) => tally.step(reply),
-                Replied::NotYet(error) => return Ok(Added::NotYet(error)),
+                Replied::NotYet(error) => return Ok(AddTry::NotYet(error)),
             };
         };
         match tallied {
@@ -149,7 +151,7 @@ impl Operation {
                 self.may_say_done()?;
                 let totals = self.totals(counted);
                 let totals = totals.map_err(|error| error.with_effect(Effect::Unknown));
-                totals.map(Added::Done)
+                totals.map(AddTry::Done)
             }
             counter::Tallied::Refused => Err(self.table.offline()),
             counter::Tallied::Unknown => Err(self.table.unknown()),
@@ -161,13 +163,13 @@ impl Operation {
     async fn send_and_tell(
         &mut self,
         key: &Key,
-        to: counter::Place,
+        to: counter::AddPlace,
         by: counter::Totals,
     ) -> Result<Replied> {
         if self.table.spec.exactly_once {
             return match self.send_add(key, to, by).await? {
-                Replied::With(counter::Reply::Written) => {
-                    let read = self.read_counter(counter::Call::ReadNew, key).await;
+                Replied::With(counter::CounterReply::Written) => {
+                    let read = self.read_counter(counter::CounterCall::ReadNew, key).await;
                     let read = read.map_err(|error| error.with_effect(Effect::Unknown));
                     read.map(Replied::With)
                 }
@@ -178,20 +180,20 @@ impl Operation {
             key: key.clone(),
             by,
             mark: match to {
-                counter::Place::New => Some(Mark::Application),
-                counter::Place::Old | counter::Place::NewUnmarked => None,
+                counter::AddPlace::New => Some(Mark::Application),
+                counter::AddPlace::Old | counter::AddPlace::NewUnmarked => None,
             },
             token: None,
         };
-        let request = Request::AddAndTell(&add);
-        Ok(match self.write_once(Place::New, &request).await? {
+        let request = StoreWrite::AddAndTell(&add);
+        Ok(match self.write_once(WhichStore::New, &request).await? {
             Tried::Sent(Sent::Done(Changed::Told(row))) => {
-                let item = row.map(counter::Item::of).transpose();
+                let item = row.map(counter::CounterItem::of).transpose();
                 let item = item.map_err(|error| error.with_effect(Effect::Unknown));
-                Replied::With(counter::Reply::New(item?))
+                Replied::With(counter::CounterReply::New(item?))
             }
             Tried::Sent(Sent::Done(Changed::Written | Changed::Refused(_)) | Sent::Unknown(_)) => {
-                Replied::With(counter::Reply::Unknown)
+                Replied::With(counter::CounterReply::Unknown)
             }
             Tried::NotYet(error) => Replied::NotYet(error),
         })
@@ -201,15 +203,17 @@ impl Operation {
     async fn send_add(
         &mut self,
         key: &Key,
-        to: counter::Place,
+        to: counter::AddPlace,
         by: counter::Totals,
     ) -> Result<Replied> {
         let (place, by, mark) = match to {
-            counter::Place::Old => (Place::Old, to_source(&self.joined.transform, by), None),
-            counter::Place::New => (Place::New, by, Some(Mark::Application)),
-            counter::Place::NewUnmarked => (Place::New, by, None),
+            counter::AddPlace::Old => {
+                (WhichStore::Old, to_source(&self.joined.transform, by), None)
+            }
+            counter::AddPlace::New => (WhichStore::New, by, Some(Mark::Application)),
+            counter::AddPlace::NewUnmarked => (WhichStore::New, by, None),
         };
-        let has_token = place == Place::New && self.table.spec.exactly_once;
+        let has_token = place == WhichStore::New && self.table.spec.exactly_once;
         let add = Add {
             key: key.clone(),
             by,
@@ -220,23 +224,23 @@ impl Operation {
         let mut pauses = self.table.pauses();
         let mut sent_before = false;
         loop {
-            match self.write_once(place, &Request::Add(&add)).await {
-                Ok(Tried::Sent(Sent::Done(_))) => return reply(counter::Reply::Written),
+            match self.write_once(place, &StoreWrite::Add(&add)).await {
+                Ok(Tried::Sent(Sent::Done(_))) => return reply(counter::CounterReply::Written),
                 // The same token counts once, however often it is sent.
                 Ok(Tried::Sent(Sent::Unknown(_))) if has_token => {
                     sent_before = true;
                     if !self.pause(&mut pauses).await {
-                        return reply(counter::Reply::Unknown);
+                        return reply(counter::CounterReply::Unknown);
                     }
                 }
-                Ok(Tried::Sent(Sent::Unknown(_))) => return reply(counter::Reply::Unknown),
+                Ok(Tried::Sent(Sent::Unknown(_))) => return reply(counter::CounterReply::Unknown),
                 // This one hasn't happened; an earlier one may have.
                 Ok(Tried::NotYet(_)) if sent_before => {
                     if !self.pause(&mut pauses).await {
-                        return reply(counter::Reply::Unknown);
+                        return reply(counter::CounterReply::Unknown);
                     }
                 }
-                Err(_) if sent_before => return reply(counter::Reply::Unknown),
+                Err(_) if sent_before => return reply(counter::CounterReply::Unknown),
                 Ok(Tried::NotYet(error)) => return Ok(Replied::NotYet(error)),
                 Err(error) => return Err(error),
             }
@@ -246,7 +250,7 @@ impl Operation {
 
 /// What was heard of an add.
 enum Replied {
-    With(counter::Reply),
+    With(counter::CounterReply),
     /// It certainly hasn't happened, and may if it is tried again.
     NotYet(Error),
 }

@@ -28,7 +28,7 @@ const FIELDS: [&str; 12] = [
 ];
 
 #[derive(Deserialize)]
-struct Command {
+struct JsonCommand {
     table: String,
     #[serde(flatten)]
     op: Op,
@@ -92,7 +92,7 @@ impl Shim {
         let id = line.as_ref().map_or(Json::Null, |line| line["id"].clone());
         let command = line.and_then(|line| {
             refuse_unknown(&line)?;
-            Command::deserialize(line).map_err(invalid)
+            JsonCommand::deserialize(line).map_err(invalid)
         });
         let done = match command {
             Ok(command) => self.run(command).await,
@@ -111,7 +111,7 @@ impl Shim {
         }
     }
 
-    async fn run(&self, command: Command) -> Result<Json> {
+    async fn run(&self, command: JsonCommand) -> Result<Json> {
         let table = self.table(&command.table)?;
         match command.op {
             Op::Get { key } => Ok(json!(table.get_as::<Json>(&key).await?)),

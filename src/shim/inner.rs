@@ -25,7 +25,7 @@ use crate::transform::Transform;
 /// Re-saves that are under way at once, for one table.
 const RESAVES: usize = 64;
 
-pub(super) struct Inner {
+pub(super) struct TableInner {
     /// Its name in the plan.
     pub name: String,
     pub spec: TableSpec,
@@ -122,7 +122,7 @@ pub(super) struct Begun {
     pub deadline: Instant,
 }
 
-impl Inner {
+impl TableInner {
     pub fn new(
         spec: TableSpec,
         settings: Arc<Settings>,
@@ -130,7 +130,7 @@ impl Inner {
         new: New,
         control: Control,
     ) -> Self {
-        Inner {
+        TableInner {
             name: spec.name.clone(),
             spec,
             settings,

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::inner::{Begun, Inner};
+use super::inner::{Begun, TableInner};
 use super::rows::Returned;
 use super::table::Table;
 use super::{Items, Ttl};
@@ -15,7 +15,7 @@ use crate::clock::unix_seconds;
 use crate::codec::canonical;
 use crate::error::{Error, Kind, Result};
 use crate::express::judge;
-use crate::express::{Action, Amount, ConditionExpression, Path, Step, UpdateExpression};
+use crate::express::{Action, Amount, ConditionExpression, Path, PathStep, UpdateExpression};
 use crate::item::{Attr, Mapping};
 use crate::model::{Edit, Judged, Key, Mutation, Returns, Row, Then, Update, Value};
 use crate::protocol::row::Write;
@@ -121,7 +121,7 @@ impl Updating {
     }
 }
 
-impl Inner {
+impl TableInner {
     async fn write_and_tell(
         self: &Arc<Self>,
         begun: &Begun,
@@ -261,7 +261,9 @@ fn edit(mapping: &Mapping, cell: usize, action: &Action) -> Option<Edit> {
                 (_, _) => None,
             }
         }
-        (Action::Set(_, Amount::Value(given)), [Step::Field(name)]) if column.is_multicell() => {
+        (Action::Set(_, Amount::Value(given)), [PathStep::Field(name)])
+            if column.is_multicell() =>
+        {
             let entry = Attr::M(vec![(name.clone(), given.clone())]);
             match value(&entry)? {
                 Some(Value::Map(entries)) => Some(Edit::PutInMap(entries)),
@@ -269,7 +271,7 @@ fn edit(mapping: &Mapping, cell: usize, action: &Action) -> Option<Edit> {
             }
         }
         (Action::Remove(_), []) => Some(Edit::Clear),
-        (Action::Remove(_), [Step::Field(name)]) if column.is_multicell() => {
+        (Action::Remove(_), [PathStep::Field(name)]) if column.is_multicell() => {
             let has_names = match &column.ty {
                 Type::Map(key, _) => matches!(**key, Type::Text | Type::Ascii),
                 _ => false,

@@ -69,8 +69,8 @@ use std::time::Duration;
 
 pub use self::items::Items;
 pub use self::old::{Connect, OldStore};
-pub use self::rows::{Page, Returned, Written};
-pub use self::scan::{Part, Scan, Scanned};
+pub use self::rows::{Returned, RowsPage, Written};
+pub use self::scan::{Scan, ScanPart, Scanned};
 pub use self::table::Table;
 pub use self::transact::{Cancelled, TransactWrite, Transacted, Writes};
 use crate::clock::Clock;
@@ -99,14 +99,14 @@ pub struct Settings {
     /// before the old store is.
     pub reads: Reading,
     /// When what was found in the old store is saved in the new one.
-    pub resave: Resave,
+    pub resave: ResaveMode,
     /// What leases are measured with.
     pub clock: Clock,
 }
 
 /// When what a read found in the old store is saved in the new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resave {
+pub enum ResaveMode {
     /// Behind the caller's back; skipped where too many are under way, since the copier brings them anyway.
     #[default]
     Background,
@@ -138,7 +138,7 @@ impl Settings {
             deadline: lease.operation,
             lease,
             reads: Reading::Strong,
-            resave: Resave::Background,
+            resave: ResaveMode::Background,
             clock: Clock::Machine,
         }
     }

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use super::inner::{Inner, Joined};
+use super::inner::{Joined, TableInner};
 use crate::control::PhaseGuard;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Add, Change, ClusteringRange, Condition, Key, Mutation, Query, Returns, Row};
@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// One operation of an application, under the phase it began in.
 pub(super) struct Operation {
-    pub table: Arc<Inner>,
+    pub table: Arc<TableInner>,
     pub joined: Arc<Joined>,
     /// Taken out at the end.
     guard: Option<PhaseGuard>,
@@ -70,7 +70,7 @@ enum Question<'a> {
     Scan(&'a Range, Option<&'a Cursor>, usize),
 }
 
-enum Answer {
+enum StoreAnswer {
     Row(Option<Row>),
     QueryPage(QueryPage),
     Rows(Vec<Option<Row>>),
@@ -86,21 +86,23 @@ impl Question<'_> {
         }
     }
 
-    async fn put(&self, store: &dyn Reads, table: &Table) -> Result<Answer> {
+    async fn put(&self, store: &dyn Reads, table: &Table) -> Result<StoreAnswer> {
         Ok(match self {
-            Question::Row(key, reading) => Answer::Row(store.read(table, key, *reading).await?),
-            Question::Query(query) => Answer::QueryPage(store.query(table, query).await?),
-            Question::Rows(keys) => Answer::Rows(store.get(table, keys).await?),
-            Question::Together(keys) => Answer::Rows(store.get_together(keys).await?),
+            Question::Row(key, reading) => {
+                StoreAnswer::Row(store.read(table, key, *reading).await?)
+            }
+            Question::Query(query) => StoreAnswer::QueryPage(store.query(table, query).await?),
+            Question::Rows(keys) => StoreAnswer::Rows(store.get(table, keys).await?),
+            Question::Together(keys) => StoreAnswer::Rows(store.get_together(keys).await?),
             Question::Scan(range, after, limit) => {
-                Answer::Page(store.scan(table, range, *after, *limit).await?)
+                StoreAnswer::Page(store.scan(table, range, *after, *limit).await?)
             }
         })
     }
 }
 
 /// What is to be written to a store.
-pub(super) enum Request<'a> {
+pub(super) enum StoreWrite<'a> {
     Change(&'a Key, &'a Change, &'a Condition),
     ChangeAndTell(&'a Key, &'a Change, &'a Condition, Returns),
     Mutation(&'a Mutation),
@@ -109,19 +111,23 @@ pub(super) enum Request<'a> {
     AddAndTell(&'a Add),
 }
 
-impl Request<'_> {
+impl StoreWrite<'_> {
     async fn send(&self, store: &dyn Store, table: &Table) -> Result<Changed> {
         match self {
-            Request::Change(key, change, on) => store.update_item(table, key, change, on).await,
-            Request::ChangeAndTell(key, change, on, returns) => {
+            StoreWrite::Change(key, change, on) => store.update_item(table, key, change, on).await,
+            StoreWrite::ChangeAndTell(key, change, on, returns) => {
                 store
                     .update_item_and_return(table, key, change, on, *returns)
                     .await
             }
-            Request::Mutation(mutation) => store.apply(table, mutation).await,
-            Request::Delete(range) => store.delete(table, range).await.map(|()| Changed::Written),
-            Request::Add(add) => store.add(table, add).await.map(|()| Changed::Written),
-            Request::AddAndTell(add) => store.add_and_return(table, add).await.map(Changed::Told),
+            StoreWrite::Mutation(mutation) => store.apply(table, mutation).await,
+            StoreWrite::Delete(range) => {
+                store.delete(table, range).await.map(|()| Changed::Written)
+            }
+            StoreWrite::Add(add) => store.add(table, add).await.map(|()| Changed::Written),
+            StoreWrite::AddAndTell(add) => {
+                store.add_and_return(table, add).await.map(Changed::Told)
+            }
         }
     }
 }
@@ -131,7 +137,11 @@ impl Operation {
     ///
     /// # Errors
     /// Those of [`Member::pin`].
-    pub fn begin(table: &Arc<Inner>, joined: &Arc<Joined>, deadline: Instant) -> Result<Operation> {
+    pub fn begin(
+        table: &Arc<TableInner>,
+        joined: &Arc<Joined>,
+        deadline: Instant,
+    ) -> Result<Operation> {
         let guard = joined.member.guard()?;
         Ok(Operation {
             table: table.clone(),
@@ -240,10 +250,17 @@ impl Operation {
     ///
     /// # Errors
     /// The store's, once there is no time left.
-    pub async fn read(&self, place: Place, key: &Key, reading: Reading) -> Result<Option<Row>> {
+    pub async fn read(
+        &self,
+        place: WhichStore,
+        key: &Key,
+        reading: Reading,
+    ) -> Result<Option<Row>> {
         match self.ask(place, &Question::Row(key, reading)).await? {
-            Answer::Row(row) => Ok(row),
-            Answer::QueryPage(_) | Answer::Rows(_) | Answer::Page(_) => Err(misanswered()),
+            StoreAnswer::Row(row) => Ok(row),
+            StoreAnswer::QueryPage(_) | StoreAnswer::Rows(_) | StoreAnswer::Page(_) => {
+                Err(misanswered())
+            }
         }
     }
 
@@ -251,10 +268,12 @@ impl Operation {
     ///
     /// # Errors
     /// As of [`Operation::read`].
-    pub async fn read_all(&self, place: Place, keys: &[Key]) -> Result<Vec<Option<Row>>> {
+    pub async fn read_all(&self, place: WhichStore, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         match self.ask(place, &Question::Rows(keys)).await? {
-            Answer::Rows(rows) => Ok(rows),
-            Answer::Row(_) | Answer::QueryPage(_) | Answer::Page(_) => Err(misanswered()),
+            StoreAnswer::Rows(rows) => Ok(rows),
+            StoreAnswer::Row(_) | StoreAnswer::QueryPage(_) | StoreAnswer::Page(_) => {
+                Err(misanswered())
+            }
         }
     }
 
@@ -263,9 +282,11 @@ impl Operation {
     /// # Errors
     /// As of [`Operation::read`].
     pub async fn read_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
-        match self.ask(Place::New, &Question::Together(keys)).await? {
-            Answer::Rows(rows) => Ok(rows),
-            Answer::Row(_) | Answer::QueryPage(_) | Answer::Page(_) => Err(misanswered()),
+        match self.ask(WhichStore::New, &Question::Together(keys)).await? {
+            StoreAnswer::Rows(rows) => Ok(rows),
+            StoreAnswer::Row(_) | StoreAnswer::QueryPage(_) | StoreAnswer::Page(_) => {
+                Err(misanswered())
+            }
         }
     }
 
@@ -275,15 +296,17 @@ impl Operation {
     /// As of [`Operation::read`].
     pub async fn scan_page(
         &self,
-        place: Place,
+        place: WhichStore,
         range: &Range,
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
         let question = Question::Scan(range, after, limit);
         match self.ask(place, &question).await? {
-            Answer::Page(page) => Ok(page),
-            Answer::Row(_) | Answer::QueryPage(_) | Answer::Rows(_) => Err(misanswered()),
+            StoreAnswer::Page(page) => Ok(page),
+            StoreAnswer::Row(_) | StoreAnswer::QueryPage(_) | StoreAnswer::Rows(_) => {
+                Err(misanswered())
+            }
         }
     }
 
@@ -291,26 +314,26 @@ impl Operation {
     ///
     /// # Errors
     /// As of [`Operation::read`].
-    pub async fn query_page(&self, place: Place, query: &Query) -> Result<QueryPage> {
+    pub async fn query_page(&self, place: WhichStore, query: &Query) -> Result<QueryPage> {
         match self.ask(place, &Question::Query(query)).await? {
-            Answer::QueryPage(listed) => Ok(listed),
-            Answer::Row(_) | Answer::Rows(_) | Answer::Page(_) => Err(misanswered()),
+            StoreAnswer::QueryPage(listed) => Ok(listed),
+            StoreAnswer::Row(_) | StoreAnswer::Rows(_) | StoreAnswer::Page(_) => Err(misanswered()),
         }
     }
 
     /// Asks, again and again until there is an answer or no time left.
-    async fn ask(&self, place: Place, question: &Question<'_>) -> Result<Answer> {
+    async fn ask(&self, place: WhichStore, question: &Question<'_>) -> Result<StoreAnswer> {
         let mut pauses = self.table.pauses();
         loop {
             self.check()?;
             let sending = async {
                 let old;
                 let store: &dyn Reads = match place {
-                    Place::Old => {
+                    WhichStore::Old => {
                         old = self.old().await?;
                         &*old
                     }
-                    Place::New => &*self.table.new,
+                    WhichStore::New => &*self.table.new,
                 };
                 let answer = question.put(store, self.schema(place));
                 self.timed(place, question.name(), answer).await
@@ -330,7 +353,7 @@ impl Operation {
     ///
     /// # Errors
     /// It certainly hasn't happened.
-    pub async fn write(&mut self, place: Place, request: &Request<'_>) -> Result<Sent> {
+    pub async fn write(&mut self, place: WhichStore, request: &StoreWrite<'_>) -> Result<Sent> {
         let mut pauses = self.table.pauses();
         loop {
             match self.write_once(place, request).await? {
@@ -345,7 +368,11 @@ impl Operation {
     ///
     /// # Errors
     /// It certainly hasn't happened, and won't.
-    pub async fn write_once(&mut self, place: Place, request: &Request<'_>) -> Result<Tried> {
+    pub async fn write_once(
+        &mut self,
+        place: WhichStore,
+        request: &StoreWrite<'_>,
+    ) -> Result<Tried> {
         self.check()?;
         self.has_time()?;
         let store = match tokio::time::timeout_at(self.deadline, self.store(place)).await {
@@ -381,23 +408,28 @@ impl Operation {
     }
 
     /// A store to write to; the new one asks for this operation's permit before each request.
-    async fn store(&self, place: Place) -> Result<Arc<dyn Store>> {
+    async fn store(&self, place: WhichStore) -> Result<Arc<dyn Store>> {
         match (place, &self.guard) {
-            (Place::Old, _) => self.old().await,
-            (Place::New, Some(guard)) => Ok(guard.writer(&self.table.new).0),
-            (Place::New, None) => Err(Error::new(Kind::Stopped, "this operation is over")),
+            (WhichStore::Old, _) => self.old().await,
+            (WhichStore::New, Some(guard)) => Ok(guard.writer(&self.table.new).0),
+            (WhichStore::New, None) => Err(Error::new(Kind::Stopped, "this operation is over")),
         }
     }
 
     /// The table as it lies there.
-    fn schema(&self, place: Place) -> &Table {
+    fn schema(&self, place: WhichStore) -> &Table {
         match place {
-            Place::Old => self.joined.transform.source(),
-            Place::New => self.joined.transform.target(),
+            WhichStore::Old => self.joined.transform.source(),
+            WhichStore::New => self.joined.transform.target(),
         }
     }
 
-    async fn timed<T>(&self, place: Place, call: &'static str, work: impl Future<Output = T>) -> T {
+    async fn timed<T>(
+        &self,
+        place: WhichStore,
+        call: &'static str,
+        work: impl Future<Output = T>,
+    ) -> T {
         let begun = Instant::now();
         let answer = work.await;
         let table = self.table.name.clone();
@@ -406,7 +438,7 @@ impl Operation {
         answer
     }
 
-    fn too_late(&self, place: Place) -> Error {
+    fn too_late(&self, place: WhichStore) -> Error {
         Error::new(
             Kind::Timeout,
             format!("the {} store didn't answer in time", place.name()),
@@ -435,7 +467,7 @@ pub(super) async fn write_together(
         .filter_map(|one| one.guard.as_ref())
         .collect();
     let store = PhaseGuard::writer_of_all(&guards, &first.table.new).0;
-    let (deadline, late) = (first.deadline, first.too_late(Place::New));
+    let (deadline, late) = (first.deadline, first.too_late(WhichStore::New));
     // From here to the answer, whoever drops these leaves a write behind that may land.
     let doubts = operations.iter_mut();
     let doubts = doubts.map(|one| std::mem::replace(&mut one.in_doubt, true));
@@ -491,16 +523,16 @@ impl Drop for Operation {
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum WhichStore {
     Old,
     New,
 }
 
-impl Place {
+impl WhichStore {
     fn name(self) -> &'static str {
         match self {
-            Place::Old => "old",
-            Place::New => "new",
+            WhichStore::Old => "old",
+            WhichStore::New => "new",
         }
     }
 }
@@ -511,7 +543,7 @@ pub(super) struct Pauses {
     chance: SmallRng,
 }
 
-impl Inner {
+impl TableInner {
     /// Chance follows from the application's id, so that a test can do the same again.
     pub fn pauses(&self) -> Pauses {
         let mut of = DefaultHasher::new();

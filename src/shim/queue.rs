@@ -46,12 +46,12 @@ impl QueuedAdd {
 }
 
 /// What goes together as one write.
-pub(super) struct Together {
+pub(super) struct QueuedAdds {
     pub by: Vec<Option<i64>>,
     pub waiting: Vec<QueuedAdd>,
 }
 
-impl Together {
+impl QueuedAdds {
     /// When the last of them gives up.
     pub fn deadline(&self) -> Instant {
         let deadlines = self.waiting.iter().map(|waiting| waiting.deadline);
@@ -126,7 +126,7 @@ impl AddQueue {
     ///
     /// Those with little time left go along: each knows its own deadline, so they cost the others nothing,
     /// whereas a write of their own would cost those the time that it takes.
-    pub fn take(&self, key: &Key, time: Duration) -> Option<Together> {
+    pub fn take(&self, key: &Key, time: Duration) -> Option<QueuedAdds> {
         let mut queues = self.queues();
         let queue = queues.of.get_mut(key)?;
         let soon = Instant::now() + time / MARGIN;
@@ -134,7 +134,7 @@ impl AddQueue {
         let is_over =
             |waiting: &mut QueuedAdd| waiting.answer.is_closed() || waiting.deadline <= soon;
         queue.extract_if(.., is_over).for_each(QueuedAdd::end);
-        let mut together = Together {
+        let mut together = QueuedAdds {
             by: Vec::new(),
             waiting: Vec::new(),
         };
@@ -157,7 +157,7 @@ impl AddQueue {
     }
 
     /// AddQueue that certainly haven't happened go to the head of the queue again.
-    pub fn put_back(&self, key: &Key, together: Together, error: &Error) {
+    pub fn put_back(&self, key: &Key, together: QueuedAdds, error: &Error) {
         let mut queues = self.queues();
         let queue = queues.of.entry(key.clone()).or_default();
         let again = together.waiting.into_iter().map(|waiting| QueuedAdd {

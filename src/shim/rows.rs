@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use super::Resave;
-use super::inner::{Begun, Inner};
-use super::operation::{Operation, Place, Request, Sent};
+use super::ResaveMode;
+use super::inner::{Begun, TableInner};
+use super::operation::{Operation, Sent, StoreWrite, WhichStore};
 use super::queue::out_of_range;
 use crate::clock::unix_seconds;
 use crate::codec::canonical;
 use crate::display;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::item::keys;
-use crate::model::{ClusteringRange, Edit, Key, Mark, Mutation, Query, Row, State, Update, Value};
+use crate::model::{
+    ClusteringRange, Edit, ItemState, Key, Mark, Mutation, Query, Row, Update, Value,
+};
 use crate::protocol::row::{
-    self, Call, ClusteringOrder, DeleteRange, Get, Got, Outcome, Progress, Queried, QueryRange,
-    Reply, Write,
+    self, Call, ClusteringOrder, DeleteProgress, DeleteRange, Get, Got, Queried, QueryRange, Reply,
+    Write, WriteAnswer,
 };
 use crate::protocol::{Machine, Phase, Step, counter};
 use crate::schema::{Role, Table as Schema};
@@ -49,7 +51,7 @@ pub enum Returned {
 
 /// A page of a range of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct RowsPage {
     /// The rows.
     pub rows: Vec<Row>,
     /// The key behind which the next page begins, if there may be more. It stays good in every phase and
@@ -70,8 +72,8 @@ impl Operation {
             Got::Save(row, resave) => {
                 match (&self.why_not_kept, self.table.settings.resave) {
                     (Some(error), _) => self.not_resaved(error),
-                    (None, Resave::Inline) => self.resave(*resave).await,
-                    (None, Resave::Background) => self.resave_behind(*resave),
+                    (None, ResaveMode::Inline) => self.resave(*resave).await,
+                    (None, ResaveMode::Background) => self.resave_behind(*resave),
                 }
                 Ok(Some(row))
             }
@@ -122,7 +124,7 @@ impl Operation {
         Ok(outcome)
     }
 
-    pub async fn query(mut self, query: Query) -> Result<Page> {
+    pub async fn query(mut self, query: Query) -> Result<RowsPage> {
         self.shows = true;
         let query = canonical::query(self.joined.transform.target(), query);
         let order = TableOrder(self.joined.transform.clone());
@@ -131,7 +133,7 @@ impl Operation {
         let queried = self.drive(&mut query, Reading::Strong).await?;
         self.check()?;
         match queried {
-            Queried::Rows(rows, next) => Ok(Page { rows, next }),
+            Queried::Rows(rows, next) => Ok(RowsPage { rows, next }),
             Queried::Refused => Err(self.table.offline()),
         }
     }
@@ -155,7 +157,7 @@ impl Operation {
     }
 
     /// Deletes the keys of a page several at a time.
-    async fn drive_beside(&mut self, delete: &mut DeleteRange<TableOrder>) -> Result<Outcome> {
+    async fn drive_beside(&mut self, delete: &mut DeleteRange<TableOrder>) -> Result<WriteAnswer> {
         let mut step = delete.begin();
         loop {
             let call = match step {
@@ -174,7 +176,7 @@ impl Operation {
             let mut deleted = Vec::with_capacity(others.len());
             for (key, outcome) in others {
                 match outcome {
-                    Ok(Outcome::Done) => deleted.push(key),
+                    Ok(WriteAnswer::Done) => deleted.push(key),
                     Ok(other) => return Ok(other),
                     // Some of the others were deleted.
                     Err(error) => return Err(error.with_effect(Effect::Unknown)),
@@ -190,7 +192,7 @@ impl Operation {
     }
 
     /// What ended the deletion of a range, and how far it has come.
-    fn partly(&self, error: Error, progress: &Progress) -> Error {
+    fn partly(&self, error: Error, progress: &DeleteProgress) -> Error {
         let Some(key) = &progress.up_to else {
             return error;
         };
@@ -203,15 +205,15 @@ impl Operation {
             .with_help("delete the range again: what is deleted already takes little time")
     }
 
-    /// What an outcome means to the caller. [`Outcome::Later`] is an error that passes.
-    fn written(&self, outcome: Outcome) -> Result<Returned> {
+    /// What an outcome means to the caller. [`WriteAnswer::Later`] is an error that passes.
+    fn written(&self, outcome: WriteAnswer) -> Result<Returned> {
         match outcome {
-            Outcome::Done => self.may_say_done().map(|()| Returned::Done(None)),
-            Outcome::Told(row) => self.may_say_done().map(|()| Returned::Done(row)),
-            Outcome::Unmet(row) => self.may_say_done().map(|()| Returned::Unmet(row)),
-            Outcome::Wrong(message) => Err(Error::new(Kind::Invalid, message)),
-            Outcome::Unknown => Err(self.table.unknown()),
-            Outcome::Later => Err(Error::new(
+            WriteAnswer::Done => self.may_say_done().map(|()| Returned::Done(None)),
+            WriteAnswer::Told(row) => self.may_say_done().map(|()| Returned::Done(row)),
+            WriteAnswer::Unmet(row) => self.may_say_done().map(|()| Returned::Unmet(row)),
+            WriteAnswer::Wrong(message) => Err(Error::new(Kind::Invalid, message)),
+            WriteAnswer::Unknown => Err(self.table.unknown()),
+            WriteAnswer::Later => Err(Error::new(
                 Kind::Transient,
                 format!(
                     "this write needs the old value, which can't be changed in phase `{}`",
@@ -220,7 +222,7 @@ impl Operation {
             )
             .with_context("table", self.table.name.as_str())
             .with_help("try again: it will do from `copy` on")),
-            Outcome::Refused => Err(self.table.offline()),
+            WriteAnswer::Refused => Err(self.table.offline()),
         }
     }
 
@@ -259,8 +261,8 @@ impl Operation {
             }
             Call::WriteNew { key, change, on } => {
                 self.joined.keeps(&key)?;
-                let request = Request::Change(&key, &change, &on);
-                self.write(Place::New, &request).await.map(reply)
+                let request = StoreWrite::Change(&key, &change, &on);
+                self.write(WhichStore::New, &request).await.map(reply)
             }
             Call::WriteAndTell {
                 key,
@@ -269,13 +271,13 @@ impl Operation {
                 returns,
             } => {
                 self.joined.keeps(&key)?;
-                let request = Request::ChangeAndTell(&key, &change, &on, returns);
-                self.write(Place::New, &request).await.map(reply)
+                let request = StoreWrite::ChangeAndTell(&key, &change, &on, returns);
+                self.write(WhichStore::New, &request).await.map(reply)
             }
             Call::WriteOld(mutation) => {
                 let mutation = old_mutation(&self.joined.transform, mutation);
                 let sent = self
-                    .write(Place::Old, &Request::Mutation(&mutation))
+                    .write(WhichStore::Old, &StoreWrite::Mutation(&mutation))
                     .await?;
                 match reply(sent) {
                     Reply::Refused(Some(row)) => {
@@ -286,22 +288,22 @@ impl Operation {
                     reply => Ok(reply),
                 }
             }
-            Call::QueryNew(query) => Ok(page(self.query_page(Place::New, &query).await?)),
+            Call::QueryNew(query) => Ok(page(self.query_page(WhichStore::New, &query).await?)),
             Call::QueryOld(query) => {
-                let mut listed = self.query_page(Place::Old, &query).await?;
+                let mut listed = self.query_page(WhichStore::Old, &query).await?;
                 let rows = listed.rows.into_iter().map(|row| self.moved(row));
                 listed.rows = rows.collect::<Result<_>>()?;
                 Ok(page(listed))
             }
             Call::DeleteOld(range) => {
-                let request = Request::Delete(&range);
-                self.write(Place::Old, &request).await.map(reply)
+                let request = StoreWrite::Delete(&range);
+                self.write(WhichStore::Old, &request).await.map(reply)
             }
         }
     }
 
     async fn read_old(&mut self, key: &Key) -> Result<Option<Row>> {
-        let row = self.read(Place::Old, key, Reading::Strong).await?;
+        let row = self.read(WhichStore::Old, key, Reading::Strong).await?;
         row.map(|row| self.moved(row)).transpose()
     }
 
@@ -317,18 +319,18 @@ impl Operation {
     }
 
     async fn read_new(&self, key: &Key, reading: Reading) -> Result<Option<Row>> {
-        let mut item = self.read(Place::New, key, reading).await?;
-        let mut state = State::of(item.as_ref(), unix_seconds());
-        if reading == Reading::Eventual && state != State::Row {
-            item = self.read(Place::New, key, Reading::Strong).await?;
-            state = State::of(item.as_ref(), unix_seconds());
+        let mut item = self.read(WhichStore::New, key, reading).await?;
+        let mut state = ItemState::of(item.as_ref(), unix_seconds());
+        if reading == Reading::Eventual && state != ItemState::Row {
+            item = self.read(WhichStore::New, key, Reading::Strong).await?;
+            state = ItemState::of(item.as_ref(), unix_seconds());
         }
         let found = match state {
-            State::Row => "row",
-            State::Tombstone => "tombstone",
-            State::Partial => "partial",
-            State::Expired => "expired",
-            State::Absent => "absent",
+            ItemState::Row => "row",
+            ItemState::Tombstone => "tombstone",
+            ItemState::Partial => "partial",
+            ItemState::Expired => "expired",
+            ItemState::Absent => "absent",
         };
         let table = self.table.name.clone();
         metrics::counter!("crossfade_new_reads_total", "table" => table, "found" => found)
@@ -366,28 +368,34 @@ impl Operation {
         }
     }
 
-    pub async fn read_counter(&mut self, call: counter::Call, key: &Key) -> Result<counter::Reply> {
+    pub async fn read_counter(
+        &mut self,
+        call: counter::CounterCall,
+        key: &Key,
+    ) -> Result<counter::CounterReply> {
         match call {
-            counter::Call::ReadNew => {
+            counter::CounterCall::ReadNew => {
                 let item = self.read_new(key, Reading::Strong).await?;
-                Ok(counter::Reply::New(item.map(|row| counter::Item {
-                    totals: totals(&row),
-                    watermarks: row.watermarks,
+                Ok(counter::CounterReply::New(item.map(|row| {
+                    counter::CounterItem {
+                        totals: totals(&row),
+                        watermarks: row.watermarks,
+                    }
                 })))
             }
-            counter::Call::ReadOld => {
+            counter::CounterCall::ReadOld => {
                 let row = self.read_old(key).await?;
-                Ok(counter::Reply::Old(row.map(|row| totals(&row))))
+                Ok(counter::CounterReply::Old(row.map(|row| totals(&row))))
             }
-            counter::Call::Insert(_)
-            | counter::Call::Fold(_)
-            | counter::Call::Add { .. }
-            | counter::Call::AddAndTell { .. } => Ok(counter::Reply::Refused),
+            counter::CounterCall::Insert(_)
+            | counter::CounterCall::Fold(_)
+            | counter::CounterCall::Add { .. }
+            | counter::CounterCall::AddAndTell { .. } => Ok(counter::CounterReply::Refused),
         }
     }
 }
 
-impl Inner {
+impl TableInner {
     /// Writes a row. A refusal that passes is tried again, each time under the phase of that moment.
     pub async fn write(self: &Arc<Self>, begun: &Begun, mutation: Mutation) -> Result<Written> {
         let mutation = canonical::mutation(begun.joined.transform.target(), mutation);
@@ -421,7 +429,7 @@ impl Inner {
                 Err(error) if error.kind() == Kind::Timeout => return Err(later.unwrap_or(error)),
                 Err(error) => return Err(error),
             };
-            let is_later = outcome == Outcome::Later;
+            let is_later = outcome == WriteAnswer::Later;
             let written = operation.written(outcome);
             drop(operation);
             if !is_later || !pauses.wait(deadline).await {
@@ -453,7 +461,7 @@ fn reply(sent: Sent) -> Reply {
 }
 
 fn page(listed: QueryPage) -> Reply {
-    Reply::Page(row::Page {
+    Reply::Page(row::PageReply {
         rows: listed.rows,
         more: listed.more,
     })
@@ -521,7 +529,7 @@ pub(super) fn to_source<T: Clone>(transform: &Transform, cells: Vec<Option<T>>) 
     old
 }
 
-fn count_resave(table: &Inner, outcome: &'static str) {
+fn count_resave(table: &TableInner, outcome: &'static str) {
     let name = table.name.clone();
     metrics::counter!("crossfade_resaves_total", "table" => name, "outcome" => outcome)
         .increment(1);

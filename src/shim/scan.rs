@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::operation::{Operation, Place};
+use super::operation::{Operation, WhichStore};
 use super::rows::place;
 use super::table::Table;
 use crate::clock::unix_seconds;
@@ -11,7 +11,7 @@ use crate::codec::cql;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Row, Tokens};
 use crate::protocol::row::{
-    self, Bound, Position, ScanCall, ScanOrder, ScanReply, Walked, Walkover,
+    self, PageLimit, Position, ScanCall, ScanOrder, ScanReply, Walked, Walkover,
 };
 use crate::protocol::{Machine, Step};
 use crate::store::{Cursor, Page, Range};
@@ -24,7 +24,7 @@ const STORE_PAGES: usize = 32;
 
 /// A part of a table for a scan that several do at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct ScanPart {
     /// Which one, from 0.
     pub index: u32,
     /// Of how many.
@@ -39,7 +39,7 @@ pub struct Scan {
     /// How many rows it has at most; at least 1. It ends at about 1 MiB in any case.
     pub limit: usize,
     /// The part of the table; `None` is all of it.
-    pub part: Option<Part>,
+    pub part: Option<ScanPart>,
 }
 
 /// A page of a scan.
@@ -77,14 +77,14 @@ struct Cursors {
 impl Operation {
     async fn scan(mut self, scan: Scan) -> Result<Scanned> {
         self.shows = true;
-        let part = scan.part.unwrap_or(Part { index: 0, total: 1 });
+        let part = scan.part.unwrap_or(ScanPart { index: 0, total: 1 });
         let tokens = Tokens::ALL.split(part.total as usize);
         let Some(tokens) = tokens.get(part.index as usize).copied() else {
             let message = format!("there is no part {} of {}", part.index, part.total);
             return Err(Error::new(Kind::Invalid, message));
         };
         let order = RingOrder(self.joined.transform.clone());
-        let bound = Bound {
+        let bound = PageLimit {
             rows: scan.limit,
             bytes: PAGE_BYTES,
             pages: STORE_PAGES,
@@ -124,12 +124,14 @@ impl Operation {
                     ScanReply::Page(page.await?)
                 }
                 ScanCall::ReadOld(keys) => {
-                    let rows = self.read_all(Place::Old, &keys).await?;
+                    let rows = self.read_all(WhichStore::Old, &keys).await?;
                     let rows = rows.into_iter();
                     let moved = rows.map(|row| row.map(|row| self.moved(row)).transpose());
                     ScanReply::Rows(moved.collect::<Result<_>>()?)
                 }
-                ScanCall::ReadNew(keys) => ScanReply::Rows(self.read_all(Place::New, &keys).await?),
+                ScanCall::ReadNew(keys) => {
+                    ScanReply::Rows(self.read_all(WhichStore::New, &keys).await?)
+                }
             };
             step = walk.step(reply);
         };
@@ -148,7 +150,7 @@ impl Operation {
         range: &Range,
         after: Option<Key>,
         limit: usize,
-    ) -> Result<row::Page> {
+    ) -> Result<row::PageReply> {
         // A store that goes on by a key alone may give rows again.
         let is_after = |row: &Row| match &after {
             Some(after) => order.compare(&row.key, after).is_gt(),
@@ -159,7 +161,7 @@ impl Operation {
             let rows = page.rows.into_iter().filter(is_after);
             rows.map(|row| operation.moved(row)).collect()
         };
-        self.first_page(Place::Old, cursor, range, at, limit, rows)
+        self.first_page(WhichStore::Old, cursor, range, at, limit, rows)
             .await
     }
 
@@ -169,23 +171,23 @@ impl Operation {
         range: &Range,
         after: Option<Key>,
         limit: usize,
-    ) -> Result<row::Page> {
+    ) -> Result<row::PageReply> {
         let at = behind(cursor, &after);
         let rows = |_: &mut Self, page: Page| Ok(page.readable()?.rows);
-        self.first_page(Place::New, cursor, range, at, limit, rows)
+        self.first_page(WhichStore::New, cursor, range, at, limit, rows)
             .await
     }
 
     /// The first page from a place on of which something is left, or the last one.
     async fn first_page(
         &mut self,
-        place: Place,
+        place: WhichStore,
         cursor: &mut Option<Cursor>,
         range: &Range,
         mut at: Option<Cursor>,
         limit: usize,
         rows: impl Fn(&mut Self, Page) -> Result<Vec<Row>> + Send + Sync,
-    ) -> Result<row::Page> {
+    ) -> Result<row::PageReply> {
         loop {
             let mut page = self.scan_page(place, range, at.as_ref(), limit).await?;
             let next = page.next.take();
@@ -197,7 +199,7 @@ impl Operation {
             }
             let more = next.is_some();
             *cursor = next;
-            return Ok(row::Page { rows, more });
+            return Ok(row::PageReply { rows, more });
         }
     }
 }

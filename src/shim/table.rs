@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::inner::{Begun, Inner, Joining};
+use super::inner::{Begun, Joining, TableInner};
 use super::items::Items;
 use super::old::OldStore;
 use super::operation::Operation;
 use super::queue::minus;
-use super::rows::{Page, Written};
+use super::rows::{RowsPage, Written};
 use super::{Settings, Ttl};
 use crate::control::{Control, New};
 use crate::error::Result;
@@ -21,7 +21,7 @@ use crate::spec::TableSpec;
 /// A table of an application.
 #[derive(Clone)]
 pub struct Table {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<TableInner>,
     keeper: Arc<Keeper>,
 }
 
@@ -42,7 +42,7 @@ impl Table {
         new: New,
         control: Control,
     ) -> Table {
-        let inner = Arc::new(Inner::new(spec, settings, old, new, control));
+        let inner = Arc::new(TableInner::new(spec, settings, old, new, control));
         let keeper = tokio::spawn(inner.clone().keep_joined());
         Table {
             inner,
@@ -179,7 +179,7 @@ impl Table {
     ///
     /// # Errors
     /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
-    pub async fn query(&self, query: Query) -> Result<Page> {
+    pub async fn query(&self, query: Query) -> Result<RowsPage> {
         self.query_within(&self.begun().await?, query).await
     }
 
@@ -281,7 +281,7 @@ impl Table {
         self.inner.write(begun, mutation).await.map(drop)
     }
 
-    pub(super) async fn query_within(&self, begun: &Begun, query: Query) -> Result<Page> {
+    pub(super) async fn query_within(&self, begun: &Begun, query: Query) -> Result<RowsPage> {
         self.begin_rows(begun, None)?.query(query).await
     }
 

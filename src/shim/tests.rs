@@ -100,7 +100,7 @@ impl Bench {
 
     fn shim(&self) -> Shim {
         let settings = Settings {
-            resave: Resave::Inline,
+            resave: ResaveMode::Inline,
             ..Settings::new("test")
         };
         self.shim_of(settings, self.old.clone(), self.new.clone(), false)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::inner::{Begun, Inner};
+use super::inner::{Begun, TableInner};
 use super::judged::Updating;
 use super::operation::{Operation, Sent, Tried, write_together};
 use super::{Shim, Ttl};
@@ -65,7 +65,7 @@ pub enum Cancelled {
 /// The tables of a transaction, and the place of each.
 #[derive(Default)]
 struct Tables {
-    begun: Vec<(Arc<Inner>, Begun)>,
+    begun: Vec<(Arc<TableInner>, Begun)>,
     places: BTreeMap<String, usize>,
 }
 
@@ -84,7 +84,7 @@ impl Tables {
 
     fn begin(&self) -> Result<Vec<Operation>> {
         let begun = self.begun.iter();
-        let begin = |(inner, begun): &(Arc<Inner>, Begun)| {
+        let begin = |(inner, begun): &(Arc<TableInner>, Begun)| {
             let mut operation = Operation::begin(inner, &begun.joined, begun.deadline)?;
             // But for what is brought over in `copy`, an old row is only looked at.
             operation.shows = operation.phase() != Phase::Copy;
@@ -200,7 +200,7 @@ impl Shim {
 }
 
 /// What a write of a transaction is to the protocol.
-fn updating(inner: &Arc<Inner>, begun: &Begun, write: TransactWrite) -> Result<Updating> {
+fn updating(inner: &Arc<TableInner>, begun: &Begun, write: TransactWrite) -> Result<Updating> {
     let joined = &begun.joined;
     let judged = |key: Key, then: Then, on: ConditionExpression| -> Result<Updating> {
         let rule = joined.items()?.rule(key.is_static(), Some(on), None)?;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::ordered::{self, Place, Write};
+use super::ordered::{self, PlaceWrite, Replacement};
 use super::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
     Store, Together, WriteOutcomes, failed_rows,
 };
-use crate::disk::{Disk, Refusal, disk_error};
+use crate::disk::{Disk, OpenRefusal, disk_error};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{
     Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row, Tokens,
@@ -31,7 +31,7 @@ pub struct Embedded {
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Entry {
+struct TableEntry {
     id: String,
     table: StoredTable,
 }
@@ -45,17 +45,17 @@ impl Embedded {
     pub fn open(folder: &Path) -> Result<Self> {
         let place = folder.display().to_string();
         let disk = Disk::open(folder).map_err(|refusal| match refusal {
-            Refusal::Held(holder) => Error::new(
+            OpenRefusal::Held(holder) => Error::new(
                 Kind::Config,
                 format!("the embedded store is open elsewhere: {holder}"),
             )
             .with_context("folder", place.clone()),
-            Refusal::Damaged(why) => Error::new(
+            OpenRefusal::Damaged(why) => Error::new(
                 Kind::Corrupt,
                 format!("the embedded store can't be opened: {why}"),
             )
             .with_context("folder", place.clone()),
-            Refusal::Unusable(error) => error,
+            OpenRefusal::Unusable(error) => error,
         })?;
         Ok(Embedded {
             name: format!("embedded {place}"),
@@ -89,7 +89,7 @@ impl Embedded {
     async fn write_all(
         &self,
         table: &Table,
-        writes: Vec<Write>,
+        writes: Vec<PlaceWrite>,
         returns: Returns,
     ) -> Result<(Vec<Result<Changed>>, u64)> {
         let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
@@ -125,7 +125,7 @@ impl Embedded {
         self.disk.write(work).await
     }
 
-    async fn put_all(&self, table: &Table, writes: Vec<Write>) -> WriteOutcomes {
+    async fn put_all(&self, table: &Table, writes: Vec<PlaceWrite>) -> WriteOutcomes {
         let count = writes.len();
         match self.write_all(table, writes, Returns::Nothing).await {
             Ok((answers, bytes)) => ordered::puts(answers, bytes),
@@ -133,14 +133,14 @@ impl Embedded {
         }
     }
 
-    async fn write_one(&self, table: &Table, write: Write) -> Result<Changed> {
+    async fn write_one(&self, table: &Table, write: PlaceWrite) -> Result<Changed> {
         self.write_and_tell(table, write, Returns::Nothing).await
     }
 
     async fn write_and_tell(
         &self,
         table: &Table,
-        write: Write,
+        write: PlaceWrite,
         returns: Returns,
     ) -> Result<Changed> {
         let (mut answers, _) = self.write_all(table, vec![write], returns).await?;
@@ -185,18 +185,18 @@ impl Embedded {
 }
 
 /// Puts what becomes of a place into a batch, and tells how many bytes that takes.
-fn settle(batch: &mut sled::Batch, place: Vec<u8>, after: Place) -> u64 {
+fn settle(batch: &mut sled::Batch, place: Vec<u8>, after: Replacement) -> u64 {
     match after {
-        Place::Holds(record) => {
+        Replacement::Holds(record) => {
             let bytes = record.len() as u64;
             batch.insert(place, record);
             bytes
         }
-        Place::Empty => {
+        Replacement::Empty => {
             batch.remove(place);
             0
         }
-        Place::Stays(_) => 0,
+        Replacement::Stays(_) => 0,
     }
 }
 
@@ -208,7 +208,7 @@ fn between(tree: &sled::Tree, from: Vec<u8>, until: Option<Vec<u8>>) -> sled::It
     }
 }
 
-fn entry(folder: &Path, db: &sled::Db, table: &str) -> Result<Option<Entry>> {
+fn entry(folder: &Path, db: &sled::Db, table: &str) -> Result<Option<TableEntry>> {
     let read = db
         .get(format!("table {table}"))
         .map_err(|e| disk_error("read", folder, e))?;
@@ -387,7 +387,7 @@ impl Store for Embedded {
                     return super::same_keys(&there.table.read()?, &table);
                 }
                 let id = format!("embedded-{:016x}", rand::random::<u64>());
-                let entry = Entry {
+                let entry = TableEntry {
                     id,
                     table: StoredTable::of(&table),
                 };
@@ -407,18 +407,18 @@ impl Store for Embedded {
 
     async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         let rows = rows.iter().cloned();
-        let writes = rows.map(|row| Write::Put(row, on.clone()));
+        let writes = rows.map(|row| PlaceWrite::Put(row, on.clone()));
         self.put_all(table, writes.collect()).await
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         let keys = keys.into_iter();
-        let writes = keys.map(|key| Write::Purge(key, on.clone()));
+        let writes = keys.map(|key| PlaceWrite::Purge(key, on.clone()));
         self.put_all(table, writes.collect()).await
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
-        let writes = folds.into_iter().map(Write::Fold);
+        let writes = folds.into_iter().map(PlaceWrite::Fold);
         self.put_all(table, writes.collect()).await
     }
 
@@ -429,7 +429,7 @@ impl Store for Embedded {
         change: &Change,
         on: &Condition,
     ) -> Result<Changed> {
-        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        let write = PlaceWrite::Change(key.clone(), change.clone(), on.clone());
         self.write_one(table, write).await
     }
 
@@ -441,7 +441,7 @@ impl Store for Embedded {
         on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
-        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        let write = PlaceWrite::Change(key.clone(), change.clone(), on.clone());
         self.write_and_tell(table, write, returns).await
     }
 
@@ -454,7 +454,7 @@ impl Store for Embedded {
                 one.table.clone(),
                 self.tree(one.table),
                 place,
-                Write::of(one),
+                PlaceWrite::of(one),
             ))
         });
         let changes: Vec<_> = changes.collect::<Result<_>>()?;
@@ -490,7 +490,7 @@ impl Store for Embedded {
         if add.token.is_some() {
             return Err(super::without_tokens());
         }
-        let write = Write::Add(add.clone());
+        let write = PlaceWrite::Add(add.clone());
         match self.write_and_tell(table, write, Returns::New).await? {
             Changed::Told(row) | Changed::Refused(row) => Ok(row),
             Changed::Written => Ok(None),
@@ -501,12 +501,12 @@ impl Store for Embedded {
         if add.token.is_some() {
             return Err(super::without_tokens());
         }
-        let added = self.write_one(table, Write::Add(add.clone())).await;
+        let added = self.write_one(table, PlaceWrite::Add(add.clone())).await;
         added.map(drop)
     }
 
     async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.write_one(table, Write::Mutation(mutation.clone()))
+        self.write_one(table, PlaceWrite::Mutation(mutation.clone()))
             .await
     }
 

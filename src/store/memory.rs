@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::ordered::{self, Place, Write};
+use super::ordered::{self, PlaceWrite, Replacement};
 use super::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
     Store, Together, WriteOutcomes,
@@ -19,7 +19,7 @@ use crate::schema::Table;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-struct Held {
+struct HeldTable {
     table: Table,
     id: String,
     rows: Map,
@@ -28,7 +28,7 @@ struct Held {
 /// A store in memory. Every call is atomic.
 #[derive(Default)]
 pub struct Memory {
-    tables: Arc<Mutex<BTreeMap<String, Held>>>,
+    tables: Arc<Mutex<BTreeMap<String, HeldTable>>>,
     /// Of adds that were done.
     tokens: Arc<Mutex<BTreeSet<String>>>,
     permit: Option<Permit>,
@@ -40,7 +40,7 @@ impl Memory {
         Memory::default()
     }
 
-    fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<String, HeldTable>> {
         // A panic elsewhere leaves whole rows behind: each write is a single insert.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,12 +49,12 @@ impl Memory {
     fn write_all(
         &self,
         table: &Table,
-        writes: impl Iterator<Item = Write>,
+        writes: impl Iterator<Item = PlaceWrite>,
         returns: Returns,
     ) -> (Vec<Result<Changed>>, u64) {
         let mut tables = self.tables();
         let mut bytes = 0;
-        let mut write = |write: Write| {
+        let mut write = |write: PlaceWrite| {
             Permit::ask_of(&self.permit)?;
             let held = tables.get_mut(&table.name).ok_or_else(|| missing(table))?;
             let place = ordered::place(table, write.key())?;
@@ -68,16 +68,21 @@ impl Memory {
         (answers, bytes)
     }
 
-    fn put_all(&self, table: &Table, writes: impl Iterator<Item = Write>) -> WriteOutcomes {
+    fn put_all(&self, table: &Table, writes: impl Iterator<Item = PlaceWrite>) -> WriteOutcomes {
         let (answers, bytes) = self.write_all(table, writes, Returns::Nothing);
         ordered::puts(answers, bytes)
     }
 
-    fn write_one(&self, table: &Table, write: Write) -> Result<Changed> {
+    fn write_one(&self, table: &Table, write: PlaceWrite) -> Result<Changed> {
         self.write_and_tell(table, write, Returns::Nothing)
     }
 
-    fn write_and_tell(&self, table: &Table, write: Write, returns: Returns) -> Result<Changed> {
+    fn write_and_tell(
+        &self,
+        table: &Table,
+        write: PlaceWrite,
+        returns: Returns,
+    ) -> Result<Changed> {
         let (mut answers, _) = self.write_all(table, std::iter::once(write), returns);
         answers.pop().unwrap_or(Ok(Changed::Written))
     }
@@ -118,18 +123,18 @@ impl Memory {
 }
 
 /// Puts what becomes of a place there, and tells how many bytes that took.
-fn settle(rows: &mut Map, place: Vec<u8>, after: Place) -> u64 {
+fn settle(rows: &mut Map, place: Vec<u8>, after: Replacement) -> u64 {
     match after {
-        Place::Holds(record) => {
+        Replacement::Holds(record) => {
             let bytes = record.len() as u64;
             rows.insert(place, record);
             bytes
         }
-        Place::Empty => {
+        Replacement::Empty => {
             rows.remove(&place);
             0
         }
-        Place::Stays(_) => 0,
+        Replacement::Stays(_) => 0,
     }
 }
 
@@ -257,7 +262,7 @@ impl Store for Memory {
             return super::same_keys(&held.table, table);
         }
         let id = format!("memory-{:016x}", rand::random::<u64>());
-        let held = Held {
+        let held = HeldTable {
             table: table.clone(),
             id,
             rows: Map::new(),
@@ -268,16 +273,16 @@ impl Store for Memory {
 
     async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         let rows = rows.iter().cloned();
-        self.put_all(table, rows.map(|row| Write::Put(row, on.clone())))
+        self.put_all(table, rows.map(|row| PlaceWrite::Put(row, on.clone())))
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         let keys = keys.into_iter();
-        self.put_all(table, keys.map(|key| Write::Purge(key, on.clone())))
+        self.put_all(table, keys.map(|key| PlaceWrite::Purge(key, on.clone())))
     }
 
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes {
-        self.put_all(table, folds.into_iter().map(Write::Fold))
+        self.put_all(table, folds.into_iter().map(PlaceWrite::Fold))
     }
 
     async fn update_item(
@@ -287,7 +292,7 @@ impl Store for Memory {
         change: &Change,
         on: &Condition,
     ) -> Result<Changed> {
-        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        let write = PlaceWrite::Change(key.clone(), change.clone(), on.clone());
         self.write_one(table, write)
     }
 
@@ -299,7 +304,7 @@ impl Store for Memory {
         on: &Condition,
         returns: Returns,
     ) -> Result<Changed> {
-        let write = Write::Change(key.clone(), change.clone(), on.clone());
+        let write = PlaceWrite::Change(key.clone(), change.clone(), on.clone());
         self.write_and_tell(table, write, returns)
     }
 
@@ -314,7 +319,7 @@ impl Store for Memory {
                 .ok_or_else(|| missing(one.table))?;
             let place = ordered::place(one.table, one.key)?;
             let there = held.rows.get(&place).map(Vec::as_slice);
-            let after = Write::of(one).apply(one.table, there)?;
+            let after = PlaceWrite::of(one).apply(one.table, there)?;
             answers.push(after.answer(one.table, there, Returns::Nothing)?);
             afters.push((one.table, place, after));
         }
@@ -331,7 +336,7 @@ impl Store for Memory {
         if add.token.is_some() {
             return Err(super::telling_no_tokens());
         }
-        match self.write_and_tell(table, Write::Add(add.clone()), Returns::New)? {
+        match self.write_and_tell(table, PlaceWrite::Add(add.clone()), Returns::New)? {
             Changed::Told(row) | Changed::Refused(row) => Ok(row),
             Changed::Written => Ok(None),
         }
@@ -347,13 +352,13 @@ impl Store for Memory {
         {
             return Ok(());
         }
-        self.write_one(table, Write::Add(add.clone()))?;
+        self.write_one(table, PlaceWrite::Add(add.clone()))?;
         tokens.extend(add.token.clone());
         Ok(())
     }
 
     async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
-        self.write_one(table, Write::Mutation(mutation.clone()))
+        self.write_one(table, PlaceWrite::Mutation(mutation.clone()))
     }
 
     async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {

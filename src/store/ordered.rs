@@ -413,7 +413,7 @@ fn put_over(there: Option<&Row>, row: Row) -> Row {
 }
 
 /// What a write wants of one place.
-pub(super) enum Write {
+pub(super) enum PlaceWrite {
     Put(Row, Condition),
     Purge(Key, Condition),
     Fold(Fold),
@@ -423,26 +423,26 @@ pub(super) enum Write {
 }
 
 /// What becomes of a place.
-pub(super) enum Place {
+pub(super) enum Replacement {
     Holds(Vec<u8>),
     Empty,
     /// The condition didn't hold, because of this row.
     Stays(Option<Row>),
 }
 
-impl Write {
+impl PlaceWrite {
     /// One change of a transaction.
-    pub(super) fn of(one: &Together<'_>) -> Write {
-        Write::Change(one.key.clone(), one.change.clone(), one.on.clone())
+    pub(super) fn of(one: &Together<'_>) -> PlaceWrite {
+        PlaceWrite::Change(one.key.clone(), one.change.clone(), one.on.clone())
     }
 
     pub(super) fn key(&self) -> &Key {
         match self {
-            Write::Put(row, _) => &row.key,
-            Write::Purge(key, _) | Write::Change(key, ..) => key,
-            Write::Fold(fold) => &fold.key,
-            Write::Add(add) => &add.key,
-            Write::Mutation(mutation) => mutation.key(),
+            PlaceWrite::Put(row, _) => &row.key,
+            PlaceWrite::Purge(key, _) | PlaceWrite::Change(key, ..) => key,
+            PlaceWrite::Fold(fold) => &fold.key,
+            PlaceWrite::Add(add) => &add.key,
+            PlaceWrite::Mutation(mutation) => mutation.key(),
         }
     }
 
@@ -450,39 +450,39 @@ impl Write {
     ///
     /// # Errors
     /// [`Kind::Corrupt`] if the record can't be read, [`Kind::Invalid`] if the write doesn't fit the row.
-    pub(super) fn apply(self, table: &Table, there: Option<&[u8]>) -> Result<Place> {
+    pub(super) fn apply(self, table: &Table, there: Option<&[u8]>) -> Result<Replacement> {
         let there = there.map(|record| row(table, record)).transpose()?;
-        let holds = |row: &Row| Place::Holds(record(table, row));
-        let after = |row: Option<Row>| row.as_ref().map_or(Place::Empty, holds);
+        let holds = |row: &Row| Replacement::Holds(record(table, row));
+        let after = |row: Option<Row>| row.as_ref().map_or(Replacement::Empty, holds);
         Ok(match self {
-            Write::Put(_, on) | Write::Purge(_, on)
+            PlaceWrite::Put(_, on) | PlaceWrite::Purge(_, on)
                 if !canonical::holds(table, &on, there.as_ref()) =>
             {
-                Place::Stays(there)
+                Replacement::Stays(there)
             }
-            Write::Put(row, _) => holds(&row),
-            Write::Purge(..) => Place::Empty,
-            Write::Fold(fold) => match folded(there.clone(), table, fold)? {
+            PlaceWrite::Put(row, _) => holds(&row),
+            PlaceWrite::Purge(..) => Replacement::Empty,
+            PlaceWrite::Fold(fold) => match folded(there.clone(), table, fold)? {
                 Some(row) => holds(&row),
-                None => Place::Stays(there),
+                None => Replacement::Stays(there),
             },
-            Write::Change(_, _, on) if !canonical::holds(table, &on, there.as_ref()) => {
-                Place::Stays(there)
+            PlaceWrite::Change(_, _, on) if !canonical::holds(table, &on, there.as_ref()) => {
+                Replacement::Stays(there)
             }
-            Write::Change(key, change, _) => {
+            PlaceWrite::Change(key, change, _) => {
                 let change = resolved(table, change, there.as_ref())?;
                 after(change.of(&key, table.cells().len(), there)?)
             }
-            Write::Add(add) => holds(&added(there, table, add)?),
-            Write::Mutation(mutation) => match mutated(there.as_ref(), table, mutation)? {
+            PlaceWrite::Add(add) => holds(&added(there, table, add)?),
+            PlaceWrite::Mutation(mutation) => match mutated(there.as_ref(), table, mutation)? {
                 Some(row) => after(row),
-                None => Place::Stays(there),
+                None => Replacement::Stays(there),
             },
         })
     }
 }
 
-impl Place {
+impl Replacement {
     /// What is answered for a write, where this record was.
     ///
     /// # Errors
@@ -494,11 +494,13 @@ impl Place {
         returns: Returns,
     ) -> Result<Changed> {
         let told = match (self, returns) {
-            (Place::Stays(row), _) => return Ok(Changed::Refused(row.clone())),
-            (Place::Holds(_) | Place::Empty, Returns::Nothing) => return Ok(Changed::Written),
-            (Place::Holds(_) | Place::Empty, Returns::Old) => there,
-            (Place::Holds(record), Returns::New) => Some(record.as_slice()),
-            (Place::Empty, Returns::New) => None,
+            (Replacement::Stays(row), _) => return Ok(Changed::Refused(row.clone())),
+            (Replacement::Holds(_) | Replacement::Empty, Returns::Nothing) => {
+                return Ok(Changed::Written);
+            }
+            (Replacement::Holds(_) | Replacement::Empty, Returns::Old) => there,
+            (Replacement::Holds(record), Returns::New) => Some(record.as_slice()),
+            (Replacement::Empty, Returns::New) => None,
         };
         let told = told.map(|record| row(table, record));
         Ok(Changed::Told(told.transpose()?))

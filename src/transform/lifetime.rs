@@ -35,7 +35,7 @@ pub(super) struct Lifetime {
 
 /// What the cells of a row tell together.
 #[derive(Default)]
-struct Seen {
+struct SeenTimes {
     /// The first and the last end of those that tell theirs.
     told: Option<(End, End)>,
     /// The first end of those that are moved.
@@ -46,9 +46,9 @@ struct Seen {
     untold: bool,
 }
 
-impl Seen {
-    fn of(cells: &[CellTimes], moves: impl Fn(usize) -> bool) -> Seen {
-        let mut seen = Seen::default();
+impl SeenTimes {
+    fn of(cells: &[CellTimes], moves: impl Fn(usize) -> bool) -> SeenTimes {
+        let mut seen = SeenTimes::default();
         for (at, cell) in cells.iter().enumerate() {
             let (first, last) = match cell.ends {
                 Ends::Null => continue,
@@ -96,7 +96,7 @@ impl Lifetime {
             Times::OfRow => return Ok(row.expires),
             Times::OfCells(cells) => cells,
         };
-        let seen = Seen::of(cells, moves);
+        let seen = SeenTimes::of(cells, moves);
         let Some((first, last)) = seen.told else {
             let why = match seen.untold {
                 true => "this server doesn't tell when elements of its collections end",
@@ -135,7 +135,7 @@ impl Lifetime {
 
     /// Whether the last cell ends no sooner than a marker with the table's own TTL that was written no later
     /// than the youngest cell.
-    fn outlasts_default(&self, last: i64, seen: &Seen) -> bool {
+    fn outlasts_default(&self, last: i64, seen: &SeenTimes) -> bool {
         let ttl = i64::from(self.default_ttl);
         let slack = CLOCKS.min(ttl / 10);
         let written = seen.written.map(|(_, latest)| seconds(latest));

@@ -49,14 +49,14 @@ impl Sum {
 
 /// Rows of one store that are added at once.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct BucketBatch {
     /// By bucket; one bucket's may come in several pieces.
     sums: Vec<(u32, Sum)>,
     edges: Vec<Edge>,
     expires: bool,
 }
 
-impl Batch {
+impl BucketBatch {
     pub fn add(&mut self, fingerprint: &Fingerprint) {
         self.expires |= fingerprint.expires.is_some();
         self.edges.extend(Edge::of(fingerprint));
@@ -70,7 +70,7 @@ impl Batch {
         }
     }
 
-    pub fn absorb(&mut self, other: Batch) {
+    pub fn absorb(&mut self, other: BucketBatch) {
         for (bucket, sum) in other.sums {
             self.add_sum(bucket, sum);
         }
@@ -100,7 +100,7 @@ impl Bucket {
 
 /// A bucket in which the stores differ.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opened {
+pub(super) struct DifferingBucket {
     pub bucket: u32,
     /// How many rows the fuller side has.
     pub rows: u64,
@@ -132,7 +132,7 @@ const RECORD: usize = 52;
 
 impl Buckets {
     /// Adds some rows of one store.
-    pub fn add(&mut self, side: Side, batch: &Batch) {
+    pub fn add(&mut self, side: Side, batch: &BucketBatch) {
         for (bucket, sum) in &batch.sums {
             self.add_sum(side, *bucket, sum);
         }
@@ -146,7 +146,7 @@ impl Buckets {
 
     /// Adds one row.
     pub fn add_one(&mut self, side: Side, fingerprint: &Fingerprint) {
-        let mut batch = Batch::default();
+        let mut batch = BucketBatch::default();
         batch.add(fingerprint);
         self.add(side, &batch);
     }
@@ -213,12 +213,12 @@ impl Buckets {
     }
 
     /// The buckets in which the stores differ.
-    pub fn open(&self) -> impl Iterator<Item = Opened> + '_ {
+    pub fn open(&self) -> impl Iterator<Item = DifferingBucket> + '_ {
         let counting = self.edges.counting();
         let open = self
             .all()
             .filter(move |(_, bucket)| bucket.is_open(&counting));
-        open.map(|(at, bucket)| Opened {
+        open.map(|(at, bucket)| DifferingBucket {
             bucket: at,
             rows: bucket.old_rows.max(bucket.new_rows).into(),
             least: bucket.old_rows.abs_diff(bucket.new_rows).max(1).into(),

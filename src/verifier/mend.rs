@@ -4,11 +4,11 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use super::verdict::Suspect;
-use super::{Mending, Run};
-use crate::driver::{Stores, drive, written};
+use super::{Mending, VerifyRun};
+use crate::driver::{BothStores, drive, written};
 use crate::error::{Kind, Result};
 use crate::model::{Condition, Key, Mark};
-use crate::protocol::counter::{Folded, Reply, Rules};
+use crate::protocol::counter::{CounterReply, Folded, Rules};
 use crate::protocol::row::{Copied, Repair, Repaired};
 
 /// What a repair has done, in rows.
@@ -36,7 +36,7 @@ impl Mended {
     }
 }
 
-impl Run<'_> {
+impl VerifyRun<'_> {
     /// Mends what was found, as far as that may be.
     pub(super) async fn mend(&self, mending: &Mending) -> Result<Mended> {
         let suspects = std::mem::take(&mut self.state().mend);
@@ -59,7 +59,7 @@ impl Run<'_> {
         mended: &Mutex<Mended>,
     ) -> Result<()> {
         let verifier = self.verifier;
-        let stores = Stores {
+        let stores = BothStores {
             old: &verifier.old,
             new: &*mending.new.0,
             transform: &verifier.transform,
@@ -67,7 +67,7 @@ impl Run<'_> {
         let delete_extra = mending.delete_extra;
         let outcome = match (&suspect.source, verifier.counters) {
             // Of a masked key nobody knows the row that it may have in the old store.
-            (None, _) => Ok(Change::Left),
+            (None, _) => Ok(MendedRow::Left),
             (Some(source), None) => mend_row(&stores, source, &suspect.key, delete_extra).await,
             (Some(source), Some(rules)) => {
                 mend_counter(&stores, rules, source, &suspect.key, delete_extra).await
@@ -77,7 +77,7 @@ impl Run<'_> {
             Ok(change) => change,
             Err(error) if error.kind() == Kind::Invalid => {
                 tracing::warn!("a row can't be mended: {error}");
-                Change::Left
+                MendedRow::Left
             }
             Err(error) => {
                 let key = crate::display::key(verifier.transform.target(), &suspect.key);
@@ -86,13 +86,13 @@ impl Run<'_> {
         };
         let mut mended = mended.lock().unwrap_or_else(PoisonError::into_inner);
         let count = match change {
-            Change::Copied => &mut mended.copied,
-            Change::Completed => &mut mended.completed,
-            Change::Rewritten => &mut mended.rewritten,
-            Change::Folded => &mut mended.folded,
-            Change::Deleted => &mut mended.deleted,
-            Change::Left => &mut mended.left,
-            Change::None => return Ok(()),
+            MendedRow::Copied => &mut mended.copied,
+            MendedRow::Completed => &mut mended.completed,
+            MendedRow::Rewritten => &mut mended.rewritten,
+            MendedRow::Folded => &mut mended.folded,
+            MendedRow::Deleted => &mut mended.deleted,
+            MendedRow::Left => &mut mended.left,
+            MendedRow::None => return Ok(()),
         };
         *count += 1;
         Ok(())
@@ -100,7 +100,7 @@ impl Run<'_> {
 }
 
 /// What mending a row came to.
-enum Change {
+enum MendedRow {
     Copied,
     Completed,
     Rewritten,
@@ -111,56 +111,59 @@ enum Change {
     None,
 }
 
-impl Change {
+impl MendedRow {
     fn of_copy(copied: Copied) -> Self {
         match copied {
-            Copied::Saved => Change::Copied,
-            Copied::Completed => Change::Completed,
-            Copied::Absent => Change::None,
-            Copied::Owned => Change::Left,
+            Copied::Saved => MendedRow::Copied,
+            Copied::Completed => MendedRow::Completed,
+            Copied::Absent => MendedRow::None,
+            Copied::Owned => MendedRow::Left,
         }
     }
 }
 
 async fn mend_row(
-    stores: &Stores<'_>,
+    stores: &BothStores<'_>,
     source: &Key,
     target: &Key,
     delete_extra: bool,
-) -> Result<Change> {
+) -> Result<MendedRow> {
     let row = stores.row(source);
     let repair = Repair::new(target.clone(), delete_extra);
     Ok(match drive(repair, |call| row.row(call)).await? {
-        Repaired::Copied(copied) => Change::of_copy(copied),
+        Repaired::Copied(copied) => MendedRow::of_copy(copied),
         // A partial item is the application's, and still wants to be completed.
-        Repaired::Owned => Change::of_copy(stores.copy(source, target).await?),
-        Repaired::Same => Change::None,
-        Repaired::Mended => Change::Rewritten,
-        Repaired::Extra => Change::Left,
-        Repaired::Deleted => Change::Deleted,
+        Repaired::Owned => MendedRow::of_copy(stores.copy(source, target).await?),
+        Repaired::Same => MendedRow::None,
+        Repaired::Mended => MendedRow::Rewritten,
+        Repaired::Extra => MendedRow::Left,
+        Repaired::Deleted => MendedRow::Deleted,
     })
 }
 
 async fn mend_counter(
-    stores: &Stores<'_>,
+    stores: &BothStores<'_>,
     rules: Rules,
     source: &Key,
     target: &Key,
     delete_extra: bool,
-) -> Result<Change> {
+) -> Result<MendedRow> {
     if delete_extra && stores.old_row(source).await?.is_none() {
         let keys = vec![target.clone()];
         let on = Condition::Marked(Mark::Copied);
         let table = stores.transform.target();
         let purged = stores.new.purge(table, keys, &on).await;
         return Ok(match written(purged)? {
-            Reply::Written => Change::Deleted,
-            Reply::Refused | Reply::Unknown | Reply::New(_) | Reply::Old(_) => Change::Left,
+            CounterReply::Written => MendedRow::Deleted,
+            CounterReply::Refused
+            | CounterReply::Unknown
+            | CounterReply::New(_)
+            | CounterReply::Old(_) => MendedRow::Left,
         });
     }
     Ok(match stores.fold(rules, source, target).await? {
-        Folded::Folded { .. } => Change::Folded,
-        Folded::Unchanged { .. } | Folded::Gone => Change::None,
-        Folded::WentDown(_) => Change::Left,
+        Folded::Folded { .. } => MendedRow::Folded,
+        Folded::Unchanged { .. } | Folded::Gone => MendedRow::None,
+        Folded::WentDown(_) => MendedRow::Left,
     })
 }

@@ -41,7 +41,7 @@ pub use adopted::Adopted;
 pub(crate) use adopted::digest as adopted_digest;
 pub use found::{Example, Found, Values};
 pub use mend::Mended;
-use state::State;
+use state::VerifyState;
 pub use state::{Belongs, Checkpoint};
 
 use crate::clock::unix_seconds;
@@ -62,7 +62,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How a verification goes about its work.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct VerifySettings {
     /// Ranges that are read at once, of each store.
     pub readers: usize,
     /// Ranges that the old table is cut into.
@@ -95,9 +95,9 @@ pub struct Options {
     pub fresh: Duration,
 }
 
-impl Default for Options {
+impl Default for VerifySettings {
     fn default() -> Self {
-        Options {
+        VerifySettings {
             readers: 6,
             // Neither is a multiple of the copier's, so that the edges lie elsewhere.
             old_ranges: 53,
@@ -135,12 +135,12 @@ pub struct Verifier {
     /// Items that were in the new store before anything was moved.
     pub adopted: Adopted,
     /// How it goes about its work.
-    pub options: Options,
+    pub options: VerifySettings,
 }
 
 /// How a verification ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct VerifyOutcome {
     /// What was found.
     pub found: Found,
     /// What was mended; `None` if nobody asked for it.
@@ -173,7 +173,7 @@ impl VerifyProgress {
         self.share.load(Ordering::Relaxed) as f64 / 1e6
     }
 
-    fn set(&self, state: &State) {
+    fn set(&self, state: &VerifyState) {
         let set = |count: &AtomicU64, value| count.store(value, Ordering::Relaxed);
         set(&self.old_rows, state.found.old_rows);
         set(&self.new_rows, state.found.new_rows);
@@ -184,11 +184,11 @@ impl VerifyProgress {
     }
 }
 
-struct Run<'a> {
+struct VerifyRun<'a> {
     verifier: &'a Verifier,
     live: &'a VerifyProgress,
     stop: &'a CancellationToken,
-    state: Mutex<State>,
+    state: Mutex<VerifyState>,
     seed: u64,
     cutoff: i64,
     /// Whether an earlier run has begun it.
@@ -223,7 +223,7 @@ impl Verifier {
         repair: Option<Mending>,
         live: &VerifyProgress,
         stop: &CancellationToken,
-    ) -> Result<Outcome> {
+    ) -> Result<VerifyOutcome> {
         let is_whole = self.options.sample >= 1.0;
         let resumed = match is_whole {
             true => checkpoint.resume(self.options.fresh),
@@ -246,19 +246,19 @@ impl Verifier {
     /// Goes on with a state, or begins anew. `None` if the state has become too old on the way.
     async fn pass(
         &self,
-        resumed: Option<State>,
+        resumed: Option<VerifyState>,
         checkpoint: &mut Checkpoint,
         repair: Option<&Mending>,
         live: &VerifyProgress,
         stop: &CancellationToken,
-    ) -> Result<Option<Outcome>> {
+    ) -> Result<Option<VerifyOutcome>> {
         let begun = Instant::now();
         let is_resumed = resumed.is_some();
         let state = match resumed {
             Some(state) => state,
             None => {
                 let (target, count) = (self.transform.target(), self.options.new_parts);
-                State::new(self.new.splits(target, count).await?)
+                VerifyState::new(self.new.splits(target, count).await?)
             }
         };
         live.set(&state);
@@ -267,7 +267,7 @@ impl Verifier {
             None => None,
         };
         let oldest_at = state.begun_at;
-        let run = Run {
+        let run = VerifyRun {
             verifier: self,
             live,
             stop,
@@ -308,7 +308,7 @@ impl Verifier {
             None => None,
         };
         let found = std::mem::take(&mut run.state().found);
-        Ok(Some(Outcome {
+        Ok(Some(VerifyOutcome {
             found,
             mended,
             seconds: seconds(),
@@ -317,8 +317,8 @@ impl Verifier {
     }
 }
 
-impl Run<'_> {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl VerifyRun<'_> {
+    fn state(&self) -> MutexGuard<'_, VerifyState> {
         // What a page adds is added by calls that don't panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

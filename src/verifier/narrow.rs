@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
-use super::Run;
+use super::VerifyRun;
 use super::buckets::Buckets;
 use super::canonical::{Fingerprint, Fingerprinter};
 use super::grid::{BUCKETS, Side, short};
@@ -93,7 +93,7 @@ fn bucket_of(turn: usize, key: u128) -> u32 {
     (key >> (20 * (turn % 3))) as u32 % BUCKETS
 }
 
-impl Run<'_> {
+impl VerifyRun<'_> {
     /// Reads what is suspected once more, and drops what is the same. Leaves it as it is if expiries can't be
     /// compared as closely as they were, `bound`, or if enough differences were found on the way. `owned` are
     /// keys of the application's, in order.

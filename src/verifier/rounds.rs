@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::Run;
+use super::VerifyRun;
 use super::buckets::Buckets;
 use super::canonical::{Fingerprint, Fingerprinter};
 use super::expiries;
@@ -26,13 +26,13 @@ use crate::model::{Key, Row, Tokens};
 use crate::store::Range;
 
 /// A part of what is suspected: as many rows as fit into memory.
-struct Round<'a> {
+struct SuspectRound<'a> {
     suspected: &'a Suspected,
     part: u64,
     of: u64,
 }
 
-impl Round<'_> {
+impl SuspectRound<'_> {
     fn has(&self, bucket: u32, key: u128) -> bool {
         short(key) % self.of == self.part && self.suspected.has(bucket, key)
     }
@@ -46,7 +46,7 @@ struct Left {
     bucket: u32,
 }
 
-impl Run<'_> {
+impl VerifyRun<'_> {
     /// Suspects all rows in which the stores seem to differ, up to what is enough.
     pub(super) async fn find(&self, mut sums: Buckets) -> Result<()> {
         sums.is_full();
@@ -93,7 +93,7 @@ impl Run<'_> {
                 break;
             }
             let suspected = &suspected;
-            self.round(&Round {
+            self.round(&SuspectRound {
                 suspected,
                 part,
                 of,
@@ -205,7 +205,7 @@ impl Run<'_> {
         .await
     }
 
-    async fn round(&self, round: &Round<'_>) -> Result<()> {
+    async fn round(&self, round: &SuspectRound<'_>) -> Result<()> {
         let target = self.verifier.transform.target();
         let mut fingerprinter = Fingerprinter::new(target, self.seed);
         let cutoff = unix_seconds() + super::MARGIN;
@@ -256,7 +256,7 @@ impl Run<'_> {
     fn strike_out(
         &self,
         item: Row,
-        round: &Round<'_>,
+        round: &SuspectRound<'_>,
         left: &mut HashMap<u64, Left>,
         fingerprinter: &mut Fingerprinter<'_>,
         cutoff: i64,

@@ -1,6 +1,6 @@
 //! A part of the old table, compared by reading each of its rows in the new store.
 
-use super::Run;
+use super::VerifyRun;
 use super::canonical::Fingerprinter;
 use super::grid::{BUCKETS, Side, tokens_of};
 use super::scan::Pages;
@@ -13,7 +13,7 @@ use crate::store::Range;
 /// Ranges that a sample is spread over.
 const RANGES: u32 = 64;
 
-impl Run<'_> {
+impl VerifyRun<'_> {
     /// Looks at whole token ranges, spread over the ring from a place that is another one each time.
     pub(super) async fn sample(&self) -> Result<()> {
         let share = self.verifier.options.sample.clamp(0.0, 1.0);

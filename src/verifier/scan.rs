@@ -10,9 +10,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::buckets;
 use super::canonical::Fingerprinter;
 use super::grid::Side;
-use super::state::State;
+use super::state::VerifyState;
 use super::verdict::{READ_KEYS, Stance, Suspect, Why, is_off};
-use super::{FUTURE, Run, stopped};
+use super::{FUTURE, VerifyRun, stopped};
 use crate::codec::cql;
 use crate::display;
 use crate::error::{Error, Kind, Result};
@@ -27,8 +27,8 @@ const LAST_TRIES: u32 = 3;
 
 /// What some rows of the old table come to.
 #[derive(Default)]
-struct Batch {
-    sums: buckets::Batch,
+struct ScanBatch {
+    sums: buckets::BucketBatch,
     rows: u64,
     expiring: u64,
     future: u64,
@@ -36,8 +36,8 @@ struct Batch {
     suspects: Vec<(Suspect, u128)>,
 }
 
-impl Batch {
-    fn absorb(&mut self, other: Batch) {
+impl ScanBatch {
+    fn absorb(&mut self, other: ScanBatch) {
         self.sums.absorb(other.sums);
         self.rows += other.rows;
         self.expiring += other.expiring;
@@ -46,7 +46,7 @@ impl Batch {
         self.suspects.extend(other.suspects);
     }
 
-    fn commit(self, state: &mut State) {
+    fn commit(self, state: &mut VerifyState) {
         state.sums.add(Side::Old, &self.sums);
         state.found.old_rows += self.rows;
         state.found.expiring += self.expiring;
@@ -58,7 +58,7 @@ impl Batch {
     }
 }
 
-impl Run<'_> {
+impl VerifyRun<'_> {
     /// What is left of both scans.
     pub(super) async fn scan(&self) -> Result<()> {
         tokio::try_join!(self.scan_old(), self.scan_new())?;
@@ -126,7 +126,7 @@ impl Run<'_> {
     async fn old_pages(&self, tokens: Tokens) -> Result<Option<Tokens>> {
         let source = self.verifier.transform.source();
         let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
-        let (mut ready, mut pending) = (Batch::default(), Batch::default());
+        let (mut ready, mut pending) = (ScanBatch::default(), ScanBatch::default());
         let mut left = tokens;
         let mut at = None;
         let mut pages = Pages::default();
@@ -160,7 +160,7 @@ impl Run<'_> {
         Ok(None)
     }
 
-    async fn commit(&self, batch: Batch, left: Tokens, up_to: i64) -> Result<()> {
+    async fn commit(&self, batch: ScanBatch, left: Tokens, up_to: i64) -> Result<()> {
         {
             let mut state = self.state();
             batch.commit(&mut state);
@@ -174,7 +174,7 @@ impl Run<'_> {
     async fn old_token(&self, token: Tokens) -> Result<()> {
         let source = self.verifier.transform.source();
         let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
-        let mut all = Batch::default();
+        let mut all = ScanBatch::default();
         let mut unreadable = Vec::new();
         let whole = Range::Tokens(token);
         let mut left = self.verifier.old.0.halve(source, &whole);
@@ -216,8 +216,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn old_part(&self, part: &Range, fingerprinter: &mut Fingerprinter<'_>) -> Result<Batch> {
-        let mut batch = Batch::default();
+    async fn old_part(
+        &self,
+        part: &Range,
+        fingerprinter: &mut Fingerprinter<'_>,
+    ) -> Result<ScanBatch> {
+        let mut batch = ScanBatch::default();
         let mut pages = Pages::default();
         while let Some(page) = pages.next(self, Side::Old, part).await {
             for row in page?.rows {
@@ -227,7 +231,7 @@ impl Run<'_> {
         Ok(batch)
     }
 
-    fn see_row(&self, row: Row, fingerprinter: &mut Fingerprinter<'_>, batch: &mut Batch) {
+    fn see_row(&self, row: Row, fingerprinter: &mut Fingerprinter<'_>, batch: &mut ScanBatch) {
         batch.rows += 1;
         let source = row.key.clone();
         let is_late = self.is_late(&row);
@@ -290,7 +294,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn see_item(&self, item: Row, fingerprinter: &mut Fingerprinter<'_>, state: &mut State) {
+    fn see_item(&self, item: Row, fingerprinter: &mut Fingerprinter<'_>, state: &mut VerifyState) {
         if item.mark != Some(Mark::Tombstone) {
             state.found.new_rows += 1;
         }
@@ -435,7 +439,12 @@ impl Pages {
     }
 
     /// The next page; `None` behind the last one, and behind an error.
-    pub async fn next(&mut self, run: &Run<'_>, side: Side, range: &Range) -> Option<Result<Page>> {
+    pub async fn next(
+        &mut self,
+        run: &VerifyRun<'_>,
+        side: Side,
+        range: &Range,
+    ) -> Option<Result<Page>> {
         if self.is_over {
             return None;
         }
@@ -462,7 +471,7 @@ impl Pages {
     }
 }
 
-impl Run<'_> {
+impl VerifyRun<'_> {
     /// A call, given up when the verification has been asked to stop.
     pub(super) async fn unless_stopped<T>(
         &self,

@@ -34,7 +34,7 @@ pub(super) const FEW_OWNED: usize = 10_000;
 
 /// A part of the new table, and how far it has been read.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct ScannedPart {
     pub range: Range,
     pub cursor: Option<Cursor>,
     pub is_done: bool,
@@ -69,7 +69,7 @@ impl Owned {
 
 /// How far a verification has come.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(super) struct VerifyState {
     /// What digests are made with.
     pub seed: u64,
     /// When it began, seconds since 1970.
@@ -78,7 +78,7 @@ pub(super) struct State {
     pub cutoff: i64,
     pub sums: Buckets,
     pub old_done: Intervals,
-    pub parts: Vec<Part>,
+    pub parts: Vec<ScannedPart>,
     pub found: Found,
     /// Rows that are to be looked at again.
     pub suspects: Vec<Suspect>,
@@ -89,15 +89,15 @@ pub(super) struct State {
     pub mend: Vec<Suspect>,
 }
 
-impl State {
+impl VerifyState {
     pub fn new(parts: Vec<Range>) -> Self {
         let begun_at = unix_seconds();
-        let part = |range| Part {
+        let part = |range| ScannedPart {
             range,
             cursor: None,
             is_done: false,
         };
-        State {
+        VerifyState {
             seed: rand::random(),
             begun_at,
             cutoff: begun_at + MARGIN,
@@ -233,7 +233,7 @@ impl Checkpoint {
     }
 
     /// What an earlier run has left, if it is fit to be gone on with and its oldest part no older than this.
-    pub(super) fn resume(&mut self, fresh: Duration) -> Option<State> {
+    pub(super) fn resume(&mut self, fresh: Duration) -> Option<VerifyState> {
         let bytes = fs::read(&self.path).ok()?;
         let (saved, state) = self.read(&bytes)?;
         if saved.belongs != self.belongs {
@@ -261,7 +261,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Kind::Config`] if the file can't be written.
-    pub(super) fn keep(&self, state: &State, seconds: f64) -> Result<()> {
+    pub(super) fn keep(&self, state: &VerifyState, seconds: f64) -> Result<()> {
         let header = serde_json::to_vec(&self.saved(state, seconds)).map_err(|error| {
             Error::new(Kind::Invalid, "the state of a verification").with_source(error)
         })?;
@@ -278,14 +278,14 @@ impl Checkpoint {
         let _ = fs::remove_file(&self.path);
     }
 
-    fn saved(&self, state: &State, seconds: f64) -> Saved {
+    fn saved(&self, state: &VerifyState, seconds: f64) -> Saved {
         let (old, new) = &self.tables;
         let suspect = |suspect: &Suspect| SavedSuspect {
             why: suspect.why,
             key: StoredKey::of(new, &suspect.key),
             source: suspect.source.as_ref().map(|key| StoredKey::of(old, key)),
         };
-        let part = |part: &Part| {
+        let part = |part: &ScannedPart| {
             Some(SavedPart {
                 range: match part.range {
                     Range::Tokens(tokens) => SavedRange::Tokens(tokens.after, tokens.up_to),
@@ -318,7 +318,7 @@ impl Checkpoint {
         }
     }
 
-    fn read(&self, bytes: &[u8]) -> Option<(Saved, State)> {
+    fn read(&self, bytes: &[u8]) -> Option<(Saved, VerifyState)> {
         let (rest, sum) = bytes.split_last_chunk::<4>()?;
         if crc32c::crc32c(rest) != u32::from_be_bytes(*sum) {
             return None;
@@ -361,7 +361,7 @@ impl Checkpoint {
             saved.iter().map(suspect).collect::<Option<Vec<_>>>()
         };
         let part = |saved: &SavedPart| {
-            Some(Part {
+            Some(ScannedPart {
                 range: match saved.range {
                     SavedRange::Tokens(after, up_to) => Range::Tokens(Tokens { after, up_to }),
                     SavedRange::Segment(index, total) => Range::Segment { index, total },
@@ -378,7 +378,7 @@ impl Checkpoint {
         };
         let owned = saved.owned.iter().map(|key| key.key(new));
         let tokens = |&(after, up_to): &(i64, i64)| Tokens { after, up_to };
-        let state = State {
+        let state = VerifyState {
             seed: saved.seed,
             begun_at: saved.begun_at,
             cutoff: saved.cutoff,
@@ -400,7 +400,7 @@ impl Checkpoint {
 }
 
 /// Writes a state piece by piece: there may be as much of it as there is memory to spare.
-fn write(file: File, header: &[u8], state: &State) -> io::Result<()> {
+fn write(file: File, header: &[u8], state: &VerifyState) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(64 << 10, Summed { file, sum: 0 });
     out.write_all(&[VERSION])?;
     let size = |bytes: usize| (bytes as u64).to_be_bytes();

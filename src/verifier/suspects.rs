@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::canonical::differing;
 use super::expiries;
-use super::state::State;
+use super::state::VerifyState;
 use super::verdict::{READ_KEYS, Stance, Suspect, Verdict, Why, is_off};
-use super::{MARGIN, Run};
+use super::{MARGIN, VerifyRun};
 use crate::clock::unix_seconds;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Mark, Row};
@@ -26,14 +26,14 @@ const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Both stores' rows of a key, the old one as the new store would have it.
-struct Look {
+struct SecondLook {
     item: Result<Option<Row>>,
     old: Result<Option<Row>>,
     is_late: bool,
     is_steady: bool,
 }
 
-impl Look {
+impl SecondLook {
     fn weight(&self) -> usize {
         let rows = [&self.item, &self.old].map(|row| row.as_ref().ok());
         let rows = rows.into_iter().flatten().flatten();
@@ -41,7 +41,7 @@ impl Look {
     }
 }
 
-impl Run<'_> {
+impl VerifyRun<'_> {
     /// Looks at all suspects there are, counts what they are, and forgets them.
     pub(super) async fn settle(&self) -> Result<()> {
         let mut left = self.state().suspects.len();
@@ -60,7 +60,7 @@ impl Run<'_> {
             let count = left.min(most);
             let part = self.state().suspects[..count].to_vec();
             let looks = self.look(&part).await?;
-            let largest = looks.iter().map(Look::weight).max().unwrap_or(1);
+            let largest = looks.iter().map(SecondLook::weight).max().unwrap_or(1);
             most = (LOOK_BYTES / largest.max(1))
                 .clamp(1, READ_KEYS)
                 .min(most * 4);
@@ -75,7 +75,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn count(&self, suspect: &Suspect, look: &Look, state: &mut State) {
+    fn count(&self, suspect: &Suspect, look: &SecondLook, state: &mut VerifyState) {
         let verdict = self.judge(suspect, look);
         let row = |row: &Result<Option<Row>>| row.clone().ok().flatten();
         let (old, item) = (row(&look.old), row(&look.item));
@@ -90,8 +90,8 @@ impl Run<'_> {
         }
     }
 
-    async fn look(&self, suspects: &[Suspect]) -> Result<Vec<Look>> {
-        let mut looks: Vec<Option<Look>> = suspects.iter().map(|_| None).collect();
+    async fn look(&self, suspects: &[Suspect]) -> Result<Vec<SecondLook>> {
+        let mut looks: Vec<Option<SecondLook>> = suspects.iter().map(|_| None).collect();
         for round in 0..LOOKS {
             let places: Vec<usize> = (0..suspects.len())
                 .filter(|place| looks[*place].as_ref().is_none_or(|look| !look.is_steady))
@@ -110,7 +110,7 @@ impl Run<'_> {
         Ok(looks.into_iter().flatten().collect())
     }
 
-    async fn look_once(&self, suspects: &[&Suspect]) -> Result<Vec<Look>> {
+    async fn look_once(&self, suspects: &[&Suspect]) -> Result<Vec<SecondLook>> {
         let transform = &self.verifier.transform;
         let keys: Vec<Key> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
         let first = self.read_new(&keys).await?;
@@ -126,7 +126,7 @@ impl Run<'_> {
         for (suspect, (first, second)) in pairs {
             let old = suspect.source.as_ref().and_then(|_| olds.next().flatten());
             let is_late = old.as_ref().is_some_and(|old| self.is_late(old));
-            looks.push(Look {
+            looks.push(SecondLook {
                 is_steady: matches!((&first, &second), (Ok(one), Ok(two)) if one == two)
                     || second.is_err(),
                 item: second,
@@ -172,7 +172,7 @@ impl Run<'_> {
         self.unless_stopped(store.get(table, keys)).await
     }
 
-    fn judge(&self, suspect: &Suspect, look: &Look) -> Verdict {
+    fn judge(&self, suspect: &Suspect, look: &SecondLook) -> Verdict {
         let (item, unfit) = match &look.item {
             Ok(item) => (item.as_ref(), None),
             // A key that the new store can't have has no item.

@@ -1,6 +1,6 @@
 //! Every store behaves alike.
 
-use crossfade::store::cassandra::{Cassandra, Config, Consistency};
+use crossfade::store::cassandra::{Cassandra, CassandraConfig, Consistency};
 use crossfade::store::dynamodb::{self, Credentials, DynamoDb};
 use crossfade::store::embedded::Embedded;
 use crossfade::store::memory::Memory;
@@ -34,7 +34,7 @@ async fn cassandra() {
         "CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
     );
     session.query_unpaged(make, ()).await.expect("a keyspace");
-    let mut config = Config::new([cassandra_address()], keyspace.clone());
+    let mut config = CassandraConfig::new([cassandra_address()], keyspace.clone());
     config.consistency = Consistency::One;
     let store = Cassandra::connect(config).await.expect("a store");
     run(&store, "t").await;
@@ -46,7 +46,7 @@ async fn cassandra() {
 
 #[tokio::test]
 async fn dynamodb() {
-    let store = DynamoDb::connect(dynamodb::Config {
+    let store = DynamoDb::connect(dynamodb::DynamoDbConfig {
         region: Some("us-east-1".into()),
         endpoint: Some(dynamodb_url()),
         credentials: Some(Credentials {
@@ -54,7 +54,7 @@ async fn dynamodb() {
             secret_access_key: "crossfade".into(),
             session_token: None,
         }),
-        ..dynamodb::Config::default()
+        ..dynamodb::DynamoDbConfig::default()
     });
     run(&store.await.expect("a store"), &unique("conformance")).await;
 }

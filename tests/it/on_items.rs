@@ -9,7 +9,7 @@ use crossfade::item::Attr;
 use crossfade::model::{Key, Returns};
 use crossfade::plan::Plan;
 use crossfade::shim::{
-    Cancelled, Part, Returned, Scan, Shim, Table, TransactWrite, Transacted, Writes,
+    Cancelled, Returned, Scan, ScanPart, Shim, Table, TransactWrite, Transacted, Writes,
 };
 use crossfade::{Effect, Kind};
 use serde_json::{Value as Json, json};
@@ -212,7 +212,7 @@ impl Users {
     }
 }
 
-async fn scanned(users: &Table, part: Option<Part>) -> Vec<String> {
+async fn scanned(users: &Table, part: Option<ScanPart>) -> Vec<String> {
     let items = users.items().await.expect("items");
     let (mut ids, mut position) = (Vec::new(), None);
     loop {
@@ -276,7 +276,7 @@ async fn items_are_changed_alike_in_every_phase() {
         assert_eq!(seen.len(), PHASES.len() * ROWS, "{phase}: {seen:?}");
         let mut parts = Vec::new();
         for index in 0..3 {
-            parts.extend(scanned(&users.table, Some(Part { index, total: 3 })).await);
+            parts.extend(scanned(&users.table, Some(ScanPart { index, total: 3 })).await);
         }
         assert_eq!(parts.len(), seen.len(), "{phase}: {parts:?}");
         transactions(&shim, &users.table, phase).await;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crossfade::model::{Edits, Judge, Judged, Key, Looks, Mark, Mutation, Row, Rule, Then, Value};
 use crossfade::protocol::row::{
-    Bound, Call, Concluded, Outcome, Page, ReadTogether, Reply, ScanCall, ScanOrder, ScanReply,
-    SeenTogether, TogetherCall, TogetherReply, Walkover, Write, WriteTogether,
+    Call, Concluded, PageLimit, PageReply, ReadTogether, Reply, ScanCall, ScanOrder, ScanReply,
+    SeenTogether, TogetherCall, TogetherReply, Walkover, Write, WriteAnswer, WriteTogether,
 };
 use crossfade::protocol::{Machine, Phase, Step};
 
@@ -72,10 +72,10 @@ fn judged(phase: Phase, item: Option<Row>) -> &'static str {
             }
             Step::Call(Call::WriteNew { .. }) => Reply::Refused(item.clone()),
             Step::Call(call) => panic!("{call:?}"),
-            Step::Done(Outcome::Done) if last == "new" && reads_old => return OVER,
-            Step::Done(Outcome::Done) => return last,
-            Step::Done(Outcome::Later) => return "later",
-            Step::Done(Outcome::Refused) => return "refused",
+            Step::Done(WriteAnswer::Done) if last == "new" && reads_old => return OVER,
+            Step::Done(WriteAnswer::Done) => return last,
+            Step::Done(WriteAnswer::Later) => return "later",
+            Step::Done(WriteAnswer::Refused) => return "refused",
             Step::Done(outcome) => panic!("{outcome:?}"),
         });
     }
@@ -91,7 +91,7 @@ impl ScanOrder for OneKey {
 
 /// Which tables a scan walks over.
 fn scan(phase: Phase) -> String {
-    let bound = Bound {
+    let bound = PageLimit {
         rows: 9,
         bytes: 9_999,
         pages: 9,
@@ -107,7 +107,7 @@ fn scan(phase: Phase) -> String {
             Step::Done(_) if walked.is_empty() => return "refused".into(),
             Step::Done(_) => return walked.join(", then "),
         });
-        step = walk.step(ScanReply::Page(Page::default()));
+        step = walk.step(ScanReply::Page(PageReply::default()));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossfade::clock::Clock;
 use crossfade::connect;
-use crossfade::control::{Gone, Participant, Waiting};
+use crossfade::control::{Awaited, Gone, Participant};
 use crossfade::error::Error;
 use crossfade::migration::{Event, Forecast, Migration, MoveOptions, OpenOld, Unkept, too_soon};
 use crossfade::protocol::Phase;
@@ -20,7 +20,7 @@ use crate::format;
 use crate::next;
 use crate::progress::Screen;
 use crate::signal;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 
 /// How often it is said again who is waited for, while they stay the same.
 const REMIND_EVERY: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub async fn moved(
     yes_done: Option<&str>,
     screen: &Screen,
 ) -> Result<Exit, Error> {
-    let stores = Stores::open_new(&args.plan).await?;
+    let stores = OpenStores::open_new(&args.plan).await?;
     let lease = stores.plan.lease;
     if let Some(silent) = args.gone_silent
         && silent < lease.lasts + lease.operation
@@ -171,7 +171,7 @@ impl<'a> EventPrinter<'a> {
         }
     }
 
-    fn waiting(&mut self, phase: Phase, left: &[Waiting], waited: Duration) {
+    fn waiting(&mut self, phase: Phase, left: &[Awaited], waited: Duration) {
         let ids: BTreeSet<String> = left.iter().map(|one| one.id.clone()).collect();
         if ids == self.waiting_for && self.said.elapsed() < REMIND_EVERY {
             return;
@@ -221,7 +221,7 @@ fn registered(applications: &[(String, Participant)]) -> String {
     text
 }
 
-fn silent(one: &Waiting) -> String {
+fn silent(one: &Awaited) -> String {
     let landing = one.participant.longest_landing();
     if one.participant.gone {
         return format!(

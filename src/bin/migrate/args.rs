@@ -26,9 +26,9 @@ pub enum Command {
     /// Look before anything moves: connections, schema, what each column becomes, limits, sizes
     Check(Check),
     /// Create the target tables and the control records; safe to repeat
-    Init(Init),
+    Init(InitArgs),
     /// Show where each table stands
-    Status(Status),
+    Status(StatusArgs),
     /// Move a table on, phase by phase, with every application that uses it; waits until all follow
     Advance(Advance),
     /// Move a table back, phase by phase: to `bridge`, and to `old` while the new table holds nothing
@@ -42,9 +42,9 @@ pub enum Command {
     /// End a table's migration: to `done`, and take away what is left of it in the new table
     Finish(Finish),
     /// Leave `offline`: delete what the copier wrote and go back to `old`
-    Reset(Reset),
+    Reset(ResetArgs),
     /// Speak DynamoDB's protocol in front of a migration, for applications in any language; until it is stopped
-    Serve(Serve),
+    Serve(ServeArgs),
 }
 
 #[derive(ClapArgs)]
@@ -72,7 +72,7 @@ pub struct Check {
 }
 
 #[derive(ClapArgs)]
-pub struct Init {
+pub struct InitArgs {
     #[command(flatten)]
     pub chosen: Chosen,
     /// Accept targets with a stream
@@ -94,7 +94,7 @@ pub struct Init {
 }
 
 #[derive(ClapArgs)]
-pub struct Status {
+pub struct StatusArgs {
     #[command(flatten)]
     pub chosen: Chosen,
     /// One JSON object per table on stdout
@@ -256,7 +256,7 @@ pub struct Failures {
 }
 
 #[derive(ClapArgs)]
-pub struct Reset {
+pub struct ResetArgs {
     /// The plan's TOML file
     #[arg(long, value_name = "FILE")]
     pub plan: PathBuf,
@@ -275,7 +275,7 @@ pub struct Reset {
 }
 
 #[derive(ClapArgs)]
-pub struct Serve {
+pub struct ServeArgs {
     /// The plan's TOML file
     #[arg(long, value_name = "FILE")]
     pub plan: PathBuf,

@@ -18,7 +18,7 @@ use crossfade::visible::visible;
 use crate::args;
 use crate::format;
 use crate::next;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 use crate::{Exit, ends};
 
 /// Places of the ring that rows are read from, and rows of each.
@@ -28,7 +28,7 @@ const ROWS: usize = 100;
 const EXAMPLES: usize = 3;
 
 pub async fn run(args: &args::Check) -> Result<Exit, Error> {
-    let stores = Stores::open(&args.chosen.plan).await?;
+    let stores = OpenStores::open(&args.chosen.plan).await?;
     format::print(&format!(
         "old: {}\nnew: {}",
         stores.old_name, stores.new_name
@@ -88,7 +88,7 @@ fn is_about_the_table(error: &Error) -> bool {
     )
 }
 
-async fn table(stores: &Stores, migration: &Migration) -> Result<Exit> {
+async fn table(stores: &OpenStores, migration: &Migration) -> Result<Exit> {
     let survey = migration.survey().await?;
     let mut exit = Exit::Done;
     for finding in &survey.old.findings {
@@ -199,7 +199,7 @@ fn changes(migration: &Migration) {
 
 /// What would become of some rows, and how large they are.
 async fn sample(
-    stores: &Stores,
+    stores: &OpenStores,
     migration: &Migration,
     survey: &Survey,
     mapping: &Mapping,

@@ -15,14 +15,14 @@ use crate::format;
 use crate::next;
 use crate::progress::Screen;
 use crate::signal;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 
 /// How long somebody who has stopped a copy waits for the number of dead letters.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let shard = args.shard.as_deref().map(shard).transpose()?;
-    let stores = Stores::open(&args.chosen.plan).await?;
+    let stores = OpenStores::open(&args.chosen.plan).await?;
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;
@@ -37,7 +37,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             journal: stores.plan.journal_dir.clone(),
             copier: copier_name(),
             lease: stores.plan.lease.lasts,
-            copy: copier::Options::default(),
+            copy: copier::CopySettings::default(),
         };
         let table = &migration.spec.name;
         let copied = one(migration, options, &stop, screen).await;
@@ -107,7 +107,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-pub struct Copied {
+pub struct CopiedTable {
     pub counts: Counts,
     /// Dead letters of the table, of this run or an earlier one.
     pub failures: u64,
@@ -121,7 +121,7 @@ pub async fn one(
     options: CopyOptions,
     stop: &CancellationToken,
     screen: &Screen,
-) -> Result<Copied> {
+) -> Result<CopiedTable> {
     let mut shown = None;
     let ready = |started: crossfade::migration::Started| {
         shown = Some(screen.follow(&migration.spec.name, started.live, started.rows));
@@ -144,7 +144,7 @@ pub async fn one(
         (true, 0) => Exit::Done,
         (true, _) => Exit::Differences,
     };
-    Ok(Copied {
+    Ok(CopiedTable {
         counts: outcome.counts,
         failures,
         is_counter: outcome.is_counter,
@@ -170,7 +170,7 @@ fn rate(counts: &Counts) -> f64 {
 
 /// What `--json` prints for each table.
 #[derive(serde::Serialize)]
-struct Line<'a> {
+struct CopyLine<'a> {
     table: &'a str,
     read: u64,
     written: u64,
@@ -187,9 +187,9 @@ struct Line<'a> {
     went_down: u64,
 }
 
-fn json(table: &str, copied: &Copied) -> String {
+fn json(table: &str, copied: &CopiedTable) -> String {
     let counts = &copied.counts;
-    format::json(&Line {
+    format::json(&CopyLine {
         table,
         read: counts.read,
         written: counts.written,
@@ -207,7 +207,7 @@ fn json(table: &str, copied: &Copied) -> String {
     })
 }
 
-fn row(table: &str, copied: &Copied) -> Vec<String> {
+fn row(table: &str, copied: &CopiedTable) -> Vec<String> {
     let counts = &copied.counts;
     let state = match copied.exit {
         Exit::Stopped => "stopped",
@@ -227,7 +227,7 @@ fn row(table: &str, copied: &Copied) -> Vec<String> {
     ]
 }
 
-fn counter_row(table: &str, copied: &Copied) -> Vec<String> {
+fn counter_row(table: &str, copied: &CopiedTable) -> Vec<String> {
     let counts = &copied.counts;
     let state = match copied.exit {
         Exit::Stopped => "stopped",

@@ -9,11 +9,11 @@ use crate::copy;
 use crate::format;
 use crate::progress::Screen;
 use crate::signal;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 
 /// What `--json` prints for each dead letter.
 #[derive(serde::Serialize)]
-struct Line<'a> {
+struct LetterLine<'a> {
     table: &'a str,
     kind: &'static str,
     what: &'a str,
@@ -24,8 +24,8 @@ struct Line<'a> {
 pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> {
     // Only sending them again takes the old store.
     let stores = match args.retry {
-        true => Stores::open(&args.chosen.plan).await?,
-        false => Stores::open_new(&args.chosen.plan).await?,
+        true => OpenStores::open(&args.chosen.plan).await?,
+        false => OpenStores::open_new(&args.chosen.plan).await?,
     };
     let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
@@ -42,7 +42,7 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
         for letter in migration.failures().await? {
             exit = Exit::Differences;
             if args.json {
-                let line = Line {
+                let line = LetterLine {
                     table,
                     kind: if letter.key.is_some() { "row" } else { "range" },
                     what: &letter.what,

@@ -17,13 +17,13 @@ use crate::format;
 use crate::next;
 use crate::progress::Screen;
 use crate::signal;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 
 /// Dollars for a million write units on demand, in us-east-1.
 const MILLION_UNITS: f64 = 0.625;
 
 pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
-    let stores = Stores::open_new(&args.plan).await?;
+    let stores = OpenStores::open_new(&args.plan).await?;
     let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
     for migration in stores.migrations(Some(&args.table))? {
@@ -228,7 +228,7 @@ async fn drop_old(
     question: &Name<'_>,
     screen: &Screen,
     migration: &Migration,
-    stores: &Stores,
+    stores: &OpenStores,
 ) -> Result<()> {
     let name = migration.spec.name.as_str();
     let what = format!(

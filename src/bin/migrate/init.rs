@@ -10,10 +10,10 @@ use crate::consent::Name;
 use crate::copy;
 use crate::format;
 use crate::progress::Screen;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 
-pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
-    let stores = Stores::open(&args.chosen.plan).await?;
+pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> {
+    let stores = OpenStores::open(&args.chosen.plan).await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     if let Some(target) = &args.adopt
         && !migrations
@@ -69,7 +69,11 @@ pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
 }
 
 /// Asks for the table's name: from `done` there is no way back.
-fn may_be_done(args: &args::Init, migration: &Migration, screen: &Screen) -> Result<bool, Error> {
+fn may_be_done(
+    args: &args::InitArgs,
+    migration: &Migration,
+    screen: &Screen,
+) -> Result<bool, Error> {
     let name = Name {
         name: &migration.spec.name,
         flag: "--yes-done",

@@ -9,12 +9,12 @@ use crossfade::protocol::Phase;
 /// The next command of a table, and why. None once nothing is left to do.
 pub fn next(plan: &Path, migration: &Migration, status: &Status) -> Option<String> {
     let verified = match &status.verified {
-        None => Verified::No,
-        Some(verified) if !verified.clean => Verified::Differs,
-        Some(verified) if migration.is_stale(verified.oldest_at).is_some() => Verified::TooOld,
-        Some(_) => Verified::Clean,
+        None => VerifiedSoFar::No,
+        Some(verified) if !verified.clean => VerifiedSoFar::Differs,
+        Some(verified) if migration.is_stale(verified.oldest_at).is_some() => VerifiedSoFar::TooOld,
+        Some(_) => VerifiedSoFar::Clean,
     };
-    let place = Place {
+    let place = Situation {
         phase: status.record.as_ref().map(|record| record.phase),
         is_counter: status.is_counter,
         is_copied: status.share >= 1.0,
@@ -58,7 +58,7 @@ fn quoted(word: &str) -> String {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verified {
+enum VerifiedSoFar {
     No,
     Clean,
     TooOld,
@@ -66,29 +66,29 @@ enum Verified {
 }
 
 /// What decides it.
-struct Place {
+struct Situation {
     phase: Option<Phase>,
     is_counter: bool,
     is_copied: bool,
     failures: u64,
-    verified: Verified,
+    verified: VerifiedSoFar,
 }
 
-struct Step {
+struct NextStep {
     /// The command, and what follows `--table NAME`.
     command: (&'static str, &'static str),
     why: &'static str,
 }
 
-fn step(command: &'static str, more: &'static str, why: &'static str) -> Option<Step> {
-    Some(Step {
+fn step(command: &'static str, more: &'static str, why: &'static str) -> Option<NextStep> {
+    Some(NextStep {
         command: (command, more),
         why,
     })
 }
 
-impl Place {
-    fn step(&self) -> Option<Step> {
+impl Situation {
+    fn step(&self) -> Option<NextStep> {
         match self.phase {
             None => step("init", "", "makes the table and its control record"),
             Some(Phase::Old) => step(
@@ -106,7 +106,7 @@ impl Place {
         }
     }
 
-    fn of_a_copy(&self, offline: &'static str, to: &'static str) -> Option<Step> {
+    fn of_a_copy(&self, offline: &'static str, to: &'static str) -> Option<NextStep> {
         if !self.is_copied {
             return match (self.is_counter, offline.is_empty()) {
                 (true, true) => step("copy", " --final", "nothing adds to the old counters"),
@@ -119,11 +119,15 @@ impl Place {
             return step("failures", "", "rows that could not be copied, and why");
         }
         match self.verified {
-            Verified::No => step("verify", "", "compares every row, both ways"),
-            Verified::TooOld => step("verify", "", "the last one is too old to count"),
-            Verified::Differs => step("verify", " --repair", "mends what differs"),
-            Verified::Clean if to == "new" => step("advance", " --to new", "everything is there"),
-            Verified::Clean => step("advance", " --to done", "no way back from there: it asks"),
+            VerifiedSoFar::No => step("verify", "", "compares every row, both ways"),
+            VerifiedSoFar::TooOld => step("verify", "", "the last one is too old to count"),
+            VerifiedSoFar::Differs => step("verify", " --repair", "mends what differs"),
+            VerifiedSoFar::Clean if to == "new" => {
+                step("advance", " --to new", "everything is there")
+            }
+            VerifiedSoFar::Clean => {
+                step("advance", " --to done", "no way back from there: it asks")
+            }
         }
     }
 }
@@ -134,19 +138,19 @@ mod tests {
 
     use super::*;
 
-    fn place(phase: Phase) -> Place {
-        Place {
+    fn place(phase: Phase) -> Situation {
+        Situation {
             phase: Some(phase),
             is_counter: false,
             is_copied: true,
             failures: 0,
-            verified: Verified::Clean,
+            verified: VerifiedSoFar::Clean,
         }
     }
 
     #[test]
     fn every_place_has_its_next_command() {
-        let command = |place: Place| place.step().map(|step| step.command);
+        let command = |place: Situation| place.step().map(|step| step.command);
         assert_eq!(command(place(Phase::Old)), Some(("advance", " --to copy")));
         assert_eq!(command(place(Phase::Copy)), Some(("advance", " --to new")));
         assert_eq!(
@@ -155,23 +159,23 @@ mod tests {
         );
         assert_eq!(command(place(Phase::New)), Some(("finish", "")));
         assert_eq!(command(place(Phase::Done)), None);
-        let counters = Place {
+        let counters = Situation {
             is_counter: true,
             is_copied: false,
             ..place(Phase::Copy)
         };
         assert_eq!(command(counters), Some(("copy", " --final")));
-        let letters = Place {
+        let letters = Situation {
             failures: 1,
             ..place(Phase::Copy)
         };
         assert_eq!(command(letters), Some(("failures", "")));
         for (verified, wanted) in [
-            (Verified::No, ("verify", "")),
-            (Verified::TooOld, ("verify", "")),
-            (Verified::Differs, ("verify", " --repair")),
+            (VerifiedSoFar::No, ("verify", "")),
+            (VerifiedSoFar::TooOld, ("verify", "")),
+            (VerifiedSoFar::Differs, ("verify", " --repair")),
         ] {
-            let place = Place {
+            let place = Situation {
                 verified,
                 ..place(Phase::Copy)
             };

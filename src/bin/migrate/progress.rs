@@ -196,7 +196,7 @@ fn draw(bar: &ProgressBar, reading: &CopySnapshot, rows: Option<u64>) {
 fn line(table: &str, reading: &CopySnapshot, rows: Option<u64>) -> String {
     let counts = &reading.counts;
     let (rate, eta) = pace(reading, rows);
-    let line = Line {
+    let line = ProgressLine {
         event: "progress",
         table,
         share: (reading.share * 1e4).round() / 1e4,
@@ -216,7 +216,7 @@ fn line(table: &str, reading: &CopySnapshot, rows: Option<u64>) -> String {
 }
 
 #[derive(serde::Serialize)]
-struct Line<'a> {
+struct ProgressLine<'a> {
     event: &'static str,
     table: &'a str,
     share: f64,

@@ -10,10 +10,10 @@ use crate::consent::Name;
 use crate::copy::copier_name;
 use crate::format;
 use crate::progress::Screen;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 
-pub async fn run(args: &args::Reset, screen: &Screen) -> Result<Exit, Error> {
-    let stores = Stores::open_new(&args.plan).await?;
+pub async fn run(args: &args::ResetArgs, screen: &Screen) -> Result<Exit, Error> {
+    let stores = OpenStores::open_new(&args.plan).await?;
     for migration in stores.migrations(Some(&args.table))? {
         let question = Name {
             name: &migration.spec.name,

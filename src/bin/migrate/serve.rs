@@ -15,7 +15,7 @@ use crate::format;
 use crate::progress::Screen;
 use crate::signal;
 
-pub async fn run(args: &args::Serve, screen: &Screen) -> Result<Exit, Error> {
+pub async fn run(args: &args::ServeArgs, screen: &Screen) -> Result<Exit, Error> {
     let plan = Plan::load(&args.plan)?;
     let listen = args.listen.unwrap_or(plan.serve.listen);
     if let Some(probe) = args.probe {

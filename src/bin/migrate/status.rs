@@ -10,10 +10,10 @@ use crate::Exit;
 use crate::args;
 use crate::format;
 use crate::next::next;
-use crate::stores::Stores;
+use crate::stores::OpenStores;
 
-pub async fn run(args: &args::Status) -> Result<Exit, Error> {
-    let stores = Stores::open_new(&args.chosen.plan).await?;
+pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
+    let stores = OpenStores::open_new(&args.chosen.plan).await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     let mut rows = Vec::new();
     let mut unknown = Vec::new();
@@ -190,7 +190,7 @@ fn floor(share: f64) -> f64 {
 
 /// What `--json` prints for each table.
 #[derive(serde::Serialize)]
-struct Line<'a> {
+struct StatusLine<'a> {
     table: &'a str,
     to: &'a str,
     phase: Option<&'static str>,
@@ -203,8 +203,8 @@ struct Line<'a> {
     /// Items that `init --adopt` took over; null where it took none over, or an earlier version didn't count them.
     adopted: Option<u64>,
     /// What the last whole verification of this freeze found.
-    verified: Option<Verified>,
-    copiers: Vec<Copier<'a>>,
+    verified: Option<VerifiedLine>,
+    copiers: Vec<CopierLine<'a>>,
     instances: Vec<Instance<'a>>,
     old: &'a str,
     new: &'a str,
@@ -212,7 +212,7 @@ struct Line<'a> {
 }
 
 #[derive(serde::Serialize)]
-struct Verified {
+struct VerifiedLine {
     clean: bool,
     differences: u64,
     old_rows: u64,
@@ -225,7 +225,7 @@ struct Verified {
 }
 
 #[derive(serde::Serialize)]
-struct Copier<'a> {
+struct CopierLine<'a> {
     id: &'a str,
     copier: &'a str,
     ended: bool,
@@ -250,9 +250,9 @@ struct Instance<'a> {
     operation_seconds: u64,
 }
 
-fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
+fn json(stores: &OpenStores, migration: &Migration, status: &Status) -> String {
     let (table, to) = (migration.spec.name.as_str(), migration.spec.to.as_str());
-    let copiers = status.copiers.iter().map(|(id, progress)| Copier {
+    let copiers = status.copiers.iter().map(|(id, progress)| CopierLine {
         id,
         copier: &progress.copier,
         ended: progress.ended,
@@ -270,7 +270,7 @@ fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
         lease_seconds: one.lease_seconds,
         operation_seconds: one.operation_seconds,
     });
-    format::json(&Line {
+    format::json(&StatusLine {
         table,
         to,
         phase: status.record.as_ref().map(|record| record.phase.name()),
@@ -279,7 +279,7 @@ fn json(stores: &Stores, migration: &Migration, status: &Status) -> String {
         fenced: fenced(status),
         dead_letters: status.failures,
         adopted: adopted(status),
-        verified: status.verified.as_ref().map(|verified| Verified {
+        verified: status.verified.as_ref().map(|verified| VerifiedLine {
             clean: verified.clean,
             differences: verified.differences,
             old_rows: verified.old_rows,

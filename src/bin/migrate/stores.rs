@@ -25,7 +25,7 @@ const AS_PLANNED_IS_ENOUGH: &str =
     "or leave `--consistency all` out, and as many replicas are read as the plan says";
 
 /// A plan with its stores.
-pub struct Stores {
+pub struct OpenStores {
     pub plan: Plan,
     pub old: Old,
     pub new: New,
@@ -39,7 +39,7 @@ pub struct Stores {
     pace: Paces,
 }
 
-impl Stores {
+impl OpenStores {
     /// Reads a plan and opens both stores.
     pub async fn open(file: &Path) -> Result<Self> {
         let plan = load(file)?;
@@ -84,7 +84,7 @@ impl Stores {
             Pace::new(plan.pace.read_rows, None),
             Pace::new(plan.pace.read_rows, plan.pace.write_units),
         );
-        Ok(Stores {
+        Ok(OpenStores {
             plan,
             old,
             new,
@@ -96,7 +96,7 @@ impl Stores {
         })
     }
 
-    /// What [`Stores::migrations`] gives but for tables that are finished, unless one is named: a plan keeps its
+    /// What [`OpenStores::migrations`] gives but for tables that are finished, unless one is named: a plan keeps its
     /// tables until the last of them is.
     pub async fn unfinished(&self, table: Option<&str>, screen: &Screen) -> Result<Vec<Migration>> {
         let chosen = self.migrations(table)?;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crossfade::error::{Error, Kind, Result};
 use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, VerifyOptions};
-use crossfade::verifier::{self, Example, Found, Mended, Outcome};
+use crossfade::verifier::{self, Example, Found, Mended, VerifyOutcome};
 use crossfade::visible::visible;
 
 use crate::Exit;
@@ -19,7 +19,7 @@ use crate::format;
 use crate::next;
 use crate::progress::Screen;
 use crate::signal;
-use crate::stores::{Stores, VerifyReads};
+use crate::stores::{OpenStores, VerifyReads};
 
 /// Examples that are shown to people.
 const SHOWN: usize = 20;
@@ -30,7 +30,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
         Some(args::VerifyConsistency::All) => VerifyReads::All,
         None => VerifyReads::AsPlanned,
     };
-    let stores = Stores::open(&args.chosen.plan).await?;
+    let stores = OpenStores::open(&args.chosen.plan).await?;
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;
@@ -50,10 +50,10 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
                 VerifyReads::All => Patience::ALL_REPLICAS,
                 VerifyReads::AsPlanned => Patience::default(),
             },
-            verify: verifier::Options {
+            verify: verifier::VerifySettings {
                 sample: sample.unwrap_or(1.0),
                 max_differences: args.max_differences,
-                ..verifier::Options::default()
+                ..verifier::VerifySettings::default()
             },
         };
         match one(migration, options, &stop, screen).await {
@@ -107,7 +107,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
 }
 
 /// Why what was found doesn't count any more.
-fn stale(migration: &Migration, outcome: &Outcome, sample: Option<f64>) -> Option<Error> {
+fn stale(migration: &Migration, outcome: &VerifyOutcome, sample: Option<f64>) -> Option<Error> {
     if sample.is_some() {
         return None;
     }
@@ -125,7 +125,7 @@ async fn one(
     options: VerifyOptions,
     stop: &CancellationToken,
     screen: &Screen,
-) -> Result<Outcome> {
+) -> Result<VerifyOutcome> {
     let mut shown = None;
     let ready = |live: Arc<verifier::VerifyProgress>| {
         shown = Some(screen.follow_verify(&migration.spec.name, live));
@@ -137,7 +137,7 @@ async fn one(
 
 /// What `--json` writes for each table.
 #[derive(serde::Serialize)]
-struct Line<'a> {
+struct VerifiedTable<'a> {
     table: &'a str,
     old_rows: u64,
     new_rows: u64,
@@ -167,8 +167,8 @@ struct Line<'a> {
     examples: &'a [Example],
 }
 
-fn write_json(file: &Path, verified: &[(String, Outcome)]) -> Result<()> {
-    let lines: Vec<Line<'_>> = verified.iter().map(|(table, o)| line(table, o)).collect();
+fn write_json(file: &Path, verified: &[(String, VerifyOutcome)]) -> Result<()> {
+    let lines: Vec<VerifiedTable<'_>> = verified.iter().map(|(table, o)| line(table, o)).collect();
     let text = format::json(&lines) + "\n";
     if file == Path::new("-") {
         format::print(text.trim_end());
@@ -181,9 +181,9 @@ fn write_json(file: &Path, verified: &[(String, Outcome)]) -> Result<()> {
     })
 }
 
-fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
+fn line<'a>(table: &'a str, outcome: &'a VerifyOutcome) -> VerifiedTable<'a> {
     let found = &outcome.found;
-    Line {
+    VerifiedTable {
         table,
         old_rows: found.old_rows,
         new_rows: found.new_rows,
@@ -211,7 +211,7 @@ fn line<'a>(table: &'a str, outcome: &'a Outcome) -> Line<'a> {
     }
 }
 
-fn show(verified: &[(String, Outcome)], sample: Option<f64>, print: impl Fn(&str)) {
+fn show(verified: &[(String, VerifyOutcome)], sample: Option<f64>, print: impl Fn(&str)) {
     if verified.is_empty() {
         return;
     }

@@ -88,7 +88,7 @@ struct Bench {
     refused: Option<Key>,
     counters: Option<Counters>,
     beside_applications: bool,
-    options: Options,
+    options: CopySettings,
 }
 
 impl Bench {
@@ -117,11 +117,11 @@ impl Bench {
             refused: None,
             counters: None,
             beside_applications: false,
-            options: Options {
+            options: CopySettings {
                 readers: 4,
                 splits: 16,
                 puts: 4,
-                ..Options::default()
+                ..CopySettings::default()
             },
         };
         let control = bench.control();
@@ -161,7 +161,7 @@ impl Bench {
     }
 
     /// One run. `polls`: killed when the copy has been given that many turns.
-    async fn run(&self, seed: u64, polls: Option<u32>) -> Option<Outcome> {
+    async fn run(&self, seed: u64, polls: Option<u32>) -> Option<CopyOutcome> {
         self.run_from(self.folder.path(), seed, polls, || {}).await
     }
 
@@ -172,7 +172,7 @@ impl Bench {
         seed: u64,
         polls: Option<u32>,
         mut meanwhile: impl FnMut(),
-    ) -> Option<Outcome> {
+    ) -> Option<CopyOutcome> {
         let binding = Binding {
             plan: "test".into(),
             table: "events".into(),

@@ -161,7 +161,7 @@ impl Bench {
         error.to_string()
     }
 
-    async fn copy(&self, offline: bool, settle: bool) -> Result<copier::Outcome> {
+    async fn copy(&self, offline: bool, settle: bool) -> Result<copier::CopyOutcome> {
         let options = CopyOptions {
             offline,
             settle,
@@ -169,13 +169,13 @@ impl Bench {
             journal: self.folder.path().into(),
             copier: "here".into(),
             lease: Duration::from_secs(10),
-            copy: copier::Options::default(),
+            copy: copier::CopySettings::default(),
         };
         let stop = CancellationToken::new();
         self.migration.copy(options, &stop, |_| ()).await
     }
 
-    async fn verify(&self) -> crate::verifier::Outcome {
+    async fn verify(&self) -> crate::verifier::VerifyOutcome {
         let options = VerifyOptions {
             journal: self.folder.path().into(),
             name: "here".into(),
@@ -184,9 +184,9 @@ impl Bench {
             old: None,
             reading: "all".into(),
             patience: Patience::default(),
-            verify: crate::verifier::Options {
+            verify: crate::verifier::VerifySettings {
                 delay: Duration::ZERO,
-                ..crate::verifier::Options::default()
+                ..crate::verifier::VerifySettings::default()
             },
         };
         let stop = CancellationToken::new();

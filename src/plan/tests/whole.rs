@@ -150,7 +150,7 @@ fn what_a_plan_says_of_applications() {
     }
     let shim = ShimPlan {
         reads: Reading::Eventual,
-        resave: Resave::Inline,
+        resave: ResaveMode::Inline,
         deadline: seconds(7),
     };
     assert_eq!(plan.shim, shim);

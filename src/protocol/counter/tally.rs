@@ -1,4 +1,4 @@
-use super::{Call, Count, Counted, Counting, Place, Reply, Step, Totals};
+use super::{AddPlace, Count, Counted, CounterCall, CounterReply, CounterStep, Counting, Totals};
 use crate::protocol::phase::{CounterAdd, CounterShown};
 use crate::protocol::{Machine, Phase};
 
@@ -11,11 +11,11 @@ use crate::protocol::{Machine, Phase};
 pub struct Tally {
     phase: Phase,
     by: Totals,
-    state: State,
+    state: TallyState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum State {
+enum TallyState {
     Start,
     Sent,
     /// The add is made.
@@ -35,89 +35,97 @@ pub enum Tallied {
 }
 
 impl Tally {
-    /// An add in this phase, as of [`super::Add::new`].
+    /// An add in this phase, as of [`super::AddToCounters::new`].
     pub fn new(phase: Phase, by: Totals) -> Self {
         Tally {
             phase,
             by,
-            state: State::Start,
+            state: TallyState::Start,
         }
     }
 
     /// Whether the add is made, and only the totals are still missing.
     pub fn is_made(&self) -> bool {
-        matches!(self.state, State::Counting(_))
+        matches!(self.state, TallyState::Counting(_))
     }
 
-    fn counted(&mut self, step: Step<Counted>) -> Step<Tallied> {
+    fn counted(&mut self, step: CounterStep<Counted>) -> CounterStep<Tallied> {
         match step {
-            Step::Call(call) => Step::Call(call),
-            Step::Done(counted) => self.end(Tallied::Added(counted)),
+            CounterStep::Call(call) => CounterStep::Call(call),
+            CounterStep::Done(counted) => self.end(Tallied::Added(counted)),
         }
     }
 
-    fn end(&mut self, answer: Tallied) -> Step<Tallied> {
-        self.state = State::Over(answer.clone());
-        Step::Done(answer)
+    fn end(&mut self, answer: Tallied) -> CounterStep<Tallied> {
+        self.state = TallyState::Over(answer.clone());
+        CounterStep::Done(answer)
     }
 }
 
 impl Machine for Tally {
-    type Call = Call;
-    type Reply = Reply;
+    type Call = CounterCall;
+    type Reply = CounterReply;
     type Answer = Tallied;
 
     /// The first step. Asked again, it never repeats the add.
-    fn begin(&mut self) -> Step<Tallied> {
+    fn begin(&mut self) -> CounterStep<Tallied> {
         match &self.state {
-            State::Start => {}
-            State::Sent | State::Counting(_) => return self.end(Tallied::Unknown),
-            State::Over(answer) => return Step::Done(answer.clone()),
+            TallyState::Start => {}
+            TallyState::Sent | TallyState::Counting(_) => return self.end(Tallied::Unknown),
+            TallyState::Over(answer) => return CounterStep::Done(answer.clone()),
         }
         let by = self.by.clone();
         let call = match self.phase.counter_add() {
-            CounterAdd::Old => Call::Add { to: Place::Old, by },
-            CounterAdd::New => Call::AddAndTell { to: Place::New, by },
-            CounterAdd::NewUnmarked => Call::AddAndTell {
-                to: Place::NewUnmarked,
+            CounterAdd::Old => CounterCall::Add {
+                to: AddPlace::Old,
+                by,
+            },
+            CounterAdd::New => CounterCall::AddAndTell {
+                to: AddPlace::New,
+                by,
+            },
+            CounterAdd::NewUnmarked => CounterCall::AddAndTell {
+                to: AddPlace::NewUnmarked,
                 by,
             },
             CounterAdd::Refused => return self.end(Tallied::Refused),
         };
-        self.state = State::Sent;
-        Step::Call(call)
+        self.state = TallyState::Sent;
+        CounterStep::Call(call)
     }
 
-    fn step(&mut self, reply: Reply) -> Step<Tallied> {
+    fn step(&mut self, reply: CounterReply) -> CounterStep<Tallied> {
         match (&mut self.state, reply) {
-            (State::Start, _) => self.begin(),
-            (State::Sent, Reply::New(item)) => {
+            (TallyState::Start, _) => self.begin(),
+            (TallyState::Sent, CounterReply::New(item)) => {
                 let shown = self.phase.counter_shown();
                 let item = item.unwrap_or_default();
                 match shown {
                     CounterShown::OldAndNew => {
                         let state = Counting::ReadingOld(item);
-                        self.state = State::Counting(Count { shown, state });
-                        Step::Call(Call::ReadOld)
+                        self.state = TallyState::Counting(Count { shown, state });
+                        CounterStep::Call(CounterCall::ReadOld)
                     }
                     CounterShown::New | CounterShown::Old | CounterShown::Refused => {
                         self.end(Tallied::Added(Counted::Total(item.totals)))
                     }
                 }
             }
-            (State::Sent, Reply::Written) => {
+            (TallyState::Sent, CounterReply::Written) => {
                 let mut count = Count::new(self.phase);
                 let step = count.begin();
-                self.state = State::Counting(count);
+                self.state = TallyState::Counting(count);
                 self.counted(step)
             }
-            (State::Sent, Reply::Refused) => self.end(Tallied::Refused),
-            (State::Sent, Reply::Old(_) | Reply::Unknown) => self.end(Tallied::Unknown),
-            (State::Counting(count), reply) => {
+            (TallyState::Sent, CounterReply::Refused) => self.end(Tallied::Refused),
+            (TallyState::Sent, CounterReply::Old(_) | CounterReply::Unknown) => {
+                self.end(Tallied::Unknown)
+            }
+            (TallyState::Counting(count), reply) => {
                 let step = count.step(reply);
                 self.counted(step)
             }
-            (State::Over(answer), _) => Step::Done(answer.clone()),
+            (TallyState::Over(answer), _) => CounterStep::Done(answer.clone()),
         }
     }
 }

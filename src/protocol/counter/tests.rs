@@ -10,15 +10,15 @@ use super::*;
 const GROWING: Rules = Rules { decrements: false };
 const BOTH_WAYS: Rules = Rules { decrements: true };
 
-fn item(totals: &[Option<i64>], watermarks: &[Option<i64>]) -> Reply {
-    Reply::New(Some(Item {
+fn item(totals: &[Option<i64>], watermarks: &[Option<i64>]) -> CounterReply {
+    CounterReply::New(Some(CounterItem {
         totals: totals.to_vec(),
         watermarks: watermarks.to_vec(),
     }))
 }
 
-fn old(totals: &[Option<i64>]) -> Reply {
-    Reply::Old(Some(totals.to_vec()))
+fn old(totals: &[Option<i64>]) -> CounterReply {
+    CounterReply::Old(Some(totals.to_vec()))
 }
 
 fn moved(from: Option<i64>, to: i64) -> Option<Move> {
@@ -26,13 +26,13 @@ fn moved(from: Option<i64>, to: i64) -> Option<Move> {
 }
 
 /// What a fold does once it has read this item and these old totals.
-fn decision(rules: Rules, watermarks: &[Option<i64>], totals: Reply) -> Step<Folded> {
-    let mut fold = Fold::new(rules);
-    assert_eq!(fold.begin(), Step::Call(Call::ReadNew));
+fn decision(rules: Rules, watermarks: &[Option<i64>], totals: CounterReply) -> CounterStep<Folded> {
+    let mut fold = FoldCounters::new(rules);
+    assert_eq!(fold.begin(), CounterStep::Call(CounterCall::ReadNew));
     let values: Totals = watermarks.iter().map(|w| w.map(|w| w + 1)).collect();
     assert_eq!(
         fold.step(item(&values, watermarks)),
-        Step::Call(Call::ReadOld)
+        CounterStep::Call(CounterCall::ReadOld)
     );
     fold.step(totals)
 }
@@ -42,21 +42,21 @@ fn columns_that_differ_move_in_one_write() {
     let totals = [Some(5), Some(7), None, Some(0)];
     let step = decision(GROWING, &[Some(3), Some(7), None, None], old(&totals));
     let moves = vec![moved(Some(3), 5), None, None, moved(None, 0)];
-    assert_eq!(step, Step::Call(Call::Fold(moves)));
+    assert_eq!(step, CounterStep::Call(CounterCall::Fold(moves)));
 }
 
 #[test]
 fn a_row_of_zeros_gets_a_total_and_a_watermark_of_zero() {
-    let mut fold = Fold::new(GROWING);
+    let mut fold = FoldCounters::new(GROWING);
     fold.begin();
-    fold.step(Reply::New(None));
+    fold.step(CounterReply::New(None));
     let step = fold.step(old(&[Some(0), Some(0)]));
     let moves = vec![moved(None, 0), moved(None, 0)];
-    assert_eq!(step, Step::Call(Call::Fold(moves)));
+    assert_eq!(step, CounterStep::Call(CounterCall::Fold(moves)));
     let totals = vec![Some(0), Some(0)];
     assert_eq!(
-        fold.step(Reply::Written),
-        Step::Done(Folded::Folded { totals })
+        fold.step(CounterReply::Written),
+        CounterStep::Done(Folded::Folded { totals })
     );
 }
 
@@ -64,7 +64,7 @@ fn a_row_of_zeros_gets_a_total_and_a_watermark_of_zero() {
 fn equal_totals_are_not_written() {
     let totals = vec![Some(5), None];
     let step = decision(GROWING, &[Some(5)], old(&totals));
-    assert_eq!(step, Step::Done(Folded::Unchanged { totals }));
+    assert_eq!(step, CounterStep::Done(Folded::Unchanged { totals }));
 }
 
 #[test]
@@ -77,17 +77,17 @@ fn a_total_below_its_watermark_stops_the_whole_row() {
         total: Some(4),
     };
     let step = decision(GROWING, &watermarks, old(&totals));
-    assert_eq!(step, Step::Done(Folded::WentDown(vec![down])));
+    assert_eq!(step, CounterStep::Done(Folded::WentDown(vec![down])));
     let moves = vec![moved(Some(5), 4), moved(Some(1), 9)];
     let step = decision(BOTH_WAYS, &watermarks, old(&totals));
-    assert_eq!(step, Step::Call(Call::Fold(moves)));
+    assert_eq!(step, CounterStep::Call(CounterCall::Fold(moves)));
     let below = Down {
         column: 0,
         watermark: 0,
         total: Some(-2),
     };
     let step = decision(GROWING, &[None], old(&[Some(-2)]));
-    assert_eq!(step, Step::Done(Folded::WentDown(vec![below])));
+    assert_eq!(step, CounterStep::Done(Folded::WentDown(vec![below])));
 }
 
 #[test]
@@ -99,28 +99,34 @@ fn a_deleted_counter_is_told_and_never_guessed() {
     };
     for rules in [GROWING, BOTH_WAYS] {
         let step = decision(rules, &[Some(5), Some(1)], old(&[None, Some(2)]));
-        assert_eq!(step, Step::Done(Folded::WentDown(vec![deleted(0, 5)])));
-        let step = decision(rules, &[Some(5), Some(1)], Reply::Old(None));
+        assert_eq!(
+            step,
+            CounterStep::Done(Folded::WentDown(vec![deleted(0, 5)]))
+        );
+        let step = decision(rules, &[Some(5), Some(1)], CounterReply::Old(None));
         let both = vec![deleted(0, 5), deleted(1, 1)];
-        assert_eq!(step, Step::Done(Folded::WentDown(both)));
-        let step = decision(rules, &[None, None], Reply::Old(None));
-        assert_eq!(step, Step::Done(Folded::Gone));
+        assert_eq!(step, CounterStep::Done(Folded::WentDown(both)));
+        let step = decision(rules, &[None, None], CounterReply::Old(None));
+        assert_eq!(step, CounterStep::Done(Folded::Gone));
     }
 }
 
 #[test]
 fn a_first_fold_is_one_write_unless_something_is_there() {
     let totals = vec![Some(5), None];
-    for reply in [Reply::Refused, Reply::Unknown] {
-        let mut fold = Fold::first(GROWING, totals.clone());
-        assert_eq!(fold.begin(), Step::Call(Call::Insert(totals.clone())));
-        assert_eq!(fold.step(reply), Step::Call(Call::ReadNew));
+    for reply in [CounterReply::Refused, CounterReply::Unknown] {
+        let mut fold = FoldCounters::first(GROWING, totals.clone());
+        assert_eq!(
+            fold.begin(),
+            CounterStep::Call(CounterCall::Insert(totals.clone()))
+        );
+        assert_eq!(fold.step(reply), CounterStep::Call(CounterCall::ReadNew));
     }
-    let mut fold = Fold::first(GROWING, totals.clone());
+    let mut fold = FoldCounters::first(GROWING, totals.clone());
     fold.begin();
     assert_eq!(
-        fold.step(Reply::Written),
-        Step::Done(Folded::Folded { totals })
+        fold.step(CounterReply::Written),
+        CounterStep::Done(Folded::Folded { totals })
     );
 }
 
@@ -134,8 +140,8 @@ fn a_first_fold_does_not_insert_what_has_to_be_looked_at() {
         (GROWING, vec![None, None], false),
         (GROWING, vec![], false),
     ] {
-        let step = Fold::first(rules, scanned.clone()).begin();
-        let inserted = step == Step::Call(Call::Insert(scanned.clone()));
+        let step = FoldCounters::first(rules, scanned.clone()).begin();
+        let inserted = step == CounterStep::Call(CounterCall::Insert(scanned.clone()));
         assert_eq!(inserted, inserts, "{scanned:?} {rules:?}");
     }
 }
@@ -143,40 +149,44 @@ fn a_first_fold_does_not_insert_what_has_to_be_looked_at() {
 #[test]
 fn a_later_fold_is_one_read_where_nothing_has_changed() {
     let totals = vec![Some(5), None];
-    let mut fold = Fold::again(GROWING, totals.clone());
-    assert_eq!(fold.begin(), Step::Call(Call::ReadNew));
+    let mut fold = FoldCounters::again(GROWING, totals.clone());
+    assert_eq!(fold.begin(), CounterStep::Call(CounterCall::ReadNew));
     let step = fold.step(item(&[Some(8)], &[Some(5)]));
-    assert_eq!(step, Step::Done(Folded::Unchanged { totals }));
+    assert_eq!(step, CounterStep::Done(Folded::Unchanged { totals }));
 }
 
 #[test]
 fn a_stale_scan_is_not_taken_for_a_decrement() {
-    let mut fold = Fold::again(GROWING, vec![Some(5)]);
+    let mut fold = FoldCounters::again(GROWING, vec![Some(5)]);
     fold.begin();
     let step = fold.step(item(&[Some(6)], &[Some(6)]));
-    assert_eq!(step, Step::Call(Call::ReadOld), "the scan may be old");
+    assert_eq!(
+        step,
+        CounterStep::Call(CounterCall::ReadOld),
+        "the scan may be old"
+    );
     let totals = vec![Some(6)];
     let step = fold.step(old(&totals));
-    assert_eq!(step, Step::Done(Folded::Unchanged { totals }));
+    assert_eq!(step, CounterStep::Done(Folded::Unchanged { totals }));
 }
 
 #[test]
 fn a_fold_that_lost_begins_anew() {
-    for reply in [Reply::Refused, Reply::Unknown] {
-        let mut fold = Fold::new(GROWING);
+    for reply in [CounterReply::Refused, CounterReply::Unknown] {
+        let mut fold = FoldCounters::new(GROWING);
         fold.begin();
-        fold.step(Reply::New(None));
+        fold.step(CounterReply::New(None));
         fold.step(old(&[Some(1)]));
-        assert_eq!(fold.step(reply), Step::Call(Call::ReadNew));
+        assert_eq!(fold.step(reply), CounterStep::Call(CounterCall::ReadNew));
         let step = fold.step(item(&[Some(1)], &[Some(1)]));
-        assert_eq!(step, Step::Call(Call::ReadOld));
+        assert_eq!(step, CounterStep::Call(CounterCall::ReadOld));
     }
 }
 
 #[test]
 fn totals_far_apart_are_moved_without_wrapping() {
     let step = decision(BOTH_WAYS, &[Some(i64::MIN)], old(&[Some(i64::MAX)]));
-    let Step::Call(Call::Fold(moves)) = step else {
+    let CounterStep::Call(CounterCall::Fold(moves)) = step else {
         unreachable!("{step:?}")
     };
     let by = moves[0].map(Move::by);
@@ -184,17 +194,21 @@ fn totals_far_apart_are_moved_without_wrapping() {
 }
 
 /// What a count shows of these stores, and the calls it makes.
-fn counted(phase: Phase, old: Option<Totals>, item: Option<Item>) -> (Counted, Vec<Call>) {
+fn counted(
+    phase: Phase,
+    old: Option<Totals>,
+    item: Option<CounterItem>,
+) -> (Counted, Vec<CounterCall>) {
     let mut count = Count::new(phase);
     let mut calls = Vec::new();
     let mut step = count.begin();
     loop {
         let reply = match &step {
-            Step::Call(Call::ReadNew) => Reply::New(item.clone()),
-            Step::Call(_) => Reply::Old(old.clone()),
-            Step::Done(answer) => return (answer.clone(), calls),
+            CounterStep::Call(CounterCall::ReadNew) => CounterReply::New(item.clone()),
+            CounterStep::Call(_) => CounterReply::Old(old.clone()),
+            CounterStep::Done(answer) => return (answer.clone(), calls),
         };
-        if let Step::Call(call) = step {
+        if let CounterStep::Call(call) = step {
             calls.push(call);
         }
         step = count.step(reply);
@@ -204,18 +218,26 @@ fn counted(phase: Phase, old: Option<Totals>, item: Option<Item>) -> (Counted, V
 #[test]
 fn each_phase_shows_its_total() {
     let old = Some(vec![Some(10), None, None]);
-    let item = Some(Item {
+    let item = Some(CounterItem {
         totals: vec![Some(9), Some(2)],
         watermarks: vec![Some(7)],
     });
     for (phase, expected, calls) in [
-        (Phase::Old, vec![Some(10), None, None], vec![Call::ReadOld]),
+        (
+            Phase::Old,
+            vec![Some(10), None, None],
+            vec![CounterCall::ReadOld],
+        ),
         (
             Phase::Bridge,
             vec![Some(12), Some(2), None],
-            vec![Call::ReadNew, Call::ReadOld],
+            vec![CounterCall::ReadNew, CounterCall::ReadOld],
         ),
-        (Phase::New, vec![Some(9), Some(2)], vec![Call::ReadNew]),
+        (
+            Phase::New,
+            vec![Some(9), Some(2)],
+            vec![CounterCall::ReadNew],
+        ),
     ] {
         let found = counted(phase, old.clone(), item.clone());
         assert_eq!(found, (Counted::Total(expected), calls), "{phase}");
@@ -235,7 +257,7 @@ fn each_phase_shows_its_total() {
 #[test]
 fn a_total_that_does_not_fit_is_an_error() {
     let item = |c, w| {
-        Some(Item {
+        Some(CounterItem {
             totals: vec![Some(c)],
             watermarks: vec![Some(w)],
         })
@@ -253,27 +275,27 @@ fn a_total_that_does_not_fit_is_an_error() {
 fn an_add_goes_to_its_phase_and_says_what_came_of_it() {
     let by = vec![Some(1), None];
     for (phase, to) in [
-        (Phase::Old, Place::Old),
-        (Phase::Bridge, Place::Old),
-        (Phase::Switch, Place::New),
-        (Phase::Copy, Place::New),
-        (Phase::New, Place::New),
-        (Phase::Done, Place::NewUnmarked),
+        (Phase::Old, AddPlace::Old),
+        (Phase::Bridge, AddPlace::Old),
+        (Phase::Switch, AddPlace::New),
+        (Phase::Copy, AddPlace::New),
+        (Phase::New, AddPlace::New),
+        (Phase::Done, AddPlace::NewUnmarked),
     ] {
         for (reply, answer) in [
-            (Reply::Written, Added::Added),
-            (Reply::Refused, Added::Refused),
-            (Reply::Unknown, Added::Unknown),
-            (Reply::New(None), Added::Unknown),
+            (CounterReply::Written, Added::Added),
+            (CounterReply::Refused, Added::Refused),
+            (CounterReply::Unknown, Added::Unknown),
+            (CounterReply::New(None), Added::Unknown),
         ] {
-            let mut add = Add::new(phase, by.clone());
-            let call = Call::Add { to, by: by.clone() };
-            assert_eq!(add.begin(), Step::Call(call), "{phase}");
-            assert_eq!(add.step(reply), Step::Done(answer));
+            let mut add = AddToCounters::new(phase, by.clone());
+            let call = CounterCall::Add { to, by: by.clone() };
+            assert_eq!(add.begin(), CounterStep::Call(call), "{phase}");
+            assert_eq!(add.step(reply), CounterStep::Done(answer));
         }
     }
-    let mut add = Add::new(Phase::Offline, by);
-    assert_eq!(add.begin(), Step::Done(Added::Refused));
+    let mut add = AddToCounters::new(Phase::Offline, by);
+    assert_eq!(add.begin(), CounterStep::Done(Added::Refused));
 }
 
 #[test]
@@ -320,16 +342,17 @@ fn totals() -> impl Strategy<Value = Totals> {
     vec(option::weighted(0.8, total), 0..4)
 }
 
-fn reply() -> impl Strategy<Value = Reply> {
+fn reply() -> impl Strategy<Value = CounterReply> {
     prop_oneof![
         option::of(
-            (totals(), totals()).prop_map(|(totals, watermarks)| Item { totals, watermarks })
+            (totals(), totals())
+                .prop_map(|(totals, watermarks)| CounterItem { totals, watermarks })
         )
-        .prop_map(Reply::New),
-        option::of(totals()).prop_map(Reply::Old),
-        Just(Reply::Written),
-        Just(Reply::Refused),
-        Just(Reply::Unknown),
+        .prop_map(CounterReply::New),
+        option::of(totals()).prop_map(CounterReply::Old),
+        Just(CounterReply::Written),
+        Just(CounterReply::Refused),
+        Just(CounterReply::Unknown),
     ]
 }
 
@@ -360,26 +383,26 @@ impl NewStore {
     }
 
     /// Drives a fold to its end. It takes a refused insert, two reads and a write at most.
-    fn fold_alone(&mut self, mut fold: Fold, o: &Totals) -> Result<Folded, TestCaseError> {
+    fn fold_alone(&mut self, mut fold: FoldCounters, o: &Totals) -> Result<Folded, TestCaseError> {
         let mut step = fold.begin();
         for _ in 0..5 {
             let call = match step {
-                Step::Done(folded) => return Ok(folded),
-                Step::Call(call) => call,
+                CounterStep::Done(folded) => return Ok(folded),
+                CounterStep::Call(call) => call,
             };
             step = fold.step(match call {
-                Call::ReadNew => Reply::New(self.is_there.then(|| Item {
+                CounterCall::ReadNew => CounterReply::New(self.is_there.then(|| CounterItem {
                     totals: vec![],
                     watermarks: self.w.to_vec(),
                 })),
-                Call::ReadOld => Reply::Old(Some(o.clone())),
-                Call::Insert(_) if self.is_there => Reply::Refused,
-                Call::Insert(totals) => {
+                CounterCall::ReadOld => CounterReply::Old(Some(o.clone())),
+                CounterCall::Insert(_) if self.is_there => CounterReply::Refused,
+                CounterCall::Insert(totals) => {
                     *self = NewStore::holding(Some(totals));
                     self.c = self.w.map(|w| w.unwrap_or(0).into());
-                    Reply::Written
+                    CounterReply::Written
                 }
-                Call::Fold(moves) => {
+                CounterCall::Fold(moves) => {
                     self.is_there = true;
                     for (column, moved) in moves.into_iter().enumerate() {
                         let Some(moved) = moved else { continue };
@@ -387,9 +410,9 @@ impl NewStore {
                         self.c[column] += moved.by();
                         self.w[column] = Some(moved.to);
                     }
-                    Reply::Written
+                    CounterReply::Written
                 }
-                Call::Add { .. } | Call::AddAndTell { .. } => {
+                CounterCall::Add { .. } | CounterCall::AddAndTell { .. } => {
                     unreachable!("a fold doesn't add for the application")
                 }
             });
@@ -405,9 +428,9 @@ proptest! {
         rules in rules(), o in totals(), scanned in totals(), there in option::of(totals()), way in 0..3,
     ) {
         let fold = match way {
-            0 => Fold::new(rules),
-            1 => Fold::first(rules, o.clone()),
-            _ => Fold::again(rules, scanned),
+            0 => FoldCounters::new(rules),
+            1 => FoldCounters::first(rules, o.clone()),
+            _ => FoldCounters::again(rules, scanned),
         };
         let mut new = NewStore::holding(there);
         let before = new.clone();
@@ -440,9 +463,9 @@ proptest! {
     fn wrong_replies_are_borne(
         rules in rules(), phase in 0..7usize, scanned in totals(), replies in vec(reply(), 0..12),
     ) {
-        let mut folds = [Fold::new(rules), Fold::first(rules, scanned.clone()), Fold::again(rules, scanned.clone())];
+        let mut folds = [FoldCounters::new(rules), FoldCounters::first(rules, scanned.clone()), FoldCounters::again(rules, scanned.clone())];
         let mut count = Count::new(Phase::ALL[phase]);
-        let mut add = Add::new(Phase::ALL[phase], scanned);
+        let mut add = AddToCounters::new(Phase::ALL[phase], scanned);
         let mut sent = 0;
         for (place, reply) in replies.into_iter().enumerate() {
             for fold in &mut folds {
@@ -450,7 +473,7 @@ proptest! {
             }
             count.step(reply.clone());
             let step = if place % 3 == 0 { add.begin() } else { add.step(reply) };
-            sent += u32::from(matches!(step, Step::Call(_)));
+            sent += u32::from(matches!(step, CounterStep::Call(_)));
         }
         prop_assert!(sent <= 1);
     }

@@ -1,5 +1,5 @@
-use super::{Call, Reply, Step, move_over, must_look_again, show};
-use crate::model::{Change, Condition, Key, Mark, Row, State};
+use super::{Call, Reply, RowStep, move_over, must_look_again, show};
+use crate::model::{Change, Condition, ItemState, Key, Mark, Row};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase};
 
@@ -10,11 +10,11 @@ pub struct Get {
     read: RowRead,
     now: i64,
     rows_expire: bool,
-    at: At,
+    at: GetAt,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum At {
+enum GetAt {
     Start,
     /// The item is being read.
     New,
@@ -47,7 +47,7 @@ impl Get {
             read: phase.row_read(),
             now,
             rows_expire,
-            at: At::Start,
+            at: GetAt::Start,
         }
     }
 }
@@ -57,19 +57,19 @@ impl Machine for Get {
     type Reply = Reply;
     type Answer = Got;
 
-    fn begin(&mut self) -> Step<Got> {
+    fn begin(&mut self) -> RowStep<Got> {
         match self.read {
             RowRead::Old => self.read_old(None),
             RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::New => {
-                self.at = At::New;
-                Step::Call(Call::ReadNew(self.key.clone()))
+                self.at = GetAt::New;
+                RowStep::Call(Call::ReadNew(self.key.clone()))
             }
-            RowRead::Refused => Step::Done(Got::Refused),
+            RowRead::Refused => RowStep::Done(Got::Refused),
         }
     }
 
     /// The step after a reply. One that isn't what was asked for means: from the start.
-    fn step(&mut self, reply: Reply) -> Step<Got> {
+    fn step(&mut self, reply: Reply) -> RowStep<Got> {
         let row = match reply {
             Reply::Row(row) => row,
             Reply::Page(_)
@@ -80,51 +80,51 @@ impl Machine for Get {
                 return self.begin();
             }
         };
-        match std::mem::replace(&mut self.at, At::Start) {
-            At::Start => self.begin(),
-            At::New => self.seen_new(row),
-            At::Old(item) => self.seen_old(item, row),
-            At::NewAgain(item, old) if row == item => self.seen_both(item, old),
-            At::NewAgain(..) => self.seen_new(row),
+        match std::mem::replace(&mut self.at, GetAt::Start) {
+            GetAt::Start => self.begin(),
+            GetAt::New => self.seen_new(row),
+            GetAt::Old(item) => self.seen_old(item, row),
+            GetAt::NewAgain(item, old) if row == item => self.seen_both(item, old),
+            GetAt::NewAgain(..) => self.seen_new(row),
         }
     }
 }
 
 impl Get {
-    fn read_old(&mut self, item: Option<Row>) -> Step<Got> {
-        self.at = At::Old(item);
-        Step::Call(Call::ReadOld(self.key.clone()))
+    fn read_old(&mut self, item: Option<Row>) -> RowStep<Got> {
+        self.at = GetAt::Old(item);
+        RowStep::Call(Call::ReadOld(self.key.clone()))
     }
 
-    fn seen_new(&mut self, item: Option<Row>) -> Step<Got> {
-        match (State::of(item.as_ref(), self.now), self.read) {
-            (State::Row | State::Tombstone | State::Expired, _) | (_, RowRead::New) => {
-                Step::Done(Got::Row(show(item, None, self.now)))
+    fn seen_new(&mut self, item: Option<Row>) -> RowStep<Got> {
+        match (ItemState::of(item.as_ref(), self.now), self.read) {
+            (ItemState::Row | ItemState::Tombstone | ItemState::Expired, _) | (_, RowRead::New) => {
+                RowStep::Done(Got::Row(show(item, None, self.now)))
             }
             (
-                State::Absent | State::Partial,
+                ItemState::Absent | ItemState::Partial,
                 RowRead::Old | RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::Refused,
             ) => self.read_old(item),
         }
     }
 
-    fn seen_old(&mut self, item: Option<Row>, old: Option<Row>) -> Step<Got> {
+    fn seen_old(&mut self, item: Option<Row>, old: Option<Row>) -> RowStep<Got> {
         if self.rows_expire && must_look_again(self.read, old.as_ref()) {
-            self.at = At::NewAgain(item, old);
-            return Step::Call(Call::ReadNew(self.key.clone()));
+            self.at = GetAt::NewAgain(item, old);
+            return RowStep::Call(Call::ReadNew(self.key.clone()));
         }
         self.seen_both(item, old)
     }
 
-    fn seen_both(&self, item: Option<Row>, old: Option<Row>) -> Step<Got> {
+    fn seen_both(&self, item: Option<Row>, old: Option<Row>) -> RowStep<Got> {
         let resave = match (self.read, &old) {
             (RowRead::NewElseOldAndSave, Some(old)) => Some(Resave::new(item.as_ref(), old)),
             (RowRead::NewElseOldAndSave, None)
             | (RowRead::Old | RowRead::NewElseOld | RowRead::New | RowRead::Refused, _) => None,
         };
         match (show(item, old, self.now), resave) {
-            (Some(row), Some(resave)) => Step::Done(Got::Save(row, resave.into())),
-            (row, Some(_) | None) => Step::Done(Got::Row(row)),
+            (Some(row), Some(resave)) => RowStep::Done(Got::Save(row, resave.into())),
+            (row, Some(_) | None) => RowStep::Done(Got::Row(row)),
         }
     }
 }
@@ -154,8 +154,8 @@ impl Machine for Resave {
     type Reply = Reply;
     type Answer = ();
 
-    fn begin(&mut self) -> Step<()> {
-        Step::Call(Call::WriteNew {
+    fn begin(&mut self) -> RowStep<()> {
+        RowStep::Call(Call::WriteNew {
             key: self.key.clone(),
             change: self.change.clone(),
             on: self.on.clone(),
@@ -164,9 +164,9 @@ impl Machine for Resave {
 
     /// The step after a reply. A refusal means that somebody else was there first, and a write whose
     /// reply was lost may be sent again, because of its condition.
-    fn step(&mut self, reply: Reply) -> Step<()> {
+    fn step(&mut self, reply: Reply) -> RowStep<()> {
         match reply {
-            Reply::Written | Reply::Refused(_) => Step::Done(()),
+            Reply::Written | Reply::Refused(_) => RowStep::Done(()),
             Reply::Row(_) | Reply::Page(_) | Reply::Told(_) | Reply::Unknown => self.begin(),
         }
     }

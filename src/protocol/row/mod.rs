@@ -13,7 +13,7 @@
 //!
 //! `O` is the old store, `N` the new one. Every step is one store call and atomic. `IF` is a condition on
 //! N's item that the same call checks; a refused call tells which item it met, so that the next step needs
-//! no read. An item is *row*, `t` (tombstone), `k` (partial), *expired* or *absent* ([`State`]).
+//! no read. An item is *row*, `t` (tombstone), `k` (partial), *expired* or *absent* ([`ItemState`]).
 //!
 //! **[`Get`]**
 //!
@@ -60,8 +60,8 @@
 //! | phase | row, `t`, expired | `k` | absent |
 //! |---|---|---|---|
 //! | `old` | O | O | O |
-//! | `bridge` | in place, IF its condition holds and it is not `k` | [`Outcome::Later`] | update: O; insert, update-if: [`Outcome::Later`] |
-//! | `switch` | the same | [`Outcome::Later`] | [`Outcome::Later`] |
+//! | `bridge` | in place, IF its condition holds and it is not `k` | [`WriteAnswer::Later`] | update: O; insert, update-if: [`WriteAnswer::Later`] |
+//! | `switch` | the same | [`WriteAnswer::Later`] | [`WriteAnswer::Later`] |
 //! | `copy` | the same | read O, complete it, then as for a row | read O, put it IF absent, then as for a row; O has none: as in `new` |
 //! | `new`, `done` | the same | update: in place; others: as a row, for O has no part in it | as if deleted |
 //!
@@ -77,7 +77,7 @@
 //! | phase | row | `t`, expired | `k` | absent |
 //! |---|---|---|---|---|
 //! | `old` | 1 read O, and judge it. 2 O IF the cells that the rule looks at are still so, or IF there still is no row. Refused: judge what was met | | | |
-//! | `bridge`, `switch` | in place IF the rule holds | judged here; then IF still so | [`Outcome::Later`] | [`Outcome::Later`] |
+//! | `bridge`, `switch` | in place IF the rule holds | judged here; then IF still so | [`WriteAnswer::Later`] | [`WriteAnswer::Later`] |
 //! | `copy` | the same | the same | read O, complete it, then as for a row | read O, put it IF absent, then as for a row; O has none: as in `new` |
 //! | `new`, `done` | the same | the same | completed by itself, then as a row | as `t` |
 //!
@@ -117,7 +117,7 @@
 //!   all that copying and saving need: what an application wrote is never touched.
 //! - Nobody in `new` reads O, hence all rows have to be in N and whole before that.
 //! - A write whose reply was lost is sent again only where its condition makes that harmless: copies,
-//!   completions, purges. An application's write is answered [`Outcome::Unknown`], because a second
+//!   completions, purges. An application's write is answered [`WriteAnswer::Unknown`], because a second
 //!   one could undo a later write.
 //! - An operation keeps the phase it began in to its end, what it saves afterwards included; and every
 //!   machine here belongs to a participant whom the moves from phase to phase wait for.
@@ -142,18 +142,18 @@ mod tests;
 
 pub use get::{Get, Got, Resave};
 pub use purge::{Purge, Purged};
-pub use query::{DeleteRange, Progress, Queried, QueryRange};
-pub use scan::{Bound, Position, ScanCall, ScanOrder, ScanReply, Shown, Walked, Walkover};
+pub use query::{DeleteProgress, DeleteRange, Queried, QueryRange};
+pub use scan::{PageLimit, Position, ScanCall, ScanOrder, ScanReply, Shown, Walked, Walkover};
 pub use together::{
     Cause, Concluded, ReadTogether, SeenTogether, TogetherCall, TogetherReply, WriteTogether,
 };
 pub use tools::{Copied, CopyRow, Repair, Repaired};
 pub use walk::ClusteringOrder;
-pub use write::{Outcome, Write};
+pub use write::{Write, WriteAnswer};
 
 use super::phase::RowRead;
 use crate::model::{
-    Change, ClusteringRange, Condition, Edit, Key, Mark, Mutation, Query, Returns, Row, State,
+    Change, ClusteringRange, Condition, Edit, ItemState, Key, Mark, Mutation, Query, Returns, Row,
 };
 
 /// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
@@ -164,7 +164,7 @@ pub fn may_return_to_old(item: Option<&Row>) -> bool {
 }
 
 /// What a machine wants next, about one row or a range of rows.
-pub type Step<A> = super::Step<Call, A>;
+pub type RowStep<A> = super::Step<Call, A>;
 
 /// A store call.
 ///
@@ -212,7 +212,7 @@ pub enum Reply {
     /// What was read, if there is anything.
     Row(Option<Row>),
     /// The page that was read.
-    Page(Page),
+    Page(PageReply),
     /// The write has happened.
     Written,
     /// The write has happened, and this is the item that it was to tell, if there is one.
@@ -226,7 +226,7 @@ pub enum Reply {
 
 /// A page of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Page {
+pub struct PageReply {
     /// The rows, in the order that was asked for. Only the last page may be without any.
     pub rows: Vec<Row>,
     /// Whether more rows may follow.
@@ -235,11 +235,12 @@ pub struct Page {
 
 /// The row that readers see, given what both stores have: without mark and decided cells.
 fn show(item: Option<Row>, old: Option<Row>, now: i64) -> Option<Row> {
-    match (State::of(item.as_ref(), now), item, old) {
-        (State::Absent, _, old) => old,
-        (State::Tombstone | State::Expired, ..) | (State::Row | State::Partial, None, _) => None,
-        (State::Row, Some(item), _) => Some(Row { mark: None, ..item }),
-        (State::Partial, Some(item), Some(mut old)) => {
+    match (ItemState::of(item.as_ref(), now), item, old) {
+        (ItemState::Absent, _, old) => old,
+        (ItemState::Tombstone | ItemState::Expired, ..)
+        | (ItemState::Row | ItemState::Partial, None, _) => None,
+        (ItemState::Row, Some(item), _) => Some(Row { mark: None, ..item }),
+        (ItemState::Partial, Some(item), Some(mut old)) => {
             old.expires = item.expires.or(old.expires);
             for (at, cell) in item.cells.into_iter().enumerate() {
                 if let (true, Some(shown)) = (item.decided.contains(&at), old.cells.get_mut(at)) {
@@ -249,8 +250,8 @@ fn show(item: Option<Row>, old: Option<Row>, now: i64) -> Option<Row> {
             Some(old)
         }
         // A column that was taken away doesn't make a row.
-        (State::Partial, Some(item), None) if item.cells.iter().all(Option::is_none) => None,
-        (State::Partial, Some(item), None) => Some(Row {
+        (ItemState::Partial, Some(item), None) if item.cells.iter().all(Option::is_none) => None,
+        (ItemState::Partial, Some(item), None) => Some(Row {
             mark: None,
             decided: Default::default(),
             ..item

@@ -1,5 +1,5 @@
-use super::{Call, Reply, Step};
-use crate::model::{Change, Condition, Key, Mark, Row, State};
+use super::{Call, Reply, RowStep};
+use crate::model::{Change, Condition, ItemState, Key, Mark, Row};
 use crate::protocol::Machine;
 
 /// Takes away what the migration left at a key: a tombstone, a row that has expired, and the marks if it is
@@ -13,11 +13,11 @@ pub struct Purge {
     now: i64,
     /// The item as a scan has read it.
     scanned: Option<Box<Row>>,
-    at: At,
+    at: PurgeAt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum At {
+enum PurgeAt {
     Reading,
     Writing(Purged),
 }
@@ -43,7 +43,7 @@ impl Purge {
             strip,
             now,
             scanned: None,
-            at: At::Reading,
+            at: PurgeAt::Reading,
         }
     }
 
@@ -58,8 +58,8 @@ impl Purge {
     /// What comes of the write that it wants, if it is made; `None` where it wants none.
     pub fn intends(&self) -> Option<Purged> {
         match self.at {
-            At::Writing(answer) => Some(answer),
-            At::Reading => None,
+            PurgeAt::Writing(answer) => Some(answer),
+            PurgeAt::Reading => None,
         }
     }
 }
@@ -69,39 +69,39 @@ impl Machine for Purge {
     type Reply = Reply;
     type Answer = Purged;
 
-    fn begin(&mut self) -> Step<Purged> {
+    fn begin(&mut self) -> RowStep<Purged> {
         if let Some(item) = self.scanned.take() {
             return self.seen(Some(*item));
         }
-        self.at = At::Reading;
-        Step::Call(Call::ReadNew(self.key.clone()))
+        self.at = PurgeAt::Reading;
+        RowStep::Call(Call::ReadNew(self.key.clone()))
     }
 
     /// The step after a reply. A lost one, and one that doesn't fit, mean: from the start.
-    fn step(&mut self, reply: Reply) -> Step<Purged> {
+    fn step(&mut self, reply: Reply) -> RowStep<Purged> {
         match (self.at, reply) {
-            (At::Reading, Reply::Row(item)) | (At::Writing(_), Reply::Refused(item)) => {
+            (PurgeAt::Reading, Reply::Row(item)) | (PurgeAt::Writing(_), Reply::Refused(item)) => {
                 self.seen(item)
             }
-            (At::Writing(answer), Reply::Written) => Step::Done(answer),
-            (At::Reading, Reply::Written | Reply::Refused(_))
-            | (At::Writing(_), Reply::Row(_))
+            (PurgeAt::Writing(answer), Reply::Written) => RowStep::Done(answer),
+            (PurgeAt::Reading, Reply::Written | Reply::Refused(_))
+            | (PurgeAt::Writing(_), Reply::Row(_))
             | (_, Reply::Page(_) | Reply::Told(_) | Reply::Unknown) => self.begin(),
         }
     }
 }
 
 impl Purge {
-    fn seen(&mut self, item: Option<Row>) -> Step<Purged> {
+    fn seen(&mut self, item: Option<Row>) -> RowStep<Purged> {
         // What is left is told of the item as it is now: whoever has changed it meanwhile may have taken its
         // marks off by that.
         let (change, on, answer) = match item.map(|item| self.change(item)) {
-            None => return Step::Done(Purged::Clean),
-            Some(Err(left)) => return Step::Done(left),
+            None => return RowStep::Done(Purged::Clean),
+            Some(Err(left)) => return RowStep::Done(left),
             Some(Ok(change)) => change,
         };
-        self.at = At::Writing(answer);
-        Step::Call(Call::WriteNew {
+        self.at = PurgeAt::Writing(answer);
+        RowStep::Call(Call::WriteNew {
             key: self.key.clone(),
             change,
             on,
@@ -111,41 +111,41 @@ impl Purge {
     /// What is to be done with an item; or what is left of the migration there, if nothing is.
     fn change(&self, item: Row) -> Result<(Change, Condition, Purged), Purged> {
         let is_empty = item.cells.iter().all(Option::is_none);
-        match (State::of(Some(&item), self.now), item.mark) {
-            (State::Absent, _) => Err(Purged::Clean),
-            (State::Expired, _) => {
-                let on = self.is_still(State::Expired);
+        match (ItemState::of(Some(&item), self.now), item.mark) {
+            (ItemState::Absent, _) => Err(Purged::Clean),
+            (ItemState::Expired, _) => {
+                let on = self.is_still(ItemState::Expired);
                 Ok((Change::Remove, on, Purged::Deleted))
             }
-            (State::Tombstone, _) => {
+            (ItemState::Tombstone, _) => {
                 let on = Condition::Marked(Mark::Tombstone);
                 Ok((Change::Remove, on, Purged::Deleted))
             }
-            (State::Row, None) if item.watermarks.is_empty() => Err(Purged::Clean),
-            (State::Row | State::Partial, _) if !self.strip => Err(Purged::Marked),
+            (ItemState::Row, None) if item.watermarks.is_empty() => Err(Purged::Clean),
+            (ItemState::Row | ItemState::Partial, _) if !self.strip => Err(Purged::Marked),
             // Without any value it shows no row, so it matters whether it still has none.
-            (State::Partial, _) if is_empty => Ok((
+            (ItemState::Partial, _) if is_empty => Ok((
                 Change::Remove,
                 Condition::Same(item.into()),
                 Purged::Deleted,
             )),
-            (State::Partial, _) => Ok((
+            (ItemState::Partial, _) => Ok((
                 Change::Strip,
                 Condition::Same(item.into()),
                 Purged::Stripped,
             )),
-            (State::Row, Some(mark)) => {
+            (ItemState::Row, Some(mark)) => {
                 Ok((Change::Strip, Condition::Marked(mark), Purged::Stripped))
             }
             // A counter that was added to since takes its mark off, and keeps its watermarks.
-            (State::Row, None) => {
-                let on = self.is_still(State::Row);
+            (ItemState::Row, None) => {
+                let on = self.is_still(ItemState::Row);
                 Ok((Change::Strip, on, Purged::Stripped))
             }
         }
     }
 
-    fn is_still(&self, state: State) -> Condition {
+    fn is_still(&self, state: ItemState) -> Condition {
         Condition::In {
             states: vec![state],
             now: self.now,

@@ -1,18 +1,18 @@
 use std::collections::VecDeque;
 
-use super::walk::{ClusteringOrder, Stores, Stretch, Walk};
-use super::{Call, Outcome, Reply, Step, Write, show};
-use crate::model::{ClusteringRange, Key, Mutation, Query, Row, State};
+use super::walk::{ClusteringOrder, Stretch, Walk, WalkedStores};
+use super::{Call, Reply, RowStep, Write, WriteAnswer, show};
+use crate::model::{ClusteringRange, ItemState, Key, Mutation, Query, Row};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase};
 
-fn stores(phase: Phase, rows_expire: bool) -> Option<Stores> {
+fn stores(phase: Phase, rows_expire: bool) -> Option<WalkedStores> {
     match phase.row_read() {
-        RowRead::Old => Some(Stores::Old),
+        RowRead::Old => Some(WalkedStores::Old),
         read @ (RowRead::NewElseOld | RowRead::NewElseOldAndSave) => {
-            Some(Stores::Both { read, rows_expire })
+            Some(WalkedStores::Both { read, rows_expire })
         }
-        RowRead::New => Some(Stores::New),
+        RowRead::New => Some(WalkedStores::New),
         RowRead::Refused => None,
     }
 }
@@ -57,34 +57,34 @@ impl<O: ClusteringOrder> Machine for QueryRange<O> {
     type Reply = Reply;
     type Answer = Queried;
 
-    fn begin(&mut self) -> Step<Queried> {
+    fn begin(&mut self) -> RowStep<Queried> {
         match &mut self.walk {
-            Some(walk) => Step::Call(walk.advance()),
-            None => Step::Done(Queried::Refused),
+            Some(walk) => RowStep::Call(walk.advance()),
+            None => RowStep::Done(Queried::Refused),
         }
     }
 
     /// The step after a reply.
-    fn step(&mut self, reply: Reply) -> Step<Queried> {
+    fn step(&mut self, reply: Reply) -> RowStep<Queried> {
         let Some(walk) = &mut self.walk else {
-            return Step::Done(Queried::Refused);
+            return RowStep::Done(Queried::Refused);
         };
         let (pairs, is_over) = match walk.step(reply) {
-            Step::Call(call) => return Step::Call(call),
-            Step::Done(Stretch { pairs, is_over }) => (pairs, is_over),
+            RowStep::Call(call) => return RowStep::Call(call),
+            RowStep::Done(Stretch { pairs, is_over }) => (pairs, is_over),
         };
         let mut pairs = pairs.into_iter().peekable();
         while let Some(pair) = pairs.next() {
             self.rows.extend(show(pair.item, pair.old, self.now));
             if self.rows.len() == self.limit && !(is_over && pairs.peek().is_none()) {
                 let rows = std::mem::take(&mut self.rows);
-                return Step::Done(Queried::Rows(rows, Some(pair.key)));
+                return RowStep::Done(Queried::Rows(rows, Some(pair.key)));
             }
         }
         if is_over {
-            return Step::Done(Queried::Rows(std::mem::take(&mut self.rows), None));
+            return RowStep::Done(Queried::Rows(std::mem::take(&mut self.rows), None));
         }
-        Step::Call(walk.advance())
+        RowStep::Call(walk.advance())
     }
 }
 
@@ -101,13 +101,13 @@ pub struct DeleteRange<O> {
     ahead: (u64, Option<Key>),
     /// Whether there are no further ones.
     is_over: bool,
-    at: At,
-    progress: Progress,
+    at: QueryAt,
+    progress: DeleteProgress,
 }
 
 /// How far a [`DeleteRange`] has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Progress {
+pub struct DeleteProgress {
     /// Keys that were deleted.
     pub deleted: u64,
     /// The last of them.
@@ -115,7 +115,7 @@ pub struct Progress {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum At {
+enum QueryAt {
     Walking,
     Deleting(Key, Box<Write>),
     DeletingOld,
@@ -139,8 +139,8 @@ impl<O: ClusteringOrder> DeleteRange<O> {
             keys: VecDeque::new(),
             ahead: (0, None),
             is_over: false,
-            at: At::Walking,
-            progress: Progress::default(),
+            at: QueryAt::Walking,
+            progress: DeleteProgress::default(),
         }
     }
 
@@ -149,8 +149,8 @@ impl<O: ClusteringOrder> DeleteRange<O> {
     /// [`DeleteRange::deleted_beside`] is told; if one isn't done, that is the answer of the whole.
     pub fn beside(&mut self, most: usize) -> Vec<(Key, Write)> {
         let count = match self.at {
-            At::Deleting(..) => self.keys.len().min(most),
-            At::Walking | At::DeletingOld => 0,
+            QueryAt::Deleting(..) => self.keys.len().min(most),
+            QueryAt::Walking | QueryAt::DeletingOld => 0,
         };
         let keys = self.keys.drain(..count);
         let write = |key: Key| {
@@ -167,7 +167,7 @@ impl<O: ClusteringOrder> DeleteRange<O> {
     }
 
     /// How far it has come: also where its caller can't go on.
-    pub fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &DeleteProgress {
         &self.progress
     }
 }
@@ -175,14 +175,14 @@ impl<O: ClusteringOrder> DeleteRange<O> {
 impl<O: ClusteringOrder> Machine for DeleteRange<O> {
     type Call = Call;
     type Reply = Reply;
-    type Answer = Outcome;
+    type Answer = WriteAnswer;
 
-    fn begin(&mut self) -> Step<Outcome> {
+    fn begin(&mut self) -> RowStep<WriteAnswer> {
         match (&self.walk, self.phase) {
-            (None, _) => Step::Done(Outcome::Refused),
+            (None, _) => RowStep::Done(WriteAnswer::Refused),
             (Some(walk), Phase::Old) => {
-                self.at = At::DeletingOld;
-                Step::Call(Call::DeleteOld(walk.range().clone()))
+                self.at = QueryAt::DeletingOld;
+                RowStep::Call(Call::DeleteOld(walk.range().clone()))
             }
             (
                 Some(_),
@@ -197,35 +197,36 @@ impl<O: ClusteringOrder> Machine for DeleteRange<O> {
     }
 
     /// The step after a reply. A lost reply to a delete ends the whole, as some rows may be left.
-    fn step(&mut self, reply: Reply) -> Step<Outcome> {
+    fn step(&mut self, reply: Reply) -> RowStep<WriteAnswer> {
         match (&mut self.at, reply) {
-            (At::DeletingOld, Reply::Written) => Step::Done(Outcome::Done),
+            (QueryAt::DeletingOld, Reply::Written) => RowStep::Done(WriteAnswer::Done),
             (
-                At::DeletingOld,
+                QueryAt::DeletingOld,
                 Reply::Row(_)
                 | Reply::Page(_)
                 | Reply::Refused(_)
                 | Reply::Told(_)
                 | Reply::Unknown,
-            ) => Step::Done(Outcome::Unknown),
-            (At::Deleting(key, write), reply) => {
+            ) => RowStep::Done(WriteAnswer::Unknown),
+            (QueryAt::Deleting(key, write), reply) => {
                 let (key, step) = (key.clone(), write.step(reply));
                 self.deleted(key, step)
             }
-            (At::Walking, reply) => self.walked(reply),
+            (QueryAt::Walking, reply) => self.walked(reply),
         }
     }
 }
 
 impl<O: ClusteringOrder> DeleteRange<O> {
-    fn walked(&mut self, reply: Reply) -> Step<Outcome> {
+    fn walked(&mut self, reply: Reply) -> RowStep<WriteAnswer> {
         let Some(walk) = &mut self.walk else {
-            return Step::Done(Outcome::Refused);
+            return RowStep::Done(WriteAnswer::Refused);
         };
         match walk.step(reply) {
-            Step::Call(call) => Step::Call(call),
-            Step::Done(Stretch { pairs, is_over }) => {
-                let is_tombstone = |item: &Row| State::of(Some(item), self.now) == State::Tombstone;
+            RowStep::Call(call) => RowStep::Call(call),
+            RowStep::Done(Stretch { pairs, is_over }) => {
+                let is_tombstone =
+                    |item: &Row| ItemState::of(Some(item), self.now) == ItemState::Tombstone;
                 let found = pairs.into_iter();
                 let found = found.filter(|pair| !pair.item.as_ref().is_some_and(is_tombstone));
                 self.keys.extend(found.map(|pair| pair.key));
@@ -235,39 +236,39 @@ impl<O: ClusteringOrder> DeleteRange<O> {
         }
     }
 
-    fn next(&mut self) -> Step<Outcome> {
+    fn next(&mut self) -> RowStep<WriteAnswer> {
         if let Some(key) = self.keys.pop_front() {
             let mut write = Write::new(self.phase, Mutation::Delete(key.clone()), self.now);
             let step = write.begin();
-            self.at = At::Deleting(key.clone(), write.into());
+            self.at = QueryAt::Deleting(key.clone(), write.into());
             return self.deleted(key, step);
         }
         match &mut self.walk {
             Some(walk) if !self.is_over => {
-                self.at = At::Walking;
-                Step::Call(walk.advance())
+                self.at = QueryAt::Walking;
+                RowStep::Call(walk.advance())
             }
-            Some(_) | None => Step::Done(Outcome::Done),
+            Some(_) | None => RowStep::Done(WriteAnswer::Done),
         }
     }
 
-    fn deleted(&mut self, key: Key, step: Step<Outcome>) -> Step<Outcome> {
+    fn deleted(&mut self, key: Key, step: RowStep<WriteAnswer>) -> RowStep<WriteAnswer> {
         match step {
-            Step::Call(call) => Step::Call(call),
-            Step::Done(Outcome::Done) => {
+            RowStep::Call(call) => RowStep::Call(call),
+            RowStep::Done(WriteAnswer::Done) => {
                 let (beside, last) = std::mem::take(&mut self.ahead);
                 self.progress.deleted += 1 + beside;
                 self.progress.up_to = Some(last.unwrap_or(key));
                 self.next()
             }
-            Step::Done(
-                other @ (Outcome::Told(_)
-                | Outcome::Unknown
-                | Outcome::Unmet(_)
-                | Outcome::Later
-                | Outcome::Wrong(_)
-                | Outcome::Refused),
-            ) => Step::Done(other),
+            RowStep::Done(
+                other @ (WriteAnswer::Told(_)
+                | WriteAnswer::Unknown
+                | WriteAnswer::Unmet(_)
+                | WriteAnswer::Later
+                | WriteAnswer::Wrong(_)
+                | WriteAnswer::Refused),
+            ) => RowStep::Done(other),
         }
     }
 }

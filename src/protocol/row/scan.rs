@@ -23,8 +23,8 @@
 
 use std::cmp::Ordering;
 
-use super::{Get, Got, Page, Reply, show};
-use crate::model::{Key, Mark, Row, State};
+use super::{Get, Got, PageReply, Reply, show};
+use crate::model::{ItemState, Key, Mark, Row};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase, Step};
 
@@ -86,7 +86,7 @@ pub enum ScanCall {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ScanReply {
     /// The page. Only the last one may be without rows.
-    Page(Page),
+    Page(PageReply),
     /// One for each key, in order.
     Rows(Vec<Option<Row>>),
 }
@@ -102,7 +102,7 @@ pub enum Walked {
 
 /// How much a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Bound {
+pub struct PageLimit {
     /// Rows at most; at least 1.
     pub rows: usize,
     /// Bytes that end it, by [`Row::weight`]: a page may have one store page more.
@@ -123,54 +123,54 @@ pub struct Walkover<O> {
     order: O,
     now: i64,
     rows_expire: bool,
-    bound: Bound,
+    bound: PageLimit,
     /// Where it is; `None` at the end.
-    position: Option<Place>,
+    position: Option<ScanPlace>,
     rows: Vec<Row>,
     weight: usize,
     pages: usize,
-    at: At,
+    at: ScanAt,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum ScanPlace {
     Old(Option<Key>),
     New { after: Option<Key>, shown: Shown },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum At {
+enum ScanAt {
     Start,
     Page,
     /// N's items for the keys of this page of O are being read.
-    Beside(Page),
+    Beside(PageReply),
     /// O's rows for the keys of these items, which are of a page of N that ends so.
-    Beneath(Vec<Row>, End),
+    Beneath(Vec<Row>, PageEnd),
     /// A partial item is being read with what lies beneath; the others of its page follow.
     Partial {
         get: Box<Get>,
-        rest: Vec<Pair>,
-        end: End,
+        rest: Vec<ScannedRow>,
+        end: PageEnd,
     },
 }
 
 /// A row of a page: itself, or a partial item that has to be read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Pair {
+enum ScannedRow {
     Row(Row),
     Partial(Key),
 }
 
 /// How a store's page ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct End {
+struct PageEnd {
     last: Option<Key>,
     more: bool,
 }
 
-impl End {
-    fn of(page: &Page) -> Self {
-        End {
+impl PageEnd {
+    fn of(page: &PageReply) -> Self {
+        PageEnd {
             last: page.rows.last().map(|row| row.key.clone()),
             more: page.more && !page.rows.is_empty(),
         }
@@ -184,39 +184,39 @@ impl<O: ScanOrder> Walkover<O> {
         phase: Phase,
         position: Option<Position>,
         order: O,
-        bound: Bound,
+        bound: PageLimit,
         now: i64,
         rows_expire: bool,
     ) -> Self {
         let position = match (phase.row_read(), position) {
             (RowRead::Refused, _) => None,
-            (RowRead::Old, None) => Some(Place::Old(None)),
-            (RowRead::Old, Some(Position::Old(key))) => Some(Place::Old(Some(key))),
+            (RowRead::Old, None) => Some(ScanPlace::Old(None)),
+            (RowRead::Old, Some(Position::Old(key))) => Some(ScanPlace::Old(Some(key))),
             // All of the old store's rows have been shown.
             (RowRead::Old, Some(Position::New { .. })) => None,
-            (RowRead::NewElseOld | RowRead::NewElseOldAndSave, None) => Some(Place::Old(None)),
+            (RowRead::NewElseOld | RowRead::NewElseOldAndSave, None) => Some(ScanPlace::Old(None)),
             (RowRead::NewElseOld | RowRead::NewElseOldAndSave, Some(Position::Old(key))) => {
-                Some(Place::Old(Some(key)))
+                Some(ScanPlace::Old(Some(key)))
             }
-            (RowRead::New, None) => Some(Place::New {
+            (RowRead::New, None) => Some(ScanPlace::New {
                 after: None,
                 shown: Shown::None,
             }),
-            (RowRead::New, Some(Position::Old(key))) => Some(Place::New {
+            (RowRead::New, Some(Position::Old(key))) => Some(ScanPlace::New {
                 after: None,
                 shown: Shown::UpTo(key),
             }),
             (
                 RowRead::NewElseOld | RowRead::NewElseOldAndSave | RowRead::New,
                 Some(Position::New { after, shown }),
-            ) => Some(Place::New { after, shown }),
+            ) => Some(ScanPlace::New { after, shown }),
         };
         Walkover {
             phase,
             order,
             now,
             rows_expire,
-            bound: Bound {
+            bound: PageLimit {
                 rows: bound.rows.max(1),
                 ..bound
             },
@@ -224,7 +224,7 @@ impl<O: ScanOrder> Walkover<O> {
             rows: Vec::new(),
             weight: 0,
             pages: 0,
-            at: At::Start,
+            at: ScanAt::Start,
         }
     }
 
@@ -242,17 +242,17 @@ impl<O: ScanOrder> Walkover<O> {
             || self.pages >= self.bound.pages;
         let Some(place) = self.position.clone().filter(|_| !is_full) else {
             let next = self.position.take().and_then(|place| match place {
-                Place::Old(key) => key.map(Position::Old),
-                Place::New { after, shown } => Some(Position::New { after, shown }),
+                ScanPlace::Old(key) => key.map(Position::Old),
+                ScanPlace::New { after, shown } => Some(Position::New { after, shown }),
             });
             return Step::Done(Walked::Rows(std::mem::take(&mut self.rows), next));
         };
         self.pages += 1;
-        self.at = At::Page;
+        self.at = ScanAt::Page;
         let limit = self.page_size();
         Step::Call(match place {
-            Place::Old(after) => ScanCall::Old { after, limit },
-            Place::New { after, .. } => ScanCall::New { after, limit },
+            ScanPlace::Old(after) => ScanCall::Old { after, limit },
+            ScanPlace::New { after, .. } => ScanCall::New { after, limit },
         })
     }
 
@@ -267,21 +267,21 @@ impl<O: ScanOrder> Walkover<O> {
     }
 
     /// A store's page has been read.
-    fn seen(&mut self, page: Page) -> Step<ScanCall, Walked> {
+    fn seen(&mut self, page: PageReply) -> Step<ScanCall, Walked> {
         let keys: Vec<Key> = page.rows.iter().map(|row| row.key.clone()).collect();
         match (&self.position, self.phase.row_read()) {
-            (Some(Place::Old(_)), RowRead::NewElseOld | RowRead::NewElseOldAndSave)
+            (Some(ScanPlace::Old(_)), RowRead::NewElseOld | RowRead::NewElseOldAndSave)
                 if !keys.is_empty() =>
             {
-                self.at = At::Beside(page);
+                self.at = ScanAt::Beside(page);
                 Step::Call(ScanCall::ReadNew(keys))
             }
-            (Some(Place::Old(_)), _) => {
-                let end = End::of(&page);
-                let rows = page.rows.into_iter().map(Pair::Row).collect();
+            (Some(ScanPlace::Old(_)), _) => {
+                let end = PageEnd::of(&page);
+                let rows = page.rows.into_iter().map(ScannedRow::Row).collect();
                 self.show(rows, end)
             }
-            (Some(Place::New { shown, .. }), _) => {
+            (Some(ScanPlace::New { shown, .. }), _) => {
                 let shown = shown.clone();
                 self.seen_new(page, &shown)
             }
@@ -290,15 +290,15 @@ impl<O: ScanOrder> Walkover<O> {
     }
 
     /// N's items for a page of O's rows.
-    fn seen_beside(&mut self, page: Page, items: Vec<Option<Row>>) -> Step<ScanCall, Walked> {
-        let end = End::of(&page);
+    fn seen_beside(&mut self, page: PageReply, items: Vec<Option<Row>>) -> Step<ScanCall, Walked> {
+        let end = PageEnd::of(&page);
         let mut pairs = Vec::with_capacity(page.rows.len());
         for (row, item) in page.rows.into_iter().zip(items) {
-            match State::of(item.as_ref(), self.now) {
-                State::Absent => pairs.push(Pair::Row(row)),
-                State::Partial => pairs.push(Pair::Partial(row.key)),
-                State::Row | State::Tombstone | State::Expired => {
-                    pairs.extend(show(item, None, self.now).map(Pair::Row));
+            match ItemState::of(item.as_ref(), self.now) {
+                ItemState::Absent => pairs.push(ScannedRow::Row(row)),
+                ItemState::Partial => pairs.push(ScannedRow::Partial(row.key)),
+                ItemState::Row | ItemState::Tombstone | ItemState::Expired => {
+                    pairs.extend(show(item, None, self.now).map(ScannedRow::Row));
                 }
             }
         }
@@ -306,12 +306,12 @@ impl<O: ScanOrder> Walkover<O> {
     }
 
     /// A page of N's items, of which those that may have been shown with O's rows are looked for there.
-    fn seen_new(&mut self, page: Page, shown: &Shown) -> Step<ScanCall, Walked> {
-        let end = End::of(&page);
+    fn seen_new(&mut self, page: PageReply, shown: &Shown) -> Step<ScanCall, Walked> {
+        let end = PageEnd::of(&page);
         let mut items = page.rows;
-        items.retain(|item| match State::of(Some(item), self.now) {
-            State::Row | State::Partial => true,
-            State::Tombstone | State::Expired | State::Absent => false,
+        items.retain(|item| match ItemState::of(Some(item), self.now) {
+            ItemState::Row | ItemState::Partial => true,
+            ItemState::Tombstone | ItemState::Expired | ItemState::Absent => false,
         });
         if !self.reads_old() {
             // What was copied was shown where its old row was.
@@ -325,7 +325,7 @@ impl<O: ScanOrder> Walkover<O> {
         if beneath.is_empty() {
             return self.show(self.of_items(items), end);
         }
-        self.at = At::Beneath(items, end);
+        self.at = ScanAt::Beneath(items, end);
         Step::Call(ScanCall::ReadOld(beneath))
     }
 
@@ -341,10 +341,10 @@ impl<O: ScanOrder> Walkover<O> {
     fn seen_beneath(
         &mut self,
         items: Vec<Row>,
-        end: End,
+        end: PageEnd,
         old: Vec<Option<Row>>,
     ) -> Step<ScanCall, Walked> {
-        let Some(Place::New { shown, .. }) = self.position.clone() else {
+        let Some(ScanPlace::New { shown, .. }) = self.position.clone() else {
             return self.advance();
         };
         let mut old = old.into_iter();
@@ -359,23 +359,25 @@ impl<O: ScanOrder> Walkover<O> {
         self.show(pairs, end)
     }
 
-    fn of_items(&self, items: Vec<Row>) -> Vec<Pair> {
-        let pair = |item: Row| match State::of(Some(&item), self.now) {
-            State::Partial if self.reads_old() => Some(Pair::Partial(item.key)),
-            State::Partial | State::Row | State::Tombstone | State::Expired | State::Absent => {
-                show(Some(item), None, self.now).map(Pair::Row)
-            }
+    fn of_items(&self, items: Vec<Row>) -> Vec<ScannedRow> {
+        let pair = |item: Row| match ItemState::of(Some(&item), self.now) {
+            ItemState::Partial if self.reads_old() => Some(ScannedRow::Partial(item.key)),
+            ItemState::Partial
+            | ItemState::Row
+            | ItemState::Tombstone
+            | ItemState::Expired
+            | ItemState::Absent => show(Some(item), None, self.now).map(ScannedRow::Row),
         };
         items.into_iter().filter_map(pair).collect()
     }
 
     /// Shows what is known, up to the next partial item, which is read first.
-    fn show(&mut self, pairs: Vec<Pair>, end: End) -> Step<ScanCall, Walked> {
+    fn show(&mut self, pairs: Vec<ScannedRow>, end: PageEnd) -> Step<ScanCall, Walked> {
         let mut pairs = pairs.into_iter();
         while let Some(pair) = pairs.next() {
             match pair {
-                Pair::Row(row) => self.push(row),
-                Pair::Partial(key) => {
+                ScannedRow::Row(row) => self.push(row),
+                ScannedRow::Partial(key) => {
                     let mut get = Box::new(Get::new(self.phase, key, self.now, self.rows_expire));
                     let step = get.begin();
                     let rest = pairs.collect();
@@ -383,21 +385,21 @@ impl<O: ScanOrder> Walkover<O> {
                 }
             }
         }
-        let End { last, more } = end;
+        let PageEnd { last, more } = end;
         self.position = match (self.position.take(), more) {
-            (Some(Place::Old(after)), true) => Some(Place::Old(last.or(after))),
-            (Some(Place::Old(_)), false) => match self.phase.row_read() {
-                RowRead::NewElseOld | RowRead::NewElseOldAndSave => Some(Place::New {
+            (Some(ScanPlace::Old(after)), true) => Some(ScanPlace::Old(last.or(after))),
+            (Some(ScanPlace::Old(_)), false) => match self.phase.row_read() {
+                RowRead::NewElseOld | RowRead::NewElseOldAndSave => Some(ScanPlace::New {
                     after: None,
                     shown: Shown::All,
                 }),
                 RowRead::Old | RowRead::New | RowRead::Refused => None,
             },
-            (Some(Place::New { after, shown }), true) => Some(Place::New {
+            (Some(ScanPlace::New { after, shown }), true) => Some(ScanPlace::New {
                 after: last.or(after),
                 shown,
             }),
-            (Some(Place::New { .. }), false) | (None, _) => None,
+            (Some(ScanPlace::New { .. }), false) | (None, _) => None,
         };
         self.advance()
     }
@@ -410,17 +412,17 @@ impl<O: ScanOrder> Walkover<O> {
     fn getting(
         &mut self,
         get: Box<Get>,
-        step: super::Step<Got>,
-        rest: Vec<Pair>,
-        end: End,
+        step: super::RowStep<Got>,
+        rest: Vec<ScannedRow>,
+        end: PageEnd,
     ) -> Step<ScanCall, Walked> {
         match step {
             Step::Call(super::Call::ReadNew(key)) => {
-                self.at = At::Partial { get, rest, end };
+                self.at = ScanAt::Partial { get, rest, end };
                 Step::Call(ScanCall::ReadNew(vec![key]))
             }
             Step::Call(super::Call::ReadOld(key)) => {
-                self.at = At::Partial { get, rest, end };
+                self.at = ScanAt::Partial { get, rest, end };
                 Step::Call(ScanCall::ReadOld(vec![key]))
             }
             // A read asks for nothing else.
@@ -462,23 +464,25 @@ impl<O: ScanOrder> Machine for Walkover<O> {
 
     /// A reply that isn't what was asked for means: this page of the store from its start.
     fn step(&mut self, reply: ScanReply) -> Step<ScanCall, Walked> {
-        match (std::mem::replace(&mut self.at, At::Start), reply) {
-            (At::Page, ScanReply::Page(page)) => self.seen(page),
-            (At::Beside(page), ScanReply::Rows(items)) if items.len() == page.rows.len() => {
+        match (std::mem::replace(&mut self.at, ScanAt::Start), reply) {
+            (ScanAt::Page, ScanReply::Page(page)) => self.seen(page),
+            (ScanAt::Beside(page), ScanReply::Rows(items)) if items.len() == page.rows.len() => {
                 self.seen_beside(page, items)
             }
-            (At::Beneath(items, end), ScanReply::Rows(old)) => self.seen_beneath(items, end, old),
-            (At::Partial { mut get, rest, end }, ScanReply::Rows(rows)) => {
+            (ScanAt::Beneath(items, end), ScanReply::Rows(old)) => {
+                self.seen_beneath(items, end, old)
+            }
+            (ScanAt::Partial { mut get, rest, end }, ScanReply::Rows(rows)) => {
                 let row = rows.into_iter().next().flatten();
                 let step = get.step(Reply::Row(row));
                 self.getting(get, step, rest, end)
             }
-            (At::Partial { mut get, rest, end }, ScanReply::Page(_)) => {
+            (ScanAt::Partial { mut get, rest, end }, ScanReply::Page(_)) => {
                 let step = get.begin();
                 self.getting(get, step, rest, end)
             }
             (
-                At::Start | At::Page | At::Beside(_) | At::Beneath(..),
+                ScanAt::Start | ScanAt::Page | ScanAt::Beside(_) | ScanAt::Beneath(..),
                 ScanReply::Page(_) | ScanReply::Rows(_),
             ) => self.advance(),
         }

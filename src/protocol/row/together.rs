@@ -12,8 +12,8 @@
 //! is done before; then all of the application's own writes go together, each on its condition. Whoever of them is
 //! refused takes its next step, as told by the item that was met, and they go again.
 
-use super::{Call, CopyRow, Outcome, Reply, Write, show};
-use crate::model::{Change, Condition, Key, Row, State};
+use super::{Call, CopyRow, Reply, Write, WriteAnswer, show};
+use crate::model::{Change, Condition, ItemState, Key, Row};
 use crate::protocol::phase::RowRead;
 use crate::protocol::{Machine, Phase, Step};
 
@@ -74,14 +74,14 @@ pub enum Cause {
 /// Writes rows in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WriteTogether {
-    parts: Vec<Part>,
+    parts: Vec<TogetherPart>,
     is_old: bool,
     /// Which part's own call is out; none of them if it is the transaction's.
     asked: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Part {
+struct TogetherPart {
     write: Write,
     state: PartState,
 }
@@ -106,7 +106,7 @@ impl WriteTogether {
             is_old: writes.iter().any(|(phase, _)| *phase == Phase::Old),
             parts: writes
                 .into_iter()
-                .map(|(_, write)| Part {
+                .map(|(_, write)| TogetherPart {
                     write: write.together(),
                     state: PartState::Start,
                 })
@@ -119,7 +119,7 @@ impl WriteTogether {
     fn took(
         &mut self,
         at: usize,
-        step: super::Step<Outcome>,
+        step: super::RowStep<WriteAnswer>,
     ) -> Option<Step<TogetherCall, Concluded>> {
         let part = self.parts.get_mut(at)?;
         part.state = match step {
@@ -131,12 +131,12 @@ impl WriteTogether {
                 self.asked = Some(at);
                 return Some(Step::Call(TogetherCall::One(at, Box::new(call))));
             }
-            Step::Done(Outcome::Done | Outcome::Told(_)) => PartState::Nothing,
-            Step::Done(Outcome::Unmet(row)) => PartState::Ended(Cause::Unmet(row)),
-            Step::Done(Outcome::Wrong(message)) => PartState::Ended(Cause::Wrong(message)),
-            Step::Done(Outcome::Later) => return Some(Step::Done(Concluded::Later)),
-            Step::Done(Outcome::Refused) => return Some(Step::Done(Concluded::Refused)),
-            Step::Done(Outcome::Unknown) => return Some(Step::Done(Concluded::Unknown)),
+            Step::Done(WriteAnswer::Done | WriteAnswer::Told(_)) => PartState::Nothing,
+            Step::Done(WriteAnswer::Unmet(row)) => PartState::Ended(Cause::Unmet(row)),
+            Step::Done(WriteAnswer::Wrong(message)) => PartState::Ended(Cause::Wrong(message)),
+            Step::Done(WriteAnswer::Later) => return Some(Step::Done(Concluded::Later)),
+            Step::Done(WriteAnswer::Refused) => return Some(Step::Done(Concluded::Refused)),
+            Step::Done(WriteAnswer::Unknown) => return Some(Step::Done(Concluded::Unknown)),
         };
         None
     }
@@ -153,9 +153,9 @@ impl WriteTogether {
                 return step;
             }
         }
-        let is_cancelled = |part: &Part| matches!(part.state, PartState::Ended(_));
+        let is_cancelled = |part: &TogetherPart| matches!(part.state, PartState::Ended(_));
         if self.parts.iter().any(is_cancelled) {
-            let cause = |part: &Part| match &part.state {
+            let cause = |part: &TogetherPart| match &part.state {
                 PartState::Ended(cause) => cause.clone(),
                 PartState::Start
                 | PartState::Preparing
@@ -295,9 +295,9 @@ impl ReadTogether {
             let Some((phase, key)) = self.keys.get(at) else {
                 continue;
             };
-            let is_whole = match State::of(item.as_ref(), self.now) {
-                State::Row | State::Tombstone | State::Expired => true,
-                State::Absent | State::Partial => self.without_old[at],
+            let is_whole = match ItemState::of(item.as_ref(), self.now) {
+                ItemState::Row | ItemState::Tombstone | ItemState::Expired => true,
+                ItemState::Absent | ItemState::Partial => self.without_old[at],
             };
             match phase.row_read() {
                 RowRead::NewElseOld if !is_whole => return Step::Done(SeenTogether::Later),

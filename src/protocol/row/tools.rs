@@ -1,4 +1,4 @@
-use super::{Call, Reply, Step, completes_what_is_met, move_over};
+use super::{Call, Reply, RowStep, completes_what_is_met, move_over};
 use crate::model::{Change, Condition, Key, Mark, Row};
 use crate::protocol::Machine;
 
@@ -51,25 +51,25 @@ impl Machine for CopyRow {
     type Reply = Reply;
     type Answer = Copied;
 
-    fn begin(&mut self) -> Step<Copied> {
+    fn begin(&mut self) -> RowStep<Copied> {
         let key = self.key.clone();
         let Some(old) = &self.old else {
-            return Step::Call(Call::ReadOld(key));
+            return RowStep::Call(Call::ReadOld(key));
         };
         let (change, on) = move_over(self.partial.as_ref(), old, Mark::Copied);
-        Step::Call(Call::WriteNew { key, change, on })
+        RowStep::Call(Call::WriteNew { key, change, on })
     }
 
     /// The step after a reply. Whatever doesn't fit is repeated: the conditions allow it.
-    fn step(&mut self, reply: Reply) -> Step<Copied> {
+    fn step(&mut self, reply: Reply) -> RowStep<Copied> {
         let is_reading = self.old.is_none();
         match reply {
-            Reply::Row(None) if is_reading => Step::Done(Copied::Absent),
+            Reply::Row(None) if is_reading => RowStep::Done(Copied::Absent),
             Reply::Row(old) if is_reading => {
                 self.old = old;
                 self.begin()
             }
-            Reply::Written if !is_reading => Step::Done(match self.partial {
+            Reply::Written if !is_reading => RowStep::Done(match self.partial {
                 Some(_) => Copied::Completed,
                 None => Copied::Saved,
             }),
@@ -78,7 +78,7 @@ impl Machine for CopyRow {
                 self.old = self.old.take().filter(completes_what_is_met);
                 self.begin()
             }
-            Reply::Refused(_) if !is_reading => Step::Done(Copied::Owned),
+            Reply::Refused(_) if !is_reading => RowStep::Done(Copied::Owned),
             Reply::Row(_)
             | Reply::Written
             | Reply::Refused(_)
@@ -144,23 +144,23 @@ impl Machine for Repair {
     type Reply = Reply;
     type Answer = Repaired;
 
-    fn begin(&mut self) -> Step<Repaired> {
+    fn begin(&mut self) -> RowStep<Repaired> {
         self.at = Repairing::ReadingNew;
-        Step::Call(Call::ReadNew(self.key.clone()))
+        RowStep::Call(Call::ReadNew(self.key.clone()))
     }
 
     /// The step after a reply. A refusal, a lost reply, and one that doesn't fit mean: from the start.
-    fn step(&mut self, reply: Reply) -> Step<Repaired> {
+    fn step(&mut self, reply: Reply) -> RowStep<Repaired> {
         match (&mut self.at, reply) {
             (Repairing::ReadingNew, Reply::Row(item)) => self.seen_new(item),
             (Repairing::ReadingOld(item, mark), Reply::Row(old)) => {
                 let (item, mark) = (item.clone(), *mark);
                 self.seen_old(&item, mark, old)
             }
-            (Repairing::Writing(answer), Reply::Written) => Step::Done(*answer),
+            (Repairing::Writing(answer), Reply::Written) => RowStep::Done(*answer),
             (Repairing::Copying(copy), reply) => match copy.step(reply) {
-                Step::Call(call) => Step::Call(call),
-                Step::Done(copied) => Step::Done(Repaired::Copied(copied)),
+                RowStep::Call(call) => RowStep::Call(call),
+                RowStep::Done(copied) => RowStep::Done(Repaired::Copied(copied)),
             },
             (Repairing::ReadingNew | Repairing::ReadingOld(..), Reply::Written)
             | (Repairing::Writing(_), Reply::Row(_))
@@ -172,41 +172,41 @@ impl Machine for Repair {
 }
 
 impl Repair {
-    fn seen_new(&mut self, item: Option<Row>) -> Step<Repaired> {
+    fn seen_new(&mut self, item: Option<Row>) -> RowStep<Repaired> {
         let Some(item) = item else {
             let mut copy = CopyRow::of_key(self.key.clone());
             let first = copy.begin();
             self.at = Repairing::Copying(copy.into());
             return match first {
-                Step::Call(call) => Step::Call(call),
-                Step::Done(copied) => Step::Done(Repaired::Copied(copied)),
+                RowStep::Call(call) => RowStep::Call(call),
+                RowStep::Done(copied) => RowStep::Done(Repaired::Copied(copied)),
             };
         };
         match item.mark {
             Some(mark @ (Mark::Copied | Mark::Resaved)) => {
                 self.at = Repairing::ReadingOld(item, mark);
-                Step::Call(Call::ReadOld(self.key.clone()))
+                RowStep::Call(Call::ReadOld(self.key.clone()))
             }
             Some(Mark::Application | Mark::Tombstone | Mark::Partial) | None => {
-                Step::Done(Repaired::Owned)
+                RowStep::Done(Repaired::Owned)
             }
         }
     }
 
-    fn seen_old(&mut self, item: &Row, mark: Mark, old: Option<Row>) -> Step<Repaired> {
+    fn seen_old(&mut self, item: &Row, mark: Mark, old: Option<Row>) -> RowStep<Repaired> {
         let (change, answer) = match old {
             Some(old) if old.cells == item.cells && old.expires == item.expires => {
-                return Step::Done(Repaired::Same);
+                return RowStep::Done(Repaired::Same);
             }
             Some(old) => {
                 let mark = Some(Mark::Copied);
                 (Change::Put(Row { mark, ..old }), Repaired::Mended)
             }
             None if self.delete_extra => (Change::Remove, Repaired::Deleted),
-            None => return Step::Done(Repaired::Extra),
+            None => return RowStep::Done(Repaired::Extra),
         };
         self.at = Repairing::Writing(answer);
-        Step::Call(Call::WriteNew {
+        RowStep::Call(Call::WriteNew {
             key: self.key.clone(),
             change,
             on: Condition::Marked(mark),

@@ -1,6 +1,6 @@
 use std::cmp::Ordering;
 
-use super::{Call, Page, Reply, Step, must_look_again};
+use super::{Call, PageReply, Reply, RowStep, must_look_again};
 use crate::model::{ClusteringRange, Key, Mark, Query, Row};
 use crate::protocol::phase::RowRead;
 
@@ -17,7 +17,7 @@ const PAGE_BYTES: usize = 1 << 20;
 
 /// Which stores a walk looks into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Stores {
+pub(super) enum WalkedStores {
     Old,
     New,
     /// Each stretch in the new store before the old one; and then again in the new one, if rows expire.
@@ -35,22 +35,22 @@ pub(super) enum Stores {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Walk<O> {
     order: O,
-    stores: Stores,
+    stores: WalkedStores,
     /// What is asked for next: everything up to `query.after` is over.
     query: Query,
     /// What the caller asked for.
     limit: usize,
     /// The new store's page after `query.after`, if it has been read.
-    new: Option<Page>,
-    at: At,
+    new: Option<PageReply>,
+    at: WalkAt,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum At {
+enum WalkAt {
     ReadingNew,
     ReadingOld,
     /// The new store is being read again; this is the old store's page.
-    Rechecking(Page),
+    Rechecking(PageReply),
 }
 
 /// A key of a stretch, with what the new and the old store have of it: at least one of them.
@@ -71,7 +71,7 @@ pub(super) struct Stretch {
 }
 
 impl<O: ClusteringOrder> Walk<O> {
-    pub(super) fn new(order: O, stores: Stores, query: Query) -> Self {
+    pub(super) fn new(order: O, stores: WalkedStores, query: Query) -> Self {
         let limit = query.limit.max(1);
         Walk {
             order,
@@ -79,7 +79,7 @@ impl<O: ClusteringOrder> Walk<O> {
             query: Query { limit, ..query },
             limit,
             new: None,
-            at: At::ReadingNew,
+            at: WalkAt::ReadingNew,
         }
     }
 
@@ -90,13 +90,15 @@ impl<O: ClusteringOrder> Walk<O> {
     /// The first call of the next stretch.
     pub(super) fn advance(&mut self) -> Call {
         match (self.stores, &self.new) {
-            (Stores::Old, _) | (Stores::Both { .. }, Some(_)) => self.read_old(),
-            (Stores::New, _) | (Stores::Both { .. }, None) => self.read_new(At::ReadingNew),
+            (WalkedStores::Old, _) | (WalkedStores::Both { .. }, Some(_)) => self.read_old(),
+            (WalkedStores::New, _) | (WalkedStores::Both { .. }, None) => {
+                self.read_new(WalkAt::ReadingNew)
+            }
         }
     }
 
     /// The step after a reply. One that isn't what was asked for means: this stretch from its start.
-    pub(super) fn step(&mut self, reply: Reply) -> Step<Stretch> {
+    pub(super) fn step(&mut self, reply: Reply) -> RowStep<Stretch> {
         let page = match reply {
             Reply::Page(page) if page.more && page.rows.is_empty() => return self.again(),
             Reply::Page(page) => page,
@@ -108,44 +110,48 @@ impl<O: ClusteringOrder> Walk<O> {
                 return self.again();
             }
         };
-        match (std::mem::replace(&mut self.at, At::ReadingNew), self.stores) {
-            (At::ReadingNew, Stores::Both { .. }) => {
+        match (
+            std::mem::replace(&mut self.at, WalkAt::ReadingNew),
+            self.stores,
+        ) {
+            (WalkAt::ReadingNew, WalkedStores::Both { .. }) => {
                 self.new = Some(page);
-                Step::Call(self.read_old())
+                RowStep::Call(self.read_old())
             }
             (
-                At::ReadingOld,
-                Stores::Both {
+                WalkAt::ReadingOld,
+                WalkedStores::Both {
                     rows_expire: true, ..
                 },
-            ) => Step::Call(self.read_new(At::Rechecking(page))),
-            (At::Rechecking(old), _) => self.stretch(old, Some(page)),
-            (At::ReadingOld, Stores::Both { .. } | Stores::Old | Stores::New) => {
-                self.stretch(page, None)
-            }
-            (At::ReadingNew, Stores::Old | Stores::New) => {
+            ) => RowStep::Call(self.read_new(WalkAt::Rechecking(page))),
+            (WalkAt::Rechecking(old), _) => self.stretch(old, Some(page)),
+            (
+                WalkAt::ReadingOld,
+                WalkedStores::Both { .. } | WalkedStores::Old | WalkedStores::New,
+            ) => self.stretch(page, None),
+            (WalkAt::ReadingNew, WalkedStores::Old | WalkedStores::New) => {
                 self.new = Some(page);
-                self.stretch(Page::default(), None)
+                self.stretch(PageReply::default(), None)
             }
         }
     }
 
-    fn again(&mut self) -> Step<Stretch> {
+    fn again(&mut self) -> RowStep<Stretch> {
         self.new = None;
-        Step::Call(self.advance())
+        RowStep::Call(self.advance())
     }
 
-    fn read_new(&mut self, at: At) -> Call {
+    fn read_new(&mut self, at: WalkAt) -> Call {
         self.at = at;
         Call::QueryNew(self.query.clone())
     }
 
     fn read_old(&mut self) -> Call {
-        self.at = At::ReadingOld;
+        self.at = WalkAt::ReadingOld;
         Call::QueryOld(self.query.clone())
     }
 
-    fn stretch(&mut self, old: Page, recheck: Option<Page>) -> Step<Stretch> {
+    fn stretch(&mut self, old: PageReply, recheck: Option<PageReply>) -> RowStep<Stretch> {
         let new = self.new.take().unwrap_or_default();
         let ends = [Some(&new), Some(&old), recheck.as_ref()];
         let ends = ends.into_iter().flatten().filter(|page| page.more);
@@ -171,12 +177,12 @@ impl<O: ClusteringOrder> Walk<O> {
             if let Some(last) = pairs.last() {
                 self.query.after = Some(last.key.clone());
             }
-            return Step::Done(Stretch {
+            return RowStep::Done(Stretch {
                 pairs,
                 is_over: false,
             });
         }
-        let rest = Page {
+        let rest = PageReply {
             rows: rest,
             more: new.more,
         };
@@ -184,7 +190,7 @@ impl<O: ClusteringOrder> Walk<O> {
         self.new = is_known.then_some(rest);
         let is_over = end.is_none();
         self.query.after = end.or(self.query.after.take());
-        Step::Done(Stretch { pairs, is_over })
+        RowStep::Done(Stretch { pairs, is_over })
     }
 
     /// How many rows the next page should have, from those of this one: large rows come by fewer.
@@ -204,7 +210,7 @@ impl<O: ClusteringOrder> Walk<O> {
     /// Whether an item tells that its key was overtaken: see [`must_look_again`].
     fn has_changed(&self, pairs: &[Pair], item: &Row) -> bool {
         let at = pairs.binary_search_by(|pair| self.compare(&pair.key, &item.key));
-        let (Some(pair), Stores::Both { read, .. }) =
+        let (Some(pair), WalkedStores::Both { read, .. }) =
             (at.ok().and_then(|at| pairs.get(at)), self.stores)
         else {
             return true;

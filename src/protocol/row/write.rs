@@ -1,33 +1,33 @@
 mod judged;
 
-use super::{Call, Reply, Step, completes_what_is_met, move_over, settle, show};
+use super::{Call, Reply, RowStep, completes_what_is_met, move_over, settle, show};
 use crate::model::{
-    Change, Condition, Judged, Key, Mark, Mutation, Returns, Row, State, Then, Update,
+    Change, Condition, ItemState, Judged, Key, Mark, Mutation, Returns, Row, Then, Update,
 };
 use crate::protocol::{Machine, Phase};
 
 /// Writes a row: any [`Mutation`], or what is [`Judged`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
-    wanted: Wanted,
-    place: Place,
+    wanted: WantedWrite,
+    place: WritePlace,
     returns: Returns,
     /// It goes with others in one transaction of the new store.
     together: bool,
     now: i64,
-    at: At,
+    at: WriteAt,
 }
 
 /// What is to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Wanted {
+enum WantedWrite {
     Mutation(Mutation),
     Judged(Judged),
 }
 
 /// Where a phase writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum WritePlace {
     Old,
     /// In the new store, with this mark.
     New(Beneath, Option<Mark>),
@@ -48,11 +48,11 @@ enum Beneath {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum At {
+enum WriteAt {
     /// Nothing has been written.
     Start,
     /// The application's write to the new store is out.
-    WritingNew(Asked),
+    WritingNew(WriteCondition),
     /// The application's write to the old store is out. This is the row to be told of.
     WritingOld(Option<Row>),
     /// The old row is being read. This is the item, absent or partial.
@@ -69,7 +69,7 @@ enum At {
 
 /// What a write to the new store was made on the condition of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Asked {
+enum WriteCondition {
     /// That a row, if it is one, is as its writer wants it.
     Wanted,
     /// Nothing of the kind.
@@ -78,7 +78,7 @@ enum Asked {
 
 /// The answer of a [`Write`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum WriteAnswer {
     /// It is written.
     Done,
     /// It is written, and this is the row that was to be told, if there is one.
@@ -99,7 +99,7 @@ pub enum Outcome {
 
 /// What a cell of the tables says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+enum CellAction {
     /// Write to the old store.
     Old,
     /// Replace the item by a row: the given one, or what an update makes of nothing.
@@ -133,27 +133,27 @@ impl Write {
     pub fn new(phase: Phase, mutation: Mutation, now: i64) -> Self {
         let application = Some(Mark::Application);
         let place = match phase {
-            Phase::Old => Place::Old,
-            Phase::Bridge => Place::New(Beneath::Written, application),
-            Phase::Switch => Place::New(Beneath::Moving, application),
-            Phase::Copy => Place::New(Beneath::Frozen, application),
-            Phase::New => Place::New(Beneath::Nothing, application),
-            Phase::Done => Place::New(Beneath::Nothing, None),
-            Phase::Offline => Place::Refused,
+            Phase::Old => WritePlace::Old,
+            Phase::Bridge => WritePlace::New(Beneath::Written, application),
+            Phase::Switch => WritePlace::New(Beneath::Moving, application),
+            Phase::Copy => WritePlace::New(Beneath::Frozen, application),
+            Phase::New => WritePlace::New(Beneath::Nothing, application),
+            Phase::Done => WritePlace::New(Beneath::Nothing, None),
+            Phase::Offline => WritePlace::Refused,
         };
         Write {
-            wanted: Wanted::Mutation(mutation),
+            wanted: WantedWrite::Mutation(mutation),
             place,
             returns: Returns::Nothing,
             together: false,
             now,
-            at: At::Start,
+            at: WriteAt::Start,
         }
     }
 
     /// A write that depends on the row that is there, begun in this phase at `now`.
     pub fn judged(phase: Phase, judged: Judged, now: i64) -> Self {
-        let wanted = Wanted::Judged(judged);
+        let wanted = WantedWrite::Judged(judged);
         let key = Mutation::Delete(wanted.key().clone());
         Write {
             wanted,
@@ -161,7 +161,7 @@ impl Write {
         }
     }
 
-    /// The same write, answered [`Outcome::Told`] once it is made.
+    /// The same write, answered [`WriteAnswer::Told`] once it is made.
     #[must_use]
     pub fn telling(self, returns: Returns) -> Self {
         Write { returns, ..self }
@@ -177,27 +177,27 @@ impl Write {
 
     /// Whether the call that is out is the write itself, and not one that prepares it.
     pub(super) fn is_own(&self) -> bool {
-        matches!(self.at, At::WritingNew(_))
+        matches!(self.at, WriteAt::WritingNew(_))
     }
 
     /// Whether it is written, and only what is to be told is still missing.
     pub fn is_made(&self) -> bool {
-        matches!(self.at, At::Telling(_))
+        matches!(self.at, WriteAt::Telling(_))
     }
 }
 
 impl Machine for Write {
     type Call = Call;
     type Reply = Reply;
-    type Answer = Outcome;
+    type Answer = WriteAnswer;
 
     /// The write for an item as most items are. Where it is in another state, the refusal tells which.
-    fn begin(&mut self) -> Step<Outcome> {
-        if self.action(State::Row) == Action::Compute {
-            self.at = At::JudgingNew;
-            return Step::Call(Call::ReadNew(self.wanted.key().clone()));
+    fn begin(&mut self) -> RowStep<WriteAnswer> {
+        if self.action(ItemState::Row) == CellAction::Compute {
+            self.at = WriteAt::JudgingNew;
+            return RowStep::Call(Call::ReadNew(self.wanted.key().clone()));
         }
-        let actions = State::ALL.map(|state| self.action(state));
+        let actions = ItemState::ALL.map(|state| self.action(state));
         let first = actions
             .into_iter()
             .find(|action| self.change(*action).is_some());
@@ -206,23 +206,25 @@ impl Machine for Write {
 
     /// The step after a reply. One that doesn't fit a write counts as lost; where nothing but old rows has
     /// been written yet, the machine begins anew.
-    fn step(&mut self, reply: Reply) -> Step<Outcome> {
-        match std::mem::replace(&mut self.at, At::Start) {
-            At::Start => self.begin(),
-            At::WritingNew(asked) => match reply {
-                Reply::Written => Step::Done(Outcome::Done),
+    fn step(&mut self, reply: Reply) -> RowStep<WriteAnswer> {
+        match std::mem::replace(&mut self.at, WriteAt::Start) {
+            WriteAt::Start => self.begin(),
+            WriteAt::WritingNew(asked) => match reply {
+                Reply::Written => RowStep::Done(WriteAnswer::Done),
                 Reply::Told(item) => self.tell(item),
                 Reply::Refused(item) => self.refused(asked, item),
-                Reply::Row(_) | Reply::Page(_) | Reply::Unknown => Step::Done(Outcome::Unknown),
+                Reply::Row(_) | Reply::Page(_) | Reply::Unknown => {
+                    RowStep::Done(WriteAnswer::Unknown)
+                }
             },
-            At::WritingOld(told) => match reply {
+            WriteAt::WritingOld(told) => match reply {
                 Reply::Written => self.told(told),
                 Reply::Refused(row) => self.old_refused(row),
                 Reply::Row(_) | Reply::Page(_) | Reply::Told(_) | Reply::Unknown => {
-                    Step::Done(Outcome::Unknown)
+                    RowStep::Done(WriteAnswer::Unknown)
                 }
             },
-            At::JudgingNew => match reply {
+            WriteAt::JudgingNew => match reply {
                 Reply::Row(item) => self.act(self.action_on(&item), item),
                 Reply::Written
                 | Reply::Told(_)
@@ -230,7 +232,7 @@ impl Machine for Write {
                 | Reply::Page(_)
                 | Reply::Unknown => self.begin(),
             },
-            At::JudgingOld => match reply {
+            WriteAt::JudgingOld => match reply {
                 Reply::Row(old) => self.seen_old(old),
                 Reply::Written
                 | Reply::Told(_)
@@ -238,7 +240,7 @@ impl Machine for Write {
                 | Reply::Page(_)
                 | Reply::Unknown => self.begin(),
             },
-            At::Telling(item) => match reply {
+            WriteAt::Telling(item) => match reply {
                 Reply::Row(old) => self.told(show(item, old, self.now)),
                 Reply::Written
                 | Reply::Told(_)
@@ -246,7 +248,7 @@ impl Machine for Write {
                 | Reply::Page(_)
                 | Reply::Unknown => self.tell(item),
             },
-            At::ReadingOld(item) => match reply {
+            WriteAt::ReadingOld(item) => match reply {
                 Reply::Row(old) => self.complete(item, old),
                 Reply::Written
                 | Reply::Told(_)
@@ -254,9 +256,9 @@ impl Machine for Write {
                 | Reply::Page(_)
                 | Reply::Unknown => self.begin(),
             },
-            At::Completing(old) => match reply {
+            WriteAt::Completing(old) => match reply {
                 Reply::Refused(item) => match (self.action_on(&item), old) {
-                    (Action::Complete, Some(old)) if completes_what_is_met(&old) => {
+                    (CellAction::Complete, Some(old)) if completes_what_is_met(&old) => {
                         self.complete(item, Some(old))
                     }
                     (action, _) => self.act(action, item),
@@ -273,92 +275,94 @@ impl Machine for Write {
 
 impl Write {
     /// The tables: what is to be done where the item is in this state.
-    fn action(&self, item: State) -> Action {
+    fn action(&self, item: ItemState) -> CellAction {
         match (self.action_alone(item), self.together, &self.wanted) {
-            (Action::Old, true, _) => Action::Later,
+            (CellAction::Old, true, _) => CellAction::Later,
             // Its condition has to hold when the others are written.
-            (Action::Nothing, true, Wanted::Judged(_)) => Action::Keep,
+            (CellAction::Nothing, true, WantedWrite::Judged(_)) => CellAction::Keep,
             (action, _, _) => action,
         }
     }
 
-    fn action_alone(&self, item: State) -> Action {
+    fn action_alone(&self, item: ItemState) -> CellAction {
         let (beneath, mark) = match self.place {
-            Place::Old => return Action::Old,
-            Place::New(beneath, mark) => (beneath, mark),
-            Place::Refused => return Action::Refused,
+            WritePlace::Old => return CellAction::Old,
+            WritePlace::New(beneath, mark) => (beneath, mark),
+            WritePlace::Refused => return CellAction::Refused,
         };
         let mutation = match &self.wanted {
-            Wanted::Mutation(mutation) => mutation,
-            Wanted::Judged(judged) => return judged::action(judged, item, beneath, mark),
+            WantedWrite::Mutation(mutation) => mutation,
+            WantedWrite::Judged(judged) => return judged::action(judged, item, beneath, mark),
         };
         match (mutation, item) {
-            (Mutation::Put(_) | Mutation::Delete(_), State::Absent)
+            (Mutation::Put(_) | Mutation::Delete(_), ItemState::Absent)
                 if beneath == Beneath::Written =>
             {
-                Action::Old
+                CellAction::Old
             }
-            (Mutation::Put(_), _) => Action::Put(mark),
-            (Mutation::Delete(_), _) if mark.is_none() => Action::Remove,
-            (Mutation::Delete(_), _) => Action::Bury,
+            (Mutation::Put(_), _) => CellAction::Put(mark),
+            (Mutation::Delete(_), _) if mark.is_none() => CellAction::Remove,
+            (Mutation::Delete(_), _) => CellAction::Bury,
             (Mutation::Update(update), _) => update_action(update, item, beneath, mark),
-            (Mutation::Insert(_), State::Row) => Action::Unmet,
-            (Mutation::Insert(_), State::Tombstone | State::Expired) => Action::Put(mark),
-            (Mutation::Insert(_), State::Absent) => whole(beneath, Action::Put(mark)),
-            (Mutation::UpdateIf { .. }, State::Row) => Action::Edit(mark),
-            (Mutation::DeleteIf { .. }, State::Row) if mark.is_none() => Action::Remove,
-            (Mutation::DeleteIf { .. }, State::Row) => Action::Bury,
+            (Mutation::Insert(_), ItemState::Row) => CellAction::Unmet,
+            (Mutation::Insert(_), ItemState::Tombstone | ItemState::Expired) => {
+                CellAction::Put(mark)
+            }
+            (Mutation::Insert(_), ItemState::Absent) => whole(beneath, CellAction::Put(mark)),
+            (Mutation::UpdateIf { .. }, ItemState::Row) => CellAction::Edit(mark),
+            (Mutation::DeleteIf { .. }, ItemState::Row) if mark.is_none() => CellAction::Remove,
+            (Mutation::DeleteIf { .. }, ItemState::Row) => CellAction::Bury,
             (
                 Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. },
-                State::Tombstone | State::Expired,
-            ) => Action::Unmet,
-            (Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. }, State::Absent) => {
-                whole(beneath, Action::Unmet)
+                ItemState::Tombstone | ItemState::Expired,
+            ) => CellAction::Unmet,
+            (Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. }, ItemState::Absent) => {
+                whole(beneath, CellAction::Unmet)
             }
             (
                 Mutation::Insert(_) | Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. },
-                State::Partial,
-            ) => whole(beneath, Action::Complete),
+                ItemState::Partial,
+            ) => whole(beneath, CellAction::Complete),
         }
     }
 
-    fn action_on(&self, item: &Option<Row>) -> Action {
-        self.action(State::of(item.as_ref(), self.now))
+    fn action_on(&self, item: &Option<Row>) -> CellAction {
+        self.action(ItemState::of(item.as_ref(), self.now))
     }
 
     /// The write to the new store that an action is, if it is one.
-    fn change(&self, action: Action) -> Option<Change> {
+    fn change(&self, action: CellAction) -> Option<Change> {
         match action {
-            Action::Put(mark) => self.row().map(|row| Change::Put(Row { mark, ..row })),
-            Action::Bury => Some(Change::Bury),
-            Action::Remove => Some(Change::Remove),
-            Action::Keep => Some(Change::Keep),
-            Action::Edit(mark) => self.update().map(|update| Change::Edit {
+            CellAction::Put(mark) => self.row().map(|row| Change::Put(Row { mark, ..row })),
+            CellAction::Bury => Some(Change::Bury),
+            CellAction::Remove => Some(Change::Remove),
+            CellAction::Keep => Some(Change::Keep),
+            CellAction::Edit(mark) => self.update().map(|update| Change::Edit {
                 cells: update.cells.clone(),
                 mark,
                 expires: update.expires,
             }),
-            Action::Old
-            | Action::Compute
-            | Action::Complete
-            | Action::Nothing
-            | Action::Unmet
-            | Action::Wrong
-            | Action::Later
-            | Action::Refused => None,
+            CellAction::Old
+            | CellAction::Compute
+            | CellAction::Complete
+            | CellAction::Nothing
+            | CellAction::Unmet
+            | CellAction::Wrong
+            | CellAction::Later
+            | CellAction::Refused => None,
         }
     }
 
     fn update(&self) -> Option<&Update> {
         match &self.wanted {
-            Wanted::Mutation(Mutation::Update(update) | Mutation::UpdateIf { update, .. }) => {
+            WantedWrite::Mutation(Mutation::Update(update) | Mutation::UpdateIf { update, .. }) => {
                 Some(update)
             }
-            Wanted::Judged(judged) => match &judged.then {
+            WantedWrite::Judged(judged) => match &judged.then {
                 Then::Update(update) => Some(update),
                 Then::Put(_) | Then::Delete | Then::Compute | Then::Nothing => None,
             },
-            Wanted::Mutation(
+            WantedWrite::Mutation(
                 Mutation::Put(_)
                 | Mutation::Insert(_)
                 | Mutation::Delete(_)
@@ -369,12 +373,12 @@ impl Write {
 
     fn row(&self) -> Option<Row> {
         let given = match &self.wanted {
-            Wanted::Mutation(Mutation::Put(row) | Mutation::Insert(row)) => Some(row),
-            Wanted::Judged(judged) => match &judged.then {
+            WantedWrite::Mutation(Mutation::Put(row) | Mutation::Insert(row)) => Some(row),
+            WantedWrite::Judged(judged) => match &judged.then {
                 Then::Put(row) => Some(row),
                 Then::Update(_) | Then::Delete | Then::Compute | Then::Nothing => None,
             },
-            Wanted::Mutation(
+            WantedWrite::Mutation(
                 Mutation::Update(_)
                 | Mutation::UpdateIf { .. }
                 | Mutation::Delete(_)
@@ -386,8 +390,8 @@ impl Write {
     }
 
     /// The condition of an action that writes: all states that want this very action.
-    fn condition(&self, action: Action) -> Condition {
-        if let Wanted::Mutation(
+    fn condition(&self, action: CellAction) -> Condition {
+        if let WantedWrite::Mutation(
             Mutation::UpdateIf { expected, .. } | Mutation::DeleteIf { expected, .. },
         ) = &self.wanted
         {
@@ -396,19 +400,21 @@ impl Write {
                 now: self.now,
             };
         }
-        let states = State::ALL.into_iter();
-        let states: Vec<State> = states
+        let states = ItemState::ALL.into_iter();
+        let states: Vec<ItemState> = states
             .filter(|state| self.action(*state) == action)
             .collect();
-        if let (Wanted::Judged(judged), true) = (&self.wanted, states.contains(&State::Row)) {
-            let or = states.into_iter().filter(|state| *state != State::Row);
+        if let (WantedWrite::Judged(judged), true) =
+            (&self.wanted, states.contains(&ItemState::Row))
+        {
+            let or = states.into_iter().filter(|state| *state != ItemState::Row);
             return Condition::Judged {
                 rule: judged.rule.clone(),
                 or: or.collect(),
                 now: self.now,
             };
         }
-        if states.len() == State::ALL.len() {
+        if states.len() == ItemState::ALL.len() {
             return Condition::Always;
         }
         Condition::In {
@@ -417,38 +423,38 @@ impl Write {
         }
     }
 
-    fn act(&mut self, action: Action, item: Option<Row>) -> Step<Outcome> {
+    fn act(&mut self, action: CellAction, item: Option<Row>) -> RowStep<WriteAnswer> {
         if let Some(change) = self.change(action) {
-            let asked = match self.action(State::Row) == action {
-                true => Asked::Wanted,
-                false => Asked::Other,
+            let asked = match self.action(ItemState::Row) == action {
+                true => WriteCondition::Wanted,
+                false => WriteCondition::Other,
             };
             return self.write_own(change, self.condition(action), asked);
         }
         match action {
-            Action::Old => self.begin_old(),
-            Action::Compute => self.compute(item),
-            Action::Wrong => self.wrong(),
-            Action::Complete if self.is_alone() => self.complete(item, None),
-            Action::Complete => {
-                self.at = At::ReadingOld(item);
-                Step::Call(Call::ReadOld(self.wanted.key().clone()))
+            CellAction::Old => self.begin_old(),
+            CellAction::Compute => self.compute(item),
+            CellAction::Wrong => self.wrong(),
+            CellAction::Complete if self.is_alone() => self.complete(item, None),
+            CellAction::Complete => {
+                self.at = WriteAt::ReadingOld(item);
+                RowStep::Call(Call::ReadOld(self.wanted.key().clone()))
             }
-            Action::Unmet => Step::Done(Outcome::Unmet(show(item, None, self.now))),
-            Action::Later => Step::Done(Outcome::Later),
-            Action::Refused => Step::Done(Outcome::Refused),
-            Action::Nothing
-            | Action::Put(_)
-            | Action::Bury
-            | Action::Remove
-            | Action::Edit(_)
-            | Action::Keep => self.told(None),
+            CellAction::Unmet => RowStep::Done(WriteAnswer::Unmet(show(item, None, self.now))),
+            CellAction::Later => RowStep::Done(WriteAnswer::Later),
+            CellAction::Refused => RowStep::Done(WriteAnswer::Refused),
+            CellAction::Nothing
+            | CellAction::Put(_)
+            | CellAction::Bury
+            | CellAction::Remove
+            | CellAction::Edit(_)
+            | CellAction::Keep => self.told(None),
         }
     }
 
     /// A write that brings over what the old store has.
-    fn write(&self, change: Change, on: Condition) -> Step<Outcome> {
-        Step::Call(Call::WriteNew {
+    fn write(&self, change: Change, on: Condition) -> RowStep<WriteAnswer> {
+        RowStep::Call(Call::WriteNew {
             key: self.wanted.key().clone(),
             change,
             on,
@@ -456,10 +462,15 @@ impl Write {
     }
 
     /// The application's own write.
-    fn write_own(&mut self, change: Change, on: Condition, asked: Asked) -> Step<Outcome> {
-        self.at = At::WritingNew(asked);
+    fn write_own(
+        &mut self,
+        change: Change,
+        on: Condition,
+        asked: WriteCondition,
+    ) -> RowStep<WriteAnswer> {
+        self.at = WriteAt::WritingNew(asked);
         let key = self.wanted.key().clone();
-        Step::Call(match self.returns {
+        RowStep::Call(match self.returns {
             Returns::Nothing => Call::WriteNew { key, change, on },
             returns @ (Returns::Old | Returns::New) => Call::WriteAndTell {
                 key,
@@ -470,38 +481,40 @@ impl Write {
         })
     }
 
-    fn refused(&mut self, asked: Asked, item: Option<Row>) -> Step<Outcome> {
-        let is_row = State::of(item.as_ref(), self.now) == State::Row;
+    fn refused(&mut self, asked: WriteCondition, item: Option<Row>) -> RowStep<WriteAnswer> {
+        let is_row = ItemState::of(item.as_ref(), self.now) == ItemState::Row;
         match (&self.wanted, asked) {
             // The row is there, so it is what it is like that is in the way.
             (
-                Wanted::Judged(_)
-                | Wanted::Mutation(Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. }),
-                Asked::Wanted,
-            ) if is_row => self.act(Action::Unmet, item),
-            (_, Asked::Wanted | Asked::Other) => self.act(self.action_on(&item), item),
+                WantedWrite::Judged(_)
+                | WantedWrite::Mutation(Mutation::UpdateIf { .. } | Mutation::DeleteIf { .. }),
+                WriteCondition::Wanted,
+            ) if is_row => self.act(CellAction::Unmet, item),
+            (_, WriteCondition::Wanted | WriteCondition::Other) => {
+                self.act(self.action_on(&item), item)
+            }
         }
     }
 
     fn is_alone(&self) -> bool {
-        matches!(self.place, Place::New(Beneath::Nothing, _))
+        matches!(self.place, WritePlace::New(Beneath::Nothing, _))
     }
 
     /// Brings the old row into the new store, or what is missing of it. If there is none, there won't be
     /// one any more, and the new store's item is all there is.
-    fn complete(&mut self, item: Option<Row>, old: Option<Row>) -> Step<Outcome> {
+    fn complete(&mut self, item: Option<Row>, old: Option<Row>) -> RowStep<WriteAnswer> {
         if let Some(row) = &old {
             let (change, on) = move_over(item.as_ref(), row, Mark::Resaved);
-            self.at = At::Completing(old);
+            self.at = WriteAt::Completing(old);
             return self.write(change, on);
         }
-        if let Place::New(beneath, _) = &mut self.place {
+        if let WritePlace::New(beneath, _) = &mut self.place {
             *beneath = Beneath::Nothing;
         }
-        match (item, self.action(State::Partial)) {
-            (Some(partial), Action::Complete) => {
+        match (item, self.action(ItemState::Partial)) {
+            (Some(partial), CellAction::Complete) => {
                 let (change, on) = settle(partial);
-                self.at = At::Completing(None);
+                self.at = WriteAt::Completing(None);
                 self.write(change, on)
             }
             (item, _) => self.act(self.action_on(&item), item),
@@ -509,42 +522,46 @@ impl Write {
     }
 }
 
-fn update_action(update: &Update, item: State, beneath: Beneath, mark: Option<Mark>) -> Action {
-    let partial = Action::Edit(Some(Mark::Partial));
+fn update_action(
+    update: &Update,
+    item: ItemState,
+    beneath: Beneath,
+    mark: Option<Mark>,
+) -> CellAction {
+    let partial = CellAction::Edit(Some(Mark::Partial));
     let makes_none = update.only_removes();
     match (item, beneath) {
-        (State::Row, _) => Action::Edit(mark),
-        (State::Tombstone | State::Expired, _) if makes_none => Action::Nothing,
-        (State::Tombstone, _) => Action::Edit(mark),
-        (State::Expired, _) => Action::Put(mark),
-        (State::Absent, Beneath::Written) => Action::Old,
-        (State::Absent | State::Partial, Beneath::Written | Beneath::Moving | Beneath::Frozen)
-            if !update.needs_old() =>
-        {
-            partial
-        }
-        (State::Absent, _) if makes_none => whole(beneath, Action::Nothing),
+        (ItemState::Row, _) => CellAction::Edit(mark),
+        (ItemState::Tombstone | ItemState::Expired, _) if makes_none => CellAction::Nothing,
+        (ItemState::Tombstone, _) => CellAction::Edit(mark),
+        (ItemState::Expired, _) => CellAction::Put(mark),
+        (ItemState::Absent, Beneath::Written) => CellAction::Old,
+        (
+            ItemState::Absent | ItemState::Partial,
+            Beneath::Written | Beneath::Moving | Beneath::Frozen,
+        ) if !update.needs_old() => partial,
+        (ItemState::Absent, _) if makes_none => whole(beneath, CellAction::Nothing),
         // A partial item without any value shows no row, and must not become an empty one.
-        (State::Partial, _) if makes_none => whole(beneath, partial),
-        (State::Absent | State::Partial, _) => whole(beneath, Action::Edit(mark)),
+        (ItemState::Partial, _) if makes_none => whole(beneath, partial),
+        (ItemState::Absent | ItemState::Partial, _) => whole(beneath, CellAction::Edit(mark)),
     }
 }
 
 /// What needs the whole row waits until the old one can be brought over. `alone` is what to do if the old
 /// store has no part in it.
-fn whole(beneath: Beneath, alone: Action) -> Action {
+fn whole(beneath: Beneath, alone: CellAction) -> CellAction {
     match beneath {
-        Beneath::Written | Beneath::Moving => Action::Later,
-        Beneath::Frozen => Action::Complete,
+        Beneath::Written | Beneath::Moving => CellAction::Later,
+        Beneath::Frozen => CellAction::Complete,
         Beneath::Nothing => alone,
     }
 }
 
-impl Wanted {
+impl WantedWrite {
     fn key(&self) -> &Key {
         match self {
-            Wanted::Mutation(mutation) => mutation.key(),
-            Wanted::Judged(judged) => &judged.key,
+            WantedWrite::Mutation(mutation) => mutation.key(),
+            WantedWrite::Judged(judged) => &judged.key,
         }
     }
 }

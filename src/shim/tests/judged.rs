@@ -208,7 +208,7 @@ async fn rows_are_items_and_items_are_rows() {
     );
 }
 
-async fn scanned(users: &Table, limit: usize, part: Option<Part>) -> Vec<String> {
+async fn scanned(users: &Table, limit: usize, part: Option<ScanPart>) -> Vec<String> {
     let mut ids = Vec::new();
     let mut position = None;
     loop {
@@ -303,7 +303,7 @@ async fn a_scan_shows_every_row_once_in_every_phase() {
         }
         let mut parts = Vec::new();
         for index in 0..3 {
-            parts.extend(scanned(&users, 7, Some(Part { index, total: 3 })).await);
+            parts.extend(scanned(&users, 7, Some(ScanPart { index, total: 3 })).await);
         }
         assert_eq!(parts.len(), wanted.len(), "{phase}");
         shim.leave().await.unwrap();

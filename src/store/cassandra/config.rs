@@ -6,7 +6,7 @@ pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 
 /// How to reach a keyspace of a cluster.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct CassandraConfig {
     /// Some of the nodes, `host` or `host:port` (9042 if left out). The others are found from them.
     pub nodes: Vec<String>,
     /// The keyspace, as stored (case kept, no quotes).
@@ -31,13 +31,13 @@ pub struct Config {
     pub request_timeout: Duration,
 }
 
-impl Config {
+impl CassandraConfig {
     /// A keyspace of a cluster, at `local_quorum`, without login and encryption.
     pub fn new(
         nodes: impl IntoIterator<Item = impl Into<String>>,
         keyspace: impl Into<String>,
     ) -> Self {
-        Config {
+        CassandraConfig {
             nodes: nodes.into_iter().map(Into::into).collect(),
             keyspace: keyspace.into(),
             consistency: Consistency::LocalQuorum,

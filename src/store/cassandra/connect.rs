@@ -13,7 +13,7 @@ use scylla::statement;
 
 use super::ceiling::Ceiling;
 use super::errors::{self, Doing};
-use super::{Cassandra, Config, Consistency, tls};
+use super::{Cassandra, CassandraConfig, Consistency, tls};
 use crate::error::{Error, Kind, Result};
 
 /// What connecting may take beyond the connections themselves: the driver reads topology and schema.
@@ -36,7 +36,7 @@ impl Cassandra {
     /// [`Kind::Missing`] for a keyspace that isn't there, [`Kind::Config`] for a datacenter that is
     /// wrong or has to be named, or for TLS that doesn't fit, and [`Kind::Unsupported`] for a
     /// server that is too old. Each names the nodes.
-    pub async fn connect(config: Config) -> Result<Cassandra> {
+    pub async fn connect(config: CassandraConfig) -> Result<Cassandra> {
         let nodes = config.nodes.join(", ");
         open(config)
             .await
@@ -76,7 +76,7 @@ impl Cassandra {
     }
 }
 
-async fn open(config: Config) -> Result<Cassandra> {
+async fn open(config: CassandraConfig) -> Result<Cassandra> {
     if config.nodes.is_empty() {
         return Err(errors::no_known_nodes());
     }
@@ -120,7 +120,7 @@ async fn open(config: Config) -> Result<Cassandra> {
     Ok(store)
 }
 
-async fn session(config: &Config) -> Result<Session> {
+async fn session(config: &CassandraConfig) -> Result<Session> {
     let mut policy = DefaultPolicy::builder().token_aware(true);
     if let Some(datacenter) = &config.datacenter {
         policy = policy

@@ -10,7 +10,7 @@ use crate::model::{CellTimes, End, Ends, Key, Row, Times, Value};
 use crate::schema::{Column, Role, Table};
 
 /// What an answer's rows become.
-pub(super) struct Reading<'a> {
+pub(super) struct RowShape<'a> {
     pub table: &'a Table,
     pub selection: &'a Selection,
     /// When it was asked, seconds since 1970: TTLs count from here.
@@ -21,15 +21,15 @@ pub(super) struct Reading<'a> {
 
 /// What an answer tells of one row's times.
 #[derive(Clone, Copy)]
-struct Told<'f> {
+struct ToldTimes<'f> {
     ttls: &'f [Option<&'f [u8]>],
     writes: &'f [Option<&'f [u8]>],
 }
 
 /// One row of an answer, as its bytes.
-type Raw<'f> = Vec<Option<&'f [u8]>>;
+type RawRow<'f> = Vec<Option<&'f [u8]>>;
 
-impl Reading<'_> {
+impl RowShape<'_> {
     /// The rows of an answer, each partition's static row before the others. `before` is the key
     /// read last: its partition's static row was given then.
     ///
@@ -51,7 +51,7 @@ impl Reading<'_> {
         let read = answer
             .rows::<ColumnIterator<'_, '_>>()
             .map_err(unreadable)?;
-        let mut raw: Raw<'_> = Vec::with_capacity(width);
+        let mut raw: RawRow<'_> = Vec::with_capacity(width);
         for columns in read {
             raw.clear();
             for column in columns.map_err(unreadable)? {
@@ -71,7 +71,7 @@ impl Reading<'_> {
             .rows::<ColumnIterator<'_, '_>>()
             .map_err(unreadable)?
         {
-            let mut raw: Raw<'_> = Vec::new();
+            let mut raw: RawRow<'_> = Vec::new();
             for column in columns.map_err(unreadable)? {
                 raw.push(
                     column
@@ -110,7 +110,7 @@ impl Reading<'_> {
         let (ttls, writes) = rest
             .split_at_checked(self.selection.ttls.len())
             .ok_or_else(incomplete)?;
-        let times = Told { ttls, writes };
+        let times = ToldTimes { ttls, writes };
         if is_new && self.statics {
             rows.extend(self.cells(
                 Role::Static,
@@ -136,7 +136,13 @@ impl Reading<'_> {
     }
 
     /// The row with its cells of one role, the others null; none for a static row of nulls.
-    fn cells(&self, role: Role, key: Key, raw: &[Option<&[u8]>], told: Told<'_>) -> Option<Row> {
+    fn cells(
+        &self,
+        role: Role,
+        key: Key,
+        raw: &[Option<&[u8]>],
+        told: ToldTimes<'_>,
+    ) -> Option<Row> {
         let columns = self.table.cells();
         let mut cells: Vec<Option<Value>> = vec![None; columns.len()];
         for (&at, bytes) in self.selection.cells.iter().zip(raw) {
@@ -156,7 +162,7 @@ impl Reading<'_> {
     }
 
     /// The times of a row's cells; without a list of them where none has anything to tell that is wanted.
-    fn times(&self, role: Role, cells: &[Option<Value>], told: Told<'_>) -> Times {
+    fn times(&self, role: Role, cells: &[Option<Value>], told: ToldTimes<'_>) -> Times {
         let columns = self.table.cells();
         let mut times = self.table.tells_times.then(|| self.silent(cells));
         let ttls = self.selection.ttls.iter().zip(told.ttls);
@@ -296,7 +302,7 @@ impl Decided {
             .rows::<ColumnIterator<'_, '_>>()
             .map_err(unreadable)?;
         let row = rows.next().ok_or_else(incomplete)?.map_err(unreadable)?;
-        let mut raw: Raw<'_> = Vec::new();
+        let mut raw: RawRow<'_> = Vec::new();
         for column in row {
             let slice = column.map_err(unreadable)?.slice;
             raw.push(slice.map(|slice| slice.as_slice()));

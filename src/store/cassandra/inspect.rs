@@ -25,7 +25,7 @@ type Stored = (
 );
 
 /// What `system_schema` holds about one table.
-struct Entry {
+struct SchemaEntry {
     id: Uuid,
     default_ttl: u32,
     flags: BTreeSet<String>,
@@ -92,7 +92,7 @@ impl Cassandra {
         Ok(options.and_then(|options| overlap::finding(reads, self.writes, options, datacenter)))
     }
 
-    async fn entry(&self, name: &str) -> Result<Option<Entry>> {
+    async fn entry(&self, name: &str) -> Result<Option<SchemaEntry>> {
         let found = self
             .rows_of::<Stored>(
                 "SELECT id, default_time_to_live, flags, extensions FROM system_schema.tables \
@@ -100,7 +100,7 @@ impl Cassandra {
                 (&self.keyspace, name),
             )
             .await?;
-        let entry = |(id, ttl, flags, extensions): Stored| Entry {
+        let entry = |(id, ttl, flags, extensions): Stored| SchemaEntry {
             id,
             default_ttl: ttl.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(0),
             flags: flags.unwrap_or_default().into_iter().collect(),

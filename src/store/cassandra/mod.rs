@@ -53,7 +53,7 @@ use scylla::statement::Statement;
 use scylla::statement::prepared::PreparedStatement;
 
 use self::ceiling::Ceiling;
-pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
+pub use self::config::{CassandraConfig, ClientCertificate, Consistency, Login, Tls};
 use self::errors::Doing;
 use self::pulse::Pulse;
 use super::{

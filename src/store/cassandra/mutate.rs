@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 
 use super::decode::Decided;
 use super::errors::{self, Doing};
-use super::statement::{Bound, equal, key_columns, of, quoted_always, role_of};
+use super::statement::{BoundValues, equal, key_columns, of, quoted_always, role_of};
 use super::{Cassandra, Replicas};
 use crate::clock::unix_seconds;
 use crate::codec::canonical;
@@ -18,7 +18,7 @@ use crate::schema::{Column, Role, Table, Type};
 use crate::store::{Changed, Permit, unsupported, without_tokens};
 
 /// The cells that an update of a row has to find; `None` is null.
-type Expected = [(usize, Option<Value>)];
+type ExpectedCells = [(usize, Option<Value>)];
 
 impl Cassandra {
     pub(super) async fn mutate(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
@@ -102,7 +102,7 @@ impl Cassandra {
         if add.token.is_some() {
             return Err(without_tokens());
         }
-        let mut values = Bound::default();
+        let mut values = BoundValues::default();
         let mut sets = Vec::new();
         for (column, by) in own_cells(table, &add.key, &add.by)? {
             if column.ty != Type::Counter {
@@ -126,7 +126,7 @@ impl Cassandra {
     }
 
     /// Sends a write that has no condition.
-    pub(super) async fn send(&self, cql: &str, values: &Bound) -> Result<()> {
+    pub(super) async fn send(&self, cql: &str, values: &BoundValues) -> Result<()> {
         let statement = match values.is_spelled {
             // It won't be sent again.
             true => self.prepare_anew(cql, Doing::Write).await?,
@@ -140,7 +140,13 @@ impl Cassandra {
     }
 
     /// Sends a write on a condition. What stood in the way is in the answer, or is read.
-    async fn decide(&self, table: &Table, key: &Key, cql: &str, values: &Bound) -> Result<Changed> {
+    async fn decide(
+        &self,
+        table: &Table,
+        key: &Key,
+        cql: &str,
+        values: &BoundValues,
+    ) -> Result<Changed> {
         let statement = self.prepare(cql, Doing::Decide).await?;
         Permit::ask_of(&self.permit)?;
         let answer = self.session.execute_unpaged(&statement, values).await;
@@ -165,7 +171,7 @@ impl Cassandra {
         &self,
         table: &Table,
         update: &Update,
-        expected: &Expected,
+        expected: &ExpectedCells,
     ) -> Result<Changed> {
         let Some(write) = self.update(table, update)? else {
             let there = self.get_one(table, &update.key, Replicas::Agreed).await?;
@@ -186,8 +192,8 @@ impl Cassandra {
         &self,
         table: &Table,
         key: &Key,
-        (cql, values): (String, Bound),
-        expected: &Expected,
+        (cql, values): (String, BoundValues),
+        expected: &ExpectedCells,
     ) -> Result<Changed> {
         let mut conditions = expected.to_vec();
         let only_nulls = expected.iter().all(|(_, value)| value.is_none());
@@ -219,7 +225,7 @@ impl Cassandra {
         }
     }
 
-    fn insert(&self, table: &Table, row: &Row, condition: &str) -> Result<(String, Bound)> {
+    fn insert(&self, table: &Table, row: &Row, condition: &str) -> Result<(String, BoundValues)> {
         if table.is_counter() {
             return Err(unsupported("whole counters: they can only be added to"));
         }
@@ -227,7 +233,7 @@ impl Cassandra {
             .into_iter()
             .map(|column| quoted_always(&column.name))
             .collect();
-        let mut values = Bound::default();
+        let mut values = BoundValues::default();
         values.push_key(table, &row.key);
         let mut given_as = vec!["?".to_owned(); names.len()];
         own_cells(table, &row.key, &row.cells)?;
@@ -251,8 +257,8 @@ impl Cassandra {
     }
 
     /// The text of an update up to where its conditions may begin; none if it changes nothing.
-    fn update(&self, table: &Table, update: &Update) -> Result<Option<(String, Bound)>> {
-        let mut values = Bound::default();
+    fn update(&self, table: &Table, update: &Update) -> Result<Option<(String, BoundValues)>> {
+        let mut values = BoundValues::default();
         values.push_int(ttl(update.expires));
         let mut sets = Vec::new();
         for (column, edit) in own_cells(table, &update.key, &update.cells)? {
@@ -272,7 +278,7 @@ impl Cassandra {
     }
 
     /// Deletes a row, or the static columns of a partition.
-    pub(super) fn delete_row(&self, table: &Table, key: &Key) -> Result<(String, Bound)> {
+    pub(super) fn delete_row(&self, table: &Table, key: &Key) -> Result<(String, BoundValues)> {
         let statics: Vec<String> = table
             .cells()
             .iter()
@@ -286,7 +292,7 @@ impl Cassandra {
             of(&self.keyspace, table),
             equal(keys),
         );
-        let mut values = Bound::default();
+        let mut values = BoundValues::default();
         values.push_key(table, key);
         Ok((cql, values))
     }
@@ -314,7 +320,7 @@ fn own_cells<'a, T>(
 }
 
 /// `"a" = ?` and the like, its value bound.
-fn set(column: &Column, edit: &Edit, values: &mut Bound) -> Result<String> {
+fn set(column: &Column, edit: &Edit, values: &mut BoundValues) -> Result<String> {
     let name = quoted_always(&column.name);
     let (sign, value, ty) = match edit {
         Edit::Clear => return Ok(format!("{name} = {}", values.cell(None, column)?)),
@@ -343,9 +349,9 @@ fn set(column: &Column, edit: &Edit, values: &mut Bound) -> Result<String> {
 fn condition(
     table: &Table,
     key: &Key,
-    expected: &Expected,
-    mut values: Bound,
-) -> Result<(String, Bound)> {
+    expected: &ExpectedCells,
+    mut values: BoundValues,
+) -> Result<(String, BoundValues)> {
     if expected.is_empty() {
         return Ok(("EXISTS".to_owned(), values));
     }
@@ -365,7 +371,7 @@ fn condition(
     Ok((parts.join(" AND "), values))
 }
 
-fn holds(table: &Table, expected: &Expected, there: Option<&Row>) -> bool {
+fn holds(table: &Table, expected: &ExpectedCells, there: Option<&Row>) -> bool {
     let expected = expected.to_vec();
     canonical::holds(table, &Condition::Cells { expected, now: 0 }, there)
 }

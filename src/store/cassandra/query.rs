@@ -10,8 +10,8 @@ use std::cmp::Ordering;
 use std::ops;
 
 use super::errors::Doing;
-use super::scan::Asked;
-use super::statement::{Bound, equal, fits, of, quoted_always};
+use super::scan::Select;
+use super::statement::{BoundValues, equal, fits, of, quoted_always};
 use super::{Cassandra, Replicas};
 use crate::codec::ordered::compare;
 use crate::error::{Error, Kind, Result};
@@ -25,16 +25,16 @@ type Prefix = ops::Bound<Vec<Value>>;
 /// What one `WHERE` can say: rows whose first clustering columns equal some values, and whose next ones
 /// lie between two bounds. Bounds are in clustering order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stretch {
+struct WhereStretch {
     equal: Vec<Value>,
     from: Prefix,
     until: Prefix,
 }
 
 /// What a query reads, one after the other.
-enum Part {
+enum QueryPart {
     Statics,
-    Rows(Stretch),
+    Rows(WhereStretch),
 }
 
 impl Cassandra {
@@ -46,8 +46,8 @@ impl Cassandra {
         let mut rows = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             let stretch = match part {
-                Part::Rows(stretch) => stretch,
-                Part::Statics => {
+                QueryPart::Rows(stretch) => stretch,
+                QueryPart::Statics => {
                     let key = Key::statics(partition.clone());
                     rows.extend(self.get_one(table, &key, Replicas::Configured).await?);
                     if rows.len() >= limit {
@@ -82,10 +82,10 @@ impl Cassandra {
         &self,
         table: &Table,
         partition: &[Value],
-        stretch: &Stretch,
+        stretch: &WhereStretch,
         reverse: bool,
-    ) -> Asked {
-        let mut values = Bound::default();
+    ) -> Select {
+        let mut values = BoundValues::default();
         let mut conditions = conditions(table, partition, stretch, &mut values);
         if reverse && !table.clustering().is_empty() {
             let backwards = table.clustering().iter().map(|column| {
@@ -98,7 +98,7 @@ impl Cassandra {
             let backwards: Vec<String> = backwards.collect();
             conditions.push_str(&format!(" ORDER BY {}", backwards.join(", ")));
         }
-        Asked {
+        Select {
             selection: self.selected(table),
             conditions,
             values,
@@ -110,7 +110,7 @@ impl Cassandra {
     pub(super) async fn delete_range(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         check(table, range)?;
         let stretches = stretches(table.clustering(), &range.from, &range.until);
-        let is_all = |stretch: &Stretch| {
+        let is_all = |stretch: &WhereStretch| {
             stretch.equal.is_empty() && is_open(&stretch.from) && is_open(&stretch.until)
         };
         if !range.is_whole() && table.has_statics() && stretches.iter().any(is_all) {
@@ -118,7 +118,7 @@ impl Cassandra {
             return Err(Error::new(Kind::Unsupported, message)
                 .with_help("delete the whole partition, or give a bound"));
         }
-        let mut values = Bound::default();
+        let mut values = BoundValues::default();
         let table_name = of(&self.keyspace, table);
         let deletes = stretches.iter().map(|stretch| {
             let conditions = conditions(table, &range.partition, stretch, &mut values);
@@ -137,7 +137,7 @@ impl Cassandra {
 }
 
 /// What a page of a query reads, in this order. A static row stands before all rows.
-fn parts(table: &Table, query: &Query) -> Result<Vec<Part>> {
+fn parts(table: &Table, query: &Query) -> Result<Vec<QueryPart>> {
     check(table, &query.range)?;
     let (mut from, mut until) = (query.range.from.clone(), query.range.until.clone());
     let mut statics = query.range.is_whole() && table.has_statics();
@@ -165,9 +165,9 @@ fn parts(table: &Table, query: &Query) -> Result<Vec<Part>> {
     }
     let rows = stretches(columns, &from, &until)
         .into_iter()
-        .map(Part::Rows);
-    let mut parts: Vec<Part> = statics
-        .then_some(Part::Statics)
+        .map(QueryPart::Rows);
+    let mut parts: Vec<QueryPart> = statics
+        .then_some(QueryPart::Statics)
         .into_iter()
         .chain(rows)
         .collect();
@@ -199,7 +199,7 @@ fn check(table: &Table, range: &ClusteringRange) -> Result<()> {
 }
 
 /// The stretches that together are the rows between two bounds, in clustering order.
-fn stretches(columns: &[Column], from: &Prefix, until: &Prefix) -> Vec<Stretch> {
+fn stretches(columns: &[Column], from: &Prefix, until: &Prefix) -> Vec<WhereStretch> {
     if is_empty(columns, from, until) {
         return Vec::new();
     }
@@ -209,7 +209,7 @@ fn stretches(columns: &[Column], from: &Prefix, until: &Prefix) -> Vec<Stretch> 
         .windows(2)
         .all(|two| order(&two[0]) == order(&two[1]))
     {
-        return vec![Stretch {
+        return vec![WhereStretch {
             equal: Vec::new(),
             from: from.clone(),
             until: until.clone(),
@@ -228,17 +228,17 @@ fn stretches(columns: &[Column], from: &Prefix, until: &Prefix) -> Vec<Stretch> 
             }
         },
     };
-    let behind_from = (common + 1..a.len()).rev().map(|at| Stretch {
+    let behind_from = (common + 1..a.len()).rev().map(|at| WhereStretch {
         equal: a[..at].to_vec(),
         from: step(from, at),
         until: ops::Bound::Unbounded,
     });
-    let between = Stretch {
+    let between = WhereStretch {
         equal: a[..common].to_vec(),
         from: step(from, common),
         until: step(until, common),
     };
-    let before_until = (common + 1..b.len()).map(|at| Stretch {
+    let before_until = (common + 1..b.len()).map(|at| WhereStretch {
         equal: b[..at].to_vec(),
         from: ops::Bound::Unbounded,
         until: step(until, at),
@@ -302,7 +302,12 @@ fn is_open(bound: &Prefix) -> bool {
 }
 
 /// A stretch as what stands behind `WHERE`, its values bound.
-fn conditions(table: &Table, partition: &[Value], stretch: &Stretch, values: &mut Bound) -> String {
+fn conditions(
+    table: &Table,
+    partition: &[Value],
+    stretch: &WhereStretch,
+    values: &mut BoundValues,
+) -> String {
     values.push_all(partition, table.partition());
     let (equals, rest) = table.clustering().split_at(stretch.equal.len());
     values.push_all(&stretch.equal, equals);

@@ -61,16 +61,16 @@ impl Stage {
 
 /// A stage, and how far the server's paging is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Position {
+pub(super) struct StagePosition {
     pub stage: Stage,
     pub paging: Option<Vec<u8>>,
 }
 
 const VERSION: u8 = 1;
 
-impl Position {
+impl StagePosition {
     pub fn at(stage: Stage) -> Self {
-        Position {
+        StagePosition {
             stage,
             paging: None,
         }
@@ -82,10 +82,10 @@ impl Position {
     /// [`Kind::Unsupported`] for a segment.
     pub fn start(range: &Range) -> Result<Self> {
         match range {
-            Range::Tokens(tokens) => Ok(Position::at(Stage::Tokens {
+            Range::Tokens(tokens) => Ok(StagePosition::at(Stage::Tokens {
                 after: tokens.after,
             })),
-            Range::Slice(_) => Ok(Position::at(Stage::Slice)),
+            Range::Slice(_) => Ok(StagePosition::at(Stage::Slice)),
             Range::Segment { .. } => Err(Error::new(
                 Kind::Unsupported,
                 "Cassandra is scanned by token ranges, not by segments",
@@ -136,12 +136,12 @@ impl Position {
         out
     }
 
-    /// From [`Position::to_bytes`].
+    /// From [`StagePosition::to_bytes`].
     ///
     /// # Errors
     /// [`Kind::Corrupt`] if they aren't such bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Position::read(bytes).ok_or_else(|| {
+        StagePosition::read(bytes).ok_or_else(|| {
             Error::new(
                 Kind::Corrupt,
                 "the cursor's state isn't one of this version",
@@ -186,7 +186,7 @@ impl Position {
             [1] => Some(rest.to_vec()),
             _ => return None,
         };
-        Some(Position { stage, paging })
+        Some(StagePosition { stage, paging })
     }
 }
 
@@ -203,7 +203,7 @@ impl Cassandra {
         table: &Table,
         range: &Range,
         key: &Key,
-    ) -> Result<Option<Position>> {
+    ) -> Result<Option<StagePosition>> {
         let token = cql::token(table.partition(), &key.partition);
         let rest = if table.clustering().is_empty() {
             Stage::Again { token }.next(range)
@@ -221,10 +221,10 @@ impl Cassandra {
             })
         };
         let Range::Tokens(tokens) = range else {
-            return Position::start(range).map(Some);
+            return StagePosition::start(range).map(Some);
         };
         if token <= tokens.after {
-            return Position::start(range).map(Some);
+            return StagePosition::start(range).map(Some);
         }
         if token > tokens.up_to {
             return Ok(None);
@@ -236,7 +236,7 @@ impl Cassandra {
         } else {
             Some(Stage::Again { token })
         };
-        Ok(stage.map(Position::at))
+        Ok(stage.map(StagePosition::at))
     }
 }
 
@@ -260,17 +260,17 @@ mod tests {
         ];
         for stage in stages {
             for paging in [None, Some(vec![]), Some(vec![1, 2, 3])] {
-                let position = Position {
+                let position = StagePosition {
                     stage: stage.clone(),
                     paging,
                 };
                 let bytes = position.to_bytes();
-                assert_eq!(Position::from_bytes(&bytes).unwrap(), position);
-                assert!(Position::from_bytes(&bytes[..1]).is_err());
+                assert_eq!(StagePosition::from_bytes(&bytes).unwrap(), position);
+                assert!(StagePosition::from_bytes(&bytes[..1]).is_err());
             }
         }
         assert_eq!(
-            Position::from_bytes(&[9, b's', 0]).unwrap_err().kind(),
+            StagePosition::from_bytes(&[9, b's', 0]).unwrap_err().kind(),
             Kind::Corrupt
         );
     }

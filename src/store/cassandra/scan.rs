@@ -7,11 +7,11 @@
 
 use scylla::response::{PagingState, PagingStateResponse};
 
-use super::decode::Reading;
+use super::decode::RowShape;
 use super::errors::{self, Doing};
-use super::resume::{Position, Stage};
+use super::resume::{Stage, StagePosition};
 use super::slice;
-use super::statement::{Bound, Selection, equal, of, quoted_always, token};
+use super::statement::{BoundValues, Selection, equal, of, quoted_always, token};
 use super::{Cassandra, Replicas, connect};
 use crate::clock::unix_seconds;
 use crate::error::{Error, Kind, Result};
@@ -20,10 +20,10 @@ use crate::schema::{Order, Role, Table};
 use crate::store::{Cursor, Page, Range, Slice};
 
 /// A `SELECT`, and what its rows become.
-pub(super) struct Asked {
+pub(super) struct Select {
     pub selection: Selection,
     pub conditions: String,
-    pub values: Bound,
+    pub values: BoundValues,
     /// Whether static columns become rows of their own.
     pub statics: bool,
 }
@@ -46,9 +46,9 @@ impl Cassandra {
     ) -> Result<Page> {
         let mut key = after.map(|cursor| cursor.key.clone());
         let mut position = match after {
-            None => Position::start(range)?,
+            None => StagePosition::start(range)?,
             Some(cursor) => match &cursor.state {
-                Some(state) => Position::from_bytes(state)?,
+                Some(state) => StagePosition::from_bytes(state)?,
                 None => match self.behind(table, range, &cursor.key).await? {
                     Some(position) => position,
                     None => return Ok(Page::default()),
@@ -71,11 +71,11 @@ impl Cassandra {
                 key = Some(last.key.clone());
             }
             let next = match answered.more {
-                Some(paging) => Some(Position {
+                Some(paging) => Some(StagePosition {
                     stage: position.stage,
                     paging: Some(paging),
                 }),
-                None => position.stage.next(range).map(Position::at),
+                None => position.stage.next(range).map(StagePosition::at),
             };
             match (next, &key) {
                 (None, _) => return Ok(page),
@@ -102,15 +102,15 @@ impl Cassandra {
         range: &Range,
         stage: &Stage,
         key: Option<&Key>,
-    ) -> Result<Asked> {
-        let mut values = Bound::default();
+    ) -> Result<Select> {
+        let mut values = BoundValues::default();
         let token = token(table);
         let rows = || self.selected(table);
         match (stage, range) {
             (Stage::Tokens { after }, Range::Tokens(tokens)) => {
                 values.push_token(*after);
                 values.push_token(tokens.up_to);
-                Ok(Asked {
+                Ok(Select {
                     selection: rows(),
                     conditions: format!("{token} > ? AND {token} <= ?"),
                     values,
@@ -119,7 +119,7 @@ impl Cassandra {
             }
             (Stage::Again { token: one }, Range::Tokens(_)) => {
                 values.push_token(*one);
-                Ok(Asked {
+                Ok(Select {
                     selection: rows(),
                     conditions: format!("{token} = ?"),
                     values,
@@ -151,7 +151,7 @@ impl Cassandra {
                     ));
                     values.push_bytes(behind.iter().take(*depth));
                 }
-                Ok(Asked {
+                Ok(Select {
                     selection: rows(),
                     conditions,
                     values,
@@ -166,14 +166,14 @@ impl Cassandra {
         }
     }
 
-    fn asked_slice(&self, table: &Table, slice: &Slice) -> Asked {
+    fn asked_slice(&self, table: &Table, slice: &Slice) -> Select {
         let token = token(table);
-        let mut values = Bound::default();
+        let mut values = BoundValues::default();
         values.push_token(slice.token);
         values.push_token(slice.token);
         let mut conditions = format!("{token} >= ? AND {token} <= ?");
         if slice::is_statics(table, slice) {
-            return Asked {
+            return Select {
                 selection: Selection::statics(table, self.reads_element_ttls)
                     .telling_writes(self.writes_since),
                 conditions,
@@ -199,7 +199,7 @@ impl Cassandra {
         }
         // The server reads the slices alone, but wants to be told that this is meant.
         conditions.push_str(" ALLOW FILTERING");
-        Asked {
+        Select {
             selection: self.selected(table),
             conditions,
             values,
@@ -211,7 +211,7 @@ impl Cassandra {
     pub(super) async fn page(
         &self,
         table: &Table,
-        asked: &Asked,
+        asked: &Select,
         before: Option<&Key>,
         paging: Option<Vec<u8>>,
         limit: usize,
@@ -238,7 +238,7 @@ impl Cassandra {
         let answer = answer.into_rows_result().map_err(|error| {
             Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
         })?;
-        let reading = Reading {
+        let reading = RowShape {
             table,
             selection: &asked.selection,
             now,
@@ -264,7 +264,7 @@ impl Cassandra {
         key: &Key,
         replicas: Replicas,
     ) -> Result<Option<Row>> {
-        let mut values = Bound::default();
+        let mut values = BoundValues::default();
         values.push_key(table, key);
         let (selection, conditions) = if key.is_static() {
             let selection = Selection::statics(table, self.reads_element_ttls)
@@ -293,7 +293,7 @@ impl Cassandra {
             .map_err(|error| {
                 Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
             })?;
-        let reading = Reading {
+        let reading = RowShape {
             table,
             selection: &selection,
             now,
@@ -322,7 +322,7 @@ impl Cassandra {
             of(&self.keyspace, table),
             token(table)
         );
-        let mut values = Bound::default();
+        let mut values = BoundValues::default();
         values.push_token(at);
         let statement = self.prepare(&cql, Doing::Scan).await?;
         let answer = self
@@ -334,7 +334,7 @@ impl Cassandra {
             .map_err(|error| {
                 Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
             })?;
-        Reading {
+        RowShape {
             table,
             selection: &selection,
             now: 0,

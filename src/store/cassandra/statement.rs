@@ -12,13 +12,13 @@ use crate::schema::{Column, Role, Table, Type, quoted};
 /// Values of a statement's markers in order, as CQL bytes; `None` is null. Bound without the
 /// driver's types, so that any bytes the server once gave can be given back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bound {
+pub(super) struct BoundValues {
     values: Vec<Option<Vec<u8>>>,
     /// Whether some stand in the statement's text, which is then one of its own for each row.
     pub is_spelled: bool,
 }
 
-impl Bound {
+impl BoundValues {
     pub fn push(&mut self, value: &Value, column: &Column) {
         self.values.push(Some(cql::to_bytes(value, &column.ty)));
     }
@@ -85,7 +85,7 @@ impl Bound {
     }
 }
 
-impl SerializeRow for Bound {
+impl SerializeRow for BoundValues {
     fn serialize(
         &self,
         _: &RowSerializationContext<'_>,

@@ -2,13 +2,13 @@
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{ReturnValue, TransactWriteItem, Update as SdkUpdate};
+use aws_sdk_dynamodb::types::{ItemUpdate as SdkUpdate, ReturnValue, TransactWriteItem};
 
 use super::DynamoDb;
 use super::attr::to_sdk_map;
 use super::outcome::pairs_text;
-use super::read::{Item, row_of};
-use super::update::Update;
+use super::read::{SdkItem, row_of};
+use super::update::ItemUpdate;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::item::{Attr, Mapping};
 use crate::model::{Add, Row};
@@ -45,9 +45,9 @@ impl DynamoDb {
     async fn add_once(
         &self,
         mapping: &Mapping,
-        update: &Update,
+        update: &ItemUpdate,
         returns: Option<ReturnValue>,
-    ) -> Result<Option<Item>> {
+    ) -> Result<Option<SdkItem>> {
         let request = self
             .client
             .update_item()
@@ -72,7 +72,12 @@ impl DynamoDb {
     }
 
     /// As a transaction of its own: with the same token DynamoDB does it once within ten minutes.
-    async fn add_by_token(&self, mapping: &Mapping, update: &Update, token: &str) -> Result<()> {
+    async fn add_by_token(
+        &self,
+        mapping: &Mapping,
+        update: &ItemUpdate,
+        token: &str,
+    ) -> Result<()> {
         // The permission is that of what the transaction does.
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
         let action = SdkUpdate::builder()
@@ -116,12 +121,12 @@ fn reason<R>(error: &SdkError<TransactWriteItemsError, R>) -> Option<(String, St
 }
 
 /// An add is never read before it is made, so there is no other way for one that is too long.
-fn expression(update: &Update) -> Result<String> {
+fn expression(update: &ItemUpdate) -> Result<String> {
     Ok(update.expression()?)
 }
 
-fn update(mapping: &Mapping, add: &Add) -> Result<Update> {
-    let mut update = Update::of(mapping, &add.key)?;
+fn update(mapping: &Mapping, add: &Add) -> Result<ItemUpdate> {
+    let mut update = ItemUpdate::of(mapping, &add.key)?;
     for (cell, by) in add.by.iter().enumerate() {
         let Some(by) = by else { continue };
         let column = mapping.column(cell)?;

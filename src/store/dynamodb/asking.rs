@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::error::BoxError;
 use crate::store::Permit;
 
 /// Sends nothing without a permit. What it was refused with is found again by
-/// [`super::errors::Call::failed`].
+/// [`super::errors::SdkCall::failed`].
 #[derive(Debug)]
 pub(super) struct Asking(pub Option<Permit>);
 

@@ -8,9 +8,9 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::attr::{into_sdk, wire_bytes, wire_text};
-use super::errors::{Call, is_refused_request, is_unknown_call};
-use super::outcome::{Outcome, units};
-use super::ready::{Ready, Rows};
+use super::errors::{SdkCall, is_refused_request, is_unknown_call};
+use super::outcome::{RowOutcomes, units};
+use super::ready::{PutRows, Ready};
 use super::{BATCH, DynamoDb};
 use crate::error::{Error, Kind, Result};
 use crate::store::WriteOutcome;
@@ -26,7 +26,7 @@ const ENVELOPE: usize = 128;
 type Statement<'a> = (Arc<str>, Ready<'a>);
 
 /// Rows of one request.
-pub(super) struct Batch<'a> {
+pub(super) struct InsertBatch<'a> {
     statements: Vec<Statement<'a>>,
     wire: usize,
 }
@@ -34,7 +34,7 @@ pub(super) struct Batch<'a> {
 /// Rows sorted into requests.
 pub(super) struct Packed<'a> {
     /// What goes as batches.
-    pub batches: Vec<Batch<'a>>,
+    pub batches: Vec<InsertBatch<'a>>,
     /// What has too many columns for a statement.
     pub too_long: Vec<Ready<'a>>,
 }
@@ -67,7 +67,7 @@ pub(super) fn pack<'a>(table: &str, rows: Vec<Ready<'a>>) -> Packed<'a> {
                 batch.wire += wire;
                 batch.statements.push((statement.clone(), row));
             }
-            Some(_) | None => packed.batches.push(Batch {
+            Some(_) | None => packed.batches.push(InsertBatch {
                 statements: vec![(statement.clone(), row)],
                 wire: ENVELOPE + wire,
             }),
@@ -117,20 +117,20 @@ impl DynamoDb {
     /// Sends a batch. What the endpoint has no call for comes back.
     pub(super) async fn insert<'a>(
         &self,
-        all: Rows<'a>,
-        batch: Batch<'a>,
-    ) -> (Outcome, Vec<Ready<'a>>) {
-        let mut outcome = Outcome::default();
+        all: PutRows<'a>,
+        batch: InsertBatch<'a>,
+    ) -> (RowOutcomes, Vec<Ready<'a>>) {
+        let mut outcome = RowOutcomes::default();
         let mut pending = vec![batch.statements];
         while let Some(mut statements) = pending.pop() {
             match self.insert_once(all, &mut statements).await {
-                Sent::Answered(answer) => outcome = outcome.and(answer),
-                Sent::RefusedAsAWhole => {
+                SentBatch::Answered(answer) => outcome = outcome.and(answer),
+                SentBatch::RefusedAsAWhole => {
                     let half = statements.split_off(statements.len() / 2);
                     pending.push(half);
                     pending.push(statements);
                 }
-                Sent::Unsupported => {
+                SentBatch::Unsupported => {
                     pending.push(statements);
                     let left = pending.into_iter().flatten().map(|(_, row)| row);
                     return (outcome, left.collect());
@@ -140,7 +140,11 @@ impl DynamoDb {
         (outcome, Vec::new())
     }
 
-    async fn insert_once<'a>(&self, all: Rows<'a>, statements: &mut [Statement<'a>]) -> Sent {
+    async fn insert_once<'a>(
+        &self,
+        all: PutRows<'a>,
+        statements: &mut [Statement<'a>],
+    ) -> SentBatch {
         let call = self.writing("dynamodb:PartiQLInsert", &all.mapping.table().name);
         let requests = match requests(all, statements) {
             Ok(requests) => requests,
@@ -159,7 +163,7 @@ impl DynamoDb {
             Ok(answer) => answered(&call, all, statements, answer),
             Err(error) if is_unknown_call(&error) && !self.partiql.demanded => {
                 self.partiql.is_missing();
-                Sent::Unsupported
+                SentBatch::Unsupported
             }
             Err(error) if is_unknown_call(&error) => {
                 let error = call
@@ -168,7 +172,7 @@ impl DynamoDb {
                 each_failed(all, statements, &error)
             }
             Err(error) if statements.len() > 1 && is_refused_request(&error) => {
-                Sent::RefusedAsAWhole
+                SentBatch::RefusedAsAWhole
             }
             Err(error) => each_failed(all, statements, &call.failed(error)),
         }
@@ -176,9 +180,9 @@ impl DynamoDb {
 }
 
 /// What became of a request.
-enum Sent {
+enum SentBatch {
     /// Each row has its answer, be it the same error.
-    Answered(Outcome),
+    Answered(RowOutcomes),
     /// Something in it is wrong, and nobody knows what; nothing was written.
     RefusedAsAWhole,
     /// The endpoint has no PartiQL.
@@ -186,7 +190,7 @@ enum Sent {
 }
 
 fn requests<'a>(
-    all: Rows<'a>,
+    all: PutRows<'a>,
     statements: &mut [Statement<'a>],
 ) -> Result<Vec<BatchStatementRequest>> {
     let request = |(statement, row): &mut Statement<'a>| {
@@ -204,12 +208,12 @@ fn requests<'a>(
 
 /// Gives each row its answer: they come in the order of the statements.
 fn answered(
-    call: &Call<'_>,
-    all: Rows<'_>,
+    call: &SdkCall<'_>,
+    all: PutRows<'_>,
     statements: &[Statement<'_>],
     answer: BatchExecuteStatementOutput,
-) -> Sent {
-    let mut outcome = Outcome::default();
+) -> SentBatch {
+    let mut outcome = RowOutcomes::default();
     let mut expected = 0.0;
     let mut answers = answer.responses.unwrap_or_default().into_iter();
     for (_, row) in statements {
@@ -229,15 +233,15 @@ fn answered(
     }
     let told = units(answer.consumed_capacity.as_deref().unwrap_or_default());
     outcome.units = told.unwrap_or(expected);
-    Sent::Answered(outcome)
+    SentBatch::Answered(outcome)
 }
 
-fn each_failed(all: Rows<'_>, statements: &[Statement<'_>], error: &Error) -> Sent {
+fn each_failed(all: PutRows<'_>, statements: &[Statement<'_>], error: &Error) -> SentBatch {
     let failed = |(_, row): &Statement<'_>| {
         let key = all.key_text(row.place);
         (row.place, Err(error.clone().with_context("key", key)))
     };
-    Sent::Answered(Outcome {
+    SentBatch::Answered(RowOutcomes {
         rows: statements.iter().map(failed).collect(),
         units: 0.0,
     })

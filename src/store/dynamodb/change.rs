@@ -15,11 +15,11 @@ use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::DynamoDb;
 use super::attr::to_sdk_map;
-use super::errors::Call;
-use super::expression::{Terms, Unfit, condition};
+use super::errors::SdkCall;
+use super::expression::{Fit, Terms, Unfit, condition};
 use super::outcome::pairs_text;
-use super::read::{Item, row_of};
-use super::update::Update;
+use super::read::{SdkItem, row_of};
+use super::update::ItemUpdate;
 use crate::codec::canonical;
 use crate::error::{Effect, Kind, Result};
 use crate::item::{Attr, Mapping};
@@ -28,8 +28,6 @@ use crate::store::{Changed, Reading};
 
 /// How often an edit of collections is tried when others change the same ones meanwhile.
 pub(super) const TRIES: usize = 8;
-
-type Fit<T> = std::result::Result<T, Unfit>;
 
 impl DynamoDb {
     /// What [`crate::store::Store::update_item`] does. DynamoDB compares attributes; where the item has what is
@@ -99,7 +97,7 @@ impl DynamoDb {
                 mark,
                 expires,
             } => {
-                let edits = Edits {
+                let edits = ItemEdits {
                     cells,
                     mark: *mark,
                     expires: *expires,
@@ -131,7 +129,7 @@ impl DynamoDb {
             .set_expression_attribute_values(terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let answer = request.customize().interceptor(self.asking()).send().await;
-        let told = answer.map(|answer| Told {
+        let told = answer.map(|answer| Telling {
             returns,
             old: answer.attributes,
             new: Some(row.clone()),
@@ -180,7 +178,7 @@ impl DynamoDb {
             .set_expression_attribute_values(terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let answer = request.customize().interceptor(self.asking()).send().await;
-        let told = answer.map(|answer| Told {
+        let told = answer.map(|answer| Telling {
             returns,
             old: answer.attributes,
             new: None,
@@ -199,7 +197,7 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         key: &Key,
-        edits: Edits<'_>,
+        edits: ItemEdits<'_>,
         on: &Condition,
     ) -> Fit<Changed> {
         let elements = edits.elements();
@@ -232,7 +230,7 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         key: &Key,
-        edits: &Edits<'_>,
+        edits: &ItemEdits<'_>,
         item: Option<&Row>,
         on: &Condition,
     ) -> Fit<Changed> {
@@ -251,7 +249,7 @@ impl DynamoDb {
         on: &Condition,
         returns: Returns,
     ) -> Fit<Changed> {
-        let mut update = Update::of(mapping, key)?;
+        let mut update = ItemUpdate::of(mapping, key)?;
         let condition = condition(mapping, on, &mut update.terms)?;
         condition.into_iter().for_each(|one| update.demand(one));
         for attribute in mapping.reserved() {
@@ -265,7 +263,7 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         key: &Key,
-        update: Update,
+        update: ItemUpdate,
         takes_none: bool,
         returns: Returns,
     ) -> Fit<Changed> {
@@ -284,7 +282,7 @@ impl DynamoDb {
             .set_expression_attribute_values(update.terms.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let answer = request.customize().interceptor(self.asking()).send().await;
-        let told = answer.map(|answer| Told::of_update(returns, answer.attributes));
+        let told = answer.map(|answer| Telling::of_update(returns, answer.attributes));
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
         let met = |error: &UpdateItemError| match error {
             UpdateItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
@@ -297,12 +295,12 @@ impl DynamoDb {
     /// `takes_none` tells whether it holds where there is no item.
     fn changed<E>(
         &self,
-        call: &Call<'_>,
+        call: &SdkCall<'_>,
         mapping: &Mapping,
         key: &Key,
         takes_none: bool,
-        answer: std::result::Result<Told, SdkError<E, HttpResponse>>,
-        met: impl Fn(&E) -> Option<Option<Item>>,
+        answer: std::result::Result<Telling, SdkError<E, HttpResponse>>,
+        met: impl Fn(&E) -> Option<Option<SdkItem>>,
     ) -> Fit<Changed>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -334,18 +332,18 @@ impl DynamoDb {
 }
 
 /// What a write is to tell once it is made.
-struct Told {
+struct Telling {
     returns: Returns,
     /// The item before, or of an update the one that was asked for.
-    old: Option<Item>,
+    old: Option<SdkItem>,
     /// The row after, where the answer doesn't have it.
     new: Option<Row>,
 }
 
-impl Told {
+impl Telling {
     /// An update's answer has the item that was asked for.
-    fn of_update(returns: Returns, item: Option<Item>) -> Self {
-        Told {
+    fn of_update(returns: Returns, item: Option<SdkItem>) -> Self {
+        Telling {
             returns: match returns {
                 Returns::Nothing => Returns::Nothing,
                 Returns::Old | Returns::New => Returns::Old,
@@ -375,14 +373,14 @@ fn old(returns: Returns) -> Option<ReturnValue> {
 }
 
 /// A [`Change::Edit`].
-pub(super) struct Edits<'a> {
+pub(super) struct ItemEdits<'a> {
     pub cells: &'a [Option<Edit>],
     pub mark: Option<Mark>,
     pub expires: Option<i64>,
     pub returns: Returns,
 }
 
-impl Edits<'_> {
+impl ItemEdits<'_> {
     fn elements(&self) -> Vec<usize> {
         Self::of_elements(self.cells)
     }
@@ -401,8 +399,8 @@ impl Edits<'_> {
         key: &Key,
         item: Option<&Row>,
         on: &Condition,
-    ) -> Fit<Update> {
-        let mut update = Update::of(mapping, key)?;
+    ) -> Fit<ItemUpdate> {
+        let mut update = ItemUpdate::of(mapping, key)?;
         if let Some(condition) = condition(mapping, on, &mut update.terms)? {
             update.demand(condition);
         }

@@ -1,4 +1,4 @@
-//! From a [`Config`] to a client: region, endpoint, credentials, TLS, timeouts.
+//! From a [`DynamoDbConfig`] to a client: region, endpoint, credentials, TLS, timeouts.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Where DynamoDB is, and how to get in.
 #[derive(Clone, Debug, Default)]
-pub struct Config {
+pub struct DynamoDbConfig {
     /// The AWS region; `None` is the one of the environment or the profile.
     pub region: Option<String>,
     /// The endpoint's URL (`http://127.0.0.1:8000`); `None` is AWS's own, or what
@@ -44,7 +44,7 @@ pub struct Config {
     /// How long a call may take; `None` is 10 s. What isn't answered by then may have happened.
     pub timeout: Option<Duration>,
     /// A certificate authority of one's own.
-    pub tls: Option<Tls>,
+    pub tls: Option<EndpointTls>,
     /// Credentials in place of the usual AWS chain (environment, profile, SSO, process, web
     /// identity, container, instance).
     pub credentials: Option<Credentials>,
@@ -52,7 +52,7 @@ pub struct Config {
 
 /// TLS to an endpoint whose certificate no public authority has signed.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct EndpointTls {
     /// The file with the certificate authority, PEM. No other authority is trusted then.
     pub ca: PathBuf,
 }
@@ -75,7 +75,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Region and credentials, as the configuration, the environment and profiles say.
-pub(super) async fn shared(config: &Config) -> SdkConfig {
+pub(super) async fn shared(config: &DynamoDbConfig) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
@@ -98,7 +98,7 @@ pub(super) async fn shared(config: &Config) -> SdkConfig {
 }
 
 /// A client, and the endpoint that it really talks to.
-pub(super) async fn client(config: &Config) -> Result<(Client, String)> {
+pub(super) async fn client(config: &DynamoDbConfig) -> Result<(Client, String)> {
     let shared = shared(config).await;
     // Set on DynamoDB's client alone: the calls of the credential chain keep the SDK's retries, and
     // go to AWS.
@@ -156,7 +156,7 @@ fn check_url(endpoint: &str) -> Result<()> {
 }
 
 pub(super) fn http_client(
-    tls: Option<&Tls>,
+    tls: Option<&EndpointTls>,
     timeout: Option<Duration>,
 ) -> Result<SharedHttpClient> {
     let roots = tls.map(roots).transpose()?;
@@ -165,8 +165,8 @@ pub(super) fn http_client(
 }
 
 /// The authorities of a file.
-pub(super) fn roots(tls: &Tls) -> Result<rustls::RootCertStore> {
-    let Tls { ca } = tls;
+pub(super) fn roots(tls: &EndpointTls) -> Result<rustls::RootCertStore> {
+    let EndpointTls { ca } = tls;
     let refused = |why: String| {
         Error::new(Kind::Config, why)
             .with_context("file", ca.display().to_string())

@@ -12,7 +12,7 @@ use crate::error::{Effect, Error, Kind};
 
 /// A call: what every error of it says.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct SdkCall<'a> {
     /// The permission it needs, which is also its name: `dynamodb:PutItem`.
     pub action: &'static str,
     /// The table.
@@ -23,7 +23,7 @@ pub(super) struct Call<'a> {
     pub writes: bool,
 }
 
-impl Call<'_> {
+impl SdkCall<'_> {
     /// The error of a request that failed as a whole.
     pub fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> Error
     where
@@ -221,7 +221,7 @@ impl Call<'_> {
         E: StdError + Send + Sync + 'static,
     {
         let effect = match deepest_fault(&error) {
-            Fault::CredentialsMissing => {
+            Undelivered::CredentialsMissing => {
                 return self
                     .error(
                         Kind::Denied,
@@ -231,7 +231,7 @@ impl Call<'_> {
                     .with_help("log in again, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
                     .with_source(error);
             }
-            Fault::CredentialsDelayed => {
+            Undelivered::CredentialsDelayed => {
                 return self
                     .error(
                         Kind::Unreachable,
@@ -241,7 +241,7 @@ impl Call<'_> {
                     .with_help("log in again, or check the source of the credentials")
                     .with_source(error);
             }
-            Fault::Tls(reason) => {
+            Undelivered::Tls(reason) => {
                 return self
                     .error(
                         Kind::Config,
@@ -254,8 +254,8 @@ impl Call<'_> {
                     )
                     .with_source(error);
             }
-            Fault::NotConnected => Effect::None,
-            Fault::Broken => Effect::Unknown,
+            Undelivered::NotConnected => Effect::None,
+            Undelivered::Broken => Effect::Unknown,
         };
         let timed_out =
             matches!(&error, SdkError::DispatchFailure(failure) if failure.is_timeout());
@@ -366,7 +366,7 @@ fn is_about_credentials(code: &str) -> bool {
 }
 
 /// Why a request wasn't delivered.
-enum Fault {
+enum Undelivered {
     /// Nobody gave credentials; a person has to act.
     CredentialsMissing,
     /// They couldn't be renewed just now.
@@ -379,26 +379,26 @@ enum Fault {
     Broken,
 }
 
-fn deepest_fault(error: &(dyn StdError + 'static)) -> Fault {
+fn deepest_fault(error: &(dyn StdError + 'static)) -> Undelivered {
     let mut next = Some(error);
-    let mut fault = Fault::Broken;
+    let mut fault = Undelivered::Broken;
     while let Some(error) = next {
         if let Some(credentials) = error.downcast_ref::<CredentialsError>() {
             return match credentials {
                 CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
-                    Fault::CredentialsDelayed
+                    Undelivered::CredentialsDelayed
                 }
-                _ => Fault::CredentialsMissing,
+                _ => Undelivered::CredentialsMissing,
             };
         }
         let tls = error.downcast_ref::<rustls::Error>();
         match (tls, &fault) {
             // Before the handshake is over nothing of a request is sent.
-            (Some(tls), Fault::NotConnected) => return Fault::Tls(tls.to_string()),
-            (Some(_), _) => return Fault::Broken,
+            (Some(tls), Undelivered::NotConnected) => return Undelivered::Tls(tls.to_string()),
+            (Some(_), _) => return Undelivered::Broken,
             // hyper has no public type for it; a connector's errors all come in this one.
             (None, _) if error.to_string() == "client error (Connect)" => {
-                fault = Fault::NotConnected;
+                fault = Undelivered::NotConnected;
             }
             (None, _) => {}
         }

@@ -8,7 +8,7 @@ use super::attr::into_sdk;
 use crate::error::{Error, Kind, Result};
 use crate::express::{ItemRule, Printer};
 use crate::item::{Attr, Mapping};
-use crate::model::{Condition, Mark, Row, Rule, State, Value};
+use crate::model::{Condition, ItemState, Mark, Row, Rule, Value};
 
 /// The most bytes of an expression, set by DynamoDB.
 const LONGEST: usize = 4_096;
@@ -38,7 +38,7 @@ impl From<Unfit> for Error {
     }
 }
 
-type Fit<T> = std::result::Result<T, Unfit>;
+pub(super) type Fit<T> = std::result::Result<T, Unfit>;
 
 /// The names and values of a request's expressions, which are written as `#3` and `:5` there.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +120,7 @@ pub(super) fn condition(
         Condition::Always => None,
         Condition::In { states, now } => in_states(mapping, states, *now, terms),
         Condition::Cells { expected, now } => {
-            let row = in_states(mapping, &[State::Row], *now, terms);
+            let row = in_states(mapping, &[ItemState::Row], *now, terms);
             let mut all: Vec<String> = row.into_iter().collect();
             for (cell, value) in expected {
                 all.push(is_cell(mapping, *cell, value.as_ref(), terms)?);
@@ -170,7 +170,7 @@ fn operators(expression: &str) -> usize {
 fn judged(
     mapping: &Mapping,
     rule: &Rule,
-    or: &[State],
+    or: &[ItemState],
     now: i64,
     terms: &mut Terms,
 ) -> Fit<String> {
@@ -178,7 +178,7 @@ fn judged(
         let error = Error::new(Kind::Unsupported, "the rule can't be said in an expression");
         return Err(Unfit::TooLong(error));
     };
-    let row = in_states(mapping, &[State::Row], now, terms);
+    let row = in_states(mapping, &[ItemState::Row], now, terms);
     let rule = said
         .condition()
         .map(|condition| terms.printer.enclosed(condition));
@@ -195,15 +195,20 @@ fn judged(
 }
 
 /// That the item is in one of these states; `None` if it always is.
-fn in_states(mapping: &Mapping, states: &[State], now: i64, terms: &mut Terms) -> Option<String> {
-    let wants = |state: State| states.contains(&state);
+fn in_states(
+    mapping: &Mapping,
+    states: &[ItemState],
+    now: i64,
+    terms: &mut Terms,
+) -> Option<String> {
+    let wants = |state: ItemState| states.contains(&state);
     // Without an attribute for it nothing expires.
     let expiry = mapping.expiry();
-    let any_age = expiry.is_none() || wants(State::Expired);
+    let any_age = expiry.is_none() || wants(ItemState::Expired);
     if any_age
-        && State::ALL
+        && ItemState::ALL
             .into_iter()
-            .all(|state| state == State::Expired || wants(state))
+            .all(|state| state == ItemState::Expired || wants(state))
     {
         return None;
     }
@@ -219,10 +224,10 @@ fn in_states(mapping: &Mapping, states: &[State], now: i64, terms: &mut Terms) -
         (Some(live), None) => either.push(live),
         (None, _) => {}
     }
-    if wants(State::Absent) {
+    if wants(ItemState::Absent) {
         either.push(terms.is(&mapping.partition().name, None));
     }
-    if let Some(expiry) = expiry.filter(|_| wants(State::Expired)) {
+    if let Some(expiry) = expiry.filter(|_| wants(ItemState::Expired)) {
         let (name, now) = (terms.name(expiry), terms.value(Attr::N(now.to_string())));
         either.push(format!("{name} <= {now}"));
     }
@@ -234,19 +239,19 @@ fn in_states(mapping: &Mapping, states: &[State], now: i64, terms: &mut Terms) -
 }
 
 /// That an item is there, and its mark is one of these states'; `None` for states without marks.
-fn marks_in(mapping: &Mapping, states: &[State], terms: &mut Terms) -> Option<String> {
+fn marks_in(mapping: &Mapping, states: &[ItemState], terms: &mut Terms) -> Option<String> {
     let mut marks = Vec::new();
     let mut either = Vec::new();
     for state in states {
         match state {
-            State::Row => {
+            ItemState::Row => {
                 marks.extend([Mark::Copied, Mark::Resaved, Mark::Application]);
                 let exists = terms.exists(mapping);
                 either.push(format!("({exists} AND {})", terms.is(mapping.mark(), None)));
             }
-            State::Tombstone => marks.push(Mark::Tombstone),
-            State::Partial => marks.push(Mark::Partial),
-            State::Absent | State::Expired => {}
+            ItemState::Tombstone => marks.push(Mark::Tombstone),
+            ItemState::Partial => marks.push(Mark::Partial),
+            ItemState::Absent | ItemState::Expired => {}
         }
     }
     if marks.is_empty() {

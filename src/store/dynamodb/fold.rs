@@ -8,7 +8,7 @@ use futures::stream;
 
 use super::DynamoDb;
 use super::attr::{to_sdk, to_sdk_map};
-use super::outcome::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
+use super::outcome::{RowOutcomes, SINGLE_CALLS, pairs_text, puts, single_outcome};
 use crate::item::{FoldedItem, Mapping};
 use crate::model::{Fold, Mark};
 use crate::store::{WriteOutcome, WriteOutcomes};
@@ -23,15 +23,15 @@ impl DynamoDb {
         let outcome = stream::iter(folds.into_iter().enumerate())
             .map(|(place, fold)| self.fold_one(mapping, place, fold))
             .buffer_unordered(SINGLE_CALLS)
-            .fold(Outcome::default(), async |all, answer| all.and(answer))
+            .fold(RowOutcomes::default(), async |all, answer| all.and(answer))
             .await;
         puts(count, outcome, &vec![0; count])
     }
 
-    async fn fold_one(&self, mapping: &Mapping, place: usize, fold: Fold) -> Outcome {
+    async fn fold_one(&self, mapping: &Mapping, place: usize, fold: Fold) -> RowOutcomes {
         let mut item = match mapping.fold(fold) {
             Ok(item) => item,
-            Err(error) => return Outcome::of(place, Err(error)),
+            Err(error) => return RowOutcomes::of(place, Err(error)),
         };
         let mut units = 0.0;
         loop {
@@ -48,8 +48,8 @@ impl DynamoDb {
         }
     }
 
-    async fn fold_part(&self, mapping: &Mapping, place: usize, item: &FoldedItem) -> Outcome {
-        let update = Update::of(mapping, item);
+    async fn fold_part(&self, mapping: &Mapping, place: usize, item: &FoldedItem) -> RowOutcomes {
+        let update = FoldUpdate::of(mapping, item);
         let request = self
             .client
             .update_item()
@@ -72,14 +72,14 @@ impl DynamoDb {
 }
 
 /// A fold in DynamoDB's words.
-struct Update {
+struct FoldUpdate {
     expression: String,
     condition: String,
     names: HashMap<String, String>,
     values: HashMap<String, AttributeValue>,
 }
 
-impl Update {
+impl FoldUpdate {
     fn of(mapping: &Mapping, item: &FoldedItem) -> Self {
         let number = |number: i128| AttributeValue::N(number.to_string());
         let mut names = HashMap::from([("#m".to_owned(), mapping.mark().to_owned())]);
@@ -107,7 +107,7 @@ impl Update {
                 None => conditions.push(format!("attribute_not_exists(#w{at})")),
             }
         }
-        Update {
+        FoldUpdate {
             expression: format!("SET {} ADD {}", set.join(", "), add.join(", ")),
             condition: conditions.join(" AND "),
             names,

@@ -63,8 +63,8 @@ mod update;
 mod whole;
 
 use asking::Asking;
-pub use connect::{Config, Credentials, Tls};
-use errors::Call;
+pub use connect::{Credentials, DynamoDbConfig, EndpointTls};
+use errors::SdkCall;
 pub use raw::{Raw, RawAnswer};
 
 /// Rows that one request of a batch takes at most, set by DynamoDB.
@@ -77,7 +77,7 @@ pub struct DynamoDb {
     endpoint: Arc<str>,
     name: Arc<str>,
     timeout: Option<Duration>,
-    tls: Option<Tls>,
+    tls: Option<EndpointTls>,
     partiql: Arc<Partiql>,
     /// Compiled once for each table, by its name.
     mappings: Arc<RwLock<HashMap<String, Arc<Mapping>>>>,
@@ -91,7 +91,7 @@ impl DynamoDb {
     /// # Errors
     /// [`crate::error::Kind::Denied`] without credentials, [`crate::error::Kind::Config`] without
     /// a region, or with an endpoint or a certificate file that can't be used.
-    pub async fn connect(config: Config) -> Result<Self> {
+    pub async fn connect(config: DynamoDbConfig) -> Result<Self> {
         let (client, endpoint) = connect::client(&config).await?;
         Ok(DynamoDb {
             client,
@@ -130,8 +130,8 @@ impl DynamoDb {
         Ok(mapping)
     }
 
-    fn reading<'a>(&'a self, action: &'static str, table: &'a str) -> Call<'a> {
-        Call {
+    fn reading<'a>(&'a self, action: &'static str, table: &'a str) -> SdkCall<'a> {
+        SdkCall {
             action,
             table,
             endpoint: &self.endpoint,
@@ -155,8 +155,8 @@ impl DynamoDb {
         Asking(self.permit.clone())
     }
 
-    fn writing<'a>(&'a self, action: &'static str, table: &'a str) -> Call<'a> {
-        Call {
+    fn writing<'a>(&'a self, action: &'static str, table: &'a str) -> SdkCall<'a> {
+        SdkCall {
             writes: true,
             ..self.reading(action, table)
         }

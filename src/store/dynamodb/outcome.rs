@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 
 use super::attr::key_text;
-use super::errors::Call;
+use super::errors::SdkCall;
 use crate::error::{Error, Kind, Result};
 use crate::item::{Attr, Mapping};
 use crate::store::{WriteOutcome, WriteOutcomes};
@@ -15,24 +15,24 @@ pub(super) const SINGLE_CALLS: usize = 16;
 
 /// What became of some rows.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct RowOutcomes {
     /// By their places.
     pub rows: Vec<(usize, Result<WriteOutcome>)>,
     /// Capacity consumed.
     pub units: f64,
 }
 
-impl Outcome {
+impl RowOutcomes {
     /// What became of one row that cost nothing.
-    pub(super) fn of(place: usize, row: Result<WriteOutcome>) -> Outcome {
-        Outcome {
+    pub(super) fn of(place: usize, row: Result<WriteOutcome>) -> RowOutcomes {
+        RowOutcomes {
             rows: vec![(place, row)],
             units: 0.0,
         }
     }
 
     /// What became of these rows and of others.
-    pub(super) fn and(mut self, other: Outcome) -> Outcome {
+    pub(super) fn and(mut self, other: RowOutcomes) -> RowOutcomes {
         self.rows.extend(other.rows);
         self.units += other.units;
         self
@@ -40,12 +40,12 @@ impl Outcome {
 }
 
 pub(super) fn single_outcome<E>(
-    call: &Call<'_>,
+    call: &SdkCall<'_>,
     place: usize,
     answer: std::result::Result<Option<ConsumedCapacity>, SdkError<E, HttpResponse>>,
     expected: f64,
     key: impl FnOnce() -> String,
-) -> Outcome
+) -> RowOutcomes
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -63,7 +63,7 @@ where
         }
         Err(error) => (Err(call.failed(error).with_context("key", key())), 0.0),
     };
-    Outcome {
+    RowOutcomes {
         rows: vec![(place, row)],
         units,
     }
@@ -75,7 +75,7 @@ pub(super) fn units(consumed: &[ConsumedCapacity]) -> Option<f64> {
     (!units.is_empty()).then(|| units.iter().sum())
 }
 
-pub(super) fn puts(count: usize, outcome: Outcome, sizes: &[usize]) -> WriteOutcomes {
+pub(super) fn puts(count: usize, outcome: RowOutcomes, sizes: &[usize]) -> WriteOutcomes {
     let mut rows: Vec<Option<Result<WriteOutcome>>> = (0..count).map(|_| None).collect();
     let mut bytes = 0;
     for (place, row) in outcome.rows {

@@ -9,8 +9,8 @@ use futures::stream;
 
 use super::attr::{into_sdk, to_sdk_map};
 use super::expression::{Terms, condition};
-use super::outcome::{Outcome, SINGLE_CALLS, pairs_text, puts, single_outcome};
-use super::ready::{Ready, Rows};
+use super::outcome::{RowOutcomes, SINGLE_CALLS, pairs_text, puts, single_outcome};
+use super::ready::{PutRows, Ready};
 use super::{DynamoDb, batch};
 use crate::error::Result;
 use crate::item::{Attr, Mapping};
@@ -32,7 +32,7 @@ impl DynamoDb {
             Ok(condition) => condition,
             Err(error) => return failed_rows(count, &error),
         };
-        let mut outcome = Outcome::default();
+        let mut outcome = RowOutcomes::default();
         let mut sizes = vec![0; count];
         let mut rounds = Rounds::default();
         for (place, row) in rows.iter().enumerate() {
@@ -44,7 +44,7 @@ impl DynamoDb {
                 Err(error) => outcome.rows.push((place, Err(error))),
             }
         }
-        let all = Rows { mapping, rows };
+        let all = PutRows { mapping, rows };
         for round in rounds.0 {
             let answer = self.put_round(all, round.rows, on, &condition);
             outcome = outcome.and(answer.await);
@@ -54,12 +54,12 @@ impl DynamoDb {
 
     async fn put_round<'a>(
         &self,
-        all: Rows<'a>,
+        all: PutRows<'a>,
         rows: Vec<Ready<'a>>,
         on: &Condition,
         condition: &ConditionText,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+    ) -> RowOutcomes {
+        let mut outcome = RowOutcomes::default();
         let mut single = Vec::new();
         if on.is_absence() && self.partiql.is_tried() {
             let packed = batch::pack(&all.mapping.table().name, rows);
@@ -86,14 +86,14 @@ impl DynamoDb {
 
     async fn put_one(
         &self,
-        all: Rows<'_>,
+        all: PutRows<'_>,
         mut row: Ready<'_>,
         condition: &ConditionText,
-    ) -> Outcome {
+    ) -> RowOutcomes {
         let table = all.mapping.table().name.as_str();
         let item = match all.item(&mut row) {
             Ok(item) => item.into_iter(),
-            Err(error) => return Outcome::of(row.place, Err(error)),
+            Err(error) => return RowOutcomes::of(row.place, Err(error)),
         };
         let request = self
             .client
@@ -133,7 +133,7 @@ impl DynamoDb {
         let outcome = stream::iter(keys.into_iter().enumerate())
             .map(|(place, key)| self.delete_one(mapping, place, key, &condition))
             .buffer_unordered(SINGLE_CALLS)
-            .fold(Outcome::default(), async |all, answer| all.and(answer))
+            .fold(RowOutcomes::default(), async |all, answer| all.and(answer))
             .await;
         puts(count, outcome, &vec![0; count])
     }
@@ -144,10 +144,10 @@ impl DynamoDb {
         place: usize,
         key: Key,
         condition: &ConditionText,
-    ) -> Outcome {
+    ) -> RowOutcomes {
         let attrs = match mapping.key(&key) {
             Ok(attrs) => attrs,
-            Err(error) => return Outcome::of(place, Err(error)),
+            Err(error) => return RowOutcomes::of(place, Err(error)),
         };
         let request = self
             .client
@@ -171,10 +171,10 @@ impl DynamoDb {
 
 /// Rows in the order they came, so that no round has one key twice.
 #[derive(Default)]
-struct Rounds<'a>(Vec<Round<'a>>);
+struct Rounds<'a>(Vec<PutRound<'a>>);
 
 #[derive(Default)]
-struct Round<'a> {
+struct PutRound<'a> {
     /// Digests: two keys with the same one only go in different rounds.
     keys: HashSet<u64>,
     rows: Vec<Ready<'a>>,
@@ -184,7 +184,7 @@ impl<'a> Rounds<'a> {
     fn add(&mut self, key: u64, row: Ready<'a>) {
         let free = self.0.iter().position(|round| !round.keys.contains(&key));
         let at = free.unwrap_or_else(|| {
-            self.0.push(Round::default());
+            self.0.push(PutRound::default());
             self.0.len() - 1
         });
         self.0[at].keys.insert(key);

@@ -15,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::connect::{self, ANY_REGION, CALL, CONNECT, Config};
+use super::connect::{self, ANY_REGION, CALL, CONNECT, DynamoDbConfig};
 use super::http::{Timed, connections};
 use crate::error::{Effect, Error, Kind, Result};
 
@@ -51,7 +51,7 @@ impl Raw {
     ///
     /// # Errors
     /// Those of [`super::DynamoDb::connect`].
-    pub async fn connect(config: &Config) -> Result<Raw> {
+    pub async fn connect(config: &DynamoDbConfig) -> Result<Raw> {
         let (_, endpoint) = connect::client(config).await?;
         let shared = connect::shared(config).await;
         let provider = shared.credentials_provider().ok_or_else(|| {

@@ -18,10 +18,10 @@ const KEYS: usize = 100;
 /// Requests of one read that are under way at once.
 const REQUESTS: usize = 4;
 
-pub(super) type Item = HashMap<String, AttributeValue>;
+pub(super) type SdkItem = HashMap<String, AttributeValue>;
 
 /// Items as they are read: by the bytes of their keys.
-type Found = HashMap<Vec<u8>, Row>;
+type FoundItems = HashMap<Vec<u8>, Row>;
 
 impl DynamoDb {
     /// What [`crate::store::Store::get`] does.
@@ -48,7 +48,7 @@ impl DynamoDb {
             let rest = wanted.split_off(KEYS.min(wanted.len()));
             requests.push(std::mem::replace(&mut wanted, rest));
         }
-        let found: Vec<Found> = stream::iter(requests)
+        let found: Vec<FoundItems> = stream::iter(requests)
             .map(|keys| self.read_batch(mapping, keys))
             .buffer_unordered(REQUESTS)
             .try_collect()
@@ -100,10 +100,10 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         keys: Vec<HashMap<String, AttributeValue>>,
-    ) -> Result<Found> {
+    ) -> Result<FoundItems> {
         let table = mapping.table().name.as_str();
         let call = self.reading("dynamodb:BatchGetItem", table);
-        let mut found = Found::new();
+        let mut found = FoundItems::new();
         let mut left = keys;
         while !left.is_empty() {
             let asked = left.len();
@@ -143,7 +143,7 @@ impl DynamoDb {
         Ok(found)
     }
 
-    fn decode(&self, mapping: &Mapping, item: Item) -> Result<(Vec<u8>, Row)> {
+    fn decode(&self, mapping: &Mapping, item: SdkItem) -> Result<(Vec<u8>, Row)> {
         let attrs = from_sdk_map(item)?;
         let key = key_bytes(key_of_item(mapping, &attrs))?;
         Ok((key, readable(mapping, attrs)?))
@@ -151,7 +151,7 @@ impl DynamoDb {
 }
 
 /// The row of an item as the SDK gives it.
-pub(super) fn row_of(mapping: &Mapping, item: Item) -> Result<Row> {
+pub(super) fn row_of(mapping: &Mapping, item: SdkItem) -> Result<Row> {
     readable(mapping, from_sdk_map(item)?)
 }
 

@@ -10,7 +10,7 @@ const UNIT: usize = 1024;
 
 /// The rows of a put, and how they become items.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(super) struct PutRows<'a> {
     pub mapping: &'a Mapping,
     pub rows: &'a [Row],
 }
@@ -20,13 +20,13 @@ pub(super) struct Ready<'a> {
     /// Its place among the rows of the put.
     pub place: usize,
     /// Its attributes, those of the key included. Empty once they are on their way, since the SDK
-    /// keeps what it sends; see [`Rows::item`].
+    /// keeps what it sends; see [`PutRows::item`].
     pub item: Vec<(&'a str, Attr)>,
     /// Its size as DynamoDB counts it.
     pub size: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> PutRows<'a> {
     /// A row's attributes, to be sent: those that are ready, or the same again.
     pub(super) fn item(&self, ready: &mut Ready<'a>) -> Result<Vec<(&'a str, Attr)>> {
         match ready.item.is_empty() {

@@ -7,7 +7,7 @@ use super::DynamoDb;
 use super::attr::{from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
 use super::digest::digest;
 use super::outcome::{key_of_item, units};
-use super::read::{Item, is_marked, read_row};
+use super::read::{SdkItem, is_marked, read_row};
 use crate::error::{Effect, Kind, Result};
 use crate::item::{Mapping, item_size};
 use crate::store::{Cursor, Page, Range, Unreadable};
@@ -24,9 +24,9 @@ pub(super) fn segments(count: usize) -> Vec<Range> {
 }
 
 /// A page as the SDK gives it.
-struct Answer {
-    items: Option<Vec<Item>>,
-    last: Option<Item>,
+struct SdkPage {
+    items: Option<Vec<SdkItem>>,
+    last: Option<SdkItem>,
     units: Option<f64>,
 }
 
@@ -64,7 +64,7 @@ impl DynamoDb {
                 .send()
                 .map(|answer| {
                     let answer = answer.map_err(|error| call.failed(error))?;
-                    Ok(Answer {
+                    Ok(SdkPage {
                         units: units(answer.consumed_capacity.as_slice()),
                         items: answer.items,
                         last: answer.last_evaluated_key,
@@ -80,10 +80,10 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         after: Option<&Cursor>,
-        ask: impl Fn(Option<Item>) -> F,
+        ask: impl Fn(Option<SdkItem>) -> F,
     ) -> Result<Page>
     where
-        F: Future<Output = Result<Answer>>,
+        F: Future<Output = Result<SdkPage>>,
     {
         let mut start = match after {
             None => None,

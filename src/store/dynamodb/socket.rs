@@ -59,9 +59,9 @@ impl Ticket {
 
 /// The request that a connection is writing, if that one needs a permit.
 #[derive(Clone, Default)]
-struct Writing(Arc<Mutex<Option<Arc<Ticket>>>>);
+struct PermittedRequest(Arc<Mutex<Option<Arc<Ticket>>>>);
 
-impl Writing {
+impl PermittedRequest {
     fn ticket(&self) -> MutexGuard<'_, Option<Arc<Ticket>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,7 +97,7 @@ impl PermittedBody {
         if let Some(connected) = metadata.as_ref() {
             connected.get_extras(&mut extras);
         }
-        let writing = extras.get::<Writing>();
+        let writing = extras.get::<PermittedRequest>();
         if let Some(writing) = writing {
             writing.ticket().clone_from(&self.ticket);
         }
@@ -146,14 +146,14 @@ impl Body for PermittedBody {
 /// One connection.
 pub(super) struct Socket {
     socket: TokioIo<TcpStream>,
-    writing: Writing,
+    writing: PermittedRequest,
 }
 
 impl Socket {
     pub(super) fn new(socket: TokioIo<TcpStream>) -> Self {
         Socket {
             socket,
-            writing: Writing::default(),
+            writing: PermittedRequest::default(),
         }
     }
 }

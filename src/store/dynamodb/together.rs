@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::{
 
 use super::DynamoDb;
 use super::attr::to_sdk_map;
-use super::change::{Edits, collections};
-use super::errors::Call;
+use super::change::{ItemEdits, collections};
+use super::errors::SdkCall;
 use super::expression::{Terms, condition};
 use super::read::row_of;
 use crate::error::{Effect, Error, Kind, Result};
@@ -76,7 +76,7 @@ impl DynamoDb {
     /// What a transaction that was cancelled says of one of its changes.
     fn answer(
         &self,
-        call: &Call<'_>,
+        call: &SdkCall<'_>,
         one: &Together<'_>,
         reason: CancellationReason,
         read: Option<&Row>,
@@ -158,7 +158,7 @@ fn reason<R>(error: &SdkError<TransactGetItemsError, R>) -> Option<(String, Stri
 /// The cells whose new value depends on the old one.
 fn elements(change: &Change) -> Vec<usize> {
     match change {
-        Change::Edit { cells, .. } => Edits::of_elements(cells),
+        Change::Edit { cells, .. } => ItemEdits::of_elements(cells),
         Change::Put(_) | Change::Bury | Change::Remove | Change::Keep | Change::Strip => Vec::new(),
     }
 }
@@ -214,7 +214,7 @@ fn action(mapping: &Mapping, one: &Together<'_>, there: Option<&Row>) -> Result<
             mark,
             expires,
         } => {
-            let edits = Edits {
+            let edits = ItemEdits {
                 cells,
                 mark: *mark,
                 expires: *expires,

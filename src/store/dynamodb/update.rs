@@ -7,7 +7,7 @@ use crate::item::{Attr, Mapping};
 use crate::model::{Key, Mark};
 
 /// An update of one item, put together part by part.
-pub(super) struct Update {
+pub(super) struct ItemUpdate {
     /// The item's key.
     pub key: Attrs,
     /// What the expressions name.
@@ -18,13 +18,13 @@ pub(super) struct Update {
     conditions: Vec<String>,
 }
 
-impl Update {
+impl ItemUpdate {
     /// An update that makes the item, if there is none, with the columns of its key.
     ///
     /// # Errors
     /// As of [`Mapping::key`].
     pub fn of(mapping: &Mapping, key: &Key) -> Result<Self> {
-        let mut update = Update {
+        let mut update = ItemUpdate {
             key: mapping.key(key)?,
             terms: Terms::default(),
             set: Vec::new(),

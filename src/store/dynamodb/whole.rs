@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::types::ExpectedAttributeValue;
 use super::DynamoDb;
 use super::attr::{Attrs, to_sdk, to_sdk_map};
 use super::change::{TRIES, key_text};
-use super::errors::Call;
+use super::errors::SdkCall;
 use super::expression::{Terms, Unfit, condition};
 use super::read::readable;
 use crate::error::{Effect, Error, Kind, Result};
@@ -167,7 +167,7 @@ fn expected(
 
 /// Whether a write was made: `false` if the item isn't what was read any more.
 fn written<T, E>(
-    call: &Call<'_>,
+    call: &SdkCall<'_>,
     answer: std::result::Result<T, SdkError<E, HttpResponse>>,
 ) -> Result<bool, Error>
 where

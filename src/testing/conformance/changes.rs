@@ -8,7 +8,7 @@ use super::column;
 use crate::codec::ordered::compare;
 use crate::express::{Comparison, ConditionExpression, ItemRule, Operand, Path};
 use crate::item::{Attr, Mapping};
-use crate::model::{Change, Condition, Edit, Key, Mark, Returns, Row, Rule, State, Value};
+use crate::model::{Change, Condition, Edit, ItemState, Key, Mark, Returns, Row, Rule, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
@@ -20,7 +20,7 @@ pub(super) async fn changes(store: &dyn Store, name: &str) {
     if !store.capabilities().change {
         return;
     }
-    let mut seen = Seen::new();
+    let mut seen = SeenNames::new();
     for (at, (columns, keys)) in shapes().into_iter().enumerate() {
         let table = table(&format!("{name}_{at}"), columns);
         store.create(&table).await.expect("a table can be created");
@@ -110,9 +110,9 @@ fn table(name: &str, mut columns: Vec<Column>) -> Table {
 }
 
 /// What came up: the names of conditions and of changes, and whether the condition held.
-type Seen = BTreeSet<(&'static str, bool)>;
+type SeenNames = BTreeSet<(&'static str, bool)>;
 
-async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen: &mut Seen) {
+async fn step(store: &dyn Store, table: &Table, key: &Key, dice: &mut Dice, seen: &mut SeenNames) {
     let read = async || {
         let row = store.read(table, key, Reading::Strong).await;
         row.expect("a key can be read")
@@ -182,7 +182,9 @@ fn judged(there: Option<&Row>, table: &Table, is_met: bool, dice: &mut Dice) -> 
     }
     let mapping = Arc::new(Mapping::new(table).expect("a table that items can hold"));
     let rule = ItemRule::new(mapping, false, Some(condition), None);
-    let others = State::ALL.into_iter().filter(|state| *state != State::Row);
+    let others = ItemState::ALL
+        .into_iter()
+        .filter(|state| *state != ItemState::Row);
     Condition::Judged {
         rule: Rule::new(rule.expect("a condition on columns")),
         or: others.filter(|_| dice.one_in(3)).collect(),
@@ -352,9 +354,9 @@ fn condition(there: Option<&Row>, table: &Table, dice: &mut Dice) -> Condition {
         0 => Condition::Always,
         8 | 9 => judged(there, table, is_met, dice),
         1 | 2 => {
-            let state = State::of(there, NOW);
-            let others = State::ALL.into_iter().filter(|other| *other != state);
-            let mut states: Vec<State> = others.filter(|_| dice.one_in(2)).collect();
+            let state = ItemState::of(there, NOW);
+            let others = ItemState::ALL.into_iter().filter(|other| *other != state);
+            let mut states: Vec<ItemState> = others.filter(|_| dice.one_in(2)).collect();
             states.extend(is_met.then_some(state));
             Condition::In { states, now: NOW }
         }

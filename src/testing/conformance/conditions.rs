@@ -1,7 +1,7 @@
 //! Every condition of a change, on items in every state.
 
 use super::column;
-use crate::model::{Change, Condition, Key, Mark, Row, State, Value};
+use crate::model::{Change, Condition, ItemState, Key, Mark, Row, Value};
 use crate::schema::{Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
@@ -123,9 +123,9 @@ fn items(key: &Key, expires: bool) -> Vec<Option<Row>> {
 }
 
 fn ifs(items: &[Option<Row>]) -> Vec<Condition> {
-    let all = State::ALL.len();
+    let all = ItemState::ALL.len();
     let states = |bits: usize| {
-        let states = State::ALL.into_iter().enumerate();
+        let states = ItemState::ALL.into_iter().enumerate();
         let states = states.filter(|(at, _)| bits & (1 << at) != 0);
         states.map(|(_, state)| state).collect()
     };

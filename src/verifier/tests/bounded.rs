@@ -58,7 +58,7 @@ async fn every_row_may_differ_and_each_is_counted_once() {
 /// How often each table is read to find what differs, of 3,000 rows in one partition and 300 in others.
 async fn scans_of(
     differs: impl Fn(usize, i32) -> bool,
-    set: impl Fn(&mut Options),
+    set: impl Fn(&mut VerifySettings),
 ) -> (Found, (u64, u64)) {
     let bench = Bench::of(people(), &BTreeMap::new(), None).await;
     let wide = (0..3_000).map(|at| (0, at));
@@ -77,7 +77,7 @@ async fn scans_of(
         new: New::over(new.clone()),
         ..bench.verifier(bench.old.clone())
     };
-    verifier.options = Options {
+    verifier.options = VerifySettings {
         page_bytes: 20_000,
         round_rows: 500,
         most_rounds: 4,
@@ -106,13 +106,13 @@ async fn however_many_rows_differ_the_tables_are_read_a_few_times() {
     assert!((1_000..3_300).contains(&found.different), "{found:?}");
     assert!(scans <= 7 * parts, "{scans}");
     // Enough is enough.
-    let enough = |options: &mut Options| options.max_differences = 150;
+    let enough = |options: &mut VerifySettings| options.max_differences = 150;
     let (found, (scans, parts)) = scans_of(|_, _| true, enough).await;
     assert!(found.stopped_early);
     assert!((150..300).contains(&found.different), "{}", found.different);
     assert!(scans <= 2 * parts, "{scans}");
     // Nothing to be seen, and one that is more than enough.
-    let one = |options: &mut Options| options.max_differences = 1;
+    let one = |options: &mut VerifySettings| options.max_differences = 1;
     let (found, (scans, parts)) = scans_of(|_, _| false, one).await;
     assert!(found.is_clean() && scans == parts);
 }

@@ -175,14 +175,14 @@ impl Bench {
             frozen_at: self.frozen_at,
             is_copied: true,
             adopted: self.adopted.clone(),
-            options: Options {
+            options: VerifySettings {
                 delay: Duration::ZERO,
                 page_bytes: 700,
                 sample: self.sample,
                 round_rows: 3,
                 most_rounds: 1_000,
                 keep_every: Duration::from_millis(1),
-                ..Options::default()
+                ..VerifySettings::default()
             },
         }
     }
@@ -206,7 +206,7 @@ impl Bench {
         Checkpoint::open(folder, "people", belongs, tables).unwrap()
     }
 
-    async fn run(&self, old: Arc<dyn Store>, repair: Option<bool>) -> Result<Outcome> {
+    async fn run(&self, old: Arc<dyn Store>, repair: Option<bool>) -> Result<VerifyOutcome> {
         let verifier = self.verifier(old);
         let mut checkpoint = self.checkpoint(self.folder.path());
         let stop = CancellationToken::new();

@@ -85,7 +85,7 @@ async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
     assert!(error.is_err());
     drop(held);
     let mut checkpoint = bench.checkpoint(bench.folder.path());
-    let mut state = State::new(Vec::new());
+    let mut state = VerifyState::new(Vec::new());
     state.begun_at -= 200;
     checkpoint.keep(&state, 1.0).unwrap();
     let fresh = Duration::from_secs(1_000);
@@ -105,7 +105,7 @@ async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
 }
 
 /// Verifies 400 partitions, is killed on the way, and ages by `age` seconds. Then 60 rows are spoilt, and a later run goes on. It takes about two minutes.
-async fn spoilt_after(age: i64, fresh: u64) -> Outcome {
+async fn spoilt_after(age: i64, fresh: u64) -> VerifyOutcome {
     let bench = Bench::people(400).await;
     let mut timed = Timed::of(bench.old.clone(), &[]);
     timed.page = Duration::from_secs(10);
@@ -152,7 +152,7 @@ async fn what_is_kept_is_its_owners_alone() {
     let bench = Bench::people(0).await;
     let folder = bench.folder.path().join("made/by it");
     let checkpoint = bench.checkpoint(&folder);
-    checkpoint.keep(&State::new(Vec::new()), 1.0).unwrap();
+    checkpoint.keep(&VerifyState::new(Vec::new()), 1.0).unwrap();
     let mode = |path: &std::path::Path| {
         let permissions = std::fs::metadata(path).unwrap().permissions();
         permissions.mode() & 0o777

@@ -12,7 +12,7 @@ mod writes;
 
 use crossfade::model::{Key, Row, Value};
 use crossfade::schema::Table;
-use crossfade::store::cassandra::{Cassandra, Config, Consistency};
+use crossfade::store::cassandra::{Cassandra, CassandraConfig, Consistency};
 use crossfade::store::{Cursor, Range, Reads, Weight};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -28,8 +28,8 @@ struct Bench {
     release: (u32, u32),
 }
 
-fn config(keyspace: &str) -> Config {
-    let mut config = Config::new([cassandra_address()], keyspace);
+fn config(keyspace: &str) -> CassandraConfig {
+    let mut config = CassandraConfig::new([cassandra_address()], keyspace);
     config.consistency = Consistency::One;
     config
 }

@@ -8,13 +8,13 @@ use crossfade::error::{Error, Kind};
 use crossfade::model::{Tokens, Value};
 use crossfade::schema::Table;
 use crossfade::secret::Secret;
-use crossfade::store::cassandra::{Cassandra, Config, Login, Tls};
+use crossfade::store::cassandra::{Cassandra, CassandraConfig, Login, Tls};
 use crossfade::store::{Range, Reads, Store};
 
 use super::{Bench, config, key};
 use crate::support::{OwnServers, cassandra_address, secure_cassandra, unique};
 
-async fn refused(config: Config) -> Error {
+async fn refused(config: CassandraConfig) -> Error {
     let started = Instant::now();
     let error = Cassandra::connect(config).await.expect_err("it is refused");
     assert!(started.elapsed() < Duration::from_secs(60), "{error}");
@@ -34,17 +34,17 @@ async fn a_node_that_does_not_listen() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = refused(Config::new([free.to_string()], "ks")).await;
+    let error = refused(CassandraConfig::new([free.to_string()], "ks")).await;
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
     mentions(&error, &[&free.to_string(), "check"]);
-    let error = refused(Config::new(Vec::<String>::new(), "ks")).await;
+    let error = refused(CassandraConfig::new(Vec::<String>::new(), "ks")).await;
     assert_eq!(error.kind(), Kind::Config);
 }
 
 #[tokio::test]
 async fn a_node_that_accepts_and_says_nothing() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut config = Config::new([silent.local_addr().unwrap().to_string()], "ks");
+    let mut config = CassandraConfig::new([silent.local_addr().unwrap().to_string()], "ks");
     config.connect_timeout = Duration::from_secs(1);
     let error = refused(config).await;
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
@@ -53,7 +53,7 @@ async fn a_node_that_accepts_and_says_nothing() {
 #[tokio::test]
 async fn a_server_that_is_gone_is_not_taken_for_a_costly_range() {
     let servers = OwnServers::start(&["cassandra"]);
-    let mut config = Config::new([servers.cassandra_address()], "system");
+    let mut config = CassandraConfig::new([servers.cassandra_address()], "system");
     config.request_timeout = Duration::from_secs(2);
     let store = Cassandra::connect(config).await.expect("a store");
     let table = store
@@ -104,14 +104,14 @@ fn impostor(answer: &'static [u8]) -> String {
 async fn a_server_of_an_older_protocol() {
     // An ERROR frame of version 3, code 10: as Cassandra 2.1 answers.
     let answer = b"\x83\0\0\0\0\0\0\0\x1d\0\0\0\x0a\0\x17unsupported version (4)";
-    let error = refused(Config::new([impostor(answer)], "ks")).await;
+    let error = refused(CassandraConfig::new([impostor(answer)], "ks")).await;
     assert_eq!(error.kind(), Kind::Unsupported, "{error}");
     mentions(&error, &["too old", "3"]);
 }
 
 #[tokio::test]
 async fn something_else_on_the_port() {
-    let error = refused(Config::new(
+    let error = refused(CassandraConfig::new(
         [impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n")],
         "ks",
     ))
@@ -189,9 +189,9 @@ async fn a_value_the_server_does_not_take() {
     bench.done().await;
 }
 
-fn secure(username: &str, password: &str) -> Config {
+fn secure(username: &str, password: &str) -> CassandraConfig {
     let server = secure_cassandra();
-    let mut config = Config::new([server.address], "system");
+    let mut config = CassandraConfig::new([server.address], "system");
     config.consistency = crossfade::store::cassandra::Consistency::One;
     config.tls = Some(Tls {
         ca: Some(server.ca),

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue as A;
 use crossfade::codec::canonical;
 use crossfade::model::{Condition, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Role, Table};
-use crossfade::store::cassandra::{Cassandra, Config, Consistency};
+use crossfade::store::cassandra::{Cassandra, CassandraConfig, Consistency};
 use crossfade::store::dynamodb::{self, DynamoDb};
 use crossfade::store::{Reads, Store, WriteOutcome};
 use crossfade::transform::Transform;
@@ -240,7 +240,7 @@ async fn every_type_arrives_as_it_was() {
     let bench = Bench::new("wide").await;
     let release = release(&bench.session).await;
     let table = wide(release);
-    let mut config = Config::new([bench.node.clone()], bench.keyspace.clone());
+    let mut config = CassandraConfig::new([bench.node.clone()], bench.keyspace.clone());
     config.consistency = Consistency::One;
     let old = Cassandra::connect(config).await.expect("a store");
     old.create(&table).await.expect("created");
@@ -307,7 +307,7 @@ async fn every_type_arrives_as_it_was() {
 
 async fn items_as_rows(bench: &Bench, target: &Table) -> Vec<Row> {
     let [(_, id), (_, secret), (_, region)] = credentials();
-    let new = DynamoDb::connect(dynamodb::Config {
+    let new = DynamoDb::connect(dynamodb::DynamoDbConfig {
         region: Some(region),
         endpoint: Some(bench.url.clone()),
         credentials: Some(dynamodb::Credentials {
@@ -315,7 +315,7 @@ async fn items_as_rows(bench: &Bench, target: &Table) -> Vec<Row> {
             secret_access_key: secret.as_str().into(),
             session_token: None,
         }),
-        ..dynamodb::Config::default()
+        ..dynamodb::DynamoDbConfig::default()
     });
     let new = new.await.expect("a store");
     let mut read = Vec::new();

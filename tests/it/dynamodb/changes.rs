@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crossfade::error::{Effect, Error, Kind, Result};
 use crossfade::model::{
-    Add, Change, ClusteringRange, Condition, Edit, Key, Mark, Query, Row, State, Value,
+    Add, Change, ClusteringRange, Condition, Edit, ItemState, Key, Mark, Query, Row, Value,
 };
 use crossfade::schema::{Role, Table, Type};
-use crossfade::store::dynamodb::{Config, DynamoDb};
+use crossfade::store::dynamodb::{DynamoDb, DynamoDbConfig};
 use crossfade::store::{Changed, Reading, Reads, Store};
 use futures::future::join_all;
 use serde_json::{Value as Json, json};
@@ -106,7 +106,7 @@ async fn a_call_that_fails_is_sent_once_and_says_what_is_known_of_its_effect() {
     for (reply, kind, effect) in refusals() {
         let script = reply.clone();
         let endpoint = Scripted::start(move |_| script.clone());
-        let store = DynamoDb::connect(Config {
+        let store = DynamoDb::connect(DynamoDbConfig {
             timeout: matches!(reply, Reply::Silence).then_some(Duration::from_secs(1)),
             ..config(&endpoint.url)
         });
@@ -189,7 +189,7 @@ async fn a_refusal_brings_the_item_that_was_met() {
     met.mark = Some(Mark::Partial);
     met.decided = [0].into();
     let rows = Condition::In {
-        states: vec![State::Row],
+        states: vec![ItemState::Row],
         now: 0,
     };
     for (item, expected) in [(Some(item), Some(met)), (None, None)] {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossfade::error::{Effect, Kind};
 use crossfade::model::Condition;
-use crossfade::store::dynamodb::{Config, DynamoDb, Tls};
+use crossfade::store::dynamodb::{DynamoDb, DynamoDbConfig, EndpointTls};
 use crossfade::store::{Reads, Store};
 
 use super::faults::{all_written, errors};
@@ -89,8 +89,8 @@ async fn tls_with_an_authority_of_ones_own_works_and_without_it_is_refused() {
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, pem).unwrap();
     let endpoint = Scripted::start_tls(server, all_written);
-    let trusting = Config {
-        tls: Some(Tls { ca: ca.clone() }),
+    let trusting = DynamoDbConfig {
+        tls: Some(EndpointTls { ca: ca.clone() }),
         ..config(&endpoint.url)
     };
     let store = DynamoDb::connect(trusting.clone()).await.unwrap();
@@ -172,7 +172,7 @@ async fn without_credentials_or_region_it_says_what_to_set() {
     if !in_environment(test, &[]) {
         return;
     }
-    let nothing = || Config {
+    let nothing = || DynamoDbConfig {
         credentials: None,
         ..config("http://127.0.0.1:9")
     };
@@ -182,7 +182,7 @@ async fn without_credentials_or_region_it_says_what_to_set() {
         error.next_step().unwrap().contains("AWS_ACCESS_KEY_ID"),
         "{error}"
     );
-    let nowhere = Config {
+    let nowhere = DynamoDbConfig {
         region: None,
         endpoint: None,
         ..nothing()
@@ -199,7 +199,7 @@ async fn the_endpoint_of_the_environment_is_the_one_that_is_shown() {
     if !in_environment(test, &[("AWS_ENDPOINT_URL_DYNAMODB", url)]) {
         return;
     }
-    let config = |endpoint: Option<&str>| Config {
+    let config = |endpoint: Option<&str>| DynamoDbConfig {
         endpoint: endpoint.map(str::to_owned),
         ..config("")
     };

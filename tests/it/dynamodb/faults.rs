@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossfade::error::{Effect, Error, Kind};
 use crossfade::model::{Condition, Value};
-use crossfade::store::dynamodb::{Config, DynamoDb};
+use crossfade::store::dynamodb::{DynamoDb, DynamoDbConfig};
 use crossfade::store::{Range, Reads, Store, Weight, WriteOutcome, WriteOutcomes};
 use serde_json::{Value as Json, json};
 
@@ -178,7 +178,7 @@ async fn a_request_that_fails_is_the_same_error_for_each_of_its_rows_and_sent_on
         for partiql in [true, false] {
             let script = reply.clone();
             let endpoint = Scripted::start(move |_| script.clone());
-            let store = DynamoDb::connect(Config {
+            let store = DynamoDb::connect(DynamoDbConfig {
                 partiql: Some(partiql),
                 timeout: matches!(reply, Reply::Silence).then_some(Duration::from_secs(1)),
                 ..config(&endpoint.url)
@@ -308,7 +308,7 @@ async fn an_endpoint_without_partiql_gets_single_calls_and_is_not_asked_again() 
     }));
 
     let endpoint = Scripted::start(script);
-    let store = DynamoDb::connect(Config {
+    let store = DynamoDb::connect(DynamoDbConfig {
         partiql: Some(true),
         ..config(&endpoint.url)
     });

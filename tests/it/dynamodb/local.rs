@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 use crossfade::error::Kind;
 use crossfade::model::{Condition, F32, F64, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Role, Table, Type};
-use crossfade::store::dynamodb::{Config, DynamoDb};
+use crossfade::store::dynamodb::{DynamoDb, DynamoDbConfig};
 use crossfade::store::{Reading, Reads, Store, Weight, WriteOutcome};
 
 use super::{column, config, connect, key, note, notes, some_notes};
@@ -171,7 +171,7 @@ fn everything_rows(table: &Table) -> Vec<Row> {
 #[tokio::test]
 async fn every_type_comes_back_as_it_was_from_either_way_of_writing() {
     let (store, table) = with_table(everything(fresh("everything"))).await;
-    let single = Config {
+    let single = DynamoDbConfig {
         partiql: Some(false),
         ..config(&url())
     };
@@ -556,7 +556,7 @@ async fn a_missing_table_is_missing_in_every_call() {
 
 #[tokio::test]
 async fn credentials_come_from_the_environment() {
-    let store = DynamoDb::connect(Config {
+    let store = DynamoDb::connect(DynamoDbConfig {
         credentials: None,
         ..config(&url())
     });

@@ -3,7 +3,7 @@
 
 use crossfade::model::{Key, Row, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type};
-use crossfade::store::dynamodb::{Config, Credentials, DynamoDb};
+use crossfade::store::dynamodb::{Credentials, DynamoDb, DynamoDbConfig};
 
 mod changes;
 mod connection;
@@ -12,8 +12,8 @@ mod local;
 mod permits;
 mod wide;
 
-fn config(endpoint: &str) -> Config {
-    Config {
+fn config(endpoint: &str) -> DynamoDbConfig {
+    DynamoDbConfig {
         region: Some("us-east-1".into()),
         endpoint: Some(endpoint.into()),
         credentials: Some(Credentials {
@@ -21,7 +21,7 @@ fn config(endpoint: &str) -> Config {
             secret_access_key: "a-secret-to-be-kept".into(),
             session_token: Some("a-token-to-be-kept".into()),
         }),
-        ..Config::default()
+        ..DynamoDbConfig::default()
     }
 }
 

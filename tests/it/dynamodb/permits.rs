@@ -11,7 +11,7 @@ use crossfade::error::{Effect, Error, Kind};
 use crossfade::model::{Add, Change, Condition, Fold, Key, Move, Value};
 use crossfade::protocol::Phase;
 use crossfade::schema::{Role, StoredTable, Table, Type};
-use crossfade::store::dynamodb::{Config, DynamoDb};
+use crossfade::store::dynamodb::{DynamoDb, DynamoDbConfig};
 use crossfade::store::{Permit, Store};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -36,7 +36,7 @@ fn permit_of(times: u64) -> Permit {
 #[tokio::test]
 async fn a_put_of_many_requests_stops_in_its_middle() {
     let endpoint = Arc::new(Scripted::start(|_| Reply::Json(200, json!({}))));
-    let single = Config {
+    let single = DynamoDbConfig {
         partiql: Some(false),
         ..config(&endpoint.url)
     };

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crossfade::model::{Add, Change, Condition, Edit, Fold, Key, Mark, Move, Row, State, Value};
+use crossfade::model::{
+    Add, Change, Condition, Edit, Fold, ItemState, Key, Mark, Move, Row, Value,
+};
 use crossfade::schema::{Role, Table, Type};
 use crossfade::store::{Changed, Reading, Reads, Store, WriteOutcome};
 
@@ -60,7 +62,7 @@ fn edit(cells: Vec<Option<Edit>>, mark: Mark) -> Change {
 
 fn partial_or_absent() -> Condition {
     Condition::In {
-        states: vec![State::Partial, State::Absent],
+        states: vec![ItemState::Partial, ItemState::Absent],
         now: 0,
     }
 }
@@ -149,7 +151,7 @@ async fn many_columns_are_updated_and_compared() {
         .await;
     assert_eq!(puts.rows[0].as_ref().unwrap(), &WriteOutcome::Written);
     let on = Condition::In {
-        states: vec![State::Row, State::Tombstone],
+        states: vec![ItemState::Row, ItemState::Tombstone],
         now: 0,
     };
     let all = edit(edits(|_| true, 2), Mark::Application);
@@ -233,7 +235,7 @@ async fn updates_beside_the_completion_of_a_wide_row_are_kept() {
             }
             let update = edit(edits(|at| at == 0, 3), Mark::Application);
             let row = Condition::In {
-                states: vec![State::Row],
+                states: vec![ItemState::Row],
                 now: 0,
             };
             assert_eq!(

@@ -11,12 +11,12 @@ use crossfade::secret::Secret;
 use crossfade::serve::{self, Access, Limits, Passed, Unknown, Upstream};
 use crossfade::shim::{OldStore, Settings, Shim};
 use crossfade::store::Old;
-use crossfade::store::dynamodb::{Config, Credentials, Raw};
+use crossfade::store::dynamodb::{Credentials, DynamoDbConfig, Raw};
 use crossfade::store::memory::Memory;
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use proptest::prelude::*;
-use proptest::test_runner::{Config as Cases, TestRunner};
+use proptest::test_runner::{DynamoDbConfig as Cases, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -64,7 +64,7 @@ struct Sidecar {
     served: JoinHandle<Result<()>>,
 }
 
-async fn sidecar(change: impl FnOnce(&mut serve::Settings)) -> Sidecar {
+async fn sidecar(change: impl FnOnce(&mut serve::SidecarSettings)) -> Sidecar {
     let memory = Arc::new(Memory::new());
     let new = New::over(memory.clone());
     let control = Control::new(new.clone(), "control");
@@ -72,10 +72,10 @@ async fn sidecar(change: impl FnOnce(&mut serve::Settings)) -> Sidecar {
     own.deadline = Duration::from_millis(300);
     let shim = Shim::start(own, OldStore::Open(Old(memory)), new, control, []).expect("a shim");
     let answers = Arc::new(Semaphore::new(1_000));
-    let mut settings = serve::Settings {
+    let mut settings = serve::SidecarSettings {
         upstream: Some(Arc::new(Echo(answers.clone()))),
         withheld: ["control".to_owned()].into(),
-        ..serve::Settings::default()
+        ..serve::SidecarSettings::default()
     };
     change(&mut settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -377,7 +377,7 @@ async fn what_is_sent_on_is_signed() {
         ("secret", Some("token"), 200),
         ("other", None, 400),
     ] {
-        let config = Config {
+        let config = DynamoDbConfig {
             region: Some("us-east-1".into()),
             endpoint: Some(format!("http://{}", sidecar.address)),
             credentials: Some(Credentials {
@@ -385,7 +385,7 @@ async fn what_is_sent_on_is_signed() {
                 secret_access_key: secret.into(),
                 session_token: token.map(str::to_owned),
             }),
-            ..Config::default()
+            ..DynamoDbConfig::default()
         };
         let raw = Raw::connect(&config).await.expect("a client");
         let body = Bytes::from_static(b"{\"A\": 1}");

@@ -195,9 +195,9 @@ impl Copier {
         assert!(!pass.may_skip(Rules::default(), None, &totals(&row)));
         let key = row.key.clone();
         let mut fold = match self.world.chance.below(3) {
-            0 => counter::Fold::new(Rules::default()),
-            1 => counter::Fold::first(Rules::default(), totals(&row)),
-            _ => counter::Fold::again(Rules::default(), totals(&row)),
+            0 => counter::FoldCounters::new(Rules::default()),
+            1 => counter::FoldCounters::first(Rules::default(), totals(&row)),
+            _ => counter::FoldCounters::again(Rules::default(), totals(&row)),
         };
         let mut step = fold.begin();
         loop {
@@ -210,33 +210,39 @@ impl Copier {
         }
     }
 
-    async fn fold_call(&self, key: &Key, call: counter::Call) -> Result<counter::Reply> {
+    async fn fold_call(
+        &self,
+        key: &Key,
+        call: counter::CounterCall,
+    ) -> Result<counter::CounterReply> {
         let target = self.transform.target();
         let puts = match call {
-            counter::Call::ReadNew => {
+            counter::CounterCall::ReadNew => {
                 let read = async || self.new.read(target, key, Reading::Strong).await;
                 let item = self.patiently(read).await?;
-                return Ok(counter::Reply::New(item.map(|row| counter::Item {
-                    totals: totals(&row),
-                    watermarks: row.watermarks,
+                return Ok(counter::CounterReply::New(item.map(|row| {
+                    counter::CounterItem {
+                        totals: totals(&row),
+                        watermarks: row.watermarks,
+                    }
                 })));
             }
-            counter::Call::ReadOld => {
+            counter::CounterCall::ReadOld => {
                 let row = self.read_old(key).await?;
-                return Ok(counter::Reply::Old(row.as_ref().map(totals)));
+                return Ok(counter::CounterReply::Old(row.as_ref().map(totals)));
             }
-            counter::Call::Insert(all) => {
+            counter::CounterCall::Insert(all) => {
                 let cells = all.iter().map(|total| total.map(Value::BigInt));
                 let mut row = Row::new(key.clone(), cells.collect());
                 row.watermarks = all;
                 row.mark = Some(Mark::Copied);
                 self.new.put(target, &[row], &Condition::absent()).await
             }
-            counter::Call::Fold(moves) => {
+            counter::CounterCall::Fold(moves) => {
                 let key = key.clone();
                 self.new.fold(target, vec![Fold { key, moves }]).await
             }
-            call @ (counter::Call::Add { .. } | counter::Call::AddAndTell { .. }) => {
+            call @ (counter::CounterCall::Add { .. } | counter::CounterCall::AddAndTell { .. }) => {
                 panic!("a fold doesn't do this: {call:?}")
             }
         };
@@ -244,15 +250,15 @@ impl Copier {
     }
 }
 
-async fn written(puts: WriteOutcomes) -> Result<counter::Reply> {
+async fn written(puts: WriteOutcomes) -> Result<counter::CounterReply> {
     match puts.rows.into_iter().next() {
-        Some(Ok(WriteOutcome::Written)) => Ok(counter::Reply::Written),
-        Some(Ok(WriteOutcome::Refused)) => Ok(counter::Reply::Refused),
+        Some(Ok(WriteOutcome::Written)) => Ok(counter::CounterReply::Written),
+        Some(Ok(WriteOutcome::Refused)) => Ok(counter::CounterReply::Refused),
         Some(Err(error)) if error.kind().is_transient() => {
             tokio::time::sleep(Duration::from_millis(5)).await;
             Ok(match error.known_effect() {
-                Effect::None => counter::Reply::Refused,
-                Effect::Unknown => counter::Reply::Unknown,
+                Effect::None => counter::CounterReply::Refused,
+                Effect::Unknown => counter::CounterReply::Unknown,
             })
         }
         Some(Err(error)) => Err(error),

@@ -17,7 +17,7 @@ use crossfade::model::{
 };
 use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Order, Role, Table as Schema, Type};
-use crossfade::shim::{OldStore, Resave, Returned, Scan, Settings, Shim, Table, Ttl, Written};
+use crossfade::shim::{OldStore, ResaveMode, Returned, Scan, Settings, Shim, Table, Ttl, Written};
 use crossfade::spec::{TablePlan, TableSpec};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Old, Range, Reads, Store};
@@ -174,7 +174,9 @@ impl World {
             id: id.into(),
             lease: LEASE,
             deadline: DEADLINE,
-            resave: self.chance.one_of(&[Resave::Inline, Resave::Background]),
+            resave: self
+                .chance
+                .one_of(&[ResaveMode::Inline, ResaveMode::Background]),
             clock: self.clock(),
             ..Settings::new(id)
         };

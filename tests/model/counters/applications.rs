@@ -2,7 +2,7 @@
 
 use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
-use crossfade::protocol::counter::{Add, Added, Call, Reply, Step};
+use crossfade::protocol::counter::{AddToCounters, Added, CounterCall, CounterReply, CounterStep};
 
 use super::stores::{Late, Write};
 use super::world::{ADDS_EACH, Action, Counters, Counting, World, Wrong};
@@ -35,8 +35,8 @@ impl Counters {
         let by = self.adds[at][application.begun].clone();
         let add = at * ADDS_EACH + application.begun;
         application.begun += 1;
-        let mut machine = Add::new(application.phase, by);
-        if let Step::Call(call) = machine.begin() {
+        let mut machine = AddToCounters::new(application.phase, by);
+        if let CounterStep::Call(call) = machine.begin() {
             world.attempted |= 1 << add;
             application.adding = Some((machine, call));
         }
@@ -55,13 +55,13 @@ impl Counters {
                 phase,
                 add: Some(add),
             });
-            Reply::Unknown
+            CounterReply::Unknown
         } else {
             self.add(world, &call, phase, add)
         };
         world.applications[at].adding = match self.variant.add_step(&mut machine, &call, reply) {
-            Step::Call(call) => Some((machine, call)),
-            Step::Done(answer) => {
+            CounterStep::Call(call) => Some((machine, call)),
+            CounterStep::Done(answer) => {
                 if answer == Added::Added {
                     world.acknowledged |= 1 << add;
                 }
@@ -71,9 +71,15 @@ impl Counters {
     }
 
     /// Carries out an add.
-    pub fn add(&self, world: &mut World, call: &Call, phase: Phase, add: usize) -> Reply {
+    pub fn add(
+        &self,
+        world: &mut World,
+        call: &CounterCall,
+        phase: Phase,
+        add: usize,
+    ) -> CounterReply {
         let reply = self.variant.call(&mut world.stores, call, phase);
-        if reply == Reply::Written {
+        if reply == CounterReply::Written {
             world.landed |= 1 << add;
         }
         reply
@@ -84,7 +90,7 @@ impl Counters {
         let application = &mut world.applications[at];
         application.counts -= 1;
         let mut count = self.variant.count(application.phase);
-        if let Step::Call(call) = count.begin() {
+        if let CounterStep::Call(call) = count.begin() {
             application.counting = Some(Counting {
                 count,
                 call,
@@ -100,11 +106,11 @@ impl Counters {
         };
         let reply = self.variant.call(&mut world.stores, &counting.call, phase);
         match counting.count.step(self.variant.shown(reply)) {
-            Step::Call(call) => {
+            CounterStep::Call(call) => {
                 counting.call = call;
                 world.applications[at].counting = Some(counting);
             }
-            Step::Done(counted) => {
+            CounterStep::Done(counted) => {
                 if !self.is_within(world, &counted, counting.acknowledged) {
                     world.wrong.get_or_insert(Wrong::Count);
                 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
-use crossfade::protocol::counter::{Call, Fold, Folded, Pass, Reply, Step, Totals};
+use crossfade::protocol::counter::{
+    CounterCall, CounterReply, CounterStep, FoldCounters, Folded, Pass, Totals,
+};
 
 use super::stores::{Late, Write};
 use super::world::{Action, Copier, Counters, Work, World, Wrong};
@@ -57,12 +59,12 @@ impl Counters {
             return passed_over;
         }
         let mut fold = match remembered {
-            None => Fold::first(rules, scanned),
-            Some(_) => Fold::again(rules, scanned),
+            None => FoldCounters::first(rules, scanned),
+            Some(_) => FoldCounters::again(rules, scanned),
         };
         match fold.begin() {
-            Step::Call(call) => Some(Work::Folding { fold, call, pass }),
-            Step::Done(_) => unreachable!("a fold looks before it answers"),
+            CounterStep::Call(call) => Some(Work::Folding { fold, call, pass }),
+            CounterStep::Done(_) => unreachable!("a fold looks before it answers"),
         }
     }
 
@@ -105,13 +107,13 @@ impl Counters {
         &self,
         world: &mut World,
         at: usize,
-        fold: Fold,
-        step: Step<Folded>,
+        fold: FoldCounters,
+        step: CounterStep<Folded>,
         pass: Pass,
     ) -> Work {
         let folded = match step {
-            Step::Call(call) => return Work::Folding { fold, call, pass },
-            Step::Done(folded) => folded,
+            CounterStep::Call(call) => return Work::Folding { fold, call, pass },
+            CounterStep::Done(folded) => folded,
         };
         let is_settled = pass == Pass::Settling && folded.is_settled();
         match folded {
@@ -131,13 +133,13 @@ impl Counters {
     }
 
     /// Carries out a copier's write, and looks at what it did.
-    pub fn fold(&self, world: &mut World, write: &Write, phase: Phase) -> Reply {
+    pub fn fold(&self, world: &mut World, write: &Write, phase: Phase) -> CounterReply {
         let before = self.beyond(world);
         let reply = match write {
             Write::Whole(call) => self.variant.call(&mut world.stores, call, phase),
             Write::Watermarks(moves) => {
                 world.stores.set_watermarks(moves);
-                Reply::Written
+                CounterReply::Written
             }
         };
         if self.beyond(world) != before {
@@ -183,17 +185,20 @@ impl Counters {
             pass,
         } = work
         {
-            let step = self
-                .variant
-                .fold_step(&mut fold, &call, Reply::Unknown, journal.as_deref());
+            let step =
+                self.variant
+                    .fold_step(&mut fold, &call, CounterReply::Unknown, journal.as_deref());
             world.copiers[at].work = self.folded(world, at, fold, step, pass);
         }
     }
 }
 
-fn is_write(call: &Call) -> bool {
+fn is_write(call: &CounterCall) -> bool {
     match call {
-        Call::ReadNew | Call::ReadOld => false,
-        Call::Insert(_) | Call::Fold(_) | Call::Add { .. } | Call::AddAndTell { .. } => true,
+        CounterCall::ReadNew | CounterCall::ReadOld => false,
+        CounterCall::Insert(_)
+        | CounterCall::Fold(_)
+        | CounterCall::Add { .. }
+        | CounterCall::AddAndTell { .. } => true,
     }
 }

@@ -2,7 +2,9 @@
 
 use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
-use crossfade::protocol::counter::{Call, Counted, Item, Reply, Step, Totals};
+use crossfade::protocol::counter::{
+    Counted, CounterCall, CounterItem, CounterReply, CounterStep, Totals,
+};
 
 use super::world::{ADDS_EACH, Counters, World};
 
@@ -19,7 +21,7 @@ fn same(one: &[Option<i64>], other: &[Option<i64>]) -> bool {
 
 impl Counters {
     /// What each of a set of adds, given as bits, adds to a column.
-    fn parts(&self, adds: u32, column: usize) -> impl Iterator<Item = i64> {
+    fn parts(&self, adds: u32, column: usize) -> impl Iterator<CounterItem = i64> {
         let each = move |add: usize| self.adds[add / ADDS_EACH][add % ADDS_EACH][column];
         (0..32)
             .filter(move |add| adds & (1 << add) != 0)
@@ -45,24 +47,26 @@ impl Counters {
         let mut step = count.begin();
         loop {
             match step {
-                Step::Call(call) => step = count.step(self.variant.call(&mut stores, &call, phase)),
-                Step::Done(counted) => return counted,
+                CounterStep::Call(call) => {
+                    step = count.step(self.variant.call(&mut stores, &call, phase))
+                }
+                CounterStep::Done(counted) => return counted,
             }
         }
     }
 
-    fn item(&self, world: &World) -> Item {
+    fn item(&self, world: &World) -> CounterItem {
         let mut stores = world.stores.clone();
         let phase = world.control.phase;
-        match self.variant.call(&mut stores, &Call::ReadNew, phase) {
-            Reply::New(item) => item.unwrap_or_default(),
+        match self.variant.call(&mut stores, &CounterCall::ReadNew, phase) {
+            CounterReply::New(item) => item.unwrap_or_default(),
             reply => panic!("{reply:?} isn't an item"),
         }
     }
 
     /// `c - w` of each column.
     pub fn beyond(&self, world: &World) -> Vec<i64> {
-        let Item { totals, watermarks } = self.item(world);
+        let CounterItem { totals, watermarks } = self.item(world);
         let beyond = |column| number(&totals, column) - number(&watermarks, column);
         (0..self.old.len()).map(beyond).collect()
     }
@@ -84,7 +88,7 @@ impl Counters {
     }
 
     /// Every phase that somebody is in, or may join in.
-    pub fn live_phases(world: &World) -> impl Iterator<Item = Phase> {
+    pub fn live_phases(world: &World) -> impl Iterator<CounterItem = Phase> {
         let applications = world.applications.iter().map(|a| a.phase);
         let copiers = world.copiers.iter().map(|c| c.phase);
         let control = std::iter::once(world.control.phase);

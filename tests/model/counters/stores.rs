@@ -2,13 +2,13 @@
 
 use crossfade::model::Move;
 use crossfade::protocol::Phase;
-use crossfade::protocol::counter::{Call, Item, Place, Reply, Totals};
+use crossfade::protocol::counter::{AddPlace, CounterCall, CounterItem, CounterReply, Totals};
 
 /// The row in both stores, and what is on its way to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stores {
     pub old: Option<Totals>,
-    pub new: Option<Item>,
+    pub new: Option<CounterItem>,
     /// Writes that nobody waits for any more: each lands some time, or never.
     pub late: Vec<Late>,
 }
@@ -24,47 +24,47 @@ pub struct Late {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
-    Whole(Call),
+    Whole(CounterCall),
     /// Half of a fold, for a mutant that makes two writes of one.
     Watermarks(Vec<Option<Move>>),
 }
 
 impl Stores {
     /// What a call does, and its reply.
-    pub fn call(&mut self, call: &Call) -> Reply {
+    pub fn call(&mut self, call: &CounterCall) -> CounterReply {
         match call {
-            Call::ReadNew => Reply::New(self.new.clone()),
-            Call::ReadOld => Reply::Old(self.old.clone()),
-            Call::Insert(_) if self.new.is_some() => Reply::Refused,
-            Call::Insert(totals) => {
-                self.new = Some(Item {
+            CounterCall::ReadNew => CounterReply::New(self.new.clone()),
+            CounterCall::ReadOld => CounterReply::Old(self.old.clone()),
+            CounterCall::Insert(_) if self.new.is_some() => CounterReply::Refused,
+            CounterCall::Insert(totals) => {
+                self.new = Some(CounterItem {
                     totals: totals.clone(),
                     watermarks: totals.clone(),
                 });
-                Reply::Written
+                CounterReply::Written
             }
-            Call::Fold(moves) if !self.expected(moves) => Reply::Refused,
-            Call::Fold(moves) => {
+            CounterCall::Fold(moves) if !self.expected(moves) => CounterReply::Refused,
+            CounterCall::Fold(moves) => {
                 self.add_moves(moves);
                 self.set_watermarks(moves);
-                Reply::Written
+                CounterReply::Written
             }
-            Call::AddAndTell { to, by } => {
+            CounterCall::AddAndTell { to, by } => {
                 let (to, by) = (*to, by.clone());
-                self.call(&Call::Add { to, by });
-                Reply::New(self.new.clone())
+                self.call(&CounterCall::Add { to, by });
+                CounterReply::New(self.new.clone())
             }
-            Call::Add { to, by } => {
+            CounterCall::Add { to, by } => {
                 let totals = match to {
-                    Place::Old => self.old.get_or_insert_with(|| vec![None; by.len()]),
-                    Place::New | Place::NewUnmarked => &mut self.item(by.len()).totals,
+                    AddPlace::Old => self.old.get_or_insert_with(|| vec![None; by.len()]),
+                    AddPlace::New | AddPlace::NewUnmarked => &mut self.item(by.len()).totals,
                 };
                 for (total, by) in totals.iter_mut().zip(by) {
                     if let Some(by) = by {
                         *total = Some(total.unwrap_or(0) + by);
                     }
                 }
-                Reply::Written
+                CounterReply::Written
             }
         }
     }
@@ -100,8 +100,8 @@ impl Stores {
     }
 
     /// The new store's item, made if there is none.
-    fn item(&mut self, columns: usize) -> &mut Item {
-        self.new.get_or_insert_with(|| Item {
+    fn item(&mut self, columns: usize) -> &mut CounterItem {
+        self.new.get_or_insert_with(|| CounterItem {
             totals: vec![None; columns],
             watermarks: vec![None; columns],
         })

@@ -3,29 +3,34 @@
 use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{
-    Add, Added, Call, Count, Fold, Folded, Item, Pass, Reply, Rules, Step, may_enter_new,
-    may_return_to_old,
+    AddToCounters, Added, Count, CounterCall, CounterItem, CounterReply, CounterStep, FoldCounters,
+    Folded, Pass, Rules, may_enter_new, may_return_to_old,
 };
 
 use super::stores::{Late, Stores, Write};
 
 /// Where a mutant can step in. What it leaves alone is the library's.
 pub trait Variant: Send + Sync {
-    fn call(&self, stores: &mut Stores, call: &Call, _: Phase) -> Reply {
+    fn call(&self, stores: &mut Stores, call: &CounterCall, _: Phase) -> CounterReply {
         stores.call(call)
     }
 
     fn fold_step(
         &self,
-        fold: &mut Fold,
-        _: &Call,
-        reply: Reply,
+        fold: &mut FoldCounters,
+        _: &CounterCall,
+        reply: CounterReply,
         _journal: Option<&[Option<i64>]>,
-    ) -> Step<Folded> {
+    ) -> CounterStep<Folded> {
         fold.step(reply)
     }
 
-    fn add_step(&self, add: &mut Add, _: &Call, reply: Reply) -> Step<Added> {
+    fn add_step(
+        &self,
+        add: &mut AddToCounters,
+        _: &CounterCall,
+        reply: CounterReply,
+    ) -> CounterStep<Added> {
         add.step(reply)
     }
 
@@ -47,7 +52,7 @@ pub trait Variant: Send + Sync {
         may_enter_new(settled, freeze)
     }
 
-    fn may_return_to_old(&self, item: Option<&Item>) -> bool {
+    fn may_return_to_old(&self, item: Option<&CounterItem>) -> bool {
         may_return_to_old(item)
     }
 
@@ -56,7 +61,7 @@ pub trait Variant: Send + Sync {
     }
 
     /// What a count takes a reply for.
-    fn shown(&self, reply: Reply) -> Reply {
+    fn shown(&self, reply: CounterReply) -> CounterReply {
         reply
     }
 
@@ -79,13 +84,13 @@ pub struct PutIfAbsent;
 impl Variant for PutIfAbsent {
     fn fold_step(
         &self,
-        fold: &mut Fold,
-        _: &Call,
-        reply: Reply,
+        fold: &mut FoldCounters,
+        _: &CounterCall,
+        reply: CounterReply,
         _: Option<&[Option<i64>]>,
-    ) -> Step<Folded> {
+    ) -> CounterStep<Folded> {
         match reply {
-            Reply::New(Some(item)) => Step::Done(Folded::Unchanged {
+            CounterReply::New(Some(item)) => CounterStep::Done(Folded::Unchanged {
                 totals: item.totals,
             }),
             reply => fold.step(reply),
@@ -96,12 +101,12 @@ impl Variant for PutIfAbsent {
 /// A fold doesn't ask whether the watermark still is what was read.
 pub struct NoCondition;
 impl Variant for NoCondition {
-    fn call(&self, stores: &mut Stores, call: &Call, _: Phase) -> Reply {
+    fn call(&self, stores: &mut Stores, call: &CounterCall, _: Phase) -> CounterReply {
         match call {
-            Call::Fold(moves) => {
+            CounterCall::Fold(moves) => {
                 stores.add_moves(moves);
                 stores.set_watermarks(moves);
-                Reply::Written
+                CounterReply::Written
             }
             call => stores.call(call),
         }
@@ -111,16 +116,16 @@ impl Variant for NoCondition {
 /// The watermark is set by a second write, after the add.
 pub struct TwoWrites;
 impl Variant for TwoWrites {
-    fn call(&self, stores: &mut Stores, call: &Call, phase: Phase) -> Reply {
+    fn call(&self, stores: &mut Stores, call: &CounterCall, phase: Phase) -> CounterReply {
         match call {
-            Call::Fold(moves) if stores.expected(moves) => {
+            CounterCall::Fold(moves) if stores.expected(moves) => {
                 stores.add_moves(moves);
                 stores.late.push(Late {
                     write: Write::Watermarks(moves.clone()),
                     phase,
                     add: None,
                 });
-                Reply::Written
+                CounterReply::Written
             }
             call => stores.call(call),
         }
@@ -132,22 +137,22 @@ pub struct JournalTrusted;
 impl Variant for JournalTrusted {
     fn fold_step(
         &self,
-        fold: &mut Fold,
-        _: &Call,
-        reply: Reply,
+        fold: &mut FoldCounters,
+        _: &CounterCall,
+        reply: CounterReply,
         journal: Option<&[Option<i64>]>,
-    ) -> Step<Folded> {
+    ) -> CounterStep<Folded> {
         match reply {
-            Reply::New(item) => {
+            CounterReply::New(item) => {
                 let totals = item.unwrap_or_default().totals;
                 let watermarks = journal.unwrap_or_default().to_vec();
-                fold.step(Reply::New(Some(Item { totals, watermarks })))
+                fold.step(CounterReply::New(Some(CounterItem { totals, watermarks })))
             }
             reply => fold.step(reply),
         }
     }
 
-    fn call(&self, stores: &mut Stores, call: &Call, phase: Phase) -> Reply {
+    fn call(&self, stores: &mut Stores, call: &CounterCall, phase: Phase) -> CounterReply {
         NoCondition.call(stores, call, phase)
     }
 }
@@ -160,11 +165,11 @@ impl Variant for FinalMark {
         pass == Pass::Settling && pass.may_begin(phase, everybody_is_here)
     }
 
-    fn call(&self, stores: &mut Stores, call: &Call, _: Phase) -> Reply {
+    fn call(&self, stores: &mut Stores, call: &CounterCall, _: Phase) -> CounterReply {
         match call {
-            Call::ReadNew => {
+            CounterCall::ReadNew => {
                 let old = stores.old.clone().unwrap_or_default();
-                let marked = |item: Item| Item {
+                let marked = |item: CounterItem| CounterItem {
                     watermarks: item
                         .watermarks
                         .iter()
@@ -173,12 +178,16 @@ impl Variant for FinalMark {
                         .collect(),
                     ..item
                 };
-                Reply::New(stores.new.clone().map(marked))
+                CounterReply::New(stores.new.clone().map(marked))
             }
-            Call::Insert(_) | Call::Fold(_) if is_marked(stores) => Reply::Refused,
+            CounterCall::Insert(_) | CounterCall::Fold(_) if is_marked(stores) => {
+                CounterReply::Refused
+            }
             call => {
                 let reply = stores.call(call);
-                if matches!(call, Call::Insert(_) | Call::Fold(_)) && reply == Reply::Written {
+                if matches!(call, CounterCall::Insert(_) | CounterCall::Fold(_))
+                    && reply == CounterReply::Written
+                {
                     let marks = stores.new.iter_mut().flat_map(|item| &mut item.watermarks);
                     marks.for_each(|mark| *mark = Some(0));
                 }
@@ -196,9 +205,14 @@ fn is_marked(stores: &Stores) -> bool {
 /// An add whose reply was lost is sent again.
 pub struct AddAgain;
 impl Variant for AddAgain {
-    fn add_step(&self, add: &mut Add, call: &Call, reply: Reply) -> Step<Added> {
+    fn add_step(
+        &self,
+        add: &mut AddToCounters,
+        call: &CounterCall,
+        reply: CounterReply,
+    ) -> CounterStep<Added> {
         match reply {
-            Reply::Unknown => Step::Call(call.clone()),
+            CounterReply::Unknown => CounterStep::Call(call.clone()),
             reply => add.step(reply),
         }
     }
@@ -215,7 +229,7 @@ impl Variant for EarlyNew {
 /// `bridge` is left for `old` without asking what was added to the new store.
 pub struct EarlyOld;
 impl Variant for EarlyOld {
-    fn may_return_to_old(&self, _: Option<&Item>) -> bool {
+    fn may_return_to_old(&self, _: Option<&CounterItem>) -> bool {
         true
     }
 }
@@ -269,9 +283,9 @@ impl Variant for ShowsNewAlone {
 /// The old total and the new value are shown together, as if nothing of the one were inside the other.
 pub struct ShowsBoth;
 impl Variant for ShowsBoth {
-    fn shown(&self, reply: Reply) -> Reply {
+    fn shown(&self, reply: CounterReply) -> CounterReply {
         match reply {
-            Reply::New(Some(item)) => Reply::New(Some(Item {
+            CounterReply::New(Some(item)) => CounterReply::New(Some(CounterItem {
                 watermarks: vec![],
                 ..item
             })),

@@ -3,7 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crossfade::protocol::Phase;
-use crossfade::protocol::counter::{Add, Call, Count, Fold, Pass, Rules, Totals};
+use crossfade::protocol::counter::{
+    AddToCounters, Count, CounterCall, FoldCounters, Pass, Rules, Totals,
+};
 
 use super::stores::Stores;
 use super::variants::Variant;
@@ -81,8 +83,8 @@ pub struct Copier {
 pub enum Work {
     Idle,
     Folding {
-        fold: Fold,
-        call: Call,
+        fold: FoldCounters,
+        call: CounterCall,
         pass: Pass,
     },
     /// The row is folded, and the journal doesn't know yet.
@@ -109,7 +111,7 @@ pub struct Application {
     pub phase: Phase,
     /// How many of its adds it has begun.
     pub begun: usize,
-    pub adding: Option<(Add, Call)>,
+    pub adding: Option<(AddToCounters, CounterCall)>,
     pub counts: u8,
     pub counting: Option<Counting>,
 }
@@ -117,7 +119,7 @@ pub struct Application {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Counting {
     pub count: Count,
-    pub call: Call,
+    pub call: CounterCall,
     /// The adds that had been answered when it began.
     pub acknowledged: u32,
 }

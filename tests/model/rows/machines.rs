@@ -8,9 +8,9 @@ use crossfade::model::{
 };
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{
-    Bound, Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, Outcome, Purge, Queried,
-    QueryRange, Repair, Repaired, Reply, Resave, ScanCall, ScanOrder, ScanReply, Step, Walked,
-    Walkover, Write,
+    Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, PageLimit, Purge, Queried, QueryRange,
+    Repair, Repaired, Reply, Resave, RowStep, ScanCall, ScanOrder, ScanReply, Walked, Walkover,
+    Write, WriteAnswer,
 };
 use crossfade::protocol::{Machine as _, Phase};
 
@@ -256,7 +256,7 @@ pub enum Answer {
     Saw(Option<Row>, Option<Box<Resave>>),
     /// What a scan showed of the key: once, or more often.
     Scanned(Vec<Row>),
-    Wrote(Outcome),
+    Wrote(WriteAnswer),
     /// The old row was put over what a copy had made of it.
     Mended,
     Nothing,
@@ -282,7 +282,7 @@ impl Machine {
                 Machine::Query(QueryRange::new(phase, query, OneKey, now, rows_expire))
             }
             Kind::Scan => {
-                let bound = Bound {
+                let bound = PageLimit {
                     rows: 9,
                     bytes: usize::MAX,
                     pages: 9,
@@ -300,7 +300,7 @@ impl Machine {
         }
     }
 
-    pub fn begin(&mut self) -> Step<Answer> {
+    pub fn begin(&mut self) -> RowStep<Answer> {
         match self {
             Machine::Scan(walk) => scanned(walk.begin()),
             Machine::Get(get) => got(get.begin()),
@@ -321,7 +321,7 @@ impl Machine {
     }
 
     /// The step after the reply to a call.
-    pub fn step(&mut self, call: &Call, reply: Reply) -> Step<Answer> {
+    pub fn step(&mut self, call: &Call, reply: Reply) -> RowStep<Answer> {
         match self {
             Machine::Scan(walk) => scanned(walk.step(match reply {
                 Reply::Page(page) => ScanReply::Page(page),
@@ -346,14 +346,14 @@ impl Machine {
     }
 }
 
-fn answered<A>(step: Step<A>, answer: impl FnOnce(A) -> Answer) -> Step<Answer> {
+fn answered<A>(step: RowStep<A>, answer: impl FnOnce(A) -> Answer) -> RowStep<Answer> {
     match step {
-        Step::Call(call) => Step::Call(call),
-        Step::Done(done) => Step::Done(answer(done)),
+        RowStep::Call(call) => RowStep::Call(call),
+        RowStep::Done(done) => RowStep::Done(answer(done)),
     }
 }
 
-fn got(step: Step<Got>) -> Step<Answer> {
+fn got(step: RowStep<Got>) -> RowStep<Answer> {
     answered(step, |got| match got {
         Got::Row(row) => Answer::Saw(row, None),
         Got::Save(row, resave) => Answer::Saw(Some(row), Some(resave)),
@@ -361,7 +361,7 @@ fn got(step: Step<Got>) -> Step<Answer> {
     })
 }
 
-fn queried(step: Step<Queried>) -> Step<Answer> {
+fn queried(step: RowStep<Queried>) -> RowStep<Answer> {
     answered(step, |queried| match queried {
         Queried::Rows(mut rows, None) => Answer::Saw(rows.pop(), None),
         Queried::Rows(_, Some(_)) => panic!("there is one key"),
@@ -371,7 +371,7 @@ fn queried(step: Step<Queried>) -> Step<Answer> {
 
 type Walking = crossfade::protocol::Step<ScanCall, Walked>;
 
-fn scanned(step: Walking) -> Step<Answer> {
+fn scanned(step: Walking) -> RowStep<Answer> {
     let query = |after| Query {
         range: range(),
         reverse: false,
@@ -379,27 +379,27 @@ fn scanned(step: Walking) -> Step<Answer> {
         limit: 1,
     };
     match step {
-        Walking::Call(ScanCall::Old { after, .. }) => Step::Call(Call::QueryOld(query(after))),
-        Walking::Call(ScanCall::New { after, .. }) => Step::Call(Call::QueryNew(query(after))),
-        Walking::Call(ScanCall::ReadOld(_)) => Step::Call(Call::ReadOld(key())),
-        Walking::Call(ScanCall::ReadNew(_)) => Step::Call(Call::ReadNew(key())),
-        Walking::Done(Walked::Rows(rows, None)) => Step::Done(Answer::Scanned(rows)),
+        Walking::Call(ScanCall::Old { after, .. }) => RowStep::Call(Call::QueryOld(query(after))),
+        Walking::Call(ScanCall::New { after, .. }) => RowStep::Call(Call::QueryNew(query(after))),
+        Walking::Call(ScanCall::ReadOld(_)) => RowStep::Call(Call::ReadOld(key())),
+        Walking::Call(ScanCall::ReadNew(_)) => RowStep::Call(Call::ReadNew(key())),
+        Walking::Done(Walked::Rows(rows, None)) => RowStep::Done(Answer::Scanned(rows)),
         Walking::Done(other) => panic!("a scan of one key ends with {other:?}"),
     }
 }
 
-fn wrote(step: Step<Outcome>) -> Step<Answer> {
+fn wrote(step: RowStep<WriteAnswer>) -> RowStep<Answer> {
     answered(step, Answer::Wrote)
 }
 
-fn repaired(step: Step<Repaired>) -> Step<Answer> {
+fn repaired(step: RowStep<Repaired>) -> RowStep<Answer> {
     answered(step, |repaired| match repaired {
         Repaired::Mended | Repaired::Deleted => Answer::Mended,
         Repaired::Copied(_) | Repaired::Owned | Repaired::Same | Repaired::Extra => Answer::Nothing,
     })
 }
 
-fn nothing<A>(step: Step<A>) -> Step<Answer> {
+fn nothing<A>(step: RowStep<A>) -> RowStep<Answer> {
     answered(step, |_| Answer::Nothing)
 }
 

@@ -1,6 +1,6 @@
 //! Where the models start: what both stores have, and who wants to do what.
 
-use crossfade::model::{Mark, Row, State};
+use crossfade::model::{ItemState, Mark, Row};
 use crossfade::protocol::Phase::{self, Bridge, Copy, Done, New, Offline, Old, Switch};
 use crossfade::protocol::phase::Work;
 
@@ -64,24 +64,24 @@ fn items(old: Option<&Row>) -> Vec<Option<Row>> {
 /// Whether an application in this phase can meet such an item over such an old row.
 fn may_be(phase: Phase, old: Option<&Row>, new: Option<&Row>) -> bool {
     let is_unmarked = new.is_some_and(|item| item.mark.is_none());
-    match (phase, State::of(new, BEFORE)) {
+    match (phase, ItemState::of(new, BEFORE)) {
         (Done, _) if is_unmarked => true,
         _ if is_unmarked => false,
-        (Old, state) => state == State::Absent,
+        (Old, state) => state == ItemState::Absent,
         (Bridge | Switch | Copy, _) => true,
-        (New | Done, State::Absent | State::Partial) => old.is_none(),
-        (New | Done, State::Row | State::Tombstone | State::Expired) => true,
+        (New | Done, ItemState::Absent | ItemState::Partial) => old.is_none(),
+        (New | Done, ItemState::Row | ItemState::Tombstone | ItemState::Expired) => true,
         (Offline, _) => false,
     }
 }
 
 /// With one participant for each phase, and these operations: what, and by which of them.
 pub fn world(stores: Stores, phases: &[Phase], operations: &[(Kind, usize)]) -> World {
-    let row = match State::of(stores.new.as_ref(), stores.now) {
-        State::Row => stores.new.clone(),
-        State::Tombstone | State::Expired => None,
-        State::Absent => stores.old.clone(),
-        State::Partial => laid_over(stores.new.as_ref(), stores.old.as_ref()),
+    let row = match ItemState::of(stores.new.as_ref(), stores.now) {
+        ItemState::Row => stores.new.clone(),
+        ItemState::Tombstone | ItemState::Expired => None,
+        ItemState::Absent => stores.old.clone(),
+        ItemState::Partial => laid_over(stores.new.as_ref(), stores.old.as_ref()),
     };
     let start = row.map(|row| Life {
         expires: row.expires.is_some(),
@@ -243,7 +243,7 @@ pub fn expiring(worlds: Vec<World>) -> Vec<World> {
     for start in worlds {
         for (old, new) in [(true, false), (false, true), (true, true)] {
             let mut stores = start.stores.clone();
-            let is_row = State::of(stores.new.as_ref(), BEFORE) == State::Row;
+            let is_row = ItemState::of(stores.new.as_ref(), BEFORE) == ItemState::Row;
             if old && stores.old.is_none() || new && !is_row {
                 continue;
             }

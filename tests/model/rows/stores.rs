@@ -3,7 +3,7 @@
 use crossfade::model::{
     Change, ClusteringRange, Condition, Key, Mutation, Query, Returns, Row, Value,
 };
-use crossfade::protocol::row::{Call, Page, Reply};
+use crossfade::protocol::row::{Call, PageReply, Reply};
 
 /// How many columns the table has: a number and a list of numbers.
 pub const WIDTH: usize = 2;
@@ -111,7 +111,7 @@ impl Stores {
 /// The only key lies behind the beginning.
 fn page(row: &Option<Row>, query: &Query) -> Reply {
     let row = row.clone().filter(|_| query.after.is_none());
-    Reply::Page(Page {
+    Reply::Page(PageReply {
         rows: row.into_iter().collect(),
         more: false,
     })

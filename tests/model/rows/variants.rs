@@ -1,7 +1,7 @@
 //! The rules as they are, and mutants: each changes one of them, and nothing else.
 
-use crossfade::model::{Change, Edit, Mark, Mutation, Query, Row, State, Value};
-use crossfade::protocol::row::{Call, Outcome, Reply, Step, Write, may_return_to_old};
+use crossfade::model::{Change, Edit, ItemState, Mark, Mutation, Query, Row, Value};
+use crossfade::protocol::row::{Call, Reply, RowStep, Write, WriteAnswer, may_return_to_old};
 use crossfade::protocol::{Machine as _, Phase};
 
 use super::machines::{Answer, Kind, Machine};
@@ -39,9 +39,9 @@ pub trait Variant: Send + Sync {
 
     /// Whether all rows are in the new store, and whole.
     fn is_ready_for_new(&self, stores: &Stores) -> bool {
-        match State::of(stores.new.as_ref(), stores.now) {
-            State::Row | State::Tombstone | State::Expired => true,
-            State::Absent | State::Partial => stores.old.is_none(),
+        match ItemState::of(stores.new.as_ref(), stores.now) {
+            ItemState::Row | ItemState::Tombstone | ItemState::Expired => true,
+            ItemState::Absent | ItemState::Partial => stores.old.is_none(),
         }
     }
 
@@ -217,15 +217,15 @@ impl Variant for LaidOver {
 pub struct Script(pub Vec<Call>);
 
 impl Script {
-    pub fn begin(&mut self) -> Step<Answer> {
+    pub fn begin(&mut self) -> RowStep<Answer> {
         if self.0.is_empty() {
-            Step::Done(Answer::Wrote(Outcome::Done))
+            RowStep::Done(Answer::Wrote(WriteAnswer::Done))
         } else {
-            Step::Call(self.0.remove(0))
+            RowStep::Call(self.0.remove(0))
         }
     }
 
-    pub fn step(&mut self, _: Reply) -> Step<Answer> {
+    pub fn step(&mut self, _: Reply) -> RowStep<Answer> {
         self.begin()
     }
 }
@@ -239,11 +239,11 @@ pub struct OldFirst {
 }
 
 impl OldFirst {
-    pub fn begin(&mut self) -> Step<Answer> {
-        Step::Call(self.old_call.clone())
+    pub fn begin(&mut self) -> RowStep<Answer> {
+        RowStep::Call(self.old_call.clone())
     }
 
-    pub fn step(&mut self, call: &Call, reply: Reply) -> Step<Answer> {
+    pub fn step(&mut self, call: &Call, reply: Reply) -> RowStep<Answer> {
         let step = match self.old {
             None => {
                 self.old = Some(reply);
@@ -252,7 +252,7 @@ impl OldFirst {
             Some(_) => self.read.step(call, reply),
         };
         match (step, &self.old) {
-            (Step::Call(call @ (Call::ReadOld(_) | Call::QueryOld(_))), Some(old)) => {
+            (RowStep::Call(call @ (Call::ReadOld(_) | Call::QueryOld(_))), Some(old)) => {
                 self.read.step(&call, old.clone())
             }
             (step, _) => step,
@@ -269,17 +269,17 @@ pub struct TrustsOld {
 }
 
 impl TrustsOld {
-    pub fn begin(&mut self) -> Step<Answer> {
+    pub fn begin(&mut self) -> RowStep<Answer> {
         self.read.begin()
     }
 
-    pub fn step(&mut self, call: &Call, reply: Reply) -> Step<Answer> {
+    pub fn step(&mut self, call: &Call, reply: Reply) -> RowStep<Answer> {
         let had_old = matches!((call, &reply), (Call::ReadOld(_), Reply::Row(Some(_))));
         if let (Call::ReadNew(_), Reply::Row(item)) = (call, &reply) {
             self.item = item.clone();
         }
         match self.read.step(call, reply) {
-            Step::Call(call @ Call::ReadNew(_)) if had_old => {
+            RowStep::Call(call @ Call::ReadNew(_)) if had_old => {
                 self.read.step(&call, Reply::Row(self.item.clone()))
             }
             step => step,
@@ -297,12 +297,12 @@ pub struct JudgedBeneath {
 }
 
 impl JudgedBeneath {
-    pub fn begin(&mut self) -> Step<Answer> {
+    pub fn begin(&mut self) -> RowStep<Answer> {
         let step = self.write.begin();
         self.next(step)
     }
 
-    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+    pub fn step(&mut self, reply: Reply) -> RowStep<Answer> {
         let step = match self.is_beneath {
             true => self.beneath.step(reply),
             false => self.write.step(reply),
@@ -310,15 +310,15 @@ impl JudgedBeneath {
         self.next(step)
     }
 
-    fn next(&mut self, step: Step<Outcome>) -> Step<Answer> {
+    fn next(&mut self, step: RowStep<WriteAnswer>) -> RowStep<Answer> {
         match step {
-            Step::Done(Outcome::Later) if !self.is_beneath => {
+            RowStep::Done(WriteAnswer::Later) if !self.is_beneath => {
                 self.is_beneath = true;
                 let step = self.beneath.begin();
                 self.next(step)
             }
-            Step::Done(outcome) => Step::Done(Answer::Wrote(outcome)),
-            Step::Call(call) => Step::Call(call),
+            RowStep::Done(outcome) => RowStep::Done(Answer::Wrote(outcome)),
+            RowStep::Call(call) => RowStep::Call(call),
         }
     }
 }
@@ -333,31 +333,31 @@ pub struct NewFirst {
 }
 
 impl NewFirst {
-    pub fn begin(&mut self) -> Step<Answer> {
-        Step::Call(Call::QueryNew(whole()))
+    pub fn begin(&mut self) -> RowStep<Answer> {
+        RowStep::Call(Call::QueryNew(whole()))
     }
 
-    pub fn step(&mut self, reply: Reply) -> Step<Answer> {
+    pub fn step(&mut self, reply: Reply) -> RowStep<Answer> {
         match (self.shown.take(), self.old.take(), reply) {
             (None, _, Reply::Page(page)) => {
                 let rows = page.rows.into_iter();
                 let rows = rows.filter(|item| item.mark != Some(Mark::Tombstone));
                 self.shown = Some(rows.map(|row| Row { mark: None, ..row }).collect());
-                Step::Call(Call::QueryOld(whole()))
+                RowStep::Call(Call::QueryOld(whole()))
             }
             (Some(shown), _, Reply::Page(page)) => match page.rows.into_iter().next() {
-                None => Step::Done(Answer::Scanned(shown)),
+                None => RowStep::Done(Answer::Scanned(shown)),
                 Some(old) => {
                     let key = old.key.clone();
                     (self.shown, self.old) = (Some(shown), Some(old));
-                    Step::Call(Call::ReadNew(key))
+                    RowStep::Call(Call::ReadNew(key))
                 }
             },
             (shown, old, reply) => {
                 let mut shown = shown.unwrap_or_default();
                 let is_absent = reply == Reply::Row(None);
                 shown.extend(old.filter(|_| is_absent));
-                Step::Done(Answer::Scanned(shown))
+                RowStep::Done(Answer::Scanned(shown))
             }
         }
     }
@@ -383,16 +383,16 @@ pub struct Beneath {
 }
 
 impl Beneath {
-    pub fn begin(&mut self) -> Step<Answer> {
+    pub fn begin(&mut self) -> RowStep<Answer> {
         let step = self.write.begin();
         self.next(step)
     }
 
-    pub fn step(&mut self, call: &Call, reply: Reply) -> Step<Answer> {
+    pub fn step(&mut self, call: &Call, reply: Reply) -> RowStep<Answer> {
         if self.is_beneath {
-            return Step::Done(Answer::Wrote(match reply {
-                Reply::Refused(row) => Outcome::Unmet(row),
-                _ => Outcome::Done,
+            return RowStep::Done(Answer::Wrote(match reply {
+                Reply::Refused(row) => WriteAnswer::Unmet(row),
+                _ => WriteAnswer::Done,
             }));
         }
         self.is_absent = reply == Reply::Refused(None);
@@ -400,11 +400,11 @@ impl Beneath {
         self.next(step)
     }
 
-    fn next(&mut self, step: Step<Answer>) -> Step<Answer> {
+    fn next(&mut self, step: RowStep<Answer>) -> RowStep<Answer> {
         match step {
-            Step::Done(Answer::Wrote(Outcome::Later)) if self.is_absent => {
+            RowStep::Done(Answer::Wrote(WriteAnswer::Later)) if self.is_absent => {
                 self.is_beneath = true;
-                Step::Call(Call::WriteOld(self.mutation.clone()))
+                RowStep::Call(Call::WriteOld(self.mutation.clone()))
             }
             step => step,
         }

@@ -1,8 +1,8 @@
 //! Everybody who has to do with one row, and every order in which their steps can fall.
 
-use crossfade::model::{Mark, Row, State};
+use crossfade::model::{ItemState, Mark, Row};
 use crossfade::protocol::Phase;
-use crossfade::protocol::row::{Call, Outcome, Reply, Step};
+use crossfade::protocol::row::{Call, Reply, RowStep, WriteAnswer};
 use stateright::{Model, Property};
 
 use super::history::{History, Meant, Told, cells};
@@ -162,8 +162,8 @@ impl Model for Rows {
         if self.rows_expire && world.stores.now == BEFORE {
             actions.push(Action::Expire);
         }
-        let item = State::of(world.stores.new.as_ref(), world.stores.now);
-        if item == State::Expired && self.variant.expires_natively(&world.participants) {
+        let item = ItemState::of(world.stores.new.as_ref(), world.stores.now);
+        if item == ItemState::Expired && self.variant.expires_natively(&world.participants) {
             actions.push(Action::Vanish);
         }
         if world.late.is_some() {
@@ -338,14 +338,21 @@ impl Rows {
         reply
     }
 
-    fn next(&self, world: &mut World, at: usize, machine: Machine, who: Who, step: Step<Answer>) {
+    fn next(
+        &self,
+        world: &mut World,
+        at: usize,
+        machine: Machine,
+        who: Who,
+        step: RowStep<Answer>,
+    ) {
         let answer = match step {
-            Step::Call(call) => {
+            RowStep::Call(call) => {
                 let running = Running { machine, call, who };
                 world.operations[at].progress = Progress::Running(running.into());
                 return;
             }
-            Step::Done(answer) => answer,
+            RowStep::Done(answer) => answer,
         };
         world.operations[at].progress = Progress::Over;
         let trace = world.operations[at].trace;
@@ -369,16 +376,16 @@ impl Rows {
                     self.judge(world, read);
                 }
             }
-            (Answer::Wrote(Outcome::Done), Some(write)) => {
+            (Answer::Wrote(WriteAnswer::Done), Some(write)) => {
                 let told = is_conditional.then_some(Told::Done);
                 world.history.end_write(write, told);
             }
-            (Answer::Wrote(Outcome::Unmet(row)), Some(write)) => {
+            (Answer::Wrote(WriteAnswer::Unmet(row)), Some(write)) => {
                 let told = Told::Unmet(row.as_ref().map(cells));
                 world.history.end_write(write, Some(told));
             }
-            (Answer::Wrote(Outcome::Later), Some(write)) => world.history.take_back(write),
-            (Answer::Wrote(Outcome::Unknown), _) => {
+            (Answer::Wrote(WriteAnswer::Later), Some(write)) => world.history.take_back(write),
+            (Answer::Wrote(WriteAnswer::Unknown), _) => {
                 world.operations[at].progress = Progress::Unknown;
             }
             (Answer::Mended, Some(write)) => world.history.end_write(write, None),
@@ -422,10 +429,10 @@ fn leaves_owned(kind: Kind, before: Option<&Row>, after: Option<&Row>) -> bool {
             && decided.all(|cell| item.cells[*cell] == after.cells[*cell])
     };
     let shown = |item: Option<&Row>| {
-        let item = item.filter(|item| match State::of(Some(item), BEFORE) {
-            State::Row => true,
-            State::Partial => item.cells.iter().any(Option::is_some),
-            State::Tombstone | State::Absent | State::Expired => false,
+        let item = item.filter(|item| match ItemState::of(Some(item), BEFORE) {
+            ItemState::Row => true,
+            ItemState::Partial => item.cells.iter().any(Option::is_some),
+            ItemState::Tombstone | ItemState::Absent | ItemState::Expired => false,
         });
         item.map(|item| item.cells.clone())
     };

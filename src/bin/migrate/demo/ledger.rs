@@ -8,12 +8,12 @@ use crossfade::error::Result;
 use crossfade::model::{Key, Row, Value};
 use crossfade::shim::Shim;
 
-use super::Line;
+use super::ClosingLine;
 use super::data::{user, users, vote_key};
 use crate::format;
 
 /// Totals of `called` and `texted`.
-pub type Totals = [i64; 2];
+pub type LedgerTotals = [i64; 2];
 
 /// Who is signed up, changed and deleted while the demo runs: the first so many users.
 pub const BUSY: u64 = 2_000;
@@ -22,15 +22,15 @@ pub const BUSY: u64 = 2_000;
 pub struct Ledger {
     users: Vec<Mutex<Story>>,
     cast: Vec<Mutex<Votes>>,
-    pub tally: Tally,
+    pub tally: LedgerTally,
 }
 
 /// What was added to one row of counters.
 #[derive(Default)]
 struct Votes {
-    cast: Totals,
+    cast: LedgerTotals,
     /// Added, or not: the reply was lost.
-    in_doubt: Totals,
+    in_doubt: LedgerTotals,
 }
 
 /// What was done to one user. One task at a time changes it.
@@ -48,7 +48,7 @@ pub struct Story {
 
 /// Counts of what was done and seen.
 #[derive(Default)]
-pub struct Tally {
+pub struct LedgerTally {
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     pub failed: AtomicU64,
@@ -56,7 +56,7 @@ pub struct Tally {
     back: AtomicU64,
 }
 
-impl Tally {
+impl LedgerTally {
     /// What the applications did, for people.
     pub fn said(&self) -> String {
         let of = |count: &AtomicU64| format::count(count.load(Ordering::Relaxed));
@@ -71,19 +71,19 @@ impl Tally {
 
 /// What became of a change.
 #[derive(Clone, Copy)]
-pub enum Change {
+pub enum ChangeFate {
     Written,
     Deleted,
 }
 
 impl Ledger {
     /// A ledger of so many users, and of the votes of earlier days.
-    pub fn new(users: u64, cast: Vec<Totals>) -> Self {
+    pub fn new(users: u64, cast: Vec<LedgerTotals>) -> Self {
         let stories = (0..users.min(BUSY)).map(|_| Mutex::default());
         Ledger {
             users: stories.collect(),
             cast: cast.into_iter().map(Votes::of).map(Mutex::new).collect(),
-            tally: Tally::default(),
+            tally: LedgerTally::default(),
         }
     }
 
@@ -98,14 +98,14 @@ impl Ledger {
     }
 
     /// A change of a user is about to be sent: its number. None if it can't be told what that would overtake.
-    pub fn begin(&self, number: u64, change: Change) -> Option<u64> {
+    pub fn begin(&self, number: u64, change: ChangeFate) -> Option<u64> {
         let mut story = self.story(number);
         if story.in_doubt {
             return None;
         }
         story.begun += 1;
         let begun = story.begun;
-        if matches!(change, Change::Deleted) {
+        if matches!(change, ChangeFate::Deleted) {
             story.deletes.insert(begun);
         }
         Some(begun)
@@ -161,7 +161,7 @@ impl Ledger {
     }
 
     /// Reads everything once more, when nobody writes any more.
-    pub async fn check(&self, shim: &Shim) -> Result<Vec<Line>> {
+    pub async fn check(&self, shim: &Shim) -> Result<Vec<ClosingLine>> {
         let table = shim.table("users")?;
         for number in 0..self.users() {
             let before = self.before(number);
@@ -186,10 +186,10 @@ impl Ledger {
         }
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Ok(vec![
-            Line::new("acknowledged writes lost", 0, of(&self.tally.lost)),
-            Line::new("deleted rows seen again", 0, of(&self.tally.back)),
-            Line::new("votes cast, and counted", cast, counted).in_doubt(in_doubt),
-            Line::new("counters that differ", 0, different),
+            ClosingLine::new("acknowledged writes lost", 0, of(&self.tally.lost)),
+            ClosingLine::new("deleted rows seen again", 0, of(&self.tally.back)),
+            ClosingLine::new("votes cast, and counted", cast, counted).in_doubt(in_doubt),
+            ClosingLine::new("counters that differ", 0, different),
         ])
     }
 
@@ -227,7 +227,7 @@ fn change_of(row: &Row) -> u64 {
 }
 
 impl Votes {
-    fn of(cast: Totals) -> Self {
+    fn of(cast: LedgerTotals) -> Self {
         Votes {
             cast,
             ..Votes::default()

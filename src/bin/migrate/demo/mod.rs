@@ -20,7 +20,7 @@ use crossfade::store::embedded::Embedded;
 use crossfade::store::{Old, Store, WriteOutcome};
 use data::{ballot, ballots, mixed, user, users, vote_key, votes};
 
-use self::ledger::{Ledger, Totals};
+use self::ledger::{Ledger, LedgerTotals};
 use self::traffic::Traffic;
 use crate::Exit;
 use crate::args;
@@ -40,14 +40,14 @@ const LEASE: Lease = Lease {
 const CONTROL_TABLE: &str = "migrate-control";
 
 pub async fn run(args: &args::Demo, screen: &Screen) -> Result<Exit, Error> {
-    let folder = Folder::new()?;
-    let stores = Stores {
+    let folder = DemoFolder::new()?;
+    let stores = DemoStores {
         old: Arc::new(Embedded::open(&folder.0.join("old"))?),
         new: Arc::new(Embedded::open(&folder.0.join("new"))?),
         folder: &folder.0,
         screen,
     };
-    let sizes = Sizes::of(args.rows);
+    let sizes = DemoSizes::of(args.rows);
     let cast = fill_all(&stores, sizes).await?;
     let tables = [votes(), users(), ballots()];
     for table in &tables {
@@ -79,15 +79,15 @@ pub async fn run(args: &args::Demo, screen: &Screen) -> Result<Exit, Error> {
     Ok(print(&lines))
 }
 
-fn print(lines: &[Line]) -> Exit {
-    let row = |line: &Line| {
+fn print(lines: &[ClosingLine]) -> Exit {
+    let row = |line: &ClosingLine| {
         let verdict = if line.kept() { "kept" } else { "BROKEN" };
         let (promised, seen) = (format::count(line.promised), format::count(line.seen));
         vec![line.what.clone(), promised, seen, verdict.into()]
     };
     let rows = lines.iter().map(row).collect();
     format::print(&format::table(&["", "promised", "seen", ""], rows).to_string());
-    match lines.iter().all(Line::kept) {
+    match lines.iter().all(ClosingLine::kept) {
         true => Exit::Done,
         false => Exit::Differences,
     }
@@ -95,15 +95,15 @@ fn print(lines: &[Line]) -> Exit {
 
 /// Rows of each table.
 #[derive(Clone, Copy)]
-struct Sizes {
+struct DemoSizes {
     counters: u64,
     users: u64,
     ballots: u64,
 }
 
-impl Sizes {
+impl DemoSizes {
     fn of(rows: u64) -> Self {
-        Sizes {
+        DemoSizes {
             counters: rows / 10,
             users: rows / 5,
             ballots: rows - rows / 5,
@@ -112,7 +112,7 @@ impl Sizes {
 }
 
 /// Fills the old store, and tells the votes of earlier days.
-async fn fill_all(stores: &Stores<'_>, sizes: Sizes) -> Result<Vec<Totals>> {
+async fn fill_all(stores: &DemoStores<'_>, sizes: DemoSizes) -> Result<Vec<LedgerTotals>> {
     stores.screen.say(&format!(
         "Filling the old store with {} counters of votes, {} users and {} ballots ...",
         format::count(sizes.counters),
@@ -121,7 +121,7 @@ async fn fill_all(stores: &Stores<'_>, sizes: Sizes) -> Result<Vec<Totals>> {
     ));
     let begun = Instant::now();
     let earlier = |n| [(mixed(n) % 900) as i64, (mixed(!n) % 5_000) as i64];
-    let cast: Vec<Totals> = (0..sizes.counters).map(earlier).collect();
+    let cast: Vec<LedgerTotals> = (0..sizes.counters).map(earlier).collect();
     let rows = (0..).zip(&cast).map(|(number, totals)| {
         let cells = totals.map(|total| Some(Value::BigInt(total)));
         Row::new(vote_key(number), cells.into())
@@ -152,7 +152,7 @@ async fn fill(store: &dyn Store, table: &Table, rows: impl Iterator<Item = Row>)
 }
 
 /// Both stores, and where their journals lie.
-struct Stores<'a> {
+struct DemoStores<'a> {
     old: Arc<dyn Store>,
     new: Arc<dyn Store>,
     folder: &'a Path,
@@ -164,7 +164,7 @@ fn spec(table: &Table) -> TableSpec {
     TableSpec::new("demo", TablePlan::new(&table.name).to(to))
 }
 
-impl Stores<'_> {
+impl DemoStores<'_> {
     fn migration(&self, table: &Table) -> Migration {
         let new = New::over(self.new.clone());
         let control = Control::new(new.clone(), CONTROL_TABLE);
@@ -188,7 +188,7 @@ impl Stores<'_> {
 }
 
 /// One line of the closing table.
-struct Line {
+struct ClosingLine {
     what: String,
     promised: u64,
     seen: u64,
@@ -196,10 +196,10 @@ struct Line {
     in_doubt: u64,
 }
 
-impl Line {
+impl ClosingLine {
     fn new(what: impl Into<String>, promised: u64, seen: u64) -> Self {
         let what = what.into();
-        Line {
+        ClosingLine {
             what,
             promised,
             seen,
@@ -208,7 +208,7 @@ impl Line {
     }
 
     fn in_doubt(self, in_doubt: u64) -> Self {
-        Line { in_doubt, ..self }
+        ClosingLine { in_doubt, ..self }
     }
 
     fn kept(&self) -> bool {
@@ -217,9 +217,9 @@ impl Line {
 }
 
 /// A folder that is gone when the demo is over.
-struct Folder(PathBuf);
+struct DemoFolder(PathBuf);
 
-impl Folder {
+impl DemoFolder {
     fn new() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("crossfade-demo-{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|error| {
@@ -229,11 +229,11 @@ impl Folder {
             )
             .with_context("folder", path.display().to_string())
         })?;
-        Ok(Folder(path))
+        Ok(DemoFolder(path))
     }
 }
 
-impl Drop for Folder {
+impl Drop for DemoFolder {
     fn drop(&mut self) {
         // What is left in the temporary folder does no harm.
         let _ = std::fs::remove_dir_all(&self.0);

@@ -21,13 +21,13 @@ use crossfade::verifier;
 
 use super::data::{ballots, users};
 use super::ledger::{BUSY, Ledger, user_key};
-use super::{LEASE, Line, Stores};
+use super::{ClosingLine, DemoStores, LEASE};
 use crate::copy::copier_name;
 use crate::format;
 
-impl Stores<'_> {
+impl DemoStores<'_> {
     /// Moves a table from `old` to `new`.
-    pub async fn move_table(&self, table: &Table) -> Result<Vec<Line>> {
+    pub async fn move_table(&self, table: &Table) -> Result<Vec<ClosingLine>> {
         let name = &table.name;
         let migration = self.migration(table);
         if table.is_counter() {
@@ -57,8 +57,8 @@ impl Stores<'_> {
         self.advance(&migration, Phase::New).await?;
         let failures = migration.failures().await?.len() as u64;
         Ok(vec![
-            Line::new(format!("{name}: dead letters"), 0, failures),
-            Line::new(format!("{name}: differences found"), 0, differences),
+            ClosingLine::new(format!("{name}: dead letters"), 0, failures),
+            ClosingLine::new(format!("{name}: differences found"), 0, differences),
         ])
     }
 
@@ -72,7 +72,7 @@ impl Stores<'_> {
             old: None,
             reading: "as it is".into(),
             patience: crossfade::layer::retry::Patience::default(),
-            verify: verifier::Options::default(),
+            verify: verifier::VerifySettings::default(),
         };
         let name = &migration.spec.name;
         let mut shown = None;
@@ -146,7 +146,7 @@ impl Stores<'_> {
             journal: self.folder.join("journal"),
             copier: copier_name(),
             lease: LEASE.lasts,
-            copy: copier::Options::default(),
+            copy: copier::CopySettings::default(),
         };
         let (begun, half) = tokio::sync::oneshot::channel();
         let mut shown = None;
@@ -175,7 +175,7 @@ impl Stores<'_> {
     }
 
     /// Reads both stores whole, by themselves: whatever no application touched has to be the same.
-    pub async fn compare(&self, ledger: &Ledger) -> Result<Vec<Line>> {
+    pub async fn compare(&self, ledger: &Ledger) -> Result<Vec<ClosingLine>> {
         let mut lines = Vec::new();
         for table in [users(), ballots()] {
             let migration = self.migration(&table);
@@ -204,9 +204,9 @@ impl Stores<'_> {
                 "{}: rows that nobody touched, the same in the new store",
                 table.name
             );
-            lines.push(Line::new(what, untouched, same));
+            lines.push(ClosingLine::new(what, untouched, same));
             let what = format!("{}: items with marks of the migration", table.name);
-            lines.push(Line::new(what, 0, marked));
+            lines.push(ClosingLine::new(what, 0, marked));
         }
         Ok(lines)
     }

@@ -12,7 +12,7 @@ use crossfade::model::{Edit, Update};
 use crossfade::shim::{Shim, Table, Ttl};
 
 use super::data::{mixed, vote_key};
-use super::ledger::{Change, Ledger, changed, email, user_key};
+use super::ledger::{ChangeFate, Ledger, changed, email, user_key};
 
 /// Tasks of each application that work with users, and as many that vote.
 const TASKS: u64 = 6;
@@ -89,8 +89,8 @@ impl Worker {
     /// Changes a user: the whole row, one column, or deletes it.
     async fn change(&self, users: &Table, number: u64, bits: u64) -> Result<()> {
         let kind = match bits % 4 {
-            0 => Change::Deleted,
-            _ => Change::Written,
+            0 => ChangeFate::Deleted,
+            _ => ChangeFate::Written,
         };
         let Some(change) = self.ledger.begin(number, kind) else {
             return Ok(());

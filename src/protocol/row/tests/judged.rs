@@ -87,11 +87,11 @@ fn assert_steps(judged: &Judged, phases: &[Phase], expected: [&str; 5]) {
             let write = Write::judged(*phase, judged.clone(), NOW);
             let (outcome, calls) = run(write, &mut stores);
             let outcome = match outcome {
-                Outcome::Done => "",
-                Outcome::Unmet(None) => " -> unmet",
-                Outcome::Unmet(Some(_)) => " -> unmet by a row",
-                Outcome::Later => " -> later",
-                Outcome::Wrong(_) => " -> wrong",
+                WriteAnswer::Done => "",
+                WriteAnswer::Unmet(None) => " -> unmet",
+                WriteAnswer::Unmet(Some(_)) => " -> unmet by a row",
+                WriteAnswer::Later => " -> later",
+                WriteAnswer::Wrong(_) => " -> wrong",
                 outcome => panic!("{what}: {outcome:?}"),
             };
             assert_eq!(format!("{calls}{outcome}"), cell, "{what}");
@@ -177,16 +177,16 @@ fn the_old_store_is_written_on_the_cells_that_were_looked_at() {
         (outcome, calls, stores.old)
     };
     let (outcome, calls, left) = of(Wants::First(3), put());
-    assert_eq!((outcome, calls.as_str()), (Outcome::Done, "O?, O"));
+    assert_eq!((outcome, calls.as_str()), (WriteAnswer::Done, "O?, O"));
     assert_eq!(left, [row(key(), [Some(8), None])]);
     let (outcome, calls, left) = of(Wants::First(3), Then::Delete);
-    assert_eq!((outcome, calls.as_str()), (Outcome::Done, "O?, O"));
+    assert_eq!((outcome, calls.as_str()), (WriteAnswer::Done, "O?, O"));
     assert!(left.is_empty());
     let (outcome, calls, left) = of(Wants::More, Then::Compute);
-    assert_eq!((outcome, calls.as_str()), (Outcome::Done, "O?, O"));
+    assert_eq!((outcome, calls.as_str()), (WriteAnswer::Done, "O?, O"));
     assert_eq!(left[0].cells[0], Some(Value::Int(4)));
     let (outcome, calls, left) = of(Wants::First(1), put());
-    assert_eq!((outcome, calls.as_str()), (Outcome::Unmet(old()), "O?"));
+    assert_eq!((outcome, calls.as_str()), (WriteAnswer::Unmet(old()), "O?"));
     assert_eq!(left[0], old().unwrap());
 }
 
@@ -204,7 +204,7 @@ fn an_old_row_that_has_changed_is_judged_again() {
     let expected = ["O?", "O", "O"];
     assert_eq!(
         (outcome, calls),
-        (Outcome::Done, expected.map(String::from).into())
+        (WriteAnswer::Done, expected.map(String::from).into())
     );
     assert_eq!(stores.old[0].cells[0], Some(Value::Int(21)));
 }
@@ -249,7 +249,7 @@ fn the_row_before_and_after_is_told_in_every_phase() {
                         _ => after,
                     };
                     let what = format!("{mutation:?} {returns:?} in {phase} on {item:?}");
-                    assert_eq!(outcome, Outcome::Told(wanted), "{what}");
+                    assert_eq!(outcome, WriteAnswer::Told(wanted), "{what}");
                 }
             }
         }

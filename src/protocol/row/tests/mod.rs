@@ -50,7 +50,7 @@ fn set(cells: [Option<Edit>; WIDTH]) -> Update {
     }
 }
 
-/// What N has at the start, in the order of [`State::ALL`]: a copied row, a tombstone, an item that decides
+/// What N has at the start, in the order of [`ItemState::ALL`]: a copied row, a tombstone, an item that decides
 /// the first column, nothing, and a row that has expired.
 fn items() -> [Option<Row>; 5] {
     let expired = Row {
@@ -195,7 +195,7 @@ fn place(key: &Key) -> i32 {
     }
 }
 
-fn page(rows: &[Row], query: &Query) -> Page {
+fn page(rows: &[Row], query: &Query) -> PageReply {
     let mut rows = rows.to_vec();
     if query.reverse {
         rows.reverse();
@@ -212,7 +212,7 @@ fn page(rows: &[Row], query: &Query) -> Page {
     }
     let more = rows.len() > query.limit;
     rows.truncate(query.limit);
-    Page { rows, more }
+    PageReply { rows, more }
 }
 
 /// Runs a machine to its end; `between` may act on the stores before each call. Also tells the calls.
@@ -225,8 +225,8 @@ fn drive<M: Machine<Call = Call, Reply = Reply>>(
     let mut step = machine.begin();
     loop {
         match step {
-            Step::Done(answer) => return (answer, calls),
-            Step::Call(call) => {
+            RowStep::Done(answer) => return (answer, calls),
+            RowStep::Call(call) => {
                 assert!(calls.len() < 100, "no end: {calls:?}");
                 calls.push(text(&call));
                 between(&call, stores);
@@ -264,13 +264,13 @@ fn text(call: &Call) -> String {
                 Change::Keep => "keep".into(),
                 Change::Edit { mark: m, .. } => format!("set {}", mark(m)),
             };
-            let letters = |states: &[State]| -> String {
+            let letters = |states: &[ItemState]| -> String {
                 let letters = states.iter().map(|state| match state {
-                    State::Row => 'r',
-                    State::Tombstone => 't',
-                    State::Partial => 'k',
-                    State::Absent => '-',
-                    State::Expired => 'e',
+                    ItemState::Row => 'r',
+                    ItemState::Tombstone => 't',
+                    ItemState::Partial => 'k',
+                    ItemState::Absent => '-',
+                    ItemState::Expired => 'e',
                 });
                 letters.collect()
             };

@@ -255,7 +255,7 @@ fn a_range_is_deleted_in_both_stores() {
             };
             let delete = DeleteRange::new(*phase, range(), InOrder, page, NOW);
             let (outcome, calls) = run(delete, &mut stores);
-            assert_eq!(outcome, Outcome::Done, "in {phase}");
+            assert_eq!(outcome, WriteAnswer::Done, "in {phase}");
             assert_eq!(naive(*phase, &stores, false), [], "in {phase}: {calls}");
             let (writes, expected) = match phase {
                 Phase::Old => ("O delete range", 1),
@@ -283,21 +283,21 @@ fn a_lost_delete_ends_the_range() {
     };
     let mut delete = DeleteRange::new(Phase::Switch, range(), InOrder, 10, NOW);
     let mut step = delete.begin();
-    while let Step::Call(call) = step {
+    while let RowStep::Call(call) = step {
         let is_write = matches!(call, Call::WriteNew { .. });
         let reply = stores.call(call);
         step = delete.step(if is_write { Reply::Unknown } else { reply });
     }
-    assert_eq!(step, Step::Done(Outcome::Unknown));
+    assert_eq!(step, RowStep::Done(WriteAnswer::Unknown));
     assert_eq!(stores.new.len(), 1);
 }
 
 #[test]
 fn offline_refuses_ranges() {
     let mut query = QueryRange::new(Phase::Offline, query(None, false, 1), InOrder, NOW, false);
-    assert_eq!(query.begin(), Step::Done(Queried::Refused));
+    assert_eq!(query.begin(), RowStep::Done(Queried::Refused));
     let mut delete = DeleteRange::new(Phase::Offline, range(), InOrder, 1, NOW);
-    assert_eq!(delete.begin(), Step::Done(Outcome::Refused));
+    assert_eq!(delete.begin(), RowStep::Done(WriteAnswer::Refused));
 }
 
 /// Three thousand rows that were deleted, before the first one that wasn't.
@@ -357,10 +357,10 @@ fn a_range_that_is_being_deleted_tells_how_far_it_is() {
         ..Stores::default()
     };
     let mut delete = DeleteRange::new(Phase::Switch, range(), InOrder, 4, NOW);
-    assert_eq!(delete.progress(), &Progress::default());
+    assert_eq!(delete.progress(), &DeleteProgress::default());
     let mut step = delete.begin();
     let mut writes = 0;
-    while let Step::Call(call) = step {
+    while let RowStep::Call(call) = step {
         if matches!(call, Call::WriteNew { .. }) {
             let (deleted, up_to) = (delete.progress().deleted, delete.progress().up_to.clone());
             assert_eq!(

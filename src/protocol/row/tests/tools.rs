@@ -137,7 +137,7 @@ fn tools_begin_again_after_a_lost_reply() {
             for applied in [false, true] {
                 let (mut machine, mut stores) = (machine.clone(), before.clone());
                 let (mut step, mut calls) = (machine.begin(), 0);
-                while let Step::Call(call) = step {
+                while let RowStep::Call(call) = step {
                     let is_lost =
                         calls == lost && !matches!(call, Call::ReadNew(_) | Call::ReadOld(_));
                     let reply = if is_lost && !applied {

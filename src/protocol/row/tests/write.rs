@@ -16,14 +16,14 @@ fn assert_steps(mutation: &Mutation, expected: &[(&[Phase], [&str; 5])]) {
             let mut stores = Stores::of(item, old());
             let (outcome, calls) = run(Write::new(phase, mutation.clone(), NOW), &mut stores);
             let outcome = match outcome {
-                Outcome::Done => "",
-                Outcome::Unknown => " -> unknown",
-                Outcome::Unmet(None) => " -> unmet",
-                Outcome::Unmet(Some(_)) => " -> unmet by a row",
-                Outcome::Later => " -> later",
-                Outcome::Told(_) => " -> told",
-                Outcome::Wrong(_) => " -> wrong",
-                Outcome::Refused => "refused",
+                WriteAnswer::Done => "",
+                WriteAnswer::Unknown => " -> unknown",
+                WriteAnswer::Unmet(None) => " -> unmet",
+                WriteAnswer::Unmet(Some(_)) => " -> unmet by a row",
+                WriteAnswer::Later => " -> later",
+                WriteAnswer::Told(_) => " -> told",
+                WriteAnswer::Wrong(_) => " -> wrong",
+                WriteAnswer::Refused => "refused",
             };
             assert_eq!(format!("{calls}{outcome}"), *cell, "{what}");
         }
@@ -293,10 +293,10 @@ fn update_if_the_cells_are_as_expected() {
         let there = item(key(), Mark::Application, [Some(1), None]);
         let mut stores = Stores::of(Some(there), None);
         let (outcome, _) = run(Write::new(phase, update_if(2), NOW), &mut stores);
-        let unmet = Outcome::Unmet(Some(row(key(), [Some(1), None])));
+        let unmet = WriteAnswer::Unmet(Some(row(key(), [Some(1), None])));
         assert_eq!(outcome, unmet, "{phase}");
         let (outcome, _) = run(Write::new(phase, update_if(1), NOW), &mut stores);
-        assert_eq!(outcome, Outcome::Done, "{phase}");
+        assert_eq!(outcome, WriteAnswer::Done, "{phase}");
         assert_eq!(stores.new[0].cells[0], Some(Value::Int(8)), "{phase}");
     }
 }
@@ -311,14 +311,14 @@ fn what_o_lacks_for_good_is_not_waited_for() {
         Write::new(Phase::Copy, Mutation::Update(append), NOW),
         &mut stores,
     );
-    assert_eq!(outcome, Outcome::Done);
+    assert_eq!(outcome, WriteAnswer::Done);
     assert_eq!(calls, "N set a IF rt, O?, N set a IF rtk-");
     assert_eq!(stores.new.first(), alone.as_ref());
 
     let insert = Mutation::Insert(row(key(), [Some(8), None]));
     let mut stores = Stores::default();
     let (outcome, calls) = run(Write::new(Phase::Copy, insert.clone(), NOW), &mut stores);
-    assert_eq!(outcome, Outcome::Done);
+    assert_eq!(outcome, WriteAnswer::Done);
     assert_eq!(calls, "N put a IF te, O?, N put a IF t-e");
 
     // Columns were taken away from a row that has never been there.
@@ -326,7 +326,7 @@ fn what_o_lacks_for_good_is_not_waited_for() {
     for phase in [Phase::Copy, Phase::New, Phase::Done] {
         let mut stores = Stores::of(Some(empty.clone()), None);
         let (outcome, calls) = run(Write::new(phase, insert.clone(), NOW), &mut stores);
-        assert_eq!(outcome, Outcome::Done, "in {phase}: {calls}");
+        assert_eq!(outcome, WriteAnswer::Done, "in {phase}: {calls}");
         assert_eq!(stores.new[0].cells[0], Some(Value::Int(8)), "{phase}");
     }
 }
@@ -348,7 +348,7 @@ fn a_race_for_completion_is_lost_and_the_write_goes_on() {
             stores.new.push(partial(key(), &[0], [Some(5), None]));
         }
     });
-    assert_eq!(outcome, Outcome::Done);
+    assert_eq!(outcome, WriteAnswer::Done);
     let expected = "N set a IF rt, O?, N put r IF -, N set a IF that k, N set a IF rt";
     assert_eq!(calls.join(", "), expected);
     let cells = [Some(Value::Int(5)), Some(elements(&[4, 8]))];
@@ -366,11 +366,11 @@ fn a_lost_reply_to_an_applications_write_is_told() {
         for phase in &Phase::ALL[..6] {
             let mut write = Write::new(*phase, mutation.clone(), NOW);
             let first = write.begin();
-            assert!(matches!(first, Step::Call(_)), "{first:?}");
+            assert!(matches!(first, RowStep::Call(_)), "{first:?}");
             let answer = write.step(Reply::Unknown);
             assert_eq!(
                 answer,
-                Step::Done(Outcome::Unknown),
+                RowStep::Done(WriteAnswer::Unknown),
                 "{mutation:?}, {phase}"
             );
         }

@@ -1,88 +1,98 @@
 //! Writes that depend on the row that is there, and rows that are told of.
 
-use super::{Action, Asked, At, Beneath, Call, Outcome, Place, Step, Wanted, Write};
+use super::{
+    Beneath, Call, CellAction, RowStep, WantedWrite, Write, WriteAnswer, WriteAt, WriteCondition,
+    WritePlace,
+};
 use super::{show, update_action, whole};
 use crate::model::{
-    Change, Condition, Edit, Judged, Looks, Mark, Mutation, Returns, Row, Rule, State, Then, Update,
+    Change, Condition, Edit, ItemState, Judged, Looks, Mark, Mutation, Returns, Row, Rule, Then,
+    Update,
 };
 
 /// The table: what a judged write does where the item is in this state. A tombstone, an item that has expired, and
 /// no item where the old store has no part in it, are judged as there being no row.
-pub(super) fn action(judged: &Judged, item: State, beneath: Beneath, mark: Option<Mark>) -> Action {
+pub(super) fn action(
+    judged: &Judged,
+    item: ItemState,
+    beneath: Beneath,
+    mark: Option<Mark>,
+) -> CellAction {
     match item {
-        State::Row => then(judged, item, mark),
-        State::Tombstone | State::Expired => of_nothing(judged, item, mark),
-        State::Absent => whole(beneath, of_nothing(judged, item, mark)),
-        State::Partial => whole(beneath, Action::Complete),
+        ItemState::Row => then(judged, item, mark),
+        ItemState::Tombstone | ItemState::Expired => of_nothing(judged, item, mark),
+        ItemState::Absent => whole(beneath, of_nothing(judged, item, mark)),
+        ItemState::Partial => whole(beneath, CellAction::Complete),
     }
 }
 
-fn of_nothing(judged: &Judged, item: State, mark: Option<Mark>) -> Action {
+fn of_nothing(judged: &Judged, item: ItemState, mark: Option<Mark>) -> CellAction {
     match judged.rule.holds(None) {
         Ok(true) => then(judged, item, mark),
-        Ok(false) => Action::Unmet,
-        Err(_) => Action::Wrong,
+        Ok(false) => CellAction::Unmet,
+        Err(_) => CellAction::Wrong,
     }
 }
 
-fn then(judged: &Judged, item: State, mark: Option<Mark>) -> Action {
+fn then(judged: &Judged, item: ItemState, mark: Option<Mark>) -> CellAction {
     match &judged.then {
-        Then::Put(_) => Action::Put(mark),
-        Then::Delete if mark.is_none() => Action::Remove,
-        Then::Delete => Action::Bury,
+        Then::Put(_) => CellAction::Put(mark),
+        Then::Delete if mark.is_none() => CellAction::Remove,
+        Then::Delete => CellAction::Bury,
         Then::Update(update) => update_action(update, item, Beneath::Nothing, mark),
-        Then::Compute => Action::Compute,
-        Then::Nothing => Action::Keep,
+        Then::Compute => CellAction::Compute,
+        Then::Nothing => CellAction::Keep,
     }
 }
 
 impl Write {
     /// The change that its writer makes of the item, on the condition that what was looked at is still so.
-    pub(super) fn compute(&mut self, item: Option<Row>) -> Step<Outcome> {
-        let state = State::of(item.as_ref(), self.now);
-        let row = item.clone().filter(|_| state == State::Row);
+    pub(super) fn compute(&mut self, item: Option<Row>) -> RowStep<WriteAnswer> {
+        let state = ItemState::of(item.as_ref(), self.now);
+        let row = item.clone().filter(|_| state == ItemState::Row);
         let row = row.and_then(|row| show(Some(row), None, self.now));
-        let (Wanted::Judged(judged), Place::New(_, mark)) = (&self.wanted, self.place) else {
-            return Step::Done(Outcome::Refused);
+        let (WantedWrite::Judged(judged), WritePlace::New(_, mark)) = (&self.wanted, self.place)
+        else {
+            return RowStep::Done(WriteAnswer::Refused);
         };
         match judged.rule.holds(row.as_ref()) {
             Ok(true) => {}
-            Ok(false) => return self.act(Action::Unmet, item),
-            Err(error) => return Step::Done(Outcome::Wrong(error.message().to_owned())),
+            Ok(false) => return self.act(CellAction::Unmet, item),
+            Err(error) => return RowStep::Done(WriteAnswer::Wrong(error.message().to_owned())),
         }
         let update = match computed(judged, row.as_ref()) {
             Ok(update) => update,
-            Err(message) => return Step::Done(Outcome::Wrong(message)),
+            Err(message) => return RowStep::Done(WriteAnswer::Wrong(message)),
         };
         let (change, on) = match (update_action(&update, state, Beneath::Nothing, mark), item) {
-            (Action::Put(mark), _) => {
+            (CellAction::Put(mark), _) => {
                 let row = update.of_nothing();
                 (Change::Put(Row { mark, ..row }), self.still(state))
             }
-            (Action::Edit(mark), Some(item)) if state == State::Row => {
+            (CellAction::Edit(mark), Some(item)) if state == ItemState::Row => {
                 let on = unchanged(&judged.rule, item, self.now);
                 (edit(update, mark), on)
             }
-            (Action::Edit(mark), _) => (edit(update, mark), self.still(state)),
+            (CellAction::Edit(mark), _) => (edit(update, mark), self.still(state)),
             (
-                Action::Old
-                | Action::Bury
-                | Action::Remove
-                | Action::Keep
-                | Action::Compute
-                | Action::Complete
-                | Action::Nothing
-                | Action::Unmet
-                | Action::Wrong
-                | Action::Later
-                | Action::Refused,
+                CellAction::Old
+                | CellAction::Bury
+                | CellAction::Remove
+                | CellAction::Keep
+                | CellAction::Compute
+                | CellAction::Complete
+                | CellAction::Nothing
+                | CellAction::Unmet
+                | CellAction::Wrong
+                | CellAction::Later
+                | CellAction::Refused,
                 _,
             ) => return self.told(None),
         };
-        self.write_own(change, on, Asked::Other)
+        self.write_own(change, on, WriteCondition::Other)
     }
 
-    fn still(&self, state: State) -> Condition {
+    fn still(&self, state: ItemState) -> Condition {
         Condition::In {
             states: vec![state],
             now: self.now,
@@ -90,29 +100,31 @@ impl Write {
     }
 
     /// The old store's part: a plain write, or the row first.
-    pub(super) fn begin_old(&mut self) -> Step<Outcome> {
+    pub(super) fn begin_old(&mut self) -> RowStep<WriteAnswer> {
         match (&self.wanted, self.returns) {
-            (Wanted::Mutation(mutation), Returns::Nothing) => {
+            (WantedWrite::Mutation(mutation), Returns::Nothing) => {
                 let call = Call::WriteOld(mutation.clone());
-                self.at = At::WritingOld(None);
-                Step::Call(call)
+                self.at = WriteAt::WritingOld(None);
+                RowStep::Call(call)
             }
-            (Wanted::Mutation(_) | Wanted::Judged(_), _) => {
-                self.at = At::JudgingOld;
-                Step::Call(Call::ReadOld(self.wanted.key().clone()))
+            (WantedWrite::Mutation(_) | WantedWrite::Judged(_), _) => {
+                self.at = WriteAt::JudgingOld;
+                RowStep::Call(Call::ReadOld(self.wanted.key().clone()))
             }
         }
     }
 
     /// What is written to the old store, given the row that it has. A judged write is made on the condition that
     /// the cells that were looked at are still so. A row that is only to be told of is read beside the write.
-    pub(super) fn seen_old(&mut self, old: Option<Row>) -> Step<Outcome> {
+    pub(super) fn seen_old(&mut self, old: Option<Row>) -> RowStep<WriteAnswer> {
         let mutation = match &self.wanted {
-            Wanted::Mutation(mutation) => Some(mutation.clone()),
-            Wanted::Judged(judged) => match on_old(judged, old.as_ref()) {
+            WantedWrite::Mutation(mutation) => Some(mutation.clone()),
+            WantedWrite::Judged(judged) => match on_old(judged, old.as_ref()) {
                 Ok(mutation) => mutation,
-                Err(Verdict::Unmet) => return Step::Done(Outcome::Unmet(old)),
-                Err(Verdict::Wrong(message)) => return Step::Done(Outcome::Wrong(message)),
+                Err(JudgedVerdict::Unmet) => return RowStep::Done(WriteAnswer::Unmet(old)),
+                Err(JudgedVerdict::Wrong(message)) => {
+                    return RowStep::Done(WriteAnswer::Wrong(message));
+                }
             },
         };
         let Some(mutation) = mutation else {
@@ -123,68 +135,68 @@ impl Write {
             Returns::Old => old,
             Returns::New => match after(&mutation, old) {
                 Ok(row) => row,
-                Err(message) => return Step::Done(Outcome::Wrong(message)),
+                Err(message) => return RowStep::Done(WriteAnswer::Wrong(message)),
             },
         };
-        self.at = At::WritingOld(told);
-        Step::Call(Call::WriteOld(mutation))
+        self.at = WriteAt::WritingOld(told);
+        RowStep::Call(Call::WriteOld(mutation))
     }
 
     /// The old store met another row than was read: a judged write is judged again.
-    pub(super) fn old_refused(&mut self, row: Option<Row>) -> Step<Outcome> {
+    pub(super) fn old_refused(&mut self, row: Option<Row>) -> RowStep<WriteAnswer> {
         match &self.wanted {
-            Wanted::Mutation(_) => Step::Done(Outcome::Unmet(row)),
-            Wanted::Judged(_) => self.seen_old(row),
+            WantedWrite::Mutation(_) => RowStep::Done(WriteAnswer::Unmet(row)),
+            WantedWrite::Judged(_) => self.seen_old(row),
         }
     }
 
-    pub(super) fn wrong(&self) -> Step<Outcome> {
+    pub(super) fn wrong(&self) -> RowStep<WriteAnswer> {
         let error = match &self.wanted {
-            Wanted::Judged(judged) => judged.rule.holds(None).err(),
-            Wanted::Mutation(_) => None,
+            WantedWrite::Judged(judged) => judged.rule.holds(None).err(),
+            WantedWrite::Mutation(_) => None,
         };
         let message = error.map(|error| error.message().to_owned());
-        Step::Done(message.map_or(Outcome::Refused, Outcome::Wrong))
+        RowStep::Done(message.map_or(WriteAnswer::Refused, WriteAnswer::Wrong))
     }
 
     /// The write is made, and the store told this item: the row before or after it, but for what the old store
     /// has of it. While others may still write there, that is read beside the write.
-    pub(super) fn tell(&mut self, item: Option<Row>) -> Step<Outcome> {
-        let state = State::of(item.as_ref(), self.now);
+    pub(super) fn tell(&mut self, item: Option<Row>) -> RowStep<WriteAnswer> {
+        let state = ItemState::of(item.as_ref(), self.now);
         match (self.place, state) {
             (
-                Place::New(Beneath::Written | Beneath::Moving | Beneath::Frozen, _),
-                State::Absent | State::Partial,
+                WritePlace::New(Beneath::Written | Beneath::Moving | Beneath::Frozen, _),
+                ItemState::Absent | ItemState::Partial,
             ) => {
-                self.at = At::Telling(item);
-                Step::Call(Call::ReadOld(self.wanted.key().clone()))
+                self.at = WriteAt::Telling(item);
+                RowStep::Call(Call::ReadOld(self.wanted.key().clone()))
             }
-            (Place::New(..) | Place::Old | Place::Refused, _) => {
+            (WritePlace::New(..) | WritePlace::Old | WritePlace::Refused, _) => {
                 self.told(show(item, None, self.now))
             }
         }
     }
 
-    pub(super) fn told(&self, row: Option<Row>) -> Step<Outcome> {
-        Step::Done(match self.returns {
-            Returns::Nothing => Outcome::Done,
-            Returns::Old | Returns::New => Outcome::Told(row),
+    pub(super) fn told(&self, row: Option<Row>) -> RowStep<WriteAnswer> {
+        RowStep::Done(match self.returns {
+            Returns::Nothing => WriteAnswer::Done,
+            Returns::Old | Returns::New => WriteAnswer::Told(row),
         })
     }
 }
 
 /// Why a judged write isn't made.
-enum Verdict {
+enum JudgedVerdict {
     Unmet,
     Wrong(String),
 }
 
 /// What a judged write is to the old store; `None` if it changes nothing.
-fn on_old(judged: &Judged, old: Option<&Row>) -> Result<Option<Mutation>, Verdict> {
+fn on_old(judged: &Judged, old: Option<&Row>) -> Result<Option<Mutation>, JudgedVerdict> {
     match judged.rule.holds(old) {
         Ok(true) => {}
-        Ok(false) => return Err(Verdict::Unmet),
-        Err(error) => return Err(Verdict::Wrong(error.message().to_owned())),
+        Ok(false) => return Err(JudgedVerdict::Unmet),
+        Err(error) => return Err(JudgedVerdict::Wrong(error.message().to_owned())),
     }
     let expected = old.map(|old| looked_at(judged.rule.looks(), old));
     let update = match (&judged.then, expected) {
@@ -199,7 +211,10 @@ fn on_old(judged: &Judged, old: Option<&Row>) -> Result<Option<Mutation>, Verdic
         }
         (Then::Delete, None) | (Then::Nothing, _) => return Ok(None),
         (Then::Update(update), expected) => (update.clone(), expected),
-        (Then::Compute, expected) => (computed(judged, old).map_err(Verdict::Wrong)?, expected),
+        (Then::Compute, expected) => (
+            computed(judged, old).map_err(JudgedVerdict::Wrong)?,
+            expected,
+        ),
     };
     Ok(match update {
         (update, Some(expected)) => Some(Mutation::UpdateIf { update, expected }),

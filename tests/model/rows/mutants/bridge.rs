@@ -39,7 +39,7 @@ fn bridge_writes_new_always() {
 /// A bridge write to N, as far as it has the key: every column of the table in one call after the other.
 fn in_place(begun: Begun) -> Vec<Call> {
     let mutation = begun.who.kind.mutation(begun.number);
-    let change = |states: &[State], change| Call::WriteNew {
+    let change = |states: &[ItemState], change| Call::WriteNew {
         key: key(),
         change,
         on: Condition::In {
@@ -47,7 +47,12 @@ fn in_place(begun: Begun) -> Vec<Call> {
             now: begun.now,
         },
     };
-    let there = [State::Row, State::Tombstone, State::Partial, State::Expired];
+    let there = [
+        ItemState::Row,
+        ItemState::Tombstone,
+        ItemState::Partial,
+        ItemState::Expired,
+    ];
     match mutation {
         Some(Mutation::Put(row)) => {
             let mark = Some(Mark::Application);
@@ -61,8 +66,11 @@ fn in_place(begun: Begun) -> Vec<Call> {
                 expires: None,
             };
             vec![
-                change(&[State::Partial], edit(Mark::Partial)),
-                change(&[State::Row, State::Tombstone], edit(Mark::Application)),
+                change(&[ItemState::Partial], edit(Mark::Partial)),
+                change(
+                    &[ItemState::Row, ItemState::Tombstone],
+                    edit(Mark::Application),
+                ),
             ]
         }
         other => panic!("not a plain write: {other:?}"),
@@ -117,7 +125,7 @@ fn range_delete_in_old_beside_switch() {
                 key: key(),
                 change: Change::Bury,
                 on: Condition::In {
-                    states: vec![State::Row, State::Tombstone, State::Partial],
+                    states: vec![ItemState::Row, ItemState::Tombstone, ItemState::Partial],
                     now: begun.now,
                 },
             };

@@ -84,7 +84,7 @@ fn conditional_put_that_is_not_conditional_on_what_was_read() {
             key: key.clone(),
             change: change.clone(),
             on: Condition::In {
-                states: vec![State::Row],
+                states: vec![ItemState::Row],
                 now: *now,
             },
         })

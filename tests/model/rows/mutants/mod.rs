@@ -7,7 +7,7 @@ mod judged;
 mod phases;
 mod reads;
 
-use crossfade::model::{Change, Condition, Mark, Mutation, Query, Row, State};
+use crossfade::model::{Change, Condition, ItemState, Mark, Mutation, Query, Row};
 use crossfade::protocol::Phase::{self, Bridge, Copy, Done, New, Old, Switch};
 use crossfade::protocol::row::Call;
 

@@ -56,7 +56,7 @@ fn native_expiry_before_done() {
 #[test]
 fn update_keeps_what_expired() {
     fn calls(stores: &Stores, call: &Call, _: Who) -> Option<Call> {
-        let is_expired = State::of(stores.new.as_ref(), stores.now) == State::Expired;
+        let is_expired = ItemState::of(stores.new.as_ref(), stores.now) == ItemState::Expired;
         match call {
             Call::WriteNew {
                 key,
@@ -92,10 +92,10 @@ fn miss_without_a_second_look() {
         begun.who.kind.is_read().then(|| looks_once().machine())
     }
     for (reader, item) in [
-        (Kind::Get, State::Absent),
-        (Kind::Get, State::Partial),
-        (Kind::Query, State::Absent),
-        (Kind::Query, State::Partial),
+        (Kind::Get, ItemState::Absent),
+        (Kind::Get, ItemState::Partial),
+        (Kind::Query, ItemState::Absent),
+        (Kind::Query, ItemState::Partial),
     ] {
         let name = format!("rows {reader:?} without a second look, {item:?} (E1)");
         let cast = Cast {
@@ -103,7 +103,7 @@ fn miss_without_a_second_look() {
             ..cast(WHOLE, &[])
         };
         let mut model = expiring((Switch, Switch), cast, &Begins(begins));
-        let start = |world: &World| State::of(world.stores.new.as_ref(), world.stores.now);
+        let start = |world: &World| ItemState::of(world.stores.new.as_ref(), world.stores.now);
         model.starts.retain(|world| start(world) == item);
         breaks(&name, I1, model);
     }
