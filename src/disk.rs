@@ -257,7 +257,7 @@ fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<DiskCommand>) {
             tracing::error!("{error}");
             poison = Some(error.clone());
         }
-        stop_point("behind a flush of the journal");
+        stop_point("after a flush of the journal");
         for (tell, outcome) in waiting {
             let _ = tell.send(outcome.and_then(|()| flushed.clone()));
         }

@@ -391,7 +391,7 @@ pub fn token(columns: &[Column], partition: &[Value]) -> i64 {
 }
 
 /// Cassandra's Murmur3 (x64, 128 bits, upper half): it takes the bytes of the tail as signed ones,
-/// unlike everybody else's.
+/// unlike all others's.
 pub fn murmur3_token(bytes: &[u8]) -> i64 {
     const C1: i64 = 0x87c3_7b91_1142_53d5_u64 as i64;
     const C2: i64 = 0x4cf5_ad43_2745_937f;

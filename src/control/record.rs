@@ -143,7 +143,7 @@ pub struct Counts {
     pub went_down: u64,
 }
 
-/// What one copier has done of a table, as everybody else sees it.
+/// What one copier has done of a table, as all others sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The freeze it belongs to; of another one, it counts for nothing.

@@ -4,7 +4,7 @@ use super::CopySettings;
 use crate::model::Intervals;
 use crate::model::{Key, Tokens};
 
-/// A range to copy, and the key behind which it goes on.
+/// A range to copy, and the key after which it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) tokens: Tokens,

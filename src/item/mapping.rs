@@ -309,7 +309,7 @@ impl Mapping {
     }
 
     /// The row of an item. Attributes that the mapping doesn't know are passed over; an item without a
-    /// mark is one that somebody else wrote, or that `finish --strip` was at.
+    /// mark is one that someone else wrote, or that `finish --strip` was at.
     ///
     /// # Errors
     /// [`Kind::Corrupt`] if an attribute isn't what its column becomes.

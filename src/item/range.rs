@@ -13,7 +13,7 @@ use crate::codec::ordered::after_prefix;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ClusteringRange, Value};
 
-/// What every row's sort key comes behind or is, but not that of a partition's static columns.
+/// What every row's sort key comes after or is, but not that of a partition's static columns.
 const FIRST_ROW: &[u8] = &[0x01];
 
 /// A range of sort keys, from the lowest on. `None` is open.
@@ -165,7 +165,7 @@ fn before(bytes: Vec<u8>) -> BoundEnd {
 }
 
 impl SortRange {
-    /// Whether a sort key lies in it (`Equal`), before it, or behind it.
+    /// Whether a sort key lies in it (`Equal`), before it, or after it.
     pub fn compare(&self, sort_key: &Attr) -> Ordering {
         let is_before = |end: &SortEnd| match compare(sort_key, &end.attr) {
             Ordering::Less => true,
@@ -186,7 +186,7 @@ impl SortRange {
         }
     }
 
-    /// Whether nothing of it lies behind a sort key, forwards or backwards.
+    /// Whether nothing of it lies after a sort key, forwards or backwards.
     pub fn ends_at(&self, sort_key: &Attr, forward: bool) -> bool {
         let end = if forward { &self.upper } else { &self.lower };
         end.as_ref()

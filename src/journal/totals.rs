@@ -27,7 +27,7 @@ pub type RowTotals = Vec<Option<i64>>;
 /// A row's place: its token, so that neighbours on the ring lie together, and a digest of its key.
 type RowPlace = [u8; 24];
 
-/// The first key that isn't of totals' records and stands behind them.
+/// The first key that isn't of totals' records and stands after them.
 pub(super) const BEHIND: u8 = TOTALS + 1;
 /// Where they begin.
 pub(super) const FIRST: u8 = TOTALS;

@@ -119,7 +119,7 @@ impl Migration {
         }
     }
 
-    /// Changes the record, unless somebody else has done so since it was read: what has become of it is
+    /// Changes the record, unless someone else has done so since it was read: what has become of it is
     /// seen when it is read again.
     async fn step(
         &self,

@@ -162,7 +162,7 @@ impl Migration {
                 ),
             ),
             Phase::Bridge | Phase::Switch => (
-                "rows can't be copied before everybody has left the old table",
+                "rows can't be copied before every participant has left the old table",
                 format!("`migrate advance --to copy --table {table}`"),
             ),
             Phase::New | Phase::Done | Phase::Copy | Phase::Offline => (

@@ -56,7 +56,7 @@ impl Migration {
     }
 
     /// Takes the role's permission, waits until no server goes by it any more, and looks whether it is
-    /// gone. `None` if the record was changed by somebody else meanwhile.
+    /// gone. `None` if the record was changed by someone else meanwhile.
     pub(super) async fn close_fence(
         &self,
         control: &Control,
@@ -171,7 +171,7 @@ impl Migration {
         }
     }
 
-    /// The record as it is written now; `None` if somebody else was quicker.
+    /// The record as it is written now; `None` if someone else was quicker.
     async fn noted(
         &self,
         control: &Control,

@@ -10,7 +10,7 @@ pub struct Marks {
     pub copied: u64,
     /// Items that applications wrote, saved or deleted; counters that they added to.
     pub applications: u64,
-    /// Items without a mark: written in `done`, or by somebody else.
+    /// Items without a mark: written in `done`, or by someone else.
     pub unmarked: u64,
 }
 

@@ -27,7 +27,7 @@ const EMPTIED_AT_ONCE: usize = 8;
 pub struct Reset {
     /// Items deleted: those the copier wrote.
     pub emptied: u64,
-    /// Items left, which somebody else wrote, or which were there before.
+    /// Items left, which someone else wrote, or which were there before.
     pub left: u64,
 }
 

@@ -39,7 +39,7 @@ pub struct VerifyOptions {
     pub lease: Duration,
     /// Whether what is found is mended; and if so, whether items are deleted that the old store lacks.
     pub repair: Option<bool>,
-    /// How the old store is read; `None` reads it like everybody else, and finds no late writes.
+    /// How the old store is read; `None` reads it like all others, and finds no late writes.
     pub old: Option<OldReading>,
     /// A name for that, with which an unfinished run has to agree.
     pub reading: String,

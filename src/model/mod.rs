@@ -110,7 +110,7 @@ pub enum Value {
     Decimal {
         /// Two's complement, big-endian.
         unscaled: Vec<u8>,
-        /// Digits behind the point.
+        /// Digits after the point.
         scale: i32,
     },
     /// `float`.

@@ -39,7 +39,7 @@ pub struct Query {
     pub range: ClusteringRange,
     /// Whether they come in clustering order backwards.
     pub reverse: bool,
-    /// The key that the page begins behind, in the order of the page; it need not be there (any more).
+    /// The key that the page begins after, in the order of the page; it need not be there (any more).
     pub after: Option<Key>,
     /// How many rows at most; at least 1.
     pub limit: usize,

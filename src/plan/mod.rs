@@ -2,7 +2,7 @@
 //!
 //! The types are for everyone. Reading them from TOML (`Plan::load`, `Plan::parse`) comes with the
 //! feature `plan`. A plan that was read is checked as far as that goes without a store: nothing
-//! behind it has to ask again whether names are valid or tables collide.
+//! after it has to ask again whether names are valid or tables collide.
 //!
 //! Relative paths (`[journal] dir`, `path` of an embedded store, certificates, `file:` references)
 //! start at the working directory, like every path on a command line. They don't start at the

@@ -147,7 +147,7 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> AttemptOutcome {
     let RowStretch { range, test } = match rows(target, condition)? {
         RowsRead::None => return Ok(page.reply(target, None)),
         RowsRead::One(key) => {
-            // Behind the only one there is nothing.
+            // After the only one there is nothing.
             if start.is_none()
                 && let Some(item) = target.read(&key).await?
             {

@@ -23,7 +23,7 @@ pub(super) enum RowsRead {
     None,
 }
 
-/// Rows one behind the other.
+/// Rows one after the other.
 pub(super) struct RowStretch {
     pub range: ClusteringRange,
     /// What has to hold for their items.

@@ -54,7 +54,7 @@ pub enum Returned {
 pub struct RowsPage {
     /// The rows.
     pub rows: Vec<Row>,
-    /// The key behind which the next page begins, if there may be more. It stays good in every phase and
+    /// The key after which the next page begins, if there may be more. It stays good in every phase and
     /// in another process.
     pub next: Option<Key>,
 }

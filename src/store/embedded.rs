@@ -162,7 +162,7 @@ impl Embedded {
         self.disk
             .read(move |db| {
                 let tree = open(db)?;
-                // The first key behind a place is that place with a zero byte.
+                // The first key after a place is that place with a zero byte.
                 let start = behind.map_or(from, |mut place| {
                     place.push(0);
                     place

@@ -117,7 +117,7 @@ pub struct Page {
     pub room: Option<Arc<Held>>,
 }
 
-/// An item that can't be read as a row of its table: somebody else wrote it, or changed it by hand.
+/// An item that can't be read as a row of its table: someone else wrote it, or changed it by hand.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
     /// Its key, for people.
@@ -338,7 +338,7 @@ pub trait Reads: Send + Sync + 'static {
     /// The store can't be asked.
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>>;
 
-    /// Reads the next page of a range, of about `limit` rows: from its start, or behind a cursor.
+    /// Reads the next page of a range, of about `limit` rows: from its start, or after a cursor.
     /// A cursor without state (from an earlier process) may give rows again that stand before it.
     /// Rows of a token range come in the order of their tokens.
     ///

@@ -65,7 +65,7 @@ pub(super) fn token_place(token: i64) -> [u8; 8] {
 /// The first place behind a range of tokens' start, and the first one behind its end.
 pub(super) fn bounds(tokens: &Tokens) -> (Vec<u8>, Option<Vec<u8>>) {
     let behind = |token: i64| token.checked_add(1).map(|next| token_place(next).to_vec());
-    // Nothing lies behind the last token, so a range that starts there is empty.
+    // Nothing lies after the last token, so a range that starts there is empty.
     (
         behind(tokens.after).unwrap_or_else(|| vec![0xff; 9]),
         behind(tokens.up_to),
@@ -83,7 +83,7 @@ pub(super) fn query_bounds(table: &Table, query: &Query) -> Result<(Vec<u8>, Opt
         if query.reverse {
             until = Some(until.map_or(after.clone(), |until| until.min(after)));
         } else {
-            // The first place behind another is that place with a zero byte.
+            // The first place after another is that place with a zero byte.
             after.push(0);
             from = from.max(after);
         }

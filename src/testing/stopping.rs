@@ -29,8 +29,8 @@ fn before(what: &str, table: &Table) {
     failpoints::point(&format!("before a {what} in {}", table.name));
 }
 
-fn behind(what: &str, table: &Table) {
-    failpoints::point(&format!("behind a {what} in {}", table.name));
+fn after(what: &str, table: &Table) {
+    failpoints::point(&format!("after a {what} in {}", table.name));
 }
 
 #[async_trait]
@@ -115,21 +115,21 @@ impl Store for Stopping {
     async fn create(&self, table: &Table) -> Result<()> {
         before("create", table);
         let created = self.0.create(table).await;
-        behind("create", table);
+        after("create", table);
         created
     }
 
     async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {
         before("put", table);
         let puts = self.0.put(table, rows, on).await;
-        behind("put", table);
+        after("put", table);
         puts
     }
 
     async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes {
         before("purge", table);
         let puts = self.0.purge(table, keys, on).await;
-        behind("purge", table);
+        after("purge", table);
         puts
     }
 
@@ -139,7 +139,7 @@ impl Store for Stopping {
         for fold in folds {
             before("fold", table);
             let one = self.0.fold(table, vec![fold]).await;
-            behind("fold", table);
+            after("fold", table);
             all.rows.extend(one.rows);
             all.units += one.units;
             all.bytes += one.bytes;
@@ -156,7 +156,7 @@ impl Store for Stopping {
     ) -> Result<Changed> {
         before("change", table);
         let changed = self.0.update_item(table, key, change, on).await;
-        behind("change", table);
+        after("change", table);
         changed
     }
 
@@ -173,7 +173,7 @@ impl Store for Stopping {
             .0
             .update_item_and_return(table, key, change, on, returns)
             .await;
-        behind("change", table);
+        after("change", table);
         changed
     }
 
@@ -183,35 +183,35 @@ impl Store for Stopping {
         };
         before("transact", first.table);
         let changed = self.0.transact(changes).await;
-        behind("transact", first.table);
+        after("transact", first.table);
         changed
     }
 
     async fn add_and_return(&self, table: &Table, add: &Add) -> Result<Option<Row>> {
         before("add", table);
         let added = self.0.add_and_return(table, add).await;
-        behind("add", table);
+        after("add", table);
         added
     }
 
     async fn add(&self, table: &Table, add: &Add) -> Result<()> {
         before("add", table);
         let added = self.0.add(table, add).await;
-        behind("add", table);
+        after("add", table);
         added
     }
 
     async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         before("write", table);
         let written = self.0.apply(table, mutation).await;
-        behind("write", table);
+        after("write", table);
         written
     }
 
     async fn delete(&self, table: &Table, range: &ClusteringRange) -> Result<()> {
         before("delete", table);
         let deleted = self.0.delete(table, range).await;
-        behind("delete", table);
+        after("delete", table);
         deleted
     }
 

@@ -1,9 +1,9 @@
 //! Both tables read once, side by side, and summed up.
 //!
 //! The old table is read by token ranges, the new one by its own parts. What a page adds is taken over
-//! together with the place behind it. Of the old table that place is a token, and rows of the token that a page
-//! ends in wait for the next page, because a range may be gone on with behind a token by any process,
-//! and behind a row only by the one that read it.
+//! together with the place after it. Of the old table that place is a token, and rows of the token that a page
+//! ends in wait for the next page, because a range may be gone on with after a token by any process,
+//! and after a row only by the one that read it.
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -374,7 +374,7 @@ impl VerifyRun<'_> {
             return Ok(());
         }
         let _one = self.settling.lock().await;
-        // Somebody else may have looked at them meanwhile.
+        // Someone else may have looked at them meanwhile.
         if !self.has_many() {
             return Ok(());
         }
@@ -438,7 +438,7 @@ impl Pages {
         }
     }
 
-    /// The next page; `None` behind the last one, and behind an error.
+    /// The next page; `None` after the last one, and after an error.
     pub async fn next(
         &mut self,
         run: &VerifyRun<'_>,

@@ -1,6 +1,6 @@
 //! How far a verification has come, and the file that it goes on from after a kill.
 //!
-//! Everything that a page adds, and the place behind it, change together under one lock; the file holds
+//! Everything that a page adds, and the place after it, change together under one lock; the file holds
 //! a copy of all of it, taken under that lock. So a row is counted once, however often it is killed. The file
 //! is written beside its old self and put in its place, and carries a version and a checksum. One that
 //! can't be read, or belongs to something else, is begun anew: it costs time only.

@@ -17,7 +17,7 @@ const PLAN: &str = "[lease]\nseconds = 2\noperation_seconds = 5\n[shim]\nresave 
 
 const PHASES: [&str; 5] = ["old", "bridge", "switch", "copy", "new"];
 
-/// One partition for each phase, with the same rows. By bytes `aa` comes behind `b`, and a place written
+/// One partition for each phase, with the same rows. By bytes `aa` comes after `b`, and a place written
 /// before its type had a `zip` is none with a null.
 async fn bench() -> Bench {
     let bench = Bench::new("equal").await;
@@ -97,7 +97,7 @@ impl Visits<'_> {
         self.look(what, self.range(), false, 100).await;
     }
 
-    /// One row a page, each behind the last one's key.
+    /// One row a page, each after the last one's key.
     async fn by_pages(&mut self, reverse: bool) {
         let mut query = Query {
             range: self.range(),
@@ -141,7 +141,7 @@ impl Visits<'_> {
         self.look("the last two", self.range(), true, 2).await;
 
         let second = self.key(json!(["aa", 2]), short, json!(["a", "b"])).await;
-        // Anything of `a` is behind it, since `c` descends.
+        // Anything of `a` is after it, since `c` descends.
         let c = second
             .clustering
             .iter()

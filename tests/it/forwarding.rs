@@ -157,7 +157,7 @@ fn forward(server: &mut BufReader<TcpStream>, head: &str, body: &Value) -> Optio
         .split_inclusive("\r\n")
         .filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"))
         .collect();
-    // Behind the headers stands an empty line.
+    // After the headers stands an empty line.
     let head = head.strip_suffix("\r\n").expect("a whole head");
     let head = format!("{head}content-length: {}\r\n\r\n", body.len());
     let stream = server.get_mut();

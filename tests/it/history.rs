@@ -206,7 +206,7 @@ fn width(writes: &[&Write], reads: &[&Read]) -> usize {
     written.chain(seen).max().unwrap_or(0)
 }
 
-/// What happened to a key, in order, behind what was wrong with it.
+/// What happened to a key, in order, after what was wrong with it.
 fn told(key: &str, found: &[String], writes: &[&Write], reads: &[&Read]) -> String {
     let mut lines: Vec<(u64, String)> = Vec::new();
     for write in writes {

@@ -111,7 +111,7 @@ impl Scripted {
 pub(crate) trait ReadWrite: Read + Write + Send {}
 impl<T: Read + Write + Send> ReadWrite for T {}
 
-/// Reads a request or an answer: its head with the empty line behind it, and its body.
+/// Reads a request or an answer: its head with the empty line after it, and its body.
 pub(crate) fn read_message(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     let (mut head, mut length) = (String::new(), 0);
     loop {

@@ -27,7 +27,7 @@ pub enum Command {
     Check(Check),
     /// Create the target tables and the control records; safe to repeat
     Init(InitArgs),
-    /// Show where each table stands
+    /// Show the phase and progress of each table
     Status(StatusArgs),
     /// Move a table on, phase by phase, with every application that uses it; waits until all follow
     Advance(Advance),
@@ -163,10 +163,10 @@ pub struct Moving {
     /// This one is gone for good, so don't wait for it; an id as `migrate status` shows it. May be repeated
     #[arg(long, value_name = "ID")]
     pub gone: Vec<String>,
-    /// Whoever is silent for so long is gone for good: 15m, 90s; at least a lease and the longest operation
+    /// Participants silent for this long are gone for good: 15m, 90s; at least a lease and the longest operation
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub gone_silent: Option<Duration>,
-    /// Show the steps, whom each would wait for and what stands against it; change nothing
+    /// Show the steps, which participants each waits for and what would refuse it; change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -196,10 +196,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub struct Copy {
     #[command(flatten)]
     pub chosen: Chosen,
-    /// The application is stopped: nobody writes to the old table
+    /// The application is stopped: nothing writes to the old table
     #[arg(long)]
     pub offline: bool,
-    /// Counters: the last pass, once nobody adds to the old ones any more. Reads every replica of
+    /// Counters: the last pass, once nothing adds to the old ones any more. Reads every replica of
     /// the old store (or a quorum, where the plan accepts it). Changes nothing for tables of rows
     #[arg(long = "final")]
     pub settle: bool,

@@ -394,7 +394,7 @@ fn read_decimal(input: &mut Input<'_>) -> Option<Value> {
     let shortest = digits.trim_end_matches('0').len();
     digits.truncate(shortest);
     let mut scale = (shortest as i64).checked_sub(point)?;
-    // A scale is an i32, so the smallest one may have come with zeros behind the digits.
+    // A scale is an i32, so the smallest one may have come with zeros after the digits.
     while scale < i64::from(i32::MIN) && digits.len() <= MOST_DIGITS {
         digits.push('0');
         scale += 1;

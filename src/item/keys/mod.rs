@@ -134,7 +134,7 @@ fn part_value(ty: &Type, part: &str) -> Option<Value> {
     }
 }
 
-/// The bytes of a sort key: each clustering column's component, one behind the other. Byte order is
+/// The bytes of a sort key: each clustering column's component, one after the other. Byte order is
 /// clustering order, or exactly its reverse: see [`is_reversed`].
 ///
 /// # Errors

@@ -185,7 +185,7 @@ fn ordered(ty: &Type) -> BoxedStrategy<Value> {
         Type::Udt(udt) => ordered_fields(udt.fields.iter().map(|(_, ty)| ty))
             .prop_map(Value::Udt)
             .boxed(),
-        // Values that are often alike, so that what is behind them counts too.
+        // Values that are often alike, so that what is after them counts too.
         Type::Text => prop::sample::select(vec!["", "a", "b", "aa", "\0"])
             .prop_map(Value::text)
             .boxed(),

@@ -162,7 +162,7 @@ impl Machine for Resave {
         })
     }
 
-    /// The step after a reply. A refusal means that somebody else was there first, and a write whose
+    /// The step after a reply. A refusal means that someone else was there first, and a write whose
     /// reply was lost may be sent again, because of its condition.
     fn step(&mut self, reply: Reply) -> RowStep<()> {
         match reply {

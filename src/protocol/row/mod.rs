@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `old` | 1 read O |
 //! | `bridge`, `switch` | 1 read N. Row: that is it. `t` or expired: there is none. 2 `k` or absent: read O, and lay `k` over it |
-//! | `copy` | the same; if O had a row, it is saved afterwards ([`Resave`]): absent: put it IF absent; `k`: complete it. Refused: somebody else did |
+//! | `copy` | the same; if O had a row, it is saved afterwards ([`Resave`]): absent: put it IF absent; `k`: complete it. Refused: someone else did |
 //! | `new`, `done` | 1 read N: row or `k`. Else there is none; O isn't read |
 //!
 //! N comes first in every read: else a row could be read in O, an update land in N, and `k` be laid over a

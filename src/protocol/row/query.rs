@@ -30,7 +30,7 @@ pub struct QueryRange<O> {
 /// The answer of a [`QueryRange`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Queried {
-    /// The rows, without marks and decided cells. If there may be more, the next page begins behind this
+    /// The rows, without marks and decided cells. If there may be more, the next page begins after this
     /// key; in whatever phase, since it stands for both stores' positions.
     Rows(Vec<Row>, Option<Key>),
     /// Applications may not read this table: it is offline.
@@ -97,7 +97,7 @@ pub struct DeleteRange<O> {
     walk: Option<Walk<O>>,
     /// Keys that have been found and are still to be deleted.
     keys: VecDeque<Key>,
-    /// Keys behind the one that is being deleted, which were deleted beside it: how many, and the last.
+    /// Keys after the one that is being deleted, which were deleted beside it: how many, and the last.
     ahead: (u64, Option<Key>),
     /// Whether there are no further ones.
     is_over: bool,

@@ -31,9 +31,9 @@ use crate::protocol::{Machine, Phase, Step};
 /// Where a scan goes on. It stays good in every phase.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Position {
-    /// In the old store's table, behind this key.
+    /// In the old store's table, after this key.
     Old(Key),
-    /// In the new store's table, behind this key or from its start.
+    /// In the new store's table, after this key or from its start.
     New {
         /// The key.
         after: Option<Key>,
@@ -71,7 +71,7 @@ pub enum ScanCall {
     },
     /// A page of the new store's table, tombstones and all, strongly consistent.
     New {
-        /// The key that it begins behind, in the new store's own order; `None` is the start.
+        /// The key that it begins after, in the new store's own order; `None` is the start.
         after: Option<Key>,
         /// How many at most.
         limit: usize,

@@ -39,7 +39,7 @@ enum WritePlace {
 enum Beneath {
     /// It is where such a key is still written.
     Written,
-    /// Somebody else may still write there.
+    /// Someone else may still write there.
     Moving,
     /// It can be read, and doesn't change any more.
     Frozen,

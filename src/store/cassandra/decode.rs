@@ -336,7 +336,7 @@ fn met<'a>(
     Some(Row::new(key.clone(), cells))
 }
 
-/// The partition that is being read: rows of one come one behind the other.
+/// The partition that is being read: rows of one come one after the other.
 struct Partition {
     bytes: Option<Vec<Vec<u8>>>,
     values: Vec<Value>,

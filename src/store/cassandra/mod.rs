@@ -5,7 +5,7 @@
 //! | `config`, `connect`, `tls` | how to reach a cluster, and what is checked before it is used |
 //! | `inspect`, `estimate`, `overlap` | a table as the server describes it, and what its owner should know |
 //! | `statement`, `decode` | CQL texts, prepared once; rows between the wire and [`crate::model`] |
-//! | `scan`, `resume` | pages of a range, and going on behind a row |
+//! | `scan`, `resume` | pages of a range, and going on after a row |
 //! | `ceiling` | how many rows a page may have |
 //! | `pulse` | which nodes have gone away lately |
 //! | `slice`, `ordinal` | cutting a range in two |

@@ -3,7 +3,7 @@
 //! A bound gives values of the first clustering columns. Where all of these have the same order, one
 //! comparison of tuples says it. Where some ascend and others descend none does, and a part is cut into
 //! stretches that differ in one column each: from `(a, b, c)` on come rows with `c1 = a AND c2 = b` and c3
-//! not before `c`, then those with `c1 = a` and c2 behind `b`, then those with c1 behind `a`. "Behind" is
+//! not before `c`, then those with `c1 = a` and c2 after `b`, then those with c1 after `a`. "After" is
 //! `>` in an ascending column and `<` in a descending one.
 
 use std::cmp::Ordering;
@@ -301,7 +301,7 @@ fn is_open(bound: &Prefix) -> bool {
     prefix(bound).is_empty()
 }
 
-/// A stretch as what stands behind `WHERE`, its values bound.
+/// A stretch as what stands after `WHERE`, its values bound.
 fn conditions(
     table: &Table,
     partition: &[Value],

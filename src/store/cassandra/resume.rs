@@ -1,8 +1,8 @@
-//! Where a scan is, and how it goes on behind a row that an earlier process read.
+//! Where a scan is, and how it goes on after a row that an earlier process read.
 //!
-//! Behind a row `(a, b, c)` of a partition come, in this order: rows with `c1 = a AND c2 = b` and c3
-//! behind `c`, then those with `c1 = a` and c2 behind `b`, then those with c1 behind `a`, then
-//! greater tokens. "Behind" is `>` in an ascending column and `<` in a descending one. Two
+//! After a row `(a, b, c)` of a partition come, in this order: rows with `c1 = a AND c2 = b` and c3
+//! after `c`, then those with `c1 = a` and c2 after `b`, then those with c1 after `a`, then
+//! greater tokens. "After" is `>` in an ascending column and `<` in a descending one. Two
 //! partitions may share a token, and which of them comes first is the server's matter: then all of
 //! that token is read again.
 
@@ -21,7 +21,7 @@ pub(super) enum Stage {
     /// All of one token again; then the tokens above.
     Again { token: i64 },
     /// In the partition of the cursor's key: rows that share the first `depth - 1` of these
-    /// clustering values and are behind the next; of depth 0, all rows. Then one less.
+    /// clustering values and are after the next; of depth 0, all rows. Then one less.
     Rest {
         depth: usize,
         behind: Vec<Vec<u8>>,
@@ -32,7 +32,7 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    /// What comes behind it in the range.
+    /// What comes after it in the range.
     pub fn next(&self, range: &Range) -> Option<Stage> {
         let above = |token: i64| match range {
             Range::Tokens(tokens) if token < tokens.up_to => Some(Stage::Tokens { after: token }),
@@ -197,7 +197,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 impl Cassandra {
-    /// Where a range goes on behind a key; `None` if nothing of it is left. A slice starts again.
+    /// Where a range goes on after a key; `None` if nothing of it is left. A slice starts again.
     pub(super) async fn behind(
         &self,
         table: &Table,

@@ -1,7 +1,7 @@
 //! Pages of a range, by the server's own paging.
 //!
 //! A scan goes through stages: the whole of a token range is one statement, a slice is one, and
-//! going on behind a row of an earlier process takes a few (see [`super::resume`]). Where it is
+//! going on after a row of an earlier process takes a few (see [`super::resume`]). Where it is
 //! stands in [`Cursor::state`]; a range ends where the server gives no paging state, whatever the
 //! number of rows.
 
@@ -36,7 +36,7 @@ pub(super) struct Answered {
 }
 
 impl Cassandra {
-    /// The next page of a range, from its start or behind a cursor.
+    /// The next page of a range, from its start or after a cursor.
     pub(super) async fn read_page(
         &self,
         table: &Table,

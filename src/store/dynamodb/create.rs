@@ -114,7 +114,7 @@ impl DynamoDb {
         }
         match request.send().await {
             Ok(_) => Ok(()),
-            // Somebody else was quicker; its keys are compared next.
+            // Someone else was quicker; its keys are compared next.
             Err(error)
                 if error
                     .as_service_error()

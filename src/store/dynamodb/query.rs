@@ -16,7 +16,7 @@ use crate::store::{QueryPage, Reading};
 enum Start {
     First(SortRange),
     Behind(SortRange, Attrs),
-    /// Behind the end of the query.
+    /// After the end of the query.
     Over,
 }
 
@@ -108,7 +108,7 @@ impl DynamoDb {
                 .filter_map(Result::transpose)
                 .collect::<Result<_>>()?;
             start = answer.last_evaluated_key.map(from_sdk_map).transpose()?;
-            // DynamoDB Local refuses to go on behind the end.
+            // DynamoDB Local refuses to go on after the end.
             start = start.filter(|key| {
                 !sort_of(mapping, key).is_some_and(|attr| range.ends_at(attr, forward))
             });
@@ -120,7 +120,7 @@ impl DynamoDb {
     }
 }
 
-/// Where a page begins: behind a key that may be gone by now, and may lie outside of the range.
+/// Where a page begins: after a key that may be gone by now, and may lie outside of the range.
 fn start(mapping: &Mapping, query: &Query, range: SortRange, forward: bool) -> Result<Start> {
     let Some(after) = &query.after else {
         return Ok(Start::First(range));
@@ -132,7 +132,7 @@ fn start(mapping: &Mapping, query: &Query, range: SortRange, forward: bool) -> R
         });
     }
     let Some(key) = mapping.key_to_find(after)? else {
-        // A row of the old store: what lies behind it is a range.
+        // A row of the old store: what lies after it is a range.
         let behind = match mapping.sort_range(&behind(query, after))? {
             Some(behind) => range.and(behind),
             None => None,

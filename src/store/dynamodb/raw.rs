@@ -1,4 +1,4 @@
-//! Requests that somebody else made, sent on as they are: signed with this process's credentials.
+//! Requests that someone else made, sent on as they are: signed with this process's credentials.
 
 use std::fmt;
 use std::sync::Arc;

@@ -51,7 +51,7 @@ impl DynamoDb {
                 Some(row) => {
                     let mut item = mapping.item(row)?;
                     if let Change::Edit { .. } | Change::Strip = change {
-                        // What somebody else keeps at the item stays.
+                        // What someone else keeps at the item stays.
                         let others = seen.into_iter().flatten();
                         item.extend(others.filter(|(name, _)| !mapping.knows(name)));
                     }

@@ -220,7 +220,7 @@ async fn fill(store: &dyn Store, table: &Table, keys: &[Key]) {
     put(store, table, rows, &Condition::Always).await;
 }
 
-/// All of a query, page by page. Each page goes on behind the last key of the one before alone.
+/// All of a query, page by page. Each page goes on after the last key of the one before alone.
 async fn query(store: &dyn Store, table: &Table, mut query: Query) -> Vec<Key> {
     let mut seen: Vec<Key> = Vec::new();
     loop {
@@ -273,7 +273,7 @@ async fn queries(store: &dyn Store, table: &Table, chance: &mut SmallRng) {
         let seen = query(store, table, asked.clone()).await;
         assert_eq!(seen, wanted, "{asked:?}");
         found += seen.len();
-        // Behind a key that may not be there, and may lie anywhere.
+        // After a key that may not be there, and may lie anywhere.
         let after = random_key(table, &asked.range.partition, chance);
         wanted.retain(|key| match (compare_keys(table, key, &after), reverse) {
             (order, false) => order.is_gt(),

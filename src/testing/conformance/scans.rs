@@ -68,7 +68,7 @@ async fn scan(store: &dyn Store, table: &Table, range: &Range, limit: usize) -> 
 }
 
 /// A cursor from an earlier process goes on behind its key; what stood before may come again, what
-/// stands behind must come.
+/// stands after must come.
 async fn resumes(store: &dyn Store, table: &Table) {
     if !store.capabilities().token_ranges {
         return;
@@ -90,7 +90,7 @@ async fn resumes(store: &dyn Store, table: &Table) {
         for key in &all[at + 1..] {
             assert!(
                 behind.contains(&format!("{key:?}")),
-                "{key:?} stands behind {:?}",
+                "{key:?} comes after {:?}",
                 all[at]
             );
         }

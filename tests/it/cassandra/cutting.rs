@@ -119,7 +119,7 @@ async fn a_connection_that_breaks_inside_an_answer() {
         .await
         .expect("a row");
 
-    // In the header, behind it, and in the midst of the body.
+    // In the header, after it, and in the midst of the body.
     for after in [3, HEADER, HEADER + 200] {
         cutting.after.store(after, Ordering::SeqCst);
         let error = store

@@ -68,7 +68,7 @@ async fn ranges_give_every_row_once_in_token_order() {
     }
     assert_eq!(pieces, read);
 
-    // Behind each row are the rows after it, and nothing else.
+    // After each row are the rows after it, and nothing else.
     for at in (0..read.len()).step_by(37) {
         let cursor = Cursor {
             key: read[at].key.clone(),

@@ -149,7 +149,7 @@ async fn while_the_old_table_is_frozen_the_server_refuses_the_application() {
     // Killed when it has noted what it will take, and hasn't taken it.
     let killed = fenced.moves("advance", "copy", &[]);
     let killed = killed.env("CROSSFADE_STOP_AT", "2").run();
-    says(&killed, &["stopped at point 2: behind a put"]);
+    says(&killed, &["stopped at point 2: after a put"]);
     assert_eq!(killed.code, None, "{killed}");
     assert_eq!(fenced.stands(), ("switch".into(), 1));
     fenced.write().await.expect("nothing is taken yet");

@@ -110,7 +110,7 @@ async fn composite_keys_collections_and_types() {
             key(two)
         ))
         .await;
-    // Earlier, so behind; and in another partition, without statics.
+    // Earlier, so after; and in another partition, without statics.
     bench
         .cql(&format!(
             "INSERT INTO messages (room, day, at, id, n) VALUES ('a#b\\', -7, {}, {one}, 1)",

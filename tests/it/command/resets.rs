@@ -41,7 +41,7 @@ async fn a_table_can_be_emptied_and_copied_again() {
     bench.done().await;
 }
 
-/// What somebody else wrote isn't the copier's to delete; and what an application has changed with its mark on it only
+/// What someone else wrote isn't the copier's to delete; and what an application has changed with its mark on it only
 /// if the operator says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_asks_and_leaves_what_others_wrote() {

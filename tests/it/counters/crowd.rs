@@ -16,7 +16,7 @@ use super::{Counted, VOTES, VOTES_PLAN, copy};
 use crate::command::Bench;
 
 const COUNTERS: usize = 50_000;
-/// Increments under way at once, and the pause behind each: the copiers want some of the machine too.
+/// Increments under way at once, and the pause after each: the copiers want some of the machine too.
 const VOTERS: usize = 6;
 const BREATH: Duration = Duration::from_millis(6);
 

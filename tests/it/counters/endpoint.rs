@@ -1,4 +1,4 @@
-//! Faults between the command and DynamoDB: answers that are lost, servers that fail before or behind
+//! Faults between the command and DynamoDB: answers that are lost, servers that fail before or after
 //! the work, throttles. The totals are right all the same, and nothing that was done is done again.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,4 @@
-//! The process dies before and behind each write to the target, to the control table and to the
+//! The process dies before and after each write to the target, to the control table and to the
 //! journal, one point after the other, and is started again: the totals are those of a run that
 //! nothing has stopped.
 
@@ -180,11 +180,11 @@ async fn a_first_and_last_pass_stopped_at_every_point() {
     assert_eq!(bench.status()[0]["copied"], 1.0);
     places.assert_enough(&[
         "before a put in @-control",
-        "behind a put in @-control",
+        "after a put in @-control",
         "before a put in @-scores",
-        "behind a put in @-scores",
+        "after a put in @-scores",
         "before a flush of the journal",
-        "behind a flush of the journal",
+        "after a flush of the journal",
     ]);
     bench.done().await;
 }
@@ -214,11 +214,11 @@ async fn later_passes_stopped_at_every_point() {
     }
     places.assert_enough(&[
         "before a put in @-control",
-        "behind a put in @-control",
+        "after a put in @-control",
         "before a fold in @-scores",
-        "behind a fold in @-scores",
+        "after a fold in @-scores",
         "before a flush of the journal",
-        "behind a flush of the journal",
+        "after a flush of the journal",
     ]);
     bench.done().await;
 }

@@ -140,7 +140,7 @@ impl Process {
         self.rests.store(rests, Ordering::SeqCst);
     }
 
-    /// `kill -STOP`: in the middle of whatever it does. Behind this it does nothing any more.
+    /// `kill -STOP`: in the middle of whatever it does. After this it does nothing any more.
     pub fn stop(&self) {
         signal(self.child.id(), "STOP");
         let begun = Instant::now();
@@ -176,7 +176,7 @@ fn stands_still(process: u32) -> bool {
         Ok(threads) => {
             let stat = |thread: std::io::Result<DirEntry>| {
                 let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
-                // Behind the name, which is in parentheses.
+                // After the name, which is in parentheses.
                 Some(stat.rsplit(") ").next()?.to_owned())
             };
             threads.filter_map(stat).collect()

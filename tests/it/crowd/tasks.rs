@@ -30,7 +30,7 @@ pub const COLUMNS: [&str; 3] = ["a", "second", "c"];
 
 /// How long a key is the one of the moment.
 const MOMENT: Duration = Duration::from_millis(100);
-/// The pause of a task behind each command, so that the machine has time for others too.
+/// The pause of a task after each command, so that the machine has time for others too.
 const BREATH: std::ops::Range<u64> = 100..300;
 /// Commands of a kind that are to be acknowledged in each phase.
 const ENOUGH: u64 = 15;

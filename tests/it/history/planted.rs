@@ -217,7 +217,7 @@ impl Did {
     }
 }
 
-/// Whether the rest can come behind one another, each at some moment of its time; what is lost need not.
+/// Whether the rest can come after one another, each at some moment of its time; what is lost need not.
 fn fits(rest: &mut Vec<Did>, now: Cell) -> bool {
     if rest.iter().all(Did::is_lost) {
         return true;

@@ -29,7 +29,7 @@ impl Counters {
         (may_enter && self.everybody_is_here(world)).then_some(next)
     }
 
-    /// The walk has come to its end, with every add and count behind it.
+    /// The walk has come to its end, with every add and count after it.
     fn all_is_done(&self, world: &World) -> bool {
         let is_done = |(at, application): (usize, &Application)| {
             application.begun == self.adds[at].len() && application.counts == 0

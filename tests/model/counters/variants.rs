@@ -65,7 +65,7 @@ pub trait Variant: Send + Sync {
         reply
     }
 
-    /// Whether the phase waits for copiers as for everybody else.
+    /// Whether the phase waits for copiers as for all others.
     fn waits_for_copiers(&self) -> bool {
         true
     }

@@ -331,7 +331,7 @@ impl History {
         self.place(all, &shows, Before::default(), self.start)
     }
 
-    /// Whether what is left of `all` can be placed behind what is `placed`, which left this row. Writes
+    /// Whether what is left of `all` can be placed after what is `placed`, which left this row. Writes
     /// that aren't among them may be placed too.
     fn place(
         &self,

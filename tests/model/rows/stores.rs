@@ -108,7 +108,7 @@ impl Stores {
     }
 }
 
-/// The only key lies behind the beginning.
+/// The only key lies after the beginning.
 fn page(row: &Option<Row>, query: &Query) -> Reply {
     let row = row.clone().filter(|_| query.after.is_none());
     Reply::Page(PageReply {

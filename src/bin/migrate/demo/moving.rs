@@ -201,7 +201,7 @@ impl DemoStores<'_> {
             })
             .await?;
             let what = format!(
-                "{}: rows that nobody touched, the same in the new store",
+                "{}: rows that nothing touched, the same in the new store",
                 table.name
             );
             lines.push(ClosingLine::new(what, untouched, same));

@@ -190,7 +190,7 @@ fn the_old_store_is_written_on_the_cells_that_were_looked_at() {
     assert_eq!(left[0], old().unwrap());
 }
 
-/// Somebody else writes between the read and the write: it is judged anew, by what was met.
+/// Someone else writes between the read and the write: it is judged anew, by what was met.
 #[test]
 fn an_old_row_that_has_changed_is_judged_again() {
     let mut stores = Stores::of(None, old());

@@ -70,7 +70,7 @@ fn without_new() {
     mutant("rows without `new`", (Copy, Done), cast, &AsDesigned, I1);
 }
 
-/// As without `switch`, though everybody else is where they should be.
+/// As without `switch`, though all others is where they should be.
 #[test]
 fn copier_beside_bridge() {
     let phases = [Bridge, Switch, Copy];
