@@ -210,9 +210,10 @@ async fn fill(old: &dyn Store, new: &dyn Store, transform: &Transform, rows: usi
             ..row
         });
         let copied: Vec<Row> = copied.collect();
+        let absent = Condition::absent();
         let (one, other) = tokio::join!(
             old.put(source, &some, &Condition::Always),
-            new.put(target, &copied, &Condition::absent())
+            new.put(target, &copied, &absent)
         );
         let answers = one.rows.into_iter().chain(other.rows);
         answers.collect::<Result<Vec<_>>>().unwrap();
@@ -250,7 +251,7 @@ fn checkpoint(folder: &std::path::Path, transform: &Transform, turn: usize) -> C
         new: ("new".into(), turn.to_string()),
         mapping: String::new(),
         freeze: 0,
-        begun: String::new(),
+        incarnation: String::new(),
         reading: String::new(),
         copiers: BTreeMap::new(),
         adoption: None,

@@ -106,7 +106,7 @@ async fn run(args: Args) -> Result<()> {
                 () = ended.cancelled().then(|()| tokio::time::sleep(LAST_WAIT)) => {}
                 () = stopped.cancelled() => {}
             }
-            // Nobody reads any more: then nobody waits either.
+            // Nothing reads any more: then nothing waits either.
             let _ = answers.send(shim.answer(&line).await);
         });
         while commands.try_join_next().is_some() {}

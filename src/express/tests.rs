@@ -506,7 +506,7 @@ fn legacy_parameters_become_expressions() {
     assert!(expected(legacy::Expectation::default()).is_err());
 
     let change = |action: &str, value: Option<Attr>| {
-        let change = legacy::Change {
+        let change = legacy::AttributeUpdate {
             action: Some(action.into()),
             value,
         };

@@ -202,7 +202,7 @@ fn continues_a_word(before: &str) -> bool {
     before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$' || c == ':')
 }
 
-/// Adds the paths that stand at the start of `text`, a brace group's included.
+/// Adds the paths that are at the start of `text`, a brace group's included.
 fn expand(prefix: &str, text: &str, found: &mut BTreeSet<String>) {
     let join = |name: &str| match (prefix, name) {
         ("", name) => name.to_owned(),

@@ -1,4 +1,4 @@
-//! The integration tests, in one binary. `tests/README.md` says what stands where.
+//! The integration tests, in one binary. `tests/README.md` says what is where.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

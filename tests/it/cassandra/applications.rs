@@ -180,7 +180,7 @@ async fn what_cannot_be_said_in_cql_is_refused_before_it_is_sent() {
     // Without clustering columns this would be the deletion of a whole partition.
     let statics = crossfade::model::Key::statics(vec![Value::Int(1)]);
     refused(&plain, Mutation::Delete(statics), Kind::Invalid).await;
-    // `w` is static here, and stands before `v`.
+    // `w` is static here, and comes before `v`.
     let mut both = row(1, Some(1), Some(1), None);
     both.key = key(&[Value::Int(1)], &[Value::Int(1)]);
     refused(&with_static, Mutation::Put(both), Kind::Invalid).await;

@@ -31,7 +31,7 @@ async fn count(bench: &Bench) -> usize {
     bench.items("t").await.len()
 }
 
-/// Nobody listens there.
+/// Nothing listens there.
 fn nowhere() -> String {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     free.local_addr().expect("an address").to_string()

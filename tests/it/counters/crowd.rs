@@ -32,7 +32,7 @@ fn duration() -> Duration {
 #[derive(Default)]
 struct Sent {
     acknowledged: HashMap<usize, i64>,
-    /// Of these nobody knows whether they happened.
+    /// Of these it isn't known whether they happened.
     lost: HashMap<usize, i64>,
 }
 

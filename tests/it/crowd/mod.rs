@@ -103,7 +103,7 @@ async fn filled(crowd: &Crowd, chance: &mut SmallRng) -> Bench {
     bench
 }
 
-/// Reads every key once more, now that nobody writes any longer: without the shim, and most of them with it.
+/// Reads every key once more, now that nothing writes any longer: without the shim, and most of them with it.
 async fn look_at_the_end(bench: &Bench, crowd: &Arc<Crowd>, processes: &[Arc<Process>]) {
     let keys = Key::all().filter(|key| match key {
         Key::User(at) => *at < HOT_USERS || at % 5 == 0,

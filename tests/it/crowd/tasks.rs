@@ -126,7 +126,7 @@ struct Tally {
 pub struct Crowd {
     begun: Instant,
     pub history: History,
-    /// The phase that everybody is in, for as long as nobody moves.
+    /// The phase that everyone is in, for as long as nobody moves.
     phase: Mutex<Option<&'static str>>,
     tallies: Mutex<BTreeMap<(Option<&'static str>, &'static str), Tally>>,
     errors: Mutex<BTreeMap<String, u64>>,
@@ -153,7 +153,7 @@ impl Crowd {
         *self.phase.lock().expect("no panic") = None;
     }
 
-    /// Waits until enough of each kind has been done while everybody is in this phase.
+    /// Waits until enough of each kind has been done while everyone is in this phase.
     pub async fn serves(&self, phase: &'static str) {
         let done = || {
             let tallies = self.tallies.lock().expect("no panic");

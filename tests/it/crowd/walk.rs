@@ -208,7 +208,7 @@ impl Walk {
         }
     }
 
-    /// What stands still in `bridge` needs no lease, so that the move waits for it, however long.
+    /// What is still in `bridge` needs no lease, so that the move waits for it, however long.
     async fn stopped_in_bridge(&mut self) {
         let process = self.processes[self.chance.random_range(0..3)].clone();
         let signals = process.signals.lock().await;
@@ -238,7 +238,7 @@ impl Walk {
         self.say("in switch, having waited for one in bridge");
     }
 
-    /// What stands still from `switch` on loses its lease: the move goes on without it, and all that it had
+    /// What is still from `switch` on loses its lease: the move goes on without it, and all that it had
     /// under way and begins afterwards fails, until it has joined again.
     async fn stopped_across_its_lease(&mut self, step: Step) {
         let process = self.processes[HELD].clone();

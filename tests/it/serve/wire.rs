@@ -16,7 +16,7 @@ use crossfade::store::memory::Memory;
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use proptest::prelude::*;
-use proptest::test_runner::{DynamoDbConfig as Cases, TestRunner};
+use proptest::test_runner::{Config as Cases, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};

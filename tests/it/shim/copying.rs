@@ -1,4 +1,4 @@
-//! A copier as `migrate copy` is one: it registers, waits for everybody, and drives the protocol's machines
+//! A copier as `migrate copy` is one: it registers, waits for all participants, and drives the protocol's machines
 //! against a target that it may write to while its lease lasts. It is killed now and then.
 
 use std::sync::Arc;

@@ -33,7 +33,7 @@ fn row(a: i32) -> Row {
     Row::new(key, vec![Some(Value::Int(a)), None])
 }
 
-/// Moves the record once everybody is there.
+/// Moves the record once everyone is there.
 async fn step(world: &World, watch: &mut Watch, next: Phase, waits_for: Option<Phase>) {
     let process = Process::new(&world.chance, CALM);
     let control = control(world, &process);
@@ -60,7 +60,7 @@ async fn read_in_the_end(is_feared: bool) -> Option<Value> {
     let world = World::new(0).await;
     let source = schema(false);
     let old: Arc<dyn Store> = world.old.clone();
-    old.write(&source, &Mutation::Put(row(1))).await.unwrap();
+    old.apply(&source, &Mutation::Put(row(1))).await.unwrap();
     let mut watch = Watch::new(world.clock());
     for next in [Phase::Bridge, Phase::Switch, Phase::Copy] {
         step(&world, &mut watch, next, None).await;

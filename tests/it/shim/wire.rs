@@ -66,7 +66,7 @@ pub struct Weather {
 /// What has become of a process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Fate {
-    /// It was killed: nothing is sent any more, nobody hears an answer.
+    /// It was killed: nothing is sent any more, nothing hears an answer.
     is_dead: bool,
     /// It stands still until then.
     stopped_until: Option<Instant>,
@@ -424,7 +424,7 @@ impl Store for Wire {
 
     async fn apply(&self, table: &Table, mutation: &Mutation) -> Result<Changed> {
         let (store, owned, mutation) = (self.store.clone(), table.clone(), mutation.clone());
-        let work = async move { store.write(&owned, &mutation).await };
+        let work = async move { store.apply(&owned, &mutation).await };
         self.sent(&table.name, work).await
     }
 

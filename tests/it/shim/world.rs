@@ -474,7 +474,7 @@ async fn query(world: &World, table: &Table, keys: &[Key]) {
     }
 }
 
-/// Reads everything once more, when nobody writes any longer.
+/// Reads everything once more, when nothing writes any longer.
 pub async fn look_at_the_end(world: Arc<World>) {
     let calm = Weather {
         slow: 0.0,
@@ -556,7 +556,7 @@ async fn required(control: &Control) -> Versioned {
     }
 }
 
-/// Waits until everybody is in the phase of the record, and the next one may be entered.
+/// Waits until everyone is in the phase of the record, and the next one may be entered.
 pub async fn everybody(world: &World, control: &Control, watch: &mut Watch, next: Option<Phase>) {
     let begun = Instant::now();
     loop {

@@ -21,7 +21,7 @@ fn same(one: &[Option<i64>], other: &[Option<i64>]) -> bool {
 
 impl Counters {
     /// What each of a set of adds, given as bits, adds to a column.
-    fn parts(&self, adds: u32, column: usize) -> impl Iterator<CounterItem = i64> {
+    fn parts(&self, adds: u32, column: usize) -> impl Iterator<Item = i64> {
         let each = move |add: usize| self.adds[add / ADDS_EACH][add % ADDS_EACH][column];
         (0..32)
             .filter(move |add| adds & (1 << add) != 0)
@@ -88,7 +88,7 @@ impl Counters {
     }
 
     /// Every phase that somebody is in, or may join in.
-    pub fn live_phases(world: &World) -> impl Iterator<CounterItem = Phase> {
+    pub fn live_phases(world: &World) -> impl Iterator<Item = Phase> {
         let applications = world.applications.iter().map(|a| a.phase);
         let copiers = world.copiers.iter().map(|c| c.phase);
         let control = std::iter::once(world.control.phase);

@@ -39,7 +39,7 @@ const BACK_AND_FORTH: [Phase; 10] = [
 /// As far back as nothing was added to the new store, and there again.
 const BACK_TO_OLD: [Phase; 6] = [Bridge, Switch, Bridge, Old, Bridge, Switch];
 
-/// A counter that stands at 2, and two applications that add 1 to it, each.
+/// A counter that is at 2, and two applications that add 1 to it, each.
 fn size(walk: &[Phase]) -> Counters {
     let add: Totals = vec![Some(1)];
     Counters {

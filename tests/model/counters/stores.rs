@@ -9,7 +9,7 @@ use crossfade::protocol::counter::{AddPlace, CounterCall, CounterItem, CounterRe
 pub struct Stores {
     pub old: Option<Totals>,
     pub new: Option<CounterItem>,
-    /// Writes that nobody waits for any more: each lands some time, or never.
+    /// Writes that nothing waits for any more: each lands some time, or never.
     pub late: Vec<Late>,
 }
 

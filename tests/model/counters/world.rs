@@ -1,4 +1,4 @@
-//! One counter row, and everybody who has to do with it.
+//! One counter row, and everyone who has to do with it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -154,7 +154,7 @@ pub enum Action {
     LoseAdd(usize),
     BeginCount(usize),
     StepCount(usize),
-    /// A write that nobody waits for any more.
+    /// A write that nothing waits for any more.
     Land(usize),
     Vanish(usize),
 }

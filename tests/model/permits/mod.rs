@@ -4,7 +4,7 @@
 //! asking and sending too, while the table is moved on. How long the barrier waits, and before which steps, is asked of
 //! the library; so is whether a participant goes on without a lease. What is a model here:
 //!
-//! - One clock, which goes on for whoever stands still. (A mutant's doesn't.)
+//! - One clock, which goes on for the one that stands still. (A mutant's doesn't.)
 //! - A request is signed, then its permit is asked, then it is sent. It lands at any time, or never; but the service
 //!   takes none that was signed longer ago than the landing time.
 //! - The barrier counts from its own first look at a participant, and anew whenever that has changed its item.

@@ -420,7 +420,7 @@ impl Model for Permits {
         vec![
             Property::always(SEEN, |_, world: &World| {
                 let mut keys = world.new.iter().zip(world.acknowledged);
-                // A copied item was as the old row is now only if nobody has written that since.
+                // A copied item was as the old row is now only if nothing has written that since.
                 !keys.any(|(item, written)| written && *item == Item::Copied)
             }),
             Property::always(STAYS, |_, world: &World| {

@@ -1,4 +1,4 @@
-//! Everybody who has to do with one row, and every order in which their steps can fall.
+//! Everyone who has to do with one row, and every order in which their steps can fall.
 
 use crossfade::model::{ItemState, Mark, Row};
 use crossfade::protocol::Phase;
@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::stores::Stores;
 use super::variants::{Begun, Variant, Who};
 
-/// Each read fits an order of all writes in which everything acknowledged stands in its place.
+/// Each read fits an order of all writes in which everything acknowledged is in its place.
 pub const I1: &str = "I1: each read fits an order of the writes";
 /// All reads together fit one.
 pub const I2: &str = "I2: all reads fit one order of the writes";
@@ -273,7 +273,7 @@ impl Rows {
         running.any(|running| self.variant.waits_for(running.who))
     }
 
-    /// The barrier: where the walk goes on, if everybody is there.
+    /// The barrier: where the walk goes on, if everyone is there.
     fn next_phase(&self, world: &World) -> Option<Phase> {
         let phase = self.walk.get(world.place)?;
         let next = *self.walk.get(world.place + 1)?;

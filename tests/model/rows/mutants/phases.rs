@@ -1,4 +1,4 @@
-//! Phases left out, tools in the wrong phase, and a barrier that doesn't wait for everybody.
+//! Phases left out, tools in the wrong phase, and a barrier that doesn't wait for all participants.
 
 use super::*;
 
