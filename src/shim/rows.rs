@@ -50,7 +50,8 @@ pub enum Returned {
 /// A page of a range of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The rows.
+    /// The rows: fewer than were asked for, or none, if the deadline came first (there may be any number of deleted
+    /// rows before the next one).
     pub rows: Vec<Row>,
     /// The key behind which the next page begins, if there may be more. It stays good in every phase and
     /// in another process.
@@ -128,7 +129,11 @@ impl Operation {
         let order = TableOrder(self.joined.transform.clone());
         let expire = self.joined.rows_expire();
         let mut query = Query::new(self.phase(), list, order, unix_seconds(), expire);
-        let queried = self.drive(&mut query, Reading::Strong).await?;
+        let queried = match self.drive(&mut query, Reading::Strong).await {
+            Ok(queried) => queried,
+            Err(error) if self.has_time().is_ok() => return Err(error),
+            Err(error) => query.so_far().ok_or(error)?,
+        };
         self.check()?;
         match queried {
             Queried::Rows(rows, next) => Ok(Page { rows, next }),
@@ -136,28 +141,41 @@ impl Operation {
         }
     }
 
-    pub async fn delete_range(mut self, span: Span) -> Result<()> {
+    /// Deletes what is left of a range, and tells how far it has come meanwhile: whoever drops it knows that too.
+    pub async fn delete_range(mut self, span: Span, progress: &mut Progress) -> Result<()> {
         // It takes their keys alone.
         self.shows = true;
         let span = canonical::span(self.joined.transform.target(), span);
         let order = TableOrder(self.joined.transform.clone());
         self.may_write(|joined| joined.keeps_partition(&span.partition))?;
-        let mut delete =
-            DeleteRange::new(self.phase(), span, order, DELETED_AT_ONCE, unix_seconds());
-        let ended = self.drive_beside(&mut delete).await;
+        let mut delete = DeleteRange::new(
+            self.phase(),
+            span,
+            progress.clone(),
+            order,
+            DELETED_AT_ONCE,
+            unix_seconds(),
+        );
+        let before = progress.deleted;
+        let ended = self.drive_beside(&mut delete, progress).await;
         let ended = ended.and_then(|outcome| self.written(outcome));
         let error = match ended {
             Ok(Returned::Done(_)) => return Ok(()),
             Ok(Returned::Unmet(_)) => self.table.unknown(),
             Err(error) => error,
         };
-        Err(self.partly(error, delete.progress()))
+        Err(self.partly(error, before, progress))
     }
 
     /// Deletes the keys of a page several at a time.
-    async fn drive_beside(&mut self, delete: &mut DeleteRange<TableOrder>) -> Result<Outcome> {
+    async fn drive_beside(
+        &mut self,
+        delete: &mut DeleteRange<TableOrder>,
+        progress: &mut Progress,
+    ) -> Result<Outcome> {
         let mut step = delete.begin();
         loop {
+            progress.clone_from(delete.progress());
             let call = match step {
                 Step::Call(call) => call,
                 Step::Done(outcome) => return Ok(outcome),
@@ -190,17 +208,23 @@ impl Operation {
     }
 
     /// What ended the deletion of a range, and how far it has come.
-    fn partly(&self, error: Error, progress: &Progress) -> Error {
+    fn partly(&self, error: Error, before: u64, progress: &Progress) -> Error {
         let Some(key) = &progress.up_to else {
             return error;
         };
         let table = self.joined.transform.target();
         let count = progress.deleted;
+        let error = match count > before {
+            true => error.effect(Effect::Unknown),
+            false => error,
+        };
         error
-            .effect(Effect::Unknown)
             .at("deleted so far", format!("{count} rows"))
             .at("up to", display::key(table, key))
-            .help("delete the range again: what is deleted already takes little time")
+            .help(
+                "go on after this key with the same `RangeDeletion`; or delete the range again, which looks \
+                at what is deleted already once more",
+            )
     }
 
     /// What an outcome means to the caller. [`Outcome::Later`] is an error that passes.

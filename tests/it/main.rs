@@ -25,3 +25,4 @@ mod scripted;
 mod serve;
 mod shim;
 mod support;
+mod tombstones;

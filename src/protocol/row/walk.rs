@@ -1,4 +1,5 @@
 use std::cmp::Ordering;
+use std::ops::Bound;
 
 use super::{Call, Page, Reply, Step, must_look_again};
 use crate::model::{Key, List, Mark, Row, Span};
@@ -83,8 +84,23 @@ impl<O: ClusteringOrder> Walk<O> {
         }
     }
 
-    pub(super) fn span(&self) -> &Span {
-        &self.list.span
+    /// The key that the next stretch comes after.
+    pub(super) fn after(&self) -> Option<&Key> {
+        self.list.after.as_ref()
+    }
+
+    /// What is still to be walked over forwards, as a span; with a partition's static row, unless rows were
+    /// walked over.
+    pub(super) fn rest(&self) -> Span {
+        let span = self.list.span.clone();
+        let values = self.after().and_then(|key| key.clustering.clone());
+        match values.filter(|values| !values.is_empty()) {
+            Some(values) => Span {
+                from: Bound::Excluded(values),
+                ..span
+            },
+            None => span,
+        }
     }
 
     /// The first call of the next stretch.
