@@ -1,6 +1,6 @@
 //! What the items of the control table hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,9 @@ pub struct Record {
     /// it is taken, and forgotten only after it was given back.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fenced: BTreeSet<String>,
+    /// What a later version has noted, which whoever changes the record leaves there.
+    #[serde(flatten)]
+    pub later: BTreeMap<String, serde_json::Value>,
 }
 
 /// Which list of adopted items is a target's. The record names it once all of it is written.
