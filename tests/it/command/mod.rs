@@ -16,6 +16,7 @@ mod looking;
 mod lost;
 mod markers;
 mod masks;
+mod memory;
 mod messages;
 mod outages;
 mod pacing;
