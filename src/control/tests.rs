@@ -80,32 +80,6 @@ async fn a_change_names_the_version_it_has_seen() {
     assert_eq!(control.require("t").await.unwrap().record, offline);
 }
 
-/// A version that knows nothing of a field moves the table on, and the next one reads it as it was.
-#[tokio::test]
-async fn what_a_later_version_has_noted_stays() {
-    let control = control(&Arc::new(Memory::new()), Faults::default());
-    control.create().await.unwrap();
-    let note = serde_json::json!({"id": "x", "items": [1, 2]});
-    let newer = Record {
-        later: [("of_tomorrow".to_owned(), note.clone())].into(),
-        ..record("a")
-    };
-    let text = serde_json::to_value(&newer).unwrap();
-    assert_eq!(text["of_tomorrow"], note, "it stands beside the others");
-    assert!(control.add("t", &newer).await.unwrap());
-    let seen = control.require("t").await.unwrap();
-    let moved = Record {
-        phase: Phase::Bridge,
-        ..seen.record.clone()
-    };
-    assert!(control.replace("t", &seen, &moved).await.unwrap());
-    let seen = control.require("t").await.unwrap().record;
-    assert_eq!(
-        (seen.phase, &seen.later["of_tomorrow"]),
-        (Phase::Bridge, &note)
-    );
-}
-
 #[tokio::test]
 async fn a_change_whose_reply_is_lost_is_found_again() {
     let memory = Arc::new(Memory::new());

@@ -4,7 +4,7 @@ use crate::support::Migrate;
 
 #[test]
 fn the_demo_keeps_its_promises() {
-    let outcome = Migrate::new(["demo", "--rows", "5000"])
+    let outcome = Migrate::new(["demo", "--rows", "20000"])
         .run()
         .expect_code(0);
     for table in ["votes", "users", "ballots"] {
@@ -32,6 +32,6 @@ fn the_demo_keeps_its_promises() {
     ] {
         assert!(line(what).trim_end().ends_with("kept"), "{outcome}");
     }
-    assert!(line("users: rows that nobody touched").contains("500"));
-    assert!(line("ballots: rows that nobody touched").contains("4,000"));
+    assert!(line("users: rows that nobody touched").contains("2,000"));
+    assert!(line("ballots: rows that nobody touched").contains("16,000"));
 }

@@ -285,8 +285,8 @@ async fn a_deletion_and_a_query_get_through_any_number_of_deleted_rows() {
         );
         let text = error.to_string();
         assert!(
-            text.contains("deleted so far: 0 rows")
-                && text.contains("up to: p=")
+            text.contains("deleted so far 0 rows")
+                && text.contains("up to p=")
                 && text.contains("RangeDeletion"),
             "{text}"
         );

@@ -183,7 +183,7 @@ async fn an_advance_waits_for_cassandra_on_its_way() {
     advancing.wait_for("of a wait", |line| line.contains("waiting for"));
     servers.control("cassandra", "kill");
     sidecar.running.signal("CONT");
-    let away = "waiting for cassandra";
+    let away = "waiting for the old store";
     advancing.wait_for(away, |line| line.contains(away));
     // CROSSFADE_LONG=1: longer than a driver's first tries of connecting again.
     if std::env::var_os("CROSSFADE_LONG").is_some() {
