@@ -7,7 +7,7 @@ use super::Run;
 use super::counters::READ_KEYS;
 use crate::control::DeadLetter;
 use crate::driver::{Stores, drive};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Mark, Row};
 use crate::protocol::row::{Copied, CopyRow};
 
