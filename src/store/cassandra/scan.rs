@@ -41,7 +41,7 @@ impl Untimely {
     /// Whether what was asked for is to be asked for once more.
     fn asks_again(&mut self, rows: &[Row]) -> bool {
         let took = unix_seconds() - self.asked_at;
-        let is_late = took > IN_TIME || took < 0;
+        let is_late = !(0..=IN_TIME).contains(&took);
         if self.again || !is_late || !rows.iter().any(ends) {
             return false;
         }

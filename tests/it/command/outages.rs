@@ -181,7 +181,7 @@ async fn an_advance_waits_for_cassandra_on_its_way() {
     let advance = ["advance", "--table", "t", "--to", "copy", "--expect", "1"];
     let mut advancing = bench.migrate(&advance).spawn();
     advancing.wait_for("of a wait", |line| line.contains("waiting for"));
-    servers.control("cassandra", "kill");
+    servers.control("cassandra", "stop");
     sidecar.running.signal("CONT");
     let away = "waiting for the old store";
     advancing.wait_for(away, |line| line.contains(away));
