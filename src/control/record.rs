@@ -1,6 +1,6 @@
 //! What the items of the control table hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,9 @@ pub struct Record {
     /// it is taken, and forgotten only after it was given back.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fenced: BTreeSet<String>,
+    /// What a later version has noted, which whoever changes the record leaves there.
+    #[serde(flatten)]
+    pub later: BTreeMap<String, serde_json::Value>,
 }
 
 /// Which list of adopted items is a target's. The record names it once all of it is written.
@@ -422,5 +425,33 @@ impl Participant {
             | ParticipantKind::Purge
             | ParticipantKind::Reset => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    /// A version that knows nothing of a field moves the table on, and the next one reads it as it was.
+    #[test]
+    fn what_a_later_version_has_noted_stays() {
+        let table = StoredTable::of(&crate::schema::Table::new("t", Vec::new()));
+        let note = json!({"id": "x", "items": [1, 2]});
+        let newer = json!({
+            "plan": "p", "phase": "old", "freeze": 0, "old_id": "old", "target_id": "new", "mapping": "m",
+            "source": table, "target": table, "of_tomorrow": note,
+        });
+        let record: Record = serde_json::from_value(newer).unwrap();
+        let moved = Record {
+            phase: Phase::Bridge,
+            ..record
+        };
+        let moved: Json = serde_json::to_value(moved).unwrap();
+        assert_eq!(moved["of_tomorrow"], note, "beside the others");
+        assert_eq!(moved["phase"], "bridge");
+        assert!(moved.get("later").is_none());
     }
 }

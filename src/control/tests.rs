@@ -38,6 +38,7 @@ fn record(plan: &str) -> Record {
         adopted: false,
         adoption: None,
         fenced: Default::default(),
+        later: Default::default(),
     }
 }
 

@@ -168,7 +168,7 @@ impl CopyRun<'_> {
                     }
                 }
             }
-            let mut replies = self.read_new(reads).await?;
+            let mut replies = self.read_new(reads, &mut ended).await?;
             replies.extend(self.read_old(old_reads).await?);
             replies.extend(self.insert(inserts, &mut ended).await?);
             replies.extend(self.write_folds(folds, &mut ended).await?);
@@ -180,22 +180,29 @@ impl CopyRun<'_> {
         Ok(ended)
     }
 
-    async fn read_new(&self, waiting: WaitingTasks<()>) -> Result<WaitingTasks<CounterReply>> {
-        let target = self.copier.transform.target();
+    async fn read_new(
+        &self,
+        waiting: WaitingTasks<()>,
+        ended: &mut Vec<RowEnded>,
+    ) -> Result<WaitingTasks<CounterReply>> {
         let mut replies = Vec::with_capacity(waiting.len());
         for (tasks, keys) in chunks(waiting, READ_KEYS, |task, ()| task.target.clone()) {
-            let rows = self
-                .unless_stopped(self.copier.new.0.get(target, &keys))
-                .await?;
+            let rows = self.items_of(&keys).await?;
             let first = || tasks.iter().zip(&rows).filter(|(task, _)| task.calls == 1);
+            let is_there = |row: &Result<Option<Row>>| !matches!(row, Ok(None));
             self.saw(
-                first().filter(|(_, row)| row.is_some()).count(),
+                first().filter(|(_, row)| is_there(row)).count(),
                 first().count(),
             );
             for (task, row) in tasks.into_iter().zip(rows) {
-                let item = row.map(CounterItem::of).transpose();
-                let item = item.map_err(|error| self.at_key(error, &task.key))?;
-                replies.push((task, CounterReply::New(item)));
+                match row.and_then(|row| row.map(CounterItem::of).transpose()) {
+                    Ok(item) => replies.push((task, CounterReply::New(item))),
+                    Err(error) if error.kind() == Kind::Corrupt => {
+                        let letter = self.taken(&task.key, &error);
+                        ended.push(RowEnded::Failed(task.key, letter));
+                    }
+                    Err(error) => return Err(self.at_key(error, &task.key)),
+                }
             }
         }
         Ok(replies)

@@ -60,7 +60,9 @@ impl CopyRun<'_> {
             let mut cursor: Option<Cursor> = None;
             loop {
                 let scan = new.scan(transform.target(), &range, cursor.as_ref(), ITEMS);
-                let page = self.unless_stopped(scan).await?.readable()?;
+                // What strangers wrote was never folded.
+                let page = self.unless_stopped(scan).await?;
+                let page = page.readable_but_for_strangers()?;
                 let rows = page.rows.into_iter().filter(&folded);
                 each(rows.map(|row| row.key).collect()).await?;
                 cursor = page.next;

@@ -16,6 +16,7 @@ use crate::codec::text::hex;
 use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versioned, Watch};
 use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
+use crate::layer::retry::Patience;
 use crate::protocol::Phase;
 use crate::protocol::phase::Transition;
 
@@ -169,16 +170,18 @@ impl Migration {
             .map(drop)
     }
 
-    /// What the old store's clock says, now that nobody writes there any more: only to tell later writes
-    /// from earlier ones, so that a store that doesn't answer is no reason to stay.
+    /// What the old store's clock says, now that nobody writes there any more: to tell later writes from earlier
+    /// ones, and when rows end. It waits for the store as a copy does, which comes next. One that is gone for good
+    /// is no reason to stay.
     async fn old_time(&self, options: &MoveOptions<'_>) -> Option<i64> {
-        let now = async {
+        let now = || async {
             let old = (options.open_old)().await?;
             let now = old.0.now().await;
             old.0.close().await;
             now
         };
-        now.await.unwrap_or_else(|error| {
+        let now = Patience::DEFAULT.insist("the old store's time", now).await;
+        now.unwrap_or_else(|error| {
             tracing::warn!(
                 "{}: writes to the old table that come too late won't be recognised, since its time isn't \
                  known: {error}",

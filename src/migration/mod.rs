@@ -339,6 +339,7 @@ impl Migration {
             adopted: false,
             adoption: None,
             fenced: BTreeSet::new(),
+            later: Default::default(),
         }
     }
 

@@ -174,6 +174,8 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> AttemptOutcome {
     loop {
         query.limit = page.rows();
         let found = target.table.query(query.clone()).await?;
+        // Its time was over before there were more.
+        let is_short = found.rows.len() < query.limit;
         for row in found.rows {
             let key = row.key.clone();
             let item = target.shown(&row)?;
@@ -186,7 +188,11 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> AttemptOutcome {
         }
         match found.next {
             None => return Ok(page.reply(target, None)),
-            Some(next) => query.after = Some(next),
+            Some(next) => match last(target, &next) {
+                Ok(last) if is_short => return Ok(page.reply(target, Some(last))),
+                // A key that no item can have stands in no reply.
+                Ok(_) | Err(_) => query.after = Some(next),
+            },
         }
     }
 }

@@ -71,7 +71,7 @@ pub use self::items::Items;
 pub use self::old::{Connect, OldStore};
 pub use self::rows::{Returned, RowsPage, Written};
 pub use self::scan::{Scan, ScanPart, Scanned};
-pub use self::table::Table;
+pub use self::table::{RangeDeletion, Table};
 pub use self::transact::{Cancelled, TransactWrite, Transacted, Writes};
 use crate::clock::Clock;
 use crate::control::{Control, Lease, New};

@@ -52,7 +52,8 @@ pub enum Returned {
 /// A page of a range of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowsPage {
-    /// The rows.
+    /// The rows: fewer than were asked for, or none, if the deadline came first (there may be any number of deleted
+    /// rows before the next one).
     pub rows: Vec<Row>,
     /// The key after which the next page begins, if there may be more. It stays good in every phase and
     /// in another process.
@@ -130,7 +131,11 @@ impl Operation {
         let order = TableOrder(self.joined.transform.clone());
         let expire = self.joined.rows_expire();
         let mut query = QueryRange::new(self.phase(), query, order, unix_seconds(), expire);
-        let queried = self.drive(&mut query, Reading::Strong).await?;
+        let queried = match self.drive(&mut query, Reading::Strong).await {
+            Ok(queried) => queried,
+            Err(error) if self.has_time().is_ok() => return Err(error),
+            Err(error) => query.so_far().ok_or(error)?,
+        };
         self.check()?;
         match queried {
             Queried::Rows(rows, next) => Ok(RowsPage { rows, next }),
@@ -138,28 +143,45 @@ impl Operation {
         }
     }
 
-    pub async fn delete_range(mut self, range: ClusteringRange) -> Result<()> {
+    /// Deletes what is left of a range, and tells how far it has come meanwhile: whoever drops it knows that too.
+    pub async fn delete_range(
+        mut self,
+        range: ClusteringRange,
+        progress: &mut DeleteProgress,
+    ) -> Result<()> {
         // It takes their keys alone.
         self.shows = true;
         let range = canonical::range(self.joined.transform.target(), range);
         let order = TableOrder(self.joined.transform.clone());
         self.may_write(|joined| joined.keeps_partition(&range.partition))?;
-        let mut delete =
-            DeleteRange::new(self.phase(), range, order, DELETED_AT_ONCE, unix_seconds());
-        let ended = self.drive_beside(&mut delete).await;
+        let mut delete = DeleteRange::new(
+            self.phase(),
+            range,
+            progress.clone(),
+            order,
+            DELETED_AT_ONCE,
+            unix_seconds(),
+        );
+        let before = progress.deleted;
+        let ended = self.drive_beside(&mut delete, progress).await;
         let ended = ended.and_then(|outcome| self.written(outcome));
         let error = match ended {
             Ok(Returned::Done(_)) => return Ok(()),
             Ok(Returned::Unmet(_)) => self.table.unknown(),
             Err(error) => error,
         };
-        Err(self.partly(error, delete.progress()))
+        Err(self.partly(error, before, progress))
     }
 
     /// Deletes the keys of a page several at a time.
-    async fn drive_beside(&mut self, delete: &mut DeleteRange<TableOrder>) -> Result<WriteAnswer> {
+    async fn drive_beside(
+        &mut self,
+        delete: &mut DeleteRange<TableOrder>,
+        progress: &mut DeleteProgress,
+    ) -> Result<WriteAnswer> {
         let mut step = delete.begin();
         loop {
+            progress.clone_from(delete.progress());
             let call = match step {
                 Step::Call(call) => call,
                 Step::Done(outcome) => return Ok(outcome),
@@ -192,17 +214,23 @@ impl Operation {
     }
 
     /// What ended the deletion of a range, and how far it has come.
-    fn partly(&self, error: Error, progress: &DeleteProgress) -> Error {
+    fn partly(&self, error: Error, before: u64, progress: &DeleteProgress) -> Error {
         let Some(key) = &progress.up_to else {
             return error;
         };
         let table = self.joined.transform.target();
         let count = progress.deleted;
+        let error = match count > before {
+            true => error.with_effect(Effect::Unknown),
+            false => error,
+        };
         error
-            .with_effect(Effect::Unknown)
             .with_context("deleted so far", format!("{count} rows"))
             .with_context("up to", display::key(table, key))
-            .with_help("delete the range again: what is deleted already takes little time")
+            .with_help(
+                "go on after this key with the same `RangeDeletion`; or delete the range again, which looks \
+                at what is deleted already once more",
+            )
     }
 
     /// What an outcome means to the caller. [`WriteAnswer::Later`] is an error that passes.

@@ -16,6 +16,7 @@ use crate::control::{Control, New};
 use crate::error::Result;
 use crate::model::{ClusteringRange, Key, Mutation, Query, Returns, Row, Update};
 use crate::protocol::Phase;
+use crate::protocol::row::DeleteProgress;
 use crate::spec::TableSpec;
 
 /// A table of an application.
@@ -23,6 +24,41 @@ use crate::spec::TableSpec;
 pub struct Table {
     pub(super) inner: Arc<TableInner>,
     keeper: Arc<Keeper>,
+}
+
+/// The deletion of a range of rows that may take more than one deadline: [`Table::range_deletion`].
+///
+/// It is one deletion, as long as it may take. A row that anybody writes meanwhile into the part that is over is
+/// written after it, and stays.
+pub struct RangeDeletion {
+    table: Table,
+    range: ClusteringRange,
+    progress: DeleteProgress,
+}
+
+impl RangeDeletion {
+    /// Deletes what is left, within a deadline. After an error, or where it was dropped, it may be run again, in
+    /// whatever phase the table is by then.
+    ///
+    /// # Errors
+    /// Those of [`Table::delete_range`]. One of a kind that isn't transient stands in the way of the next run too.
+    pub async fn run(&mut self) -> Result<()> {
+        let begun = self.table.begun().await?;
+        let operation = self.table.begin_rows(&begun, None)?;
+        operation
+            .delete_range(self.range.clone(), &mut self.progress)
+            .await
+    }
+
+    /// How many rows were deleted so far; none are counted in phase `old`.
+    pub fn deleted(&self) -> u64 {
+        self.progress.deleted
+    }
+
+    /// Up to which key nothing is left, if that is known.
+    pub fn up_to(&self) -> Option<&Key> {
+        self.progress.up_to.as_ref()
+    }
 }
 
 /// Keeps the membership while the table is held.
@@ -164,18 +200,28 @@ impl Table {
     /// Deletes a range of rows: natively in `old`, else key by key, so that it isn't atomic.
     ///
     /// A range with more rows than can be deleted within the deadline takes several calls: each one deletes what
-    /// is left, and passes quickly over what was deleted before.
+    /// is left, and looks at what was deleted before. Where that alone may take a deadline, as with some 100,000
+    /// rows or more, [`Table::range_deletion`] goes on where it was.
     ///
     /// # Errors
     /// Those of [`Table::put`]; then some of the rows may be left. The error tells how many were deleted and up
     /// to which key; its effect is unknown as soon as there was one.
     pub async fn delete_range(&self, range: ClusteringRange) -> Result<()> {
-        let begun = self.begun().await?;
-        self.begin_rows(&begun, None)?.delete_range(range).await
+        self.range_deletion(range).run().await
+    }
+
+    /// The deletion of a range of rows, to be run until it is done: however many rows there are, each run goes on
+    /// where the one before it was.
+    pub fn range_deletion(&self, range: ClusteringRange) -> RangeDeletion {
+        RangeDeletion {
+            table: self.clone(),
+            range,
+            progress: DeleteProgress::default(),
+        }
     }
 
     /// Reads a page of a range of rows, in clustering order or backwards. A whole partition begins with its
-    /// static row, if there is one.
+    /// static row, if there is one. A page may have no rows though more follow: it ends where [`Page::next`] is none.
     ///
     /// # Errors
     /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.

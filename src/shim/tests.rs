@@ -92,6 +92,7 @@ impl Bench {
                 adopted: false,
                 adoption: None,
                 fenced: Default::default(),
+                later: Default::default(),
             };
             assert!(control.add(&spec.to, &record).await.unwrap());
         }

@@ -26,3 +26,4 @@ mod scripted;
 mod serve;
 mod shim;
 mod support;
+mod tombstones;

@@ -142,6 +142,7 @@ impl Bench {
             adopted: false,
             adoption: None,
             fenced: Default::default(),
+            later: Default::default(),
         };
         assert!(control.add("target", &record).await.unwrap());
         bench

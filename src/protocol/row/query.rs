@@ -25,6 +25,8 @@ pub struct QueryRange<O> {
     limit: usize,
     now: i64,
     rows: Vec<Row>,
+    /// Where it began.
+    began_after: Option<Key>,
 }
 
 /// The answer of a [`QueryRange`].
@@ -43,12 +45,24 @@ impl<O: ClusteringOrder> QueryRange<O> {
     pub fn new(phase: Phase, query: Query, order: O, now: i64, rows_expire: bool) -> Self {
         let limit = query.limit.max(1);
         let stores = stores(phase, rows_expire);
+        let began_after = query.after.clone();
         QueryRange {
+            began_after,
             walk: stores.map(|stores| Walk::new(order, stores, query)),
             limit,
             now,
             rows: Vec::new(),
         }
+    }
+
+    /// What it has come to, for a driver that can't go on: a page with fewer rows than were asked for, or none, and
+    /// where the next one begins. `None` if it hasn't come further than where it began.
+    pub fn so_far(self) -> Option<Queried> {
+        let walk = self.walk?;
+        let after = walk
+            .after()
+            .filter(|key| Some(*key) != self.began_after.as_ref())?;
+        Some(Queried::Rows(self.rows, Some(after.clone())))
     }
 }
 
@@ -110,7 +124,7 @@ pub struct DeleteRange<O> {
 pub struct DeleteProgress {
     /// Keys that were deleted.
     pub deleted: u64,
-    /// The last of them.
+    /// Up to this key nothing of the range was left: it was deleted, or had been before.
     pub up_to: Option<Key>,
 }
 
@@ -123,12 +137,19 @@ enum QueryAt {
 
 impl<O: ClusteringOrder> DeleteRange<O> {
     /// Deletes the rows of a range, begun in this phase at `now` (seconds since 1970), reading keys `page`
-    /// by `page`.
-    pub fn new(phase: Phase, range: ClusteringRange, order: O, page: usize, now: i64) -> Self {
+    /// by `page`. It begins after what an earlier one, in whatever phase, has come to.
+    pub fn new(
+        phase: Phase,
+        range: ClusteringRange,
+        earlier: DeleteProgress,
+        order: O,
+        page: usize,
+        now: i64,
+    ) -> Self {
         let query = Query {
             range,
             reverse: false,
-            after: None,
+            after: earlier.up_to.clone(),
             limit: page,
         };
         let stores = stores(phase, false);
@@ -140,7 +161,7 @@ impl<O: ClusteringOrder> DeleteRange<O> {
             ahead: (0, None),
             is_over: false,
             at: QueryAt::Walking,
-            progress: DeleteProgress::default(),
+            progress: earlier,
         }
     }
 
@@ -182,7 +203,7 @@ impl<O: ClusteringOrder> Machine for DeleteRange<O> {
             (None, _) => RowStep::Done(WriteAnswer::Refused),
             (Some(walk), Phase::Old) => {
                 self.at = QueryAt::DeletingOld;
-                RowStep::Call(Call::DeleteOld(walk.range().clone()))
+                RowStep::Call(Call::DeleteOld(walk.rest()))
             }
             (
                 Some(_),
@@ -245,6 +266,8 @@ impl<O: ClusteringOrder> DeleteRange<O> {
         }
         match &mut self.walk {
             Some(walk) if !self.is_over => {
+                // What the last stretch had is deleted, and much of it may have been before.
+                self.progress.up_to = walk.after().cloned().or(self.progress.up_to.take());
                 self.at = QueryAt::Walking;
                 RowStep::Call(walk.advance())
             }

@@ -1,4 +1,5 @@
 use std::cmp::Ordering;
+use std::ops::Bound;
 
 use super::{Call, PageReply, Reply, RowStep, must_look_again};
 use crate::model::{ClusteringRange, Key, Mark, Query, Row};
@@ -83,8 +84,23 @@ impl<O: ClusteringOrder> Walk<O> {
         }
     }
 
-    pub(super) fn range(&self) -> &ClusteringRange {
-        &self.query.range
+    /// The key that the next stretch comes after.
+    pub(super) fn after(&self) -> Option<&Key> {
+        self.query.after.as_ref()
+    }
+
+    /// What is still to be walked over forwards, as a range; with a partition's static row, unless rows were
+    /// walked over.
+    pub(super) fn rest(&self) -> ClusteringRange {
+        let range = self.query.range.clone();
+        let values = self.after().and_then(|key| key.clustering.clone());
+        match values.filter(|values| !values.is_empty()) {
+            Some(values) => ClusteringRange {
+                from: Bound::Excluded(values),
+                ..range
+            },
+            None => range,
+        }
     }
 
     /// The first call of the next stretch.

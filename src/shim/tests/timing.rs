@@ -217,6 +217,92 @@ async fn a_range_that_takes_longer_than_a_deadline_is_deleted_call_by_call() {
     assert!(walked < 10, "{walked} calls over what was deleted before");
 }
 
+/// Looking at what was deleted before takes longer than a deadline.
+#[tokio::test(start_paused = true)]
+async fn a_deletion_and_a_query_get_through_any_number_of_deleted_rows() {
+    const DELETED: i32 = 30_000;
+    let slowly = Slowly::new(Phase::Switch, Faults::default(), false).await;
+    let row = |at| {
+        let key = Key::row(vec![Value::text("x")], vec![Value::Int(at)]);
+        Row::new(key, vec![None, Some(Value::text("old"))])
+    };
+    // The later comes first.
+    let rows: Vec<Row> = (0..DELETED + 10).map(row).collect();
+    let tombstone = |row: &Row| Row {
+        mark: Some(Mark::Tombstone),
+        ..Row::new(row.key.clone(), vec![None; 2])
+    };
+    let tombstones: Vec<Row> = rows[10..].iter().map(tombstone).collect();
+    let target = spec("events").transform(&schema("events"), 0).unwrap();
+    let bench = &slowly.bench;
+    for (store, table, rows) in [
+        (&bench.old, &schema("events"), &rows),
+        (&bench.new, target.target(), &tombstones),
+    ] {
+        let puts = store.put(table, rows, &Condition::Always).await;
+        assert!(puts.rows.iter().all(Result::is_ok));
+    }
+    let events = slowly.shim.table("events").unwrap();
+    events.phase().await.unwrap();
+    slowly.new.take(Duration::from_millis(900));
+    let whole = || ClusteringRange::whole(vec![Value::text("x")]);
+
+    let mut query = crate::model::Query {
+        range: whole(),
+        reverse: false,
+        after: None,
+        limit: 1,
+    };
+    let mut pages = 0;
+    let found = loop {
+        let begun = Instant::now();
+        let page = events.query(query.clone()).await.unwrap();
+        assert!(begun.elapsed() <= DEADLINE, "{:?}", begun.elapsed());
+        pages += 1;
+        if let Some(row) = page.rows.into_iter().next() {
+            break row.key;
+        }
+        let next = page.next.unwrap();
+        assert_ne!(
+            query.after.replace(next.clone()),
+            Some(next),
+            "each gets further"
+        );
+    };
+    assert_eq!(found, row(9).key);
+    assert!(pages > 2, "one deadline isn't enough: {pages}");
+    let partition = json!({"p": "x"});
+    let typed: Vec<Json> = events.query_as(&partition, false, Some(1)).await.unwrap();
+    assert_eq!(typed[0]["at"], 9);
+
+    // Each call that begins anew comes no further than the one before it.
+    for _ in 0..2 {
+        let error = events.delete_range(whole()).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.known_effect()),
+            (Kind::Timeout, Effect::None)
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("deleted so far 0 rows")
+                && text.contains("up to p=")
+                && text.contains("RangeDeletion"),
+            "{text}"
+        );
+    }
+    let mut deletion = events.range_deletion(whole());
+    let mut up_to = None;
+    while let Err(error) = deletion.run().await {
+        assert_eq!(error.kind(), Kind::Timeout, "{error}");
+        assert!(up_to.as_ref() != deletion.up_to(), "each gets further");
+        up_to = deletion.up_to().cloned();
+    }
+    assert!(up_to.is_some());
+    assert_eq!(deletion.deleted(), 10);
+    let left: Vec<Json> = events.query_as(&partition, true, Some(1)).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[tokio::test]
 async fn counting_exactly_once_takes_a_deadline_within_the_ten_minutes_of_a_token() {
     let bench = Bench::new(Phase::New).await;

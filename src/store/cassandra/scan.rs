@@ -15,9 +15,59 @@ use super::statement::{BoundValues, Selection, equal, of, quoted_always, token};
 use super::{Cassandra, Replicas, connect};
 use crate::clock::unix_seconds;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Key, Row};
+use crate::model::{CellTimes, End, Ends, Key, Row, Times};
 use crate::schema::{Order, Role, Table};
 use crate::store::{Cursor, Page, Range, Slice};
+
+/// How long an answer may take whose times to live are believed at once, in seconds. The server counts them from the
+/// moment in which it began with the request: somewhere between asking and the answer.
+const IN_TIME: i64 = 2;
+
+/// Whether times to live may be off that were counted from when the rows were asked for: then it pays to ask again.
+/// Where the server is slow and nothing else, they aren't, so once is enough.
+struct Untimely {
+    asked_at: i64,
+    again: bool,
+}
+
+impl Untimely {
+    fn new() -> Self {
+        Untimely {
+            asked_at: unix_seconds(),
+            again: false,
+        }
+    }
+
+    /// Whether what was asked for is to be asked for once more.
+    fn asks_again(&mut self, rows: &[Row]) -> bool {
+        let took = unix_seconds() - self.asked_at;
+        let is_late = !(0..=IN_TIME).contains(&took);
+        if self.again || !is_late || !rows.iter().any(ends) {
+            return false;
+        }
+        tracing::debug!("reading rows with times to live once more: the answer took {took} s");
+        self.again = true;
+        true
+    }
+
+    /// Now rows are asked for.
+    fn ask(&mut self) -> i64 {
+        self.asked_at = unix_seconds();
+        self.asked_at
+    }
+}
+
+/// Whether a row has a cell that ends.
+fn ends(row: &Row) -> bool {
+    let is_told = |cell: &CellTimes| match cell.ends {
+        Ends::Told { first, .. } => first != End::Never,
+        Ends::Null | Ends::Untold => false,
+    };
+    match &row.times {
+        Times::OfCells(cells) => cells.iter().any(is_told),
+        Times::OfRow => false,
+    }
+}
 
 /// A `SELECT`, and what its rows become.
 pub(super) struct Select {
@@ -221,40 +271,45 @@ impl Cassandra {
         let cql = format!("{select} WHERE {}", asked.conditions);
         let mut statement = self.prepare(&cql, doing).await?;
         let paging = paging.map_or_else(PagingState::start, PagingState::new_from_raw_bytes);
-        let now = unix_seconds();
-        let (answer, more) = loop {
+        let mut untimely = Untimely::new();
+        loop {
             let rows = self.page_rows.within(limit);
             statement.set_page_size(i32::try_from(rows).unwrap_or(i32::MAX));
+            let now = untimely.ask();
             let page = self
                 .session
                 .execute_single_page(&statement, &asked.values, paging.clone());
-            match page.await {
-                Ok(page) => break page,
+            let (answer, more) = match page.await {
+                Ok(page) => page,
                 // Each time it asks for less.
-                Err(error) if self.page_rows.learns(&error, rows) => {}
+                Err(error) if self.page_rows.learns(&error, rows) => continue,
                 Err(error) => return Err(errors::executing(error, doing)),
+            };
+            let answer = answer.into_rows_result().map_err(|error| {
+                Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
+            })?;
+            let reading = RowShape {
+                table,
+                selection: &asked.selection,
+                now,
+                statics: asked.statics,
+            };
+            let rows = reading.rows(&answer, before)?;
+            if untimely.asks_again(&rows) {
+                continue;
             }
-        };
-        let answer = answer.into_rows_result().map_err(|error| {
-            Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
-        })?;
-        let reading = RowShape {
-            table,
-            selection: &asked.selection,
-            now,
-            statics: asked.statics,
-        };
-        let more = match more {
-            PagingStateResponse::HasMorePages { state } => {
-                state.as_bytes_slice().map(|bytes| bytes.to_vec())
-            }
-            PagingStateResponse::NoMorePages => None,
-        };
-        Ok(Answered {
-            rows: reading.rows(&answer, before)?,
-            bytes: answer.rows_bytes_size() as u64,
-            more,
-        })
+            let more = match more {
+                PagingStateResponse::HasMorePages { state } => {
+                    state.as_bytes_slice().map(|bytes| bytes.to_vec())
+                }
+                PagingStateResponse::NoMorePages => None,
+            };
+            return Ok(Answered {
+                rows,
+                bytes: answer.rows_bytes_size() as u64,
+                more,
+            });
+        }
     }
 
     /// The row of one key.
@@ -283,23 +338,29 @@ impl Cassandra {
             Replicas::Configured => {}
             Replicas::Agreed => statement.set_consistency(connect::agreed(self.writes)),
         }
-        let now = unix_seconds();
-        let answer = self
-            .session
-            .execute_unpaged(&statement, &values)
-            .await
-            .map_err(|error| errors::executing(error, Doing::Read))?
-            .into_rows_result()
-            .map_err(|error| {
-                Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
-            })?;
-        let reading = RowShape {
-            table,
-            selection: &selection,
-            now,
-            statics: key.is_static(),
-        };
-        Ok(reading.rows(&answer, None)?.pop())
+        let mut untimely = Untimely::new();
+        loop {
+            let now = untimely.ask();
+            let answer = self
+                .session
+                .execute_unpaged(&statement, &values)
+                .await
+                .map_err(|error| errors::executing(error, Doing::Read))?
+                .into_rows_result()
+                .map_err(|error| {
+                    Error::new(Kind::Corrupt, format!("a SELECT gave no rows: {error}"))
+                })?;
+            let reading = RowShape {
+                table,
+                selection: &selection,
+                now,
+                statics: key.is_static(),
+            };
+            let mut rows = reading.rows(&answer, None)?;
+            if !untimely.asks_again(&rows) {
+                return Ok(rows.pop());
+            }
+        }
     }
 
     /// Partition keys at one token: two, if more than one.

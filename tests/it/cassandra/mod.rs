@@ -4,6 +4,7 @@ mod applications;
 mod cutting;
 mod equal;
 mod inspecting;
+mod late;
 mod odd_types;
 mod refusals;
 mod scans;

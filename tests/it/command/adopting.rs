@@ -164,6 +164,52 @@ async fn adopted_items_are_no_differences_and_later_ones_are() {
     bench.done().await;
 }
 
+/// An old row's key has an item that was taken over and is no row: that row alone waits for somebody to decide.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_item_that_is_no_row_keeps_one_row_from_being_copied() {
+    for counters in [false, true] {
+        let bench = Bench::new("adoptodd").await;
+        let column = if counters { "counter" } else { "text" };
+        bench
+            .cql(&format!("CREATE TABLE t (p int PRIMARY KEY, v {column})"))
+            .await;
+        for p in 0..20 {
+            let write = match counters {
+                true => format!("UPDATE t SET v = v + 5 WHERE p = {p}"),
+                false => format!("INSERT INTO t (p, v) VALUES ({p}, 'old')"),
+            };
+            bench.cql(&write).await;
+        }
+        bench.plan(PLAN);
+        make_target(&bench).await;
+        let odd = if counters { s("five") } else { n(5) };
+        bench.put("t", &[("p", n(5)), ("v", odd)]).await;
+        adopt(&bench).run().expect_code(0);
+        let advance = ["advance", "--table", "t", "--to", "copy", "--expect", "0"];
+        bench.migrate(&advance).run().expect_code(0);
+
+        let copied = bench.migrate(&["copy", "--json"]).run().expect_code(1);
+        assert_eq!(number(&copied.json()[0], "failed"), 1, "{copied}");
+        assert_eq!(bench.items("t").await.len(), 20, "all others are there");
+        let failures = bench.migrate(&["failures"]).run().expect_code(1);
+        assert!(failures.stdout.contains("p=5"), "{failures}");
+        assert!(
+            failures.stdout.contains("can't be read as a row"),
+            "{failures}"
+        );
+        let delete = bench.dynamo.delete_item().table_name(bench.target("t"));
+        delete.key("p", n(5)).send().await.expect("deleted");
+        match counters {
+            true => bench.migrate(&["copy", "--final"]).run().expect_code(0),
+            false => bench.migrate(&["failures", "--retry"]).run().expect_code(0),
+        };
+        let expected = if counters { n(5) } else { s("old") };
+        assert_eq!(item(&bench, 5).await["v"], expected);
+        verify(&bench, 0);
+        bench.done().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adoption_that_is_killed_anywhere_is_begun_again() {
     let bench = rows().await;

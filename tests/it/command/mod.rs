@@ -16,6 +16,7 @@ mod looking;
 mod lost;
 mod markers;
 mod masks;
+mod memory;
 mod messages;
 mod outages;
 mod pacing;
@@ -259,40 +260,31 @@ impl Bench {
             .expect("items")
     }
 
-    /// Whether a target has so many items already.
-    pub(crate) async fn holds(&self, table: &str, wanted: usize) -> bool {
-        let scan = self
-            .dynamo
-            .scan()
-            .table_name(self.target(table))
-            .select(Select::Count);
-        let mut pages = scan.consistent_read(true).into_paginator().send();
-        let mut count = 0;
-        while let Some(page) = pages.next().await {
-            count += page.expect("a page").count() as usize;
-            if count >= wanted {
-                return true;
-            }
-        }
-        false
+    /// Whether a target has any item.
+    pub(crate) async fn has_items(&self, table: &str) -> bool {
+        let scan = self.dynamo.scan().table_name(self.target(table));
+        let scan = scan.limit(1).consistent_read(true).send().await;
+        scan.expect("a page").count() > 0
     }
 
-    /// Waits until a target has about so many items, while a command runs. One segment of sixteen tells: counting
-    /// all of them again and again costs the server more than the copy does.
-    pub(crate) async fn until(&self, table: &str, wanted: usize, running: &mut Running) {
+    /// About how many items a target has. One segment of sixteen tells: counting all of them again and again costs
+    /// the server more than the command that is waited for.
+    pub(crate) async fn about(&self, table: &str) -> usize {
         const SEGMENTS: i32 = 16;
-        loop {
-            let scan = self.dynamo.scan().table_name(self.target(table));
-            let scan = scan.select(Select::Count).consistent_read(true);
-            let scan = scan.segment(0).total_segments(SEGMENTS);
-            let mut pages = scan.into_paginator().send();
-            let mut count = 0;
-            while let Some(page) = pages.next().await {
-                count += page.expect("a page").count();
-            }
-            if (count * SEGMENTS) as usize >= wanted {
-                return;
-            }
+        let scan = self.dynamo.scan().table_name(self.target(table));
+        let scan = scan.select(Select::Count).consistent_read(true);
+        let scan = scan.segment(0).total_segments(SEGMENTS);
+        let mut pages = scan.into_paginator().send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            count += page.expect("a page").count();
+        }
+        (count * SEGMENTS) as usize
+    }
+
+    /// Waits until a target has about so many items, while a command runs.
+    pub(crate) async fn until(&self, table: &str, wanted: usize, running: &mut Running) {
+        while self.about(table).await < wanted {
             assert!(running.runs(), "it ended before {table} had {wanted} items");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -6,11 +6,14 @@ use serde_json::Value as Json;
 
 use super::killing::{PLAN, assert_all_there, fill_messages};
 use super::{Bench, exists, number, says};
-use crate::support::OwnServers;
+use crate::serve::clients::Sidecar;
+use crate::support::{OwnServers, dynamodb_url};
 
 const ROWS: usize = 12_000;
+/// Short leases, which run out while a server is away.
+const LEASES: &str = "[lease]\nseconds = 4\noperation_seconds = 3\n";
 /// How long the old store is stopped, and the new one: longer than a lease lasts.
-const OUTAGES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
+const OUTAGES: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(8)];
 /// How long stopping may take when the new store is silent.
 const STOPPED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -25,7 +28,7 @@ async fn a_copy_and_a_verification_wait_for_a_server_that_is_away() {
     )
     .await;
     fill_messages(&bench, ROWS).await;
-    bench.plan(PLAN).init();
+    bench.plan(&format!("{LEASES}{PLAN}")).init();
     let copy = bench.migrate(&["copy", "--offline", "--json"]);
     let mut running = copy.spawn();
     let outages = [
@@ -153,11 +156,48 @@ async fn verifications_wait(bench: &Bench, servers: &OwnServers) {
     assert_eq!(found, undisturbed, "{disturbed}");
 }
 
-/// While a copy runs, even one that waits, its table can't be emptied. This takes 25 seconds.
+/// While a copy runs, even one that waits, its table can't be emptied. It is watched for a lease.
 fn refuses_a_reset(bench: &Bench) {
     let reset = bench
         .migrate(&["reset", "--table", "messages", "--yes-reset", "messages"])
         .run()
         .expect_code(2);
     says(&reset, &["a copy is running", "process", "stop it first"]);
+}
+
+/// Cassandra goes away while an `advance` waits for an application, and the driver has to find its way back to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advance_waits_for_cassandra_on_its_way() {
+    let servers = OwnServers::start(&["cassandra"]);
+    let bench = Bench::on("midway", servers.cassandra_address(), dynamodb_url()).await;
+    bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
+    bench.cql("INSERT INTO t (p, v) VALUES (1, 1)").await;
+    bench
+        .plan("[lease]\nseconds = 3\nlanding_seconds = 2\n[[table]]\nname = \"t\"\nto = \"@-t\"\n")
+        .init();
+    let sidecar = Sidecar::start(&bench);
+    // It acknowledges no step for as long as it stands still, and can't be told from one that is slow.
+    sidecar.running.signal("STOP");
+    let advance = ["advance", "--table", "t", "--to", "copy", "--expect", "1"];
+    let mut advancing = bench.migrate(&advance).spawn();
+    advancing.wait_for("of a wait", |line| line.contains("waiting for"));
+    servers.control("cassandra", "stop");
+    sidecar.running.signal("CONT");
+    let away = "waiting for the old store";
+    advancing.wait_for(away, |line| line.contains(away));
+    // CROSSFADE_LONG=1: longer than a driver's first tries of connecting again.
+    if std::env::var_os("CROSSFADE_LONG").is_some() {
+        tokio::time::sleep(Duration::from_secs(45)).await;
+    }
+    assert!(advancing.runs(), "it waits");
+    servers.control("cassandra", "start");
+    let moved = advancing.wait().expect_code(0);
+    says(
+        &moved,
+        &["switch -> copy", "every participant is in `copy`"],
+    );
+    bench.migrate(&["copy"]).run().expect_code(0);
+    bench.migrate(&["verify"]).run().expect_code(0);
+    sidecar.running.signal("TERM");
+    sidecar.running.wait().expect_code(0);
 }

@@ -1,11 +1,13 @@
 //! The way back out of `offline`.
 
+use std::time::Duration;
+
 use super::killing::{PLAN, assert_all_there, fill_messages};
 use super::{Bench, says};
 
 const ROWS: usize = 3_000;
-/// A look counts the whole target, on the server that the reset works on.
-const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(100);
+/// A look counts on the server that the reset works on.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_can_be_emptied_and_copied_again() {
@@ -16,13 +18,14 @@ async fn a_table_can_be_emptied_and_copied_again() {
     says(&reset().run().expect_code(2), &["phase `old`", "offline"]);
     bench.migrate(&["copy", "--offline"]).run().expect_code(0);
 
+    let all = bench.about("messages").await;
     let mut running = reset().spawn();
-    while bench.holds("messages", ROWS * 3 / 4).await {
+    while bench.about("messages").await >= all * 3 / 4 {
         assert!(running.runs(), "it isn't over so soon");
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     running.kill();
-    assert!(bench.holds("messages", 1).await, "it was killed half-way");
+    assert!(bench.has_items("messages").await, "it was killed half-way");
     let copy = bench.migrate(&["copy", "--offline"]).run().expect_code(2);
     says(&copy, &["a reset of this table has begun", "migrate reset"]);
 
@@ -123,8 +126,9 @@ async fn a_reset_that_was_suspended_undoes_nothing() {
     let run = |args: &[&str]| bench.migrate(args).run().expect_code(0);
     run(&["copy", "--offline"]);
     let reset = ["reset", "--table", "messages", "--yes-reset", "messages"];
+    let all = bench.about("messages").await;
     let mut suspended = bench.migrate(&reset).spawn();
-    while bench.holds("messages", ROWS * 9 / 10).await {
+    while bench.about("messages").await >= all * 9 / 10 {
         assert!(suspended.runs(), "it isn't over so soon");
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
@@ -138,6 +142,40 @@ async fn a_reset_that_was_suspended_undoes_nothing() {
     says(&outcome, &["the control record was changed"]);
     assert_all_there(&bench, ROWS).await;
     assert_eq!(bench.status()[0]["phase"], "new");
+    bench.done().await;
+}
+
+/// Nobody else does anything meanwhile; its connections and its lease are long over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_was_suspended_for_long_goes_on() {
+    // CROSSFADE_LONG=1: past all that waits for half a minute.
+    let still = match std::env::var_os("CROSSFADE_LONG").is_some() {
+        true => Duration::from_secs(45),
+        false => Duration::from_secs(6),
+    };
+    let bench = Bench::new("standing").await;
+    fill_messages(&bench, ROWS).await;
+    bench.plan(&format!(
+        "[lease]\nseconds = 2\nlanding_seconds = 2\n{PLAN}"
+    ));
+    bench.init();
+    bench.migrate(&["copy", "--offline"]).run().expect_code(0);
+    let reset = ["reset", "--table", "messages", "--yes-reset", "messages"];
+    let all = bench.about("messages").await;
+    let mut suspended = bench.migrate(&reset).spawn();
+    while bench.about("messages").await >= all * 9 / 10 {
+        assert!(suspended.runs(), "it isn't over so soon");
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    suspended.signal("STOP");
+    tokio::time::sleep(still).await;
+    assert!(bench.has_items("messages").await, "it stands half-way");
+    suspended.signal("CONT");
+    // Its record is as it was, so that it takes its lease up again before it goes on.
+    let outcome = suspended.wait().expect_code(0);
+    assert!(outcome.stdout.contains("phase old"), "{outcome}");
+    assert_eq!(bench.items("messages").await.len(), 0);
+    assert_eq!(bench.status()[0]["instances"], serde_json::json!([]));
     bench.done().await;
 }
 

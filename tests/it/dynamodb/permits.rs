@@ -200,6 +200,7 @@ async fn a_renewal_that_hangs_is_made_again_within_the_lease() {
         adopted: false,
         adoption: None,
         fenced: Default::default(),
+        later: Default::default(),
     };
     assert!(control.add("t", &record).await.unwrap());
     let lease = Lease {

@@ -32,9 +32,12 @@ async fn in_copy(url: &str) -> (Bench, Sidecar) {
     bench.plan(PLAN);
     bench.migrate(&["init"]).run().expect_code(0);
     let sidecar = Sidecar::start(&bench);
-    for table in ["votes", "users"] {
+    let advance = |table| {
         let advance = ["advance", "--table", table, "--to", "copy", "--expect", "1"];
-        bench.migrate(&advance).run().expect_code(0);
+        bench.migrate(&advance).spawn()
+    };
+    for advancing in ["votes", "users"].map(advance) {
+        advancing.wait().expect_code(0);
     }
     (bench, sidecar)
 }

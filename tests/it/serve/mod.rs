@@ -1,6 +1,6 @@
 //! The sidecar: its wire, and clients in other languages.
 
-mod clients;
+pub(crate) mod clients;
 mod lost;
 mod python;
 mod wire;

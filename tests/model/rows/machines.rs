@@ -290,9 +290,14 @@ impl Machine {
                 let walk = Walkover::new(phase, None, OneKey, bound, now, rows_expire);
                 Machine::Scan(walk)
             }
-            Kind::DeleteRange => {
-                Machine::DeleteRange(DeleteRange::new(phase, range(), OneKey, 1, now))
-            }
+            Kind::DeleteRange => Machine::DeleteRange(DeleteRange::new(
+                phase,
+                range(),
+                Default::default(),
+                OneKey,
+                1,
+                now,
+            )),
             Kind::Copy => Machine::Copy(CopyRow::of_key(key())),
             Kind::Repair => Machine::Repair(Repair::new(key(), true)),
             Kind::Purge => Machine::Purge(Purge::new(key(), true, now)),

@@ -253,7 +253,14 @@ fn a_range_is_deleted_in_both_stores() {
                     .map(|place| row(at(place), [Some(0), None]))
                     .into(),
             };
-            let delete = DeleteRange::new(*phase, range(), InOrder, page, NOW);
+            let delete = DeleteRange::new(
+                *phase,
+                range(),
+                DeleteProgress::default(),
+                InOrder,
+                page,
+                NOW,
+            );
             let (outcome, calls) = run(delete, &mut stores);
             assert_eq!(outcome, WriteAnswer::Done, "in {phase}");
             assert_eq!(naive(*phase, &stores, false), [], "in {phase}: {calls}");
@@ -281,7 +288,14 @@ fn a_lost_delete_ends_the_range() {
             .map(|place| row(at(place), [Some(0), None]))
             .into(),
     };
-    let mut delete = DeleteRange::new(Phase::Switch, range(), InOrder, 10, NOW);
+    let mut delete = DeleteRange::new(
+        Phase::Switch,
+        range(),
+        DeleteProgress::default(),
+        InOrder,
+        10,
+        NOW,
+    );
     let mut step = delete.begin();
     while let RowStep::Call(call) = step {
         let is_write = matches!(call, Call::WriteNew { .. });
@@ -296,7 +310,14 @@ fn a_lost_delete_ends_the_range() {
 fn offline_refuses_ranges() {
     let mut query = QueryRange::new(Phase::Offline, query(None, false, 1), InOrder, NOW, false);
     assert_eq!(query.begin(), RowStep::Done(Queried::Refused));
-    let mut delete = DeleteRange::new(Phase::Offline, range(), InOrder, 1, NOW);
+    let mut delete = DeleteRange::new(
+        Phase::Offline,
+        range(),
+        DeleteProgress::default(),
+        InOrder,
+        1,
+        NOW,
+    );
     assert_eq!(delete.begin(), RowStep::Done(WriteAnswer::Refused));
 }
 
@@ -356,7 +377,14 @@ fn a_range_that_is_being_deleted_tells_how_far_it_is() {
         old: old.collect(),
         ..Stores::default()
     };
-    let mut delete = DeleteRange::new(Phase::Switch, range(), InOrder, 4, NOW);
+    let mut delete = DeleteRange::new(
+        Phase::Switch,
+        range(),
+        DeleteProgress::default(),
+        InOrder,
+        4,
+        NOW,
+    );
     assert_eq!(delete.progress(), &DeleteProgress::default());
     let mut step = delete.begin();
     let mut writes = 0;
@@ -372,4 +400,107 @@ fn a_range_that_is_being_deleted_tells_how_far_it_is() {
         step = delete.step(stores.call(call));
     }
     assert_eq!(delete.progress().deleted, 10);
+}
+
+/// Dropped after any number of calls, and gone on with by another one, in the same phase or in a later one.
+#[test]
+fn a_deletion_goes_on_where_an_earlier_one_was() {
+    for (phase, later) in [
+        (Phase::Switch, Phase::Switch),
+        (Phase::Switch, Phase::Copy),
+        (Phase::Copy, Phase::Switch),
+        (Phase::Bridge, Phase::Old),
+        (Phase::Bridge, Phase::Switch),
+    ] {
+        for calls in 0..40 {
+            let mut stores = Stores::default();
+            for place in 0..10 {
+                stores.old.push(row(at(place), [Some(1), None]));
+                // No item is in the new store where only the old one is asked.
+                if later != Phase::Old && place % 3 == 0 {
+                    let mark = if place < 5 {
+                        Mark::Tombstone
+                    } else {
+                        Mark::Application
+                    };
+                    stores.new.push(item(at(place), mark, [None, None]));
+                }
+            }
+            let mut delete =
+                DeleteRange::new(phase, range(), DeleteProgress::default(), InOrder, 2, NOW);
+            let mut step = delete.begin();
+            for _ in 0..calls {
+                let RowStep::Call(call) = step else { break };
+                step = delete.step(stores.call(call));
+            }
+            let progress = delete.progress().clone();
+            // What is written into the part that is over is later than its deletion, and stays.
+            let is_over = |key: &Key| {
+                let up_to = progress.up_to.as_ref();
+                up_to.is_some_and(|up_to| InOrder.compare(key, up_to).is_le())
+            };
+            let mut again = DeleteRange::new(later, range(), progress.clone(), InOrder, 2, NOW);
+            let mut step = again.begin();
+            while let RowStep::Call(call) = step {
+                if let Call::WriteNew { key, .. } = &call {
+                    assert!(!is_over(key));
+                }
+                step = again.step(stores.call(call));
+            }
+            assert_eq!(step, RowStep::Done(WriteAnswer::Done));
+            assert_eq!(naive(later, &stores, false), [], "{phase} {later} {calls}");
+        }
+    }
+}
+
+#[test]
+fn a_query_that_can_t_go_on_gives_what_it_has() {
+    let mut stores = Stores::default();
+    for place in 0..12 {
+        stores.old.push(row(at(place), [Some(1), None]));
+        if place < 9 {
+            stores
+                .new
+                .push(item(at(place), Mark::Tombstone, [None, None]));
+        }
+    }
+    for calls in 0..8 {
+        let mut shown = Vec::new();
+        let mut after = None;
+        // Every page ends after so many calls.
+        for _ in 0..20 {
+            let mut query = QueryRange::new(
+                Phase::Switch,
+                query(after.clone(), false, 2),
+                InOrder,
+                NOW,
+                false,
+            );
+            let mut step = query.begin();
+            for _ in 0..calls {
+                let RowStep::Call(call) = step else { break };
+                step = query.step(stores.call(call));
+            }
+            let queried = match step {
+                RowStep::Done(queried) => Some(queried),
+                RowStep::Call(_) => query.so_far(),
+            };
+            let Some(Queried::Rows(rows, next)) = queried else {
+                assert!(calls < 2, "it has come nowhere with {calls} calls");
+                break;
+            };
+            shown.extend(rows);
+            if next.is_none() {
+                break;
+            }
+            let is_further = |next: &Key| {
+                let after = after.as_ref();
+                after.is_none_or(|after| InOrder.compare(next, after).is_gt())
+            };
+            assert!(next.as_ref().is_some_and(is_further), "{next:?}");
+            after = next;
+        }
+        let all = [9, 10, 11].map(|place| row(at(place), [Some(1), None]));
+        assert_eq!(shown, if calls < 2 { &[][..] } else { &all[..] }, "{calls}");
+    }
 }
