@@ -32,6 +32,7 @@ impl Plan {
             serve: Serve::default(),
             mask_key: None,
             tables,
+            patterns: Vec::new(),
             file: PathBuf::from("(made by the program)"),
             name,
         }

@@ -54,7 +54,7 @@ impl Plan {
 }
 
 /// Reads the plan. `None` only if an error was noted.
-fn read(mut top: Section<'_>) -> Option<Plan> {
+pub(super) fn read(mut top: Section<'_>) -> Option<Plan> {
     let source = top.source;
     top.require("name", "write name = \"…\"");
     let name = top
@@ -84,16 +84,13 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         mask.finish();
         key
     });
-    let tables = tables::read(&mut top, mask.is_some(), &shim);
+    let tables::All { tables, patterns } = tables::read(&mut top, mask.is_some(), &shim);
     top.finish();
 
-    check::unique(source, &tables);
     if let Some(old) = &old {
         check::old_names(source, old, &tables);
     }
-    if let Some(new) = &new {
-        check::targets(source, new, &tables);
-    }
+    check::targets(source, new.as_ref(), &tables);
     let old_folder = old.as_ref().and_then(|old| old.folder.as_ref());
     let new_folder = new.as_ref().and_then(|new| new.folder.as_ref());
     check::folders(source, [old_folder, new_folder, journal_dir.as_ref()]);
@@ -112,6 +109,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         serve,
         mask_key: mask.flatten(),
         tables: tables.into_iter().map(|table| table.plan).collect(),
+        patterns,
         file: source.file.to_owned(),
         name,
     })

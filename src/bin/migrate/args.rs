@@ -23,6 +23,9 @@ pub struct Args {
 pub enum Command {
     /// Show a whole migration on this machine, with no server: copy, stop half-way, resume, compare
     Demo(Demo),
+    /// Make a plan from a keyspace, check one without servers, print the schema of plans for editors
+    #[command(subcommand)]
+    Plan(Plan),
     /// Look before anything moves: connections, schema, what each column becomes, limits, sizes
     Check(Check),
     /// Create the target tables and the control records; safe to repeat
@@ -52,6 +55,58 @@ pub struct Demo {
     /// How many rows to move, a fifth of them users and the rest votes
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     pub rows: u64,
+}
+
+#[derive(Subcommand)]
+pub enum Plan {
+    /// Read a keyspace and print a plan for its tables, with what has to be decided in comments
+    #[command(
+        after_help = "Example: migrate plan new --nodes 10.0.0.11 --keyspace bgt > bgt.toml\n\
+                      The password of --username is taken from the environment variable CASSANDRA_PASSWORD."
+    )]
+    New(PlanNew),
+    /// Print the JSON Schema of plans, for editors
+    Schema,
+    /// Read a plan and say what is wrong with it, without asking any server
+    Check(PlanCheck),
+}
+
+#[derive(ClapArgs)]
+pub struct PlanNew {
+    /// Some nodes of the old store, host or host:port; separated by commas, or repeated
+    #[arg(long, value_name = "NODES", required = true, value_delimiter = ',')]
+    pub nodes: Vec<String>,
+    /// The keyspace, as stored
+    #[arg(long, value_name = "NAME")]
+    pub keyspace: String,
+    /// Only this table; may be repeated
+    #[arg(long = "table", value_name = "NAME")]
+    pub tables: Vec<String>,
+    /// The datacenter to read from, where the cluster has several
+    #[arg(long, value_name = "NAME")]
+    pub datacenter: Option<String>,
+    /// Who to log in as
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Encrypt, and trust the authorities of this PEM file
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The region of the new store [default: $AWS_REGION, else us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// A server with DynamoDB's protocol, rather than AWS
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The plan's name [default: the keyspace's]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(ClapArgs)]
+pub struct PlanCheck {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
 }
 
 /// Which plan, and which of its tables.

@@ -28,7 +28,7 @@ const ROWS: usize = 100;
 const EXAMPLES: usize = 3;
 
 pub async fn run(args: &args::Check) -> Result<Exit, Error> {
-    let stores = Stores::open(&args.chosen.plan).await?;
+    let stores = Stores::open_anew(&args.chosen.plan).await?;
     format::print(&format!(
         "old: {}\nnew: {}",
         stores.old_name, stores.new_name

@@ -13,7 +13,8 @@ use crate::progress::Screen;
 use crate::stores::Stores;
 
 pub async fn run(args: &args::Init, screen: &Screen) -> Result<Exit, Error> {
-    let stores = Stores::open(&args.chosen.plan).await?;
+    let mut stores = Stores::open_anew(&args.chosen.plan).await?;
+    stores.note_patterns().await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     if let Some(target) = &args.adopt
         && !migrations

@@ -13,6 +13,7 @@ mod finish;
 mod format;
 mod init;
 mod next;
+mod plan;
 mod progress;
 mod reset;
 mod serve;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error> {
     match command {
         Command::Demo(args) => demo::run(&args, screen).await,
+        Command::Plan(args) => plan::run(&args).await,
         Command::Check(args) => check::run(&args).await,
         Command::Init(args) => init::run(&args, screen).await,
         Command::Status(args) => status::run(&args).await,
