@@ -114,20 +114,15 @@ impl Migration {
     /// What lets the role write, if it can be taken.
     async fn closable(&self, old: &Old, role: &str) -> Result<Writing> {
         let writing = old.0.writing(&self.spec.name, role).await?;
-        let lines = writing
-            .against
-            .iter()
-            .map(|finding| format!("\n  {}; {}", finding.message, finding.advice));
-        let lines: String = lines.collect();
-        match lines.is_empty() {
-            true => Ok(writing),
-            false => Err(Error::new(
-                Kind::Mismatch,
-                format!("the permission to write can't be taken:{lines}"),
-            )
-            .at("table", self.spec.name.as_str())
-            .at("role", role)),
+        if writing.against.is_empty() {
+            return Ok(writing);
         }
+        let lines = writing.against.iter();
+        let lines = lines.map(|finding| format!("  {}; {}", finding.message, finding.advice));
+        let error = Error::new(Kind::Mismatch, "the permission to write can't be taken:")
+            .at("table", self.spec.name.as_str())
+            .at("role", role);
+        Err(lines.fold(error, Error::line))
     }
 
     /// Gives every role back what was taken from it, and only that.

@@ -30,6 +30,7 @@ impl Plan {
             shim: ShimPlan::default(),
             verify: VerifyPlan::default(),
             serve: Serve::default(),
+            prices: None,
             mask_key: None,
             tables,
             patterns: Vec::new(),

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::control::Lease;
+pub use crate::forecast::Prices;
 use crate::secret::Secret;
 pub use crate::shim::Resave;
 pub use crate::spec::{FinalRead, Ignore, KeyNames, TablePlan};
@@ -84,6 +85,8 @@ pub struct Plan {
     pub verify: VerifyPlan,
     /// How the sidecar listens (`[serve]`).
     pub serve: Serve,
+    /// What the new store takes for its work (`[prices]`); left out = what is known here.
+    pub prices: Option<Prices>,
     /// The key of `mask = "hmac"`. There is one if any column asks for it.
     pub mask_key: Option<Secret>,
     /// The tables that are named, in the order they move; neither names nor targets repeat. All of the plan's

@@ -8,8 +8,9 @@ use super::defaults;
 use super::names::Folder;
 use super::reader::{Section, Source};
 use super::{
-    PacePlan, Plan, PlanError, PlanErrors, VerifyPlan, check, live, names, stores, tables,
+    PacePlan, Plan, PlanError, PlanErrors, Prices, VerifyPlan, check, live, names, stores, tables,
 };
+use crate::forecast::PRICES;
 
 impl Plan {
     /// Reads and checks the plan in a file, with the process's environment.
@@ -77,6 +78,7 @@ pub(super) fn read(mut top: Section<'_>) -> Option<Plan> {
     let pace = top.section("pace").map(pace).unwrap_or_default();
     let verify = top.section("verify").map(verify).unwrap_or_default();
     let serve = top.section("serve").map(live::serve).unwrap_or_default();
+    let prices = top.section("prices").map(prices);
     let journal_dir = top.section("journal").and_then(journal);
     let mask = top.section("mask").map(|mut mask| {
         mask.require("key", "write key = \"${MASK_KEY}\"");
@@ -107,12 +109,25 @@ pub(super) fn read(mut top: Section<'_>) -> Option<Plan> {
         shim,
         verify,
         serve,
+        prices,
         mask_key: mask.flatten(),
         tables: tables.into_iter().map(|table| table.plan).collect(),
         patterns,
         file: source.file.to_owned(),
         name,
     })
+}
+
+/// What isn't there is what is known here.
+fn prices(mut prices: Section<'_>) -> Prices {
+    let mut price = |key: &'static str, known: f64| prices.amount(key).unwrap_or(known);
+    let read = Prices {
+        write_units_million: price("write_units_million", PRICES.write_units_million),
+        read_units_million: price("read_units_million", PRICES.read_units_million),
+        storage_gb_month: price("storage_gb_month", PRICES.storage_gb_month),
+    };
+    prices.finish();
+    read
 }
 
 fn pace(mut pace: Section<'_>) -> PacePlan {

@@ -34,6 +34,7 @@ pub(super) enum What {
     Flag,
     Time,
     Whole(RangeInclusive<u32>),
+    Amount,
     Choice(Vec<String>),
     Choices(Vec<String>),
     Section,
@@ -265,6 +266,34 @@ impl<'a> Section<'a> {
             );
         }
         whole
+    }
+
+    /// An amount, 0 or more, with or without a point.
+    pub fn amount(&mut self, key: &'static str) -> Option<f64> {
+        self.note(key, What::Amount);
+        let value = self.entry(key)?;
+        let amount = match value.get_ref() {
+            DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+            DeValue::Integer(whole) => i64::from_str_radix(whole.as_str(), whole.radix())
+                .ok()
+                .map(|whole| whole as f64),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                self.mistyped(key, "an amount, such as 0.625", value);
+                return None;
+            }
+        };
+        let amount = amount.filter(|amount| amount.is_finite() && *amount >= 0.0);
+        if amount.is_none() {
+            let line = self.source.line(&value.span());
+            let message = format!("`{key}` can't be that");
+            self.source
+                .wrong(line, message, "write an amount of 0 or more, such as 0.625");
+        }
+        amount
     }
 
     /// A string out of a few, in any case.

@@ -15,7 +15,7 @@ use super::reader::{Section, Source, What};
 /// Every section there is; what is asked for depends on the kinds of the stores.
 const SECTIONS: [&str; 2] = [
     "[old]\nkind = \"cassandra\"\n[old.tls]\n[new]\nkind = \"dynamodb\"\n[new.tls]\n[journal]\n[pace]\n[lease]\n[shim]\n\
-     [verify]\n[serve]\n[mask]\n[defaults]\nfence = {}\nexpiry = {}\n\
+     [verify]\n[prices]\n[serve]\n[mask]\n[defaults]\nfence = {}\nexpiry = {}\n\
      [[table]]\nfence = {}\nexpiry = {}\nkeys = {}\ncolumns = { any = {} }\n",
     "[old]\nkind = \"embedded\"\n[new]\nkind = \"embedded\"\n[[table]]\n",
 ];
@@ -107,6 +107,7 @@ fn property(
         What::Whole(within) => {
             json!({"type": "integer", "minimum": within.start(), "maximum": within.end()})
         }
+        What::Amount => json!({"type": "number", "minimum": 0}),
         What::Choice(names) => choices(names),
         What::Choices(names) => json!({"type": "array", "items": choices(names)}),
         What::Section => Value::Object(section(place, asked, told)),

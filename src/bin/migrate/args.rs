@@ -121,9 +121,21 @@ pub struct Chosen {
 }
 
 #[derive(ClapArgs)]
+#[command(
+    after_help = "Examples:\n  migrate check --plan bgt.toml\n  migrate check --plan bgt.toml --table users --sample 1%"
+)]
 pub struct Check {
     #[command(flatten)]
     pub chosen: Chosen,
+    /// Read this part of each table, in whole token ranges, rather than some rows: `1%`
+    #[arg(long, value_name = "PERCENT", conflicts_with = "all")]
+    pub sample: Option<String>,
+    /// Read all rows of each table
+    #[arg(long)]
+    pub all: bool,
+    /// One JSON object per table on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(ClapArgs)]
@@ -152,6 +164,9 @@ pub struct Init {
 pub struct Status {
     #[command(flatten)]
     pub chosen: Chosen,
+    /// Draw it again and again, until `q` is typed; for a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,

@@ -7,7 +7,6 @@ mod check;
 mod consent;
 mod copy;
 mod demo;
-mod ends;
 mod failures;
 mod finish;
 mod format;
@@ -21,6 +20,7 @@ mod signal;
 mod status;
 mod stores;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -77,6 +77,7 @@ async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error>
         Command::Plan(args) => plan::run(&args).await,
         Command::Check(args) => check::run(&args).await,
         Command::Init(args) => init::run(&args, screen).await,
+        Command::Status(args) if args.watch => watch::run(&args).await,
         Command::Status(args) => status::run(&args).await,
         Command::Advance(args) => advance::run(&args, screen).await,
         Command::Back(args) => back::run(&args, screen).await,

@@ -11,7 +11,7 @@ use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, OldReading, Paces};
 use crossfade::plan::{FinalRead, Names, OldStorePlan, PatternPlan, Plan, TablePlan};
 use crossfade::protocol::Phase;
-use crossfade::store::cassandra::Cassandra;
+use crossfade::store::cassandra::{Cassandra, Repaired};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
 
@@ -235,6 +235,17 @@ impl Stores {
             }
         };
         Ok(chosen.into_iter().map(migration).collect())
+    }
+
+    /// When an old table was last repaired, where that can be told.
+    pub async fn repaired(&self, table: &str) -> Option<Repaired> {
+        // It is a hint: a server that doesn't give its history is no reason not to look at the rest.
+        self.cassandra
+            .as_ref()?
+            .repaired(table)
+            .await
+            .ok()
+            .flatten()
     }
 
     /// The old store as a verification reads it, and a name for that.

@@ -168,7 +168,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"name = "bgt""#,
         "name = \"bgt\"\nold_store = 1",
-        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, verify, serve, journal, mask, defaults, table)",
+        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, verify, serve, prices, journal, mask, defaults, table)",
     ),
     (
         r#"name = "bgt""#,

@@ -1,7 +1,7 @@
 //! `[defaults]`, and names that stand for several tables.
 
 use super::*;
-use crate::mapping::transform::{ExpiryFrom, KeyOnly};
+use crate::transform::{ExpiryFrom, KeyOnly};
 
 const MANY: &str = r#"name = "bgt"
 [old]

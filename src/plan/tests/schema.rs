@@ -25,6 +25,7 @@ fn faults(schema: &Value, value: &Value, at: &str) -> Vec<String> {
         Some("string") => value.is_string(),
         Some("boolean") => value.is_boolean(),
         Some("integer") => value.is_i64(),
+        Some("number") => value.is_number(),
         Some("array") => value.is_array(),
         Some("object") => value.is_object(),
         other => panic!("{at}: {other:?}"),

@@ -34,6 +34,7 @@ mod ordinal;
 mod overlap;
 mod pulse;
 mod put;
+mod repaired;
 mod resume;
 mod scan;
 mod shown;
@@ -56,6 +57,7 @@ use self::ceiling::Ceiling;
 pub use self::config::{ClientCertificate, Config, Consistency, Login, Tls};
 use self::errors::Doing;
 use self::pulse::Pulse;
+pub use self::repaired::Repaired;
 use super::{
     Capabilities, Changed, Cursor, Guard, Inspection, Listed, Page, Permit, Range, Reading, Reads,
     Store, WriteOutcomes, Writing, failed_rows, unsupported,

@@ -7,6 +7,7 @@ mod copying;
 mod desk;
 mod fencing;
 mod finishing;
+mod forecasting;
 mod guardrails;
 pub(crate) mod items;
 mod journals;
