@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::control::{Control, New};
+use crate::control::{Control, Expansion, New};
 use crate::error::{Error, Kind, Result};
 use crate::layer::retry::Patience;
-use crate::plan::{NewStorePlan, OldStorePlan, Plan, TablePlan};
+use crate::plan::{Names, NewStorePlan, OldStorePlan, PatternPlan, Plan, TablePlan};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::shim::{OldStore as Later, Settings, Shim};
@@ -50,6 +50,67 @@ pub async fn old(plan: &Plan) -> Result<Old> {
 /// As of [`old`].
 pub async fn old_patiently(plan: &Plan) -> Result<Old> {
     Patience::LOOK.insist("the old store", || old(plan)).await
+}
+
+/// The plan with tables in place of its patterns: those that `migrate init` wrote down, so that the old store isn't
+/// needed any more; before it was run for these patterns, those of the old store's tables that match, which is opened
+/// unless it is given. A plan without patterns stays as it is.
+///
+/// # Errors
+/// The stores'; [`Kind::Config`] for what is wrong with the tables, by line.
+pub async fn expanded(plan: Plan, control: &Control, old: Option<&Old>) -> Result<Plan> {
+    if plan.patterns.is_empty() {
+        return Ok(plan);
+    }
+    let patience = Patience::LOOK;
+    let noted = patience.insist("the control table", || control.expansion(&plan.name));
+    match covering(&plan, noted.await?) {
+        Some(names) => Ok(plan.expand(&names, Names::Noted)?),
+        None => expanded_anew(plan, old).await,
+    }
+}
+
+/// The same, as the old store's tables are now.
+///
+/// # Errors
+/// As of [`expanded`].
+pub async fn expanded_anew(plan: Plan, old: Option<&Old>) -> Result<Plan> {
+    if plan.patterns.is_empty() {
+        return Ok(plan);
+    }
+    let names = match old {
+        Some(old) => old.0.tables().await?,
+        None => {
+            let old = self::old(&plan).await?;
+            let names = old.0.tables().await;
+            old.0.close().await;
+            names?
+        }
+    };
+    Ok(plan.expand(&names, Names::OfStore)?)
+}
+
+/// The same for an application, which starts whichever store can be asked.
+async fn expanded_for_shim(plan: Plan, control: &Control) -> Result<Plan> {
+    if plan.patterns.is_empty() {
+        return Ok(plan);
+    }
+    let noted = match control.expansion(&plan.name).await {
+        Ok(noted) => noted,
+        Err(error) if error.kind().is_transient() => None,
+        Err(error) => return Err(error),
+    };
+    match covering(&plan, noted) {
+        Some(names) => Ok(plan.expand(&names, Names::Noted)?),
+        None => expanded_anew(plan, None).await,
+    }
+}
+
+/// The names that were written down, if they were for all patterns that the plan has today.
+fn covering(plan: &Plan, noted: Option<Expansion>) -> Option<Vec<String>> {
+    let noted = noted?;
+    let is_noted = |pattern: &PatternPlan| noted.patterns.iter().any(|p| p == pattern.pattern());
+    plan.patterns.iter().all(is_noted).then_some(noted.tables)
 }
 
 /// Opens the store that is moved to.
@@ -115,6 +176,14 @@ pub async fn sidecar(
     tables: &[String],
     listen: std::net::SocketAddr,
 ) -> Result<(Shim, serve::SidecarSettings)> {
+    let mut served = plan.clone();
+    if !plan.patterns.is_empty() {
+        let new = new(plan).await?;
+        let control = Control::new(new.clone(), &plan.control_table);
+        served = expanded_for_shim(served, &control).await?;
+        new.close().await;
+    }
+    let plan = &served.clone();
     let known = |name: &&String| plan.tables.iter().any(|table| table.name == **name);
     if let Some(name) = tables.iter().find(|name| !known(name)) {
         let names: Vec<&str> = plan
@@ -126,7 +195,6 @@ pub async fn sidecar(
         return Err(error.with_help(format!("its tables are: {}", names.join(", "))));
     }
     let is_served = |table: &TablePlan| tables.is_empty() || tables.contains(&table.name);
-    let mut served = plan.clone();
     served.tables.retain(is_served);
     // A client that asks for a consistent read is given one.
     served.shim.reads = crate::store::Reading::Strong;
@@ -199,6 +267,7 @@ fn refuse_loop(endpoint: &str, listen: std::net::SocketAddr) -> Result<()> {
 pub async fn shim(plan: &Plan, name: impl Into<String>) -> Result<Shim> {
     let new = new(plan).await?;
     let control = Control::new(new.clone(), &plan.control_table);
+    let plan = &expanded_for_shim(plan.clone(), &control).await?;
     let settings = Settings {
         lease: plan.lease,
         deadline: plan.shim.deadline,

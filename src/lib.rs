@@ -90,6 +90,8 @@ pub mod display;
 #[cfg(feature = "_store")]
 pub mod express;
 #[cfg(feature = "_store")]
+pub mod forecast;
+#[cfg(feature = "_store")]
 pub mod json;
 #[cfg(feature = "_store")]
 pub mod layer;

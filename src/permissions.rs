@@ -58,7 +58,10 @@ pub const COMMANDS: &[Permissions] = &[
             "PartiQLInsert",
         ],
         control_at_times: &[
-            ("PutItem", "`--adopt`, and endpoints without PartiQL"),
+            (
+                "PutItem",
+                "`--adopt`, plans with patterns, and endpoints without PartiQL",
+            ),
             ("Query", "a control record that is made anew"),
             ("DeleteItem", "a control record that is made anew"),
         ],

@@ -10,15 +10,19 @@
 //! | `verified` | what the last whole verification found |
 //! | `adopted <id> <n>` | digests of items that `init --adopt` found |
 //! | `instance <id>` | a participant: an application or a tool that may write to the target |
+//!
+//! And one under a plan's name: `tables`, for what the plan's patterns stand for.
 
 mod adopted;
 mod barrier;
+mod expansion;
 mod leased;
 mod member;
 mod new;
 mod record;
 
 pub use barrier::{Awaited, Gone, Late, Watch};
+pub use expansion::Expansion;
 pub use leased::Leased;
 pub use member::{Accept, Lease, Member, MemberRole, PhaseGuard};
 pub use new::New;

@@ -72,8 +72,8 @@ impl CopyProgress {
         CopySnapshot {
             counts: self.counts(),
             share: self.share.load(Ordering::Relaxed) as f64 / 1e6,
-            old_away: self.old.waiting.load(Ordering::Relaxed) > 0,
-            new_away: self.new.waiting.load(Ordering::Relaxed) > 0,
+            old_away: self.old.is_away(),
+            new_away: self.new.is_away(),
         }
     }
 

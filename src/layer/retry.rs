@@ -5,7 +5,7 @@
 //! call, also one that is made again, keeps within a [`Pace`] if there is one, and every page within the process's
 //! [`Room`](crate::store::Room); those are waited for here, before the layers beneath look at their lease.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -102,8 +102,17 @@ impl Default for Patience {
 pub struct RetryCounts {
     /// Times the store asked for less.
     pub throttles: AtomicU64,
-    /// Calls that are waiting right now for a store that can't be reached.
+    /// Calls that are waiting right now for a store that couldn't be reached.
     pub waiting: AtomicU64,
+    /// No call has had an answer since one couldn't reach the store.
+    pub is_silent: AtomicBool,
+}
+
+impl RetryCounts {
+    /// Whether the store is being waited for. One that has answered a call is back, though others still pause.
+    pub fn is_away(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed) && self.waiting.load(Ordering::Relaxed) > 0
+    }
 }
 
 /// The wrapper.
@@ -197,6 +206,7 @@ impl Retry {
 
     /// A call has its answer: with the last one of those that were waiting the outage is over.
     fn answered(&self, pauses: JitteredPauses) {
+        self.seen.is_silent.store(false, Ordering::Relaxed);
         let waited = pauses.waiting.is_some();
         drop(pauses);
         if let Some(lasted) = waited.then(|| self.outage.ended()).flatten() {
@@ -215,6 +225,7 @@ impl Retry {
         if matches!(error.kind(), Kind::Unreachable | Kind::Timeout) {
             let waiting = || WaitingCall::new(&self.outage, &self.seen);
             pauses.waiting.get_or_insert_with(waiting);
+            self.seen.is_silent.store(true, Ordering::Relaxed);
             if self.outage.is_to_be_told() {
                 tracing::warn!("waiting for {}: {error}", self.inner.name());
             }

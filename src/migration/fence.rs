@@ -114,20 +114,15 @@ impl Migration {
     /// What lets the role write, if it can be taken.
     async fn closable(&self, old: &Old, role: &str) -> Result<WriteAccess> {
         let writing = old.0.write_access(&self.spec.name, role).await?;
-        let lines = writing
-            .against
-            .iter()
-            .map(|finding| format!("\n  {}; {}", finding.message, finding.advice));
-        let lines: String = lines.collect();
-        match lines.is_empty() {
-            true => Ok(writing),
-            false => Err(Error::new(
-                Kind::Mismatch,
-                format!("the permission to write can't be taken:{lines}"),
-            )
-            .with_context("table", self.spec.name.as_str())
-            .with_context("role", role)),
+        if writing.against.is_empty() {
+            return Ok(writing);
         }
+        let lines = writing.against.iter();
+        let lines = lines.map(|finding| format!("  {}; {}", finding.message, finding.advice));
+        let error = Error::new(Kind::Mismatch, "the permission to write can't be taken:")
+            .with_context("table", self.spec.name.as_str())
+            .with_context("role", role);
+        Err(lines.fold(error, Error::with_line))
     }
 
     /// Gives every role back what was taken from it, and only that.

@@ -155,14 +155,15 @@ impl Migration {
         }
         let lines = refusals
             .iter()
-            .map(|refusal| format!("\n  {}; {}", refusal.what, refusal.help));
+            .map(|refusal| format!("  {}; {}", refusal.what, refusal.help));
         let message = format!(
-            "the target ({}) can't be taken over in `{}`:{}",
+            "the target ({}) can't be taken over in `{}`:",
             marks.told(),
             regain.phase,
-            lines.collect::<String>()
         );
-        Err(Error::new(Kind::Mismatch, message).with_context("target", self.spec.to.as_str()))
+        let error =
+            Error::new(Kind::Mismatch, message).with_context("target", self.spec.to.as_str());
+        Err(lines.fold(error, Error::with_line))
     }
 
     /// Waits until nobody can work under a record that isn't there any more, and takes those away who are still

@@ -2,63 +2,38 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::names::{PlanFolder, cassandra_name, plain};
-use super::reader::Source;
+use super::names::{PlanFolder, cassandra_name};
+use super::reader::{Source, Text};
 use super::stores::{NewKind, NewSection, OldKind, OldSection};
 use super::tables::ReadTable;
+use super::targets::{self, Named, Word};
 
-/// No table twice, and no two tables to one target.
-pub(super) fn unique(source: &Source<'_>, tables: &[ReadTable]) {
-    for (place, table) in tables.iter().enumerate() {
-        let earlier = &tables[..place];
-        if let Some(first) = earlier.iter().find(|t| t.plan.name == table.plan.name) {
-            source.wrong(
-                table.name.line,
-                format!(
-                    "table `{}` is listed twice, first on line {}",
-                    table.name.shown, first.name.line
-                ),
-                "leave one of them out",
-            );
-        } else if let Some(first) = earlier.iter().find(|t| t.plan.to == table.plan.to) {
-            source.wrong(
-                table.to.line,
-                format!(
-                    "two tables move to `{}`, first in line {}",
-                    table.to.shown, first.to.line
-                ),
-                "give each a target of its own with to = \"…\"",
-            );
+/// Names of tables in the new store, the control table's included, and no table twice.
+pub(super) fn targets(source: &Source<'_>, new: Option<&NewSection>, tables: &[ReadTable]) {
+    fn word(text: &Text) -> Word<'_> {
+        Word {
+            value: &text.value,
+            shown: &text.shown,
+            line: text.line,
         }
     }
-}
-
-/// Names in the new store, the control table's included.
-pub(super) fn targets(source: &Source<'_>, new: &NewSection, tables: &[ReadTable]) {
-    let control = &new.control_table;
-    if new.kind == Some(NewKind::DynamoDb) {
-        let names = tables
-            .iter()
-            .map(|table| (&table.to, table.plan.to == table.plan.name));
-        for (name, is_old) in names.chain([(control, false)]) {
-            if !(3..=255).contains(&name.value.len()) || !name.value.chars().all(plain) {
-                source.wrong(
-                    name.line,
-                    format!("`{}` can't be the name of a table in DynamoDB", name.shown),
-                    match is_old {
-                        true => "write to = \"…\", 3 to 255 of A-Z a-z 0-9 _ . -",
-                        false => "write 3 to 255 of A-Z a-z 0-9 _ . -",
-                    },
-                );
-            }
-        }
-    }
-    for table in tables.iter().filter(|t| t.plan.to == control.value) {
-        source.wrong(
-            table.to.line,
-            format!("`{}` is the control table", table.to.shown),
-            "write another to, or another control_table in [new]",
-        );
+    let named: Vec<Named<'_>> = tables
+        .iter()
+        .map(|table| Named {
+            name: word(&table.name),
+            to: word(&table.to),
+        })
+        .collect();
+    // Nothing is called so: without [new] nothing is known of its control table.
+    let nothing = Word {
+        value: "",
+        shown: "",
+        line: 0,
+    };
+    let control = new.map_or(nothing, |new| word(&new.control_table));
+    let is_dynamodb = new.is_some_and(|new| new.kind == Some(NewKind::DynamoDb));
+    for fault in targets::faults(&named, control, is_dynamodb) {
+        source.wrong(fault.line, fault.message, fault.hint);
     }
 }
 

@@ -30,8 +30,10 @@ impl Plan {
             shim: ShimPlan::default(),
             verify: VerifyPlan::default(),
             serve: Serve::default(),
+            prices: None,
             mask_key: None,
             tables,
+            patterns: Vec::new(),
             file: PathBuf::from("(made by the program)"),
             name,
         }

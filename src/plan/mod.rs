@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::control::Lease;
+pub use crate::forecast::Prices;
 use crate::secret::Secret;
 pub use crate::shim::ResaveMode;
 pub use crate::spec::{FinalRead, Ignore, KeyNames, TablePlan};
@@ -24,7 +25,6 @@ pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 #[cfg(feature = "plan")]
 mod check;
 mod defaults;
-#[cfg(feature = "plan")]
 mod errors;
 #[cfg(feature = "plan")]
 mod live;
@@ -32,21 +32,25 @@ mod live;
 mod names;
 #[cfg(feature = "plan")]
 mod parse;
+mod patterns;
 #[cfg(feature = "plan")]
 mod reader;
 #[cfg(feature = "plan")]
 mod reference;
 #[cfg(feature = "plan")]
+pub mod schema;
+#[cfg(feature = "plan")]
 mod stores;
 #[cfg(feature = "plan")]
 mod tables;
+mod targets;
 #[cfg(all(test, feature = "plan"))]
 mod tests;
 #[cfg(feature = "plan")]
 mod unbuilt;
 
-#[cfg(feature = "plan")]
 pub use errors::{PlanError, PlanErrors};
+pub use patterns::{Except, Names, PatternPlan};
 
 /// The control table's name where the plan gives none.
 pub const DEFAULT_CONTROL_TABLE: &str = "migrate-control";
@@ -81,10 +85,15 @@ pub struct Plan {
     pub verify: VerifyPlan,
     /// How the sidecar listens (`[serve]`).
     pub serve: Serve,
+    /// What the new store takes for its work (`[prices]`); left out = what is known here.
+    pub prices: Option<Prices>,
     /// The key of `mask = "hmac"`. There is one if any column asks for it.
     pub mask_key: Option<Secret>,
-    /// The tables in the order they move. At least one; neither names nor targets repeat.
+    /// The tables that are named, in the order they move; neither names nor targets repeat. All of the plan's
+    /// tables once [`Plan::expand`] has seen the names of the old store's; then at least one.
     pub tables: Vec<TablePlan>,
+    /// Names that stand for several tables, such as `*`.
+    pub patterns: Vec<PatternPlan>,
     /// The file it came from, for messages.
     pub file: PathBuf,
 }

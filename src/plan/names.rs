@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::DEFAULT_CASSANDRA_PORT;
 use super::reader::{Source, Text};
+use super::targets::plain;
 
 /// A folder of the plan, with its line.
 pub(super) struct PlanFolder {
@@ -146,8 +147,4 @@ pub(super) fn no_other_endpoint(source: &Source<'_>, line: usize) {
             return;
         }
     }
-}
-
-pub(super) fn plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
 }

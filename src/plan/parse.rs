@@ -8,8 +8,9 @@ use super::defaults;
 use super::names::PlanFolder;
 use super::reader::{Section, Source};
 use super::{
-    PacePlan, Plan, PlanError, PlanErrors, VerifyPlan, check, live, names, stores, tables,
+    PacePlan, Plan, PlanError, PlanErrors, Prices, VerifyPlan, check, live, names, stores, tables,
 };
+use crate::forecast::PRICES;
 
 impl Plan {
     /// Reads and checks the plan in a file, with the process's environment.
@@ -54,7 +55,7 @@ impl Plan {
 }
 
 /// Reads the plan. `None` only if an error was noted.
-fn read(mut top: Section<'_>) -> Option<Plan> {
+pub(super) fn read(mut top: Section<'_>) -> Option<Plan> {
     let source = top.source;
     top.require("name", "write name = \"…\"");
     let name = top
@@ -77,6 +78,7 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
     let pace = top.section("pace").map(pace).unwrap_or_default();
     let verify = top.section("verify").map(verify).unwrap_or_default();
     let serve = top.section("serve").map(live::serve).unwrap_or_default();
+    let prices = top.section("prices").map(prices);
     let journal_dir = top.section("journal").and_then(journal);
     let mask = top.section("mask").map(|mut mask| {
         mask.require("key", "write key = \"${MASK_KEY}\"");
@@ -84,16 +86,13 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         mask.finish();
         key
     });
-    let tables = tables::read(&mut top, mask.is_some(), &shim);
+    let tables::All { tables, patterns } = tables::read(&mut top, mask.is_some(), &shim);
     top.finish();
 
-    check::unique(source, &tables);
     if let Some(old) = &old {
         check::old_names(source, old, &tables);
     }
-    if let Some(new) = &new {
-        check::targets(source, new, &tables);
-    }
+    check::targets(source, new.as_ref(), &tables);
     let old_folder = old.as_ref().and_then(|old| old.folder.as_ref());
     let new_folder = new.as_ref().and_then(|new| new.folder.as_ref());
     check::folders(source, [old_folder, new_folder, journal_dir.as_ref()]);
@@ -110,11 +109,25 @@ fn read(mut top: Section<'_>) -> Option<Plan> {
         shim,
         verify,
         serve,
+        prices,
         mask_key: mask.flatten(),
         tables: tables.into_iter().map(|table| table.plan).collect(),
+        patterns,
         file: source.file.to_owned(),
         name,
     })
+}
+
+/// What isn't there is what is known here.
+fn prices(mut prices: Section<'_>) -> Prices {
+    let mut price = |key: &'static str, known: f64| prices.amount(key).unwrap_or(known);
+    let read = Prices {
+        write_units_million: price("write_units_million", PRICES.write_units_million),
+        read_units_million: price("read_units_million", PRICES.read_units_million),
+        storage_gb_month: price("storage_gb_month", PRICES.storage_gb_month),
+    };
+    prices.finish();
+    read
 }
 
 fn pace(mut pace: Section<'_>) -> PacePlan {

@@ -5,6 +5,7 @@
 //! is ever part of a message unless it was written in the plan itself, and none of a secret is.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +22,25 @@ pub(super) struct Source<'a> {
     text: &'a str,
     pub env: &'a dyn Fn(&str) -> Option<String>,
     errors: RefCell<Vec<PlanError>>,
+    asked: RefCell<BTreeMap<String, What>>,
+    required: RefCell<BTreeSet<String>>,
+}
+
+/// What a key that was asked for may hold.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Text,
+    Texts,
+    Flag,
+    Time,
+    Whole(RangeInclusive<u32>),
+    Amount,
+    Choice(Vec<String>),
+    Choices(Vec<String>),
+    Section,
+    /// A section, or `false`.
+    SectionOrNone,
+    Sections,
 }
 
 impl<'a> Source<'a> {
@@ -29,8 +49,15 @@ impl<'a> Source<'a> {
             file,
             text,
             env,
-            errors: RefCell::new(Vec::new()),
+            errors: RefCell::default(),
+            asked: RefCell::default(),
+            required: RefCell::default(),
         }
+    }
+
+    /// Every key that was asked for, by its place, and those that have to be there.
+    pub fn asked(self) -> (BTreeMap<String, What>, BTreeSet<String>) {
+        (self.asked.into_inner(), self.required.into_inner())
     }
 
     /// Notes an error.
@@ -90,6 +117,8 @@ pub(super) struct Section<'a> {
     pub line: usize,
     /// `old.tls`; empty for the plan itself.
     path: String,
+    /// The same, but with `*` in place of a name that is free.
+    place: String,
     entries: &'a DeTable<'a>,
     known: Vec<&'static str>,
 }
@@ -101,6 +130,7 @@ impl<'a> Section<'a> {
             source,
             line: 1,
             path: String::new(),
+            place: String::new(),
             entries,
             known: Vec::new(),
         }
@@ -108,6 +138,8 @@ impl<'a> Section<'a> {
 
     /// Notes an error if the key isn't there.
     pub fn require(&self, key: &str, hint: &str) {
+        let place = join(&self.place, key);
+        self.source.required.borrow_mut().insert(place);
         if !self.has(key) {
             let message = match self.path.as_str() {
                 "" => format!("`{key}` is missing"),
@@ -120,6 +152,12 @@ impl<'a> Section<'a> {
     /// Whether the key is there, right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+
+    /// Whether anything but `false` is there.
+    pub fn has_table(&self, key: &str) -> bool {
+        let value = self.entries.get(key);
+        value.is_some_and(|value| value.get_ref().as_bool() != Some(false))
     }
 
     /// Whether an array without elements is there.
@@ -137,12 +175,14 @@ impl<'a> Section<'a> {
 
     /// A string. An empty one is an error.
     pub fn text(&mut self, key: &'static str) -> Option<Text> {
+        self.note(key, What::Text);
         let (line, written) = self.string(key)?;
         self.expanded(key, line, written)
     }
 
     /// An array of strings; those of them that are.
     pub fn texts(&mut self, key: &'static str) -> Vec<Text> {
+        self.note(key, What::Texts);
         let Some(value) = self.entry(key) else {
             return Vec::new();
         };
@@ -165,6 +205,7 @@ impl<'a> Section<'a> {
 
     /// A boolean.
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.note(key, What::Flag);
         let value = self.entry(key)?;
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
@@ -181,7 +222,9 @@ impl<'a> Section<'a> {
 
     /// A time with its unit, such as `"90s"` or `"1h"`, of so many seconds.
     pub fn time(&mut self, key: &'static str, within: RangeInclusive<u64>) -> Option<Duration> {
-        let text = self.text(key)?;
+        let text = self.text(key);
+        self.note(key, What::Time);
+        let text = text?;
         let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
         let seconds = units.iter().find_map(|(unit, seconds)| {
             let number: u64 = text.value.strip_suffix(unit)?.parse().ok()?;
@@ -206,6 +249,7 @@ impl<'a> Section<'a> {
         within: RangeInclusive<u32>,
         of: &str,
     ) -> Option<u32> {
+        self.note(key, What::Whole(within.clone()));
         let value = self.entry(key)?;
         let Some(number) = value.get_ref().as_integer() else {
             self.mistyped(key, &format!("a whole number of {of}"), value);
@@ -224,15 +268,45 @@ impl<'a> Section<'a> {
         whole
     }
 
+    /// An amount, 0 or more, with or without a point.
+    pub fn amount(&mut self, key: &'static str) -> Option<f64> {
+        self.note(key, What::Amount);
+        let value = self.entry(key)?;
+        let amount = match value.get_ref() {
+            DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+            DeValue::Integer(whole) => i64::from_str_radix(whole.as_str(), whole.radix())
+                .ok()
+                .map(|whole| whole as f64),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                self.mistyped(key, "an amount, such as 0.625", value);
+                return None;
+            }
+        };
+        let amount = amount.filter(|amount| amount.is_finite() && *amount >= 0.0);
+        if amount.is_none() {
+            let line = self.source.line(&value.span());
+            let message = format!("`{key}` can't be that");
+            self.source
+                .wrong(line, message, "write an amount of 0 or more, such as 0.625");
+        }
+        amount
+    }
+
     /// A string out of a few, in any case.
     pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.text(key)?;
-        self.choose(key, &text, choices)
+        let text = self.text(key);
+        self.note(key, What::Choice(names_of(choices)));
+        self.choose(key, &text?, choices)
     }
 
     /// Strings out of a few, in any case.
     pub fn choices<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Vec<T> {
         let texts = self.texts(key);
+        self.note(key, What::Choices(names_of(choices)));
         texts
             .iter()
             .filter_map(|text| self.choose(key, text, choices))
@@ -241,6 +315,7 @@ impl<'a> Section<'a> {
 
     /// A password or key: written, from the environment, or `file:path`.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        self.note(key, What::Text);
         let (line, written) = self.string(key)?;
         let value = match reference::path(written) {
             None => self.expanded(key, line, written)?.value,
@@ -265,12 +340,24 @@ impl<'a> Section<'a> {
 
     /// A table inside this one.
     pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        self.note(key, What::Section);
         let value = self.entry(key)?;
         self.inner(key, self.line_of(key), value)
     }
 
+    /// A table inside this one, or `false`, which says that there is none.
+    pub fn section_or_none(&mut self, key: &'static str) -> Option<Option<Section<'a>>> {
+        self.note(key, What::SectionOrNone);
+        let value = self.entry(key)?;
+        match value.get_ref().as_bool() {
+            Some(false) => Some(None),
+            Some(true) | None => Some(Some(self.inner(key, self.line_of(key), value)?)),
+        }
+    }
+
     /// An array of tables.
     pub fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        self.note(key, What::Sections);
         let Some(value) = self.entry(key) else {
             return Vec::new();
         };
@@ -295,7 +382,10 @@ impl<'a> Section<'a> {
             .filter_map(|(key, value)| {
                 let line = self.source.line(&key.span());
                 let name = key.get_ref().to_string();
-                Some((name, self.inner(key.get_ref(), line, value)?))
+                let mut inner = self.inner(key.get_ref(), line, value)?;
+                inner.place = join(&self.place, "*");
+                self.note("*", What::Section);
+                Some((name, inner))
             })
             .collect()
     }
@@ -308,8 +398,9 @@ impl<'a> Section<'a> {
                 continue;
             }
             let line = self.source.line(&key.span());
-            if let Some(unbuilt) = unbuilt::key(&self.path_of(name)) {
-                let message = format!("`{}` isn't built yet", unbuilt.key);
+            let path = self.path_of(name);
+            if let Some(unbuilt) = unbuilt::key(&path) {
+                let message = format!("`{path}` isn't built yet");
                 self.source.wrong(line, message, unbuilt.instead);
                 continue;
             }
@@ -399,6 +490,7 @@ impl<'a> Section<'a> {
             source: self.source,
             line,
             path: self.path_of(key),
+            place: join(&self.place, key),
             entries,
             known: Vec::new(),
         })
@@ -418,10 +510,13 @@ impl<'a> Section<'a> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        match self.path.as_str() {
-            "" => key.to_owned(),
-            path => format!("{path}.{key}"),
-        }
+        join(&self.path, key)
+    }
+
+    /// Notes what was asked for.
+    fn note(&self, key: &str, what: What) {
+        let place = join(&self.place, key);
+        self.source.asked.borrow_mut().insert(place, what);
     }
 
     fn title(&self) -> String {
@@ -429,6 +524,17 @@ impl<'a> Section<'a> {
             "table" => "[[table]]".to_owned(),
             path => format!("[{path}]"),
         }
+    }
+}
+
+fn names_of<T>(choices: &[(&str, T)]) -> Vec<String> {
+    choices.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+fn join(path: &str, key: &str) -> String {
+    match path {
+        "" => key.to_owned(),
+        path => format!("{path}.{key}"),
     }
 }
 

@@ -1,7 +1,8 @@
-//! `[[table]]`.
+//! `[defaults]` and `[[table]]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::patterns::{Except, PatternPlan, matches};
 use super::reader::{Section, Source, Text};
 use super::{FinalRead, Ignore, KeyNames, ShimPlan, TablePlan};
 use crate::shim::EXACTLY_ONCE_WITHIN;
@@ -14,36 +15,95 @@ pub(super) struct ReadTable {
     pub to: Text,
 }
 
-/// Reads every `[[table]]`. A table without a name is noted and left out.
-pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Vec<ReadTable> {
+/// Every `[[table]]`: tables by their names, and patterns.
+#[derive(Default)]
+pub(super) struct All {
+    pub tables: Vec<ReadTable>,
+    pub patterns: Vec<PatternPlan>,
+}
+
+/// What `[defaults]` and a `[[table]]` may both say. What one leaves out is `None`.
+#[derive(Clone, Default)]
+struct Rules {
+    to_prefix: Option<Text>,
+    ignore: Option<BTreeSet<Ignore>>,
+    /// `Some(None)` says that there is none.
+    expiry: Option<Option<(Text, ExpiryFrom)>>,
+    key_only: Option<Option<KeyOnly>>,
+    decrements: Option<bool>,
+    exactly_once: Option<bool>,
+    final_read: Option<FinalRead>,
+    reserved_prefix: Option<Text>,
+    fence: Option<Option<String>>,
+}
+
+impl Rules {
+    /// These, and those of the defaults that they leave out.
+    fn or(self, defaults: &Rules) -> Rules {
+        let defaults = defaults.clone();
+        Rules {
+            to_prefix: self.to_prefix.or(defaults.to_prefix),
+            ignore: self.ignore.or(defaults.ignore),
+            expiry: self.expiry.or(defaults.expiry),
+            key_only: self.key_only.or(defaults.key_only),
+            decrements: self.decrements.or(defaults.decrements),
+            exactly_once: self.exactly_once.or(defaults.exactly_once),
+            final_read: self.final_read.or(defaults.final_read),
+            reserved_prefix: self.reserved_prefix.or(defaults.reserved_prefix),
+            fence: self.fence.or(defaults.fence),
+        }
+    }
+}
+
+/// Reads `[defaults]` and every `[[table]]`. A table without a name is noted and left out.
+pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> All {
+    let defaults = match top.section("defaults") {
+        Some(mut section) => {
+            let defaults = rules(&mut section, shim);
+            ends_by_expiry(&section, &defaults);
+            section.finish();
+            defaults
+        }
+        None => Rules::default(),
+    };
     let sections = top.sections("table");
     if !top.has("table") || top.is_empty_array("table") {
         top.source.wrong(
             top.line_of("table"),
             "the plan names no table",
-            "write [[table]] with name = \"…\"",
+            "write [[table]] with name = \"…\", or name = \"*\" for all of the keyspace",
         );
     }
-    sections
-        .into_iter()
-        .filter_map(|section| table(section, has_mask_key, shim))
-        .collect()
+    let mut all = All::default();
+    for section in sections {
+        table(section, has_mask_key, shim, &defaults, &mut all);
+    }
+    all
 }
 
-fn table(mut table: Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Option<ReadTable> {
-    let source = table.source;
-    table.require(
-        "name",
-        "write name = \"…\", the table's name in the old store",
-    );
-    let name = table.text("name");
-    let to = table.text("to");
-    table.choice("oversize", &[("reject", ())]);
-    let decrements = table.flag("decrements").unwrap_or(false);
-    let exactly_once = table.flag("exactly_once").unwrap_or(false);
-    if exactly_once && shim.deadline > EXACTLY_ONCE_WITHIN {
-        source.wrong(
-            table.line_of("exactly_once"),
+fn rules(section: &mut Section<'_>, shim: &ShimPlan) -> Rules {
+    section.choice("oversize", &[("reject", ())]);
+    // What else there may be one day isn't built yet.
+    section.choice("attributes", &[("columns", ())]);
+    let final_reads = [("all", FinalRead::All), ("quorum", FinalRead::Quorum)];
+    let ignore = section.choices("ignore", Ignore::NAMES);
+    let key_only = key_only(section);
+    let rules = Rules {
+        to_prefix: section.text("to_prefix"),
+        ignore: section.has("ignore").then(|| ignore.into_iter().collect()),
+        expiry: section
+            .section_or_none("expiry")
+            .map(|e| e.and_then(expiry)),
+        key_only: section.has("key_only").then_some(key_only),
+        decrements: section.flag("decrements"),
+        exactly_once: section.flag("exactly_once"),
+        final_read: section.choice("final_read", &final_reads),
+        reserved_prefix: section.text("reserved_prefix"),
+        fence: section.section_or_none("fence").map(|f| f.and_then(fence)),
+    };
+    if rules.exactly_once == Some(true) && shim.deadline > EXACTLY_ONCE_WITHIN {
+        section.source.wrong(
+            section.line_of("exactly_once"),
             format!(
                 "`exactly_once` with a `deadline_seconds` of {}: DynamoDB knows an add that was sent before for ten \
                  minutes alone",
@@ -55,23 +115,43 @@ fn table(mut table: Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Option<
             ),
         );
     }
-    let final_reads = [("all", FinalRead::All), ("quorum", FinalRead::Quorum)];
-    let final_read = table.choice("final_read", &final_reads).unwrap_or_default();
-    let ignore: BTreeSet<Ignore> = table.choices("ignore", Ignore::NAMES).into_iter().collect();
-    let reserved_prefix = table.text("reserved_prefix");
-    // What else there may be one day isn't built yet.
-    table.choice("attributes", &[("columns", ())]);
-    let fence = table.section("fence").and_then(fence);
+    rules
+}
+
+fn table(
+    mut table: Section<'_>,
+    has_mask_key: bool,
+    shim: &ShimPlan,
+    defaults: &Rules,
+    all: &mut All,
+) {
+    let source = table.source;
+    table.require(
+        "name",
+        "write name = \"…\", the table's name in the old store",
+    );
+    let name = table.text("name");
+    let pattern = name
+        .as_ref()
+        .filter(|name| name.value.contains('*'))
+        .cloned();
+    let to = table.text("to");
+    let except = table.texts("except");
+    let rules = rules(&mut table, shim).or(defaults);
+    ends_by_expiry(&table, &rules);
 
     // Attributes that the plan names: no two may be the same.
     let mut attributes = Vec::new();
     let keys = table
         .section("keys")
         .map(|keys| key_names(keys, &mut attributes));
-    let expiry = table
-        .section("expiry")
-        .and_then(|section| expiry(section, &mut attributes));
-    let key_only = key_only(&mut table);
+    let expiry = rules.expiry.flatten().map(|(attribute, from)| {
+        attributes.push(attribute.clone());
+        ExpiryRule {
+            attribute: attribute.value,
+            from,
+        }
+    });
     let columns = table.section("columns").map(|columns| {
         let columns = columns.all().into_iter();
         columns
@@ -82,27 +162,105 @@ fn table(mut table: Section<'_>, has_mask_key: bool, shim: &ShimPlan) -> Option<
             .collect::<BTreeMap<_, _>>()
     });
     distinct(source, &attributes);
+    names_fit(&table, pattern.as_ref(), &except);
 
     let line = table.line;
     table.finish();
-    let name = name?;
-    let to = to.unwrap_or_else(|| name.clone());
+    let Some(name) = name else { return };
     let plan = TablePlan {
         name: name.value.clone(),
-        to: to.value.clone(),
+        to: match (&to, &rules.to_prefix) {
+            (Some(to), _) => to.value.clone(),
+            (None, Some(prefix)) => format!("{}{}", prefix.value, name.value),
+            (None, None) => name.value.clone(),
+        },
         line,
-        ignore,
-        reserved_prefix: reserved_prefix.map(|prefix| prefix.value),
+        ignore: rules.ignore.unwrap_or_default(),
+        reserved_prefix: rules.reserved_prefix.map(|prefix| prefix.value),
         keys: keys.unwrap_or_default(),
         expiry,
-        key_only,
-        decrements,
-        exactly_once,
-        final_read,
-        fence,
+        key_only: rules.key_only.flatten(),
+        decrements: rules.decrements.unwrap_or(false),
+        exactly_once: rules.exactly_once.unwrap_or(false),
+        final_read: rules.final_read.unwrap_or_default(),
+        fence: rules.fence.flatten(),
         columns: columns.unwrap_or_default(),
     };
-    Some(ReadTable { plan, name, to })
+    if pattern.is_some() {
+        all.patterns.push(PatternPlan {
+            after: all.tables.len(),
+            line: name.line,
+            except: except.into_iter().map(Except::from).collect(),
+            to_prefix: rules.to_prefix.map_or_else(String::new, |p| p.value),
+            table: plan,
+        });
+        return;
+    }
+    let to = match (to, rules.to_prefix) {
+        (Some(to), _) => to,
+        (None, Some(prefix)) => Text {
+            value: plan.to.clone(),
+            shown: format!("{}{}", prefix.shown, name.shown),
+            line: name.line,
+        },
+        (None, None) => name.clone(),
+    };
+    all.tables.push(ReadTable { plan, name, to });
+}
+
+/// What a pattern can't say, and a table can't.
+fn names_fit(table: &Section<'_>, pattern: Option<&Text>, except: &[Text]) {
+    let wrong = |key: &str, message: String, hint: &str| {
+        table.source.wrong(table.line_of(key), message, hint);
+    };
+    let Some(pattern) = pattern else {
+        if table.has("except") {
+            let message = "`except` goes with a name that is a pattern".to_owned();
+            wrong("except", message, "write name = \"*\", or leave it out");
+        }
+        if table.has("to") && table.has("to_prefix") {
+            let message = "the table has both `to` and `to_prefix`".to_owned();
+            wrong("to_prefix", message, "keep one of them");
+        }
+        return;
+    };
+    let shown = &pattern.shown;
+    if table.has("to") {
+        let message = format!("`{shown}` is many tables, which can't all move to one");
+        wrong("to", message, "write to_prefix = \"…\", or leave it out");
+    }
+    if table.has("columns") {
+        let message = format!("`{shown}` is many tables, and columns are those of one");
+        let hint = "write a [[table]] with its name for each table whose columns change";
+        wrong("columns", message, hint);
+    }
+    for name in except {
+        if !name.value.contains('*') && !matches(&pattern.value, &name.value) {
+            table.source.wrong(
+                name.line,
+                format!("`{}` is none of `{shown}` anyway", name.shown),
+                "leave it out",
+            );
+        }
+    }
+}
+
+/// Rows can end by `expiry` alone.
+fn ends_by_expiry(table: &Section<'_>, rules: &Rules) {
+    let lets_end = matches!(
+        rules.key_only,
+        Some(Some(KeyOnly::Cells | KeyOnly::DefaultTtl))
+    );
+    let ends = matches!(rules.expiry, Some(Some(_)));
+    // What the defaults say is told where they say it, and what is wrong with an `expiry` by itself.
+    let is_told = !table.has("key_only") && !table.has("expiry");
+    if lets_end && !ends && !is_told && !table.has_table("expiry") {
+        table.source.wrong(
+            table.line_of("key_only"),
+            "`key_only` lets rows end, but the table has no `expiry`",
+            "add expiry = { attribute = \"expires_at\", from = \"max\" }, or write key_only = \"keep\"",
+        );
+    }
 }
 
 /// The role whose permission to write is taken.
@@ -129,10 +287,9 @@ fn key_names(mut keys: Section<'_>, attributes: &mut Vec<Text>) -> KeyNames {
     }
 }
 
-fn expiry(mut expiry: Section<'_>, attributes: &mut Vec<Text>) -> Option<ExpiryRule> {
+fn expiry(mut expiry: Section<'_>) -> Option<(Text, ExpiryFrom)> {
     expiry.require("attribute", "write attribute = \"expires_at\"");
     let attribute = expiry.text("attribute");
-    attributes.extend(attribute.clone());
     expiry.require("from", "write from = \"max\", \"min\" or \"reject\"");
     let from = expiry.choice(
         "from",
@@ -143,15 +300,12 @@ fn expiry(mut expiry: Section<'_>, attributes: &mut Vec<Text>) -> Option<ExpiryR
         ],
     );
     expiry.finish();
-    Some(ExpiryRule {
-        attribute: attribute?.value,
-        from: from?,
-    })
+    Some((attribute?, from?))
 }
 
 /// What becomes of rows whose end isn't known.
 fn key_only(table: &mut Section<'_>) -> Option<KeyOnly> {
-    let key_only = table.choice(
+    table.choice(
         "key_only",
         &[
             ("reject", KeyOnly::Reject),
@@ -159,16 +313,7 @@ fn key_only(table: &mut Section<'_>) -> Option<KeyOnly> {
             ("default_ttl", KeyOnly::DefaultTtl),
             ("keep", KeyOnly::Keep),
         ],
-    );
-    let lets_end = matches!(key_only, Some(KeyOnly::Cells | KeyOnly::DefaultTtl));
-    if lets_end && !table.has("expiry") {
-        table.source.wrong(
-            table.line_of("key_only"),
-            "`key_only` lets rows end, but the table has no `expiry`",
-            "add expiry = { attribute = \"expires_at\", from = \"max\" }, or write key_only = \"keep\"",
-        );
-    }
-    key_only
+    )
 }
 
 fn column(

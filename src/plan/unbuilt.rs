@@ -38,6 +38,16 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "write \"columns\": the sidecar refuses items with an attribute that is no column",
     },
     Unbuilt {
+        key: "table.capacity",
+        values: &[],
+        instead: "leave it out, and set the target's capacity in the new store",
+    },
+    Unbuilt {
+        key: "table.warm",
+        values: &[],
+        instead: "leave it out, and set the target's warm throughput in the new store",
+    },
+    Unbuilt {
         key: "table.where",
         values: &[],
         instead: "leave it out: tables are moved whole",
@@ -48,12 +58,20 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
 pub(super) fn key(path: &str) -> Option<&'static Unbuilt> {
     UNBUILT
         .iter()
-        .find(|unbuilt| unbuilt.key == path && unbuilt.values.is_empty())
+        .find(|unbuilt| is_at(unbuilt.key, path) && unbuilt.values.is_empty())
 }
 
 /// The entry of one value of a key.
 pub(super) fn value(path: &str, value: &str) -> Option<&'static Unbuilt> {
     UNBUILT
         .iter()
-        .find(|unbuilt| unbuilt.key == path && unbuilt.values.contains(&value))
+        .find(|unbuilt| is_at(unbuilt.key, path) && unbuilt.values.contains(&value))
+}
+
+/// Whether a key stands there: what isn't built of a table isn't built as a default either.
+fn is_at(key: &str, path: &str) -> bool {
+    key == path
+        || path
+            .strip_prefix("defaults.")
+            .is_some_and(|name| key.strip_prefix("table.") == Some(name))
 }

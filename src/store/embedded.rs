@@ -245,6 +245,25 @@ impl Reads for Embedded {
         }
     }
 
+    async fn tables(&self) -> Result<Vec<String>> {
+        let folder = self.folder.clone();
+        self.disk
+            .read(move |db| {
+                let mut tables = Vec::new();
+                for key in db.scan_prefix("table ").keys() {
+                    let key = key.map_err(|error| disk_error("read", &folder, error))?;
+                    let key = String::from_utf8_lossy(&key);
+                    let name = key.strip_prefix("table ").unwrap_or_default();
+                    if let Some(entry) = entry(&folder, db, name)? {
+                        tables.push((!entry.table.read()?.is_counter(), name.to_owned()));
+                    }
+                }
+                tables.sort();
+                Ok(tables.into_iter().map(|(_, name)| name).collect())
+            })
+            .await
+    }
+
     async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
         let (folder, name) = (self.folder.clone(), table.to_owned());
         self.disk

@@ -165,6 +165,16 @@ impl Reads for Memory {
         }
     }
 
+    async fn tables(&self) -> Result<Vec<String>> {
+        let tables = self.tables();
+        let mut names: Vec<(bool, String)> = tables
+            .iter()
+            .map(|(name, held)| (!held.table.is_counter(), name.clone()))
+            .collect();
+        names.sort();
+        Ok(names.into_iter().map(|(_, name)| name).collect())
+    }
+
     async fn inspect(&self, table: &str) -> Result<Option<Inspection>> {
         let tables = self.tables();
         Ok(tables.get(table).map(|held| Inspection {

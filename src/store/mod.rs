@@ -372,7 +372,7 @@ pub trait Reads: Send + Sync + 'static {
         Err(without_roles(table))
     }
 
-    /// The names of its tables, for messages; none if it can't tell.
+    /// The names of its tables, counters first: a plan's patterns stand for them. None if it can't tell.
     ///
     /// # Errors
     /// The store can't be asked.

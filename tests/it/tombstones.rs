@@ -4,7 +4,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue as A, PutRequest, WriteRequest};
 use crossfade::connect;
 use crossfade::error::Kind;
-use crossfade::model::{Query, ClusteringRange, Value};
+use crossfade::model::{ClusteringRange, Query, Value};
 use crossfade::plan::Plan;
 use futures::{StreamExt, TryStreamExt};
 
@@ -63,7 +63,7 @@ async fn what_follows_many_deleted_rows_is_read_and_deleted() {
     let inbox = shim.table("inbox").expect("a table");
     inbox.phase().await.expect("joined");
     let whole = || ClusteringRange::whole(vec![Value::Int(1)]);
-    let mut list = Query {
+    let mut query = Query {
         range: whole(),
         reverse: false,
         after: None,
@@ -71,15 +71,15 @@ async fn what_follows_many_deleted_rows_is_read_and_deleted() {
     };
     let mut pages = 1;
     let first = loop {
-        let page = inbox.query(list.clone()).await.expect("a page");
+        let page = inbox.query(query.clone()).await.expect("a page");
         if let Some(row) = page.rows.into_iter().next() {
             break row;
         }
         assert!(
-            page.next.is_some() && page.next != list.after,
+            page.next.is_some() && page.next != query.after,
             "each gets further"
         );
-        list.after = page.next;
+        query.after = page.next;
         pages += 1;
     };
     assert_eq!(first.key.clustering, Some(vec![Value::BigInt(deleted())]));

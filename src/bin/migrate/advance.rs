@@ -24,6 +24,10 @@ use crate::stores::OpenStores;
 
 /// How often it is said again who is waited for, while they stay the same.
 const REMIND_EVERY: Duration = Duration::from_secs(10);
+/// Of many who are waited for, how many are named each time.
+const SHOWN: usize = 3;
+/// Of many applications, how many are named once.
+const SHOWN_ONCE: usize = 20;
 
 pub async fn run(args: &args::Advance, screen: &Screen) -> Result<Exit, Error> {
     let done = args.yes_done.as_deref();
@@ -176,7 +180,10 @@ impl<'a> EventPrinter<'a> {
         if ids == self.waiting_for && self.said.elapsed() < REMIND_EVERY {
             return;
         }
-        let who: Vec<String> = left.iter().map(silent).collect();
+        let mut who: Vec<String> = left.iter().take(SHOWN).map(silent).collect();
+        if left.len() > SHOWN {
+            who.push(format!("and {} more", left.len() - SHOWN));
+        }
         self.say(&format!(
             "waiting for {} to be in `{phase}`, {} s so far: {}",
             left.len(),
@@ -211,8 +218,14 @@ fn registered(applications: &[(String, Participant)]) -> String {
         1 => "1 application is registered:".to_owned(),
         count => format!("{count} applications are registered:"),
     };
-    for (id, one) in applications {
+    for (id, one) in applications.iter().take(SHOWN_ONCE) {
         text.push_str(&format!("\n  {} {}", visible(id), visible(&one.name)));
+    }
+    if applications.len() > SHOWN_ONCE {
+        let more = applications.len() - SHOWN_ONCE;
+        text.push_str(&format!(
+            "\n  and {more} more, which `migrate status` lists"
+        ));
     }
     text.push_str(
         "\n  Any that isn't, and uses the table without the shim, would go on writing to the old store \

@@ -23,6 +23,9 @@ pub struct Args {
 pub enum Command {
     /// Show a whole migration on this machine, with no server: copy, stop half-way, resume, compare
     Demo(Demo),
+    /// Make a plan from a keyspace, check one without servers, print the schema of plans for editors
+    #[command(subcommand)]
+    Plan(Plan),
     /// Look before anything moves: connections, schema, what each column becomes, limits, sizes
     Check(Check),
     /// Create the target tables and the control records; safe to repeat
@@ -54,6 +57,58 @@ pub struct Demo {
     pub rows: u64,
 }
 
+#[derive(Subcommand)]
+pub enum Plan {
+    /// Read a keyspace and print a plan for its tables, with what has to be decided in comments
+    #[command(
+        after_help = "Example: migrate plan new --nodes 10.0.0.11 --keyspace bgt > bgt.toml\n\
+                      The password of --username is taken from the environment variable CASSANDRA_PASSWORD."
+    )]
+    New(PlanNew),
+    /// Print the JSON Schema of plans, for editors
+    Schema,
+    /// Read a plan and say what is wrong with it, without asking any server
+    Check(PlanCheck),
+}
+
+#[derive(ClapArgs)]
+pub struct PlanNew {
+    /// Some nodes of the old store, host or host:port; separated by commas, or repeated
+    #[arg(long, value_name = "NODES", required = true, value_delimiter = ',')]
+    pub nodes: Vec<String>,
+    /// The keyspace, as stored
+    #[arg(long, value_name = "NAME")]
+    pub keyspace: String,
+    /// Only this table; may be repeated
+    #[arg(long = "table", value_name = "NAME")]
+    pub tables: Vec<String>,
+    /// The datacenter to read from, where the cluster has several
+    #[arg(long, value_name = "NAME")]
+    pub datacenter: Option<String>,
+    /// Who to log in as
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Encrypt, and trust the authorities of this PEM file
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The region of the new store [default: $AWS_REGION, else us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// A server with DynamoDB's protocol, rather than AWS
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The plan's name [default: the keyspace's]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(ClapArgs)]
+pub struct PlanCheck {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+}
+
 /// Which plan, and which of its tables.
 #[derive(ClapArgs, Clone)]
 pub struct Chosen {
@@ -66,9 +121,21 @@ pub struct Chosen {
 }
 
 #[derive(ClapArgs)]
+#[command(
+    after_help = "Examples:\n  migrate check --plan bgt.toml\n  migrate check --plan bgt.toml --table users --sample 1%"
+)]
 pub struct Check {
     #[command(flatten)]
     pub chosen: Chosen,
+    /// Read this part of each table, in whole token ranges, rather than some rows: `1%`
+    #[arg(long, value_name = "PERCENT", conflicts_with = "all")]
+    pub sample: Option<String>,
+    /// Read all rows of each table
+    #[arg(long)]
+    pub all: bool,
+    /// One JSON object per table on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(ClapArgs)]
@@ -97,6 +164,9 @@ pub struct InitArgs {
 pub struct StatusArgs {
     #[command(flatten)]
     pub chosen: Chosen,
+    /// Draw it again and again, until `q` is typed; for a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,

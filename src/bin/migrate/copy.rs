@@ -80,7 +80,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             "time",
             "rows/s",
         ];
-        format::print(&format::table(&header, rows).to_string());
+        format::print(&format::results(&header, rows).to_string());
     }
     if !counters.is_empty() {
         let header = [
@@ -95,7 +95,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             "time",
             "rows/s",
         ];
-        format::print(&format::table(&header, counters).to_string());
+        format::print(&format::results(&header, counters).to_string());
     }
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");

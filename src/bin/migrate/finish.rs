@@ -4,6 +4,7 @@ use crossfade::clock::Clock;
 use crossfade::connect;
 use crossfade::control::Gone;
 use crossfade::error::{Kind, Result};
+use crossfade::forecast::PRICES;
 use crossfade::migration::{Event, Finished, Migration, MoveOptions};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Transition;
@@ -18,9 +19,6 @@ use crate::next;
 use crate::progress::Screen;
 use crate::signal;
 use crate::stores::OpenStores;
-
-/// Dollars for a million write units on demand, in us-east-1.
-const MILLION_UNITS: f64 = 0.625;
 
 pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
     let stores = OpenStores::open_new(&args.plan).await?;
@@ -207,7 +205,7 @@ fn cost(found: &Finished) -> String {
         "Taking the marks off {} items writes {} units: about {:.2} dollars on demand in us-east-1",
         format::count(found.marked),
         format::count(found.units),
-        found.units as f64 / 1e6 * MILLION_UNITS
+        found.units as f64 / 1e6 * PRICES.write_units_million
     )
 }
 

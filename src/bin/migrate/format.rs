@@ -59,6 +59,49 @@ pub fn json(line: &impl serde::Serialize) -> String {
     visible_json(&json).into_owned()
 }
 
+/// A table of results: as [`table`] where that fits the terminal, else a paragraph for each row.
+pub fn results(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let columns = columns();
+    let whole = table(header, rows.clone());
+    let fits = |most| whole.lines().all(|line| line.chars().count() <= most);
+    match columns {
+        Some(most) if !fits(most) => paragraphs(header, &rows, most),
+        Some(_) | None => whole,
+    }
+}
+
+/// A row's first cells, and below it what else it has, cut between cells.
+fn paragraphs(header: &[&str], rows: &[Vec<String>], most: usize) -> String {
+    let mut lines = Vec::new();
+    for row in rows {
+        let mut cells = header.iter().zip(row).map(|(name, cell)| match *name {
+            "" => visible(cell).into_owned(),
+            name => format!("{name} {}", visible(cell)),
+        });
+        let mut line = cells.next().unwrap_or_default();
+        for cell in cells.filter(|cell| !cell.is_empty()) {
+            if line.chars().count() + 2 + cell.chars().count() > most {
+                lines.push(std::mem::replace(&mut line, format!("  {cell}")));
+            } else {
+                line = format!("{line}, {cell}");
+            }
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
+/// Columns of the terminal that stdout is; none if it is none.
+fn columns() -> Option<usize> {
+    use std::io::IsTerminal;
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    Some(size.map_or(80, |size| usize::from(size.ws_col)).max(20))
+}
+
 /// A table without lines around it.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
@@ -78,6 +121,25 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_doesnt_fit_is_cut_between_cells() {
+        let row = ["votes", "copied", "1,000,000", "0"]
+            .map(str::to_owned)
+            .to_vec();
+        let header = ["table", "", "read", "dead letters"];
+        let text = paragraphs(&header, &[row.clone(), row], 30);
+        let one =
+            "table votes, copied\n  read 1,000,000\n  dead letters 0".replace("\n  dead", ", dead");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 30),
+            "{text}"
+        );
+        assert_eq!(
+            text.replace("\n  ", ", "),
+            format!("{0}\n{0}", one.replace("\n  ", ", "))
+        );
+    }
 
     #[test]
     fn numbers_read_well() {

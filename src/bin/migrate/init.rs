@@ -13,7 +13,8 @@ use crate::progress::Screen;
 use crate::stores::OpenStores;
 
 pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> {
-    let stores = OpenStores::open(&args.chosen.plan).await?;
+    let mut stores = OpenStores::open_anew(&args.chosen.plan).await?;
+    stores.note_patterns().await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     if let Some(target) = &args.adopt
         && !migrations

@@ -7,12 +7,12 @@ mod check;
 mod consent;
 mod copy;
 mod demo;
-mod ends;
 mod failures;
 mod finish;
 mod format;
 mod init;
 mod next;
+mod plan;
 mod progress;
 mod reset;
 mod serve;
@@ -20,6 +20,7 @@ mod signal;
 mod status;
 mod stores;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -73,8 +74,10 @@ fn main() -> ExitCode {
 async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error> {
     match command {
         Command::Demo(args) => demo::run(&args, screen).await,
+        Command::Plan(args) => plan::run(&args).await,
         Command::Check(args) => check::run(&args).await,
         Command::Init(args) => init::run(&args, screen).await,
+        Command::Status(args) if args.watch => watch::run(&args).await,
         Command::Status(args) => status::run(&args).await,
         Command::Advance(args) => advance::run(&args, screen).await,
         Command::Back(args) => back::run(&args, screen).await,

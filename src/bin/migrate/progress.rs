@@ -1,6 +1,7 @@
 //! What is shown while a command works: bars on a terminal, a JSON line every few seconds
 //! elsewhere. All of it goes to stderr; stdout is for data.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,6 +92,7 @@ impl Screen {
 
     /// Shows a copy until the answer is dropped.
     pub fn follow(&self, table: &str, live: Arc<CopyProgress>, rows: Option<u64>) -> Followed {
+        let mut speed = Speed::new(rows);
         let (bar, task) = if self.terminal {
             let bar = self.bars.add(ProgressBar::new(1_000));
             bar.set_style(style());
@@ -99,7 +101,7 @@ impl Screen {
             let task = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(DRAW_EVERY).await;
-                    draw(&drawn, &live.reading(), rows);
+                    draw(&drawn, &live.reading(), &mut speed);
                 }
             });
             (Some(bar), task)
@@ -108,7 +110,7 @@ impl Screen {
             let task = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(LINE_EVERY).await;
-                    eprintln!("{}", line(&table, &live.reading(), rows));
+                    eprintln!("{}", line(&table, &live.reading(), &mut speed));
                 }
             });
             (None, task)
@@ -143,7 +145,8 @@ impl Drop for Followed {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:16} {bar:24} {percent:>3} % {msg}")
+    // What doesn't fit is cut off: a line that wraps is drawn anew below itself each time.
+    ProgressStyle::with_template("{prefix:16!} {bar:16} {percent:>3} % {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -169,9 +172,9 @@ struct VerifyLine<'a> {
     seconds: f64,
 }
 
-fn draw(bar: &ProgressBar, reading: &CopySnapshot, rows: Option<u64>) {
+fn draw(bar: &ProgressBar, reading: &CopySnapshot, speed: &mut Speed) {
     let counts = &reading.counts;
-    let (rate, eta) = pace(reading, rows);
+    let (rate, eta) = speed.of(reading);
     let mut text = format!(
         "{} rows, {}/s",
         format::count(counts.read),
@@ -193,9 +196,9 @@ fn draw(bar: &ProgressBar, reading: &CopySnapshot, rows: Option<u64>) {
     bar.set_message(text);
 }
 
-fn line(table: &str, reading: &CopySnapshot, rows: Option<u64>) -> String {
+fn line(table: &str, reading: &CopySnapshot, speed: &mut Speed) -> String {
     let counts = &reading.counts;
-    let (rate, eta) = pace(reading, rows);
+    let (rate, eta) = speed.of(reading);
     let line = ProgressLine {
         event: "progress",
         table,
@@ -233,19 +236,53 @@ struct ProgressLine<'a> {
     waiting_for: Option<&'static str>,
 }
 
-/// Rows per second, and seconds left: from the share that is done, or from the old store's estimate
-/// while the share says nothing yet.
-fn pace(reading: &CopySnapshot, rows: Option<u64>) -> (f64, Option<f64>) {
-    let seconds = reading.counts.seconds.max(0.001);
-    let rate = reading.counts.read as f64 / seconds;
-    let eta = if reading.share > 0.05 && reading.share < 1.0 {
-        Some(seconds * (1.0 - reading.share) / reading.share)
-    } else {
-        // An estimate that is passed already says nothing of what is left.
-        rows.filter(|rows| rate > 0.0 && *rows > reading.counts.read)
-            .map(|rows| rows.saturating_sub(reading.counts.read) as f64 / rate)
-    };
-    (rate, eta)
+/// How much of the past counts for what is left, seconds: a pace, or a store that was away, changes it soon.
+const LATELY: f64 = 30.0;
+/// Of less than this share nothing follows.
+const TELLING: f64 = 0.05;
+
+/// How fast a copy is lately.
+struct Speed {
+    /// Rows of the table, as the old store estimates.
+    rows: Option<u64>,
+    /// Seconds, share and rows read.
+    marks: VecDeque<(f64, f64, u64)>,
+}
+
+impl Speed {
+    fn new(rows: Option<u64>) -> Self {
+        Speed {
+            rows,
+            marks: VecDeque::from([(0.0, 0.0, 0)]),
+        }
+    }
+
+    /// Rows per second since it began, and seconds left: from the share that was done lately, or from the old store's
+    /// estimate while the share says nothing yet.
+    fn of(&mut self, reading: &CopySnapshot) -> (f64, Option<f64>) {
+        let (seconds, read) = (reading.counts.seconds.max(0.001), reading.counts.read);
+        self.marks.push_back((seconds, reading.share, read));
+        // One mark that is older than that stays.
+        while self
+            .marks
+            .get(1)
+            .is_some_and(|mark| mark.0 < seconds - LATELY)
+        {
+            self.marks.pop_front();
+        }
+        let (then, share, rows) = self.marks.front().copied().unwrap_or_default();
+        let passed = (seconds - then).max(0.001);
+        let share = (reading.share - share) / passed;
+        let rows = read.saturating_sub(rows) as f64 / passed;
+        let left = if reading.share > TELLING && share > 0.0 {
+            (reading.share < 1.0).then(|| (1.0 - reading.share) / share)
+        } else {
+            // An estimate that is passed already says nothing of what is left.
+            let estimate = self.rows.filter(|all| rows > 0.0 && *all > read);
+            estimate.map(|all| (all - read) as f64 / rows)
+        };
+        (read as f64 / seconds, left)
+    }
 }
 
 fn away(reading: &CopySnapshot) -> Option<&'static str> {
@@ -293,5 +330,55 @@ impl Drop for Log {
     fn drop(&mut self) {
         // A log that can't be written has nowhere to say so.
         let _ = self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn at(seconds: f64, share: f64, read: u64) -> CopySnapshot {
+        CopySnapshot {
+            counts: crossfade::control::Counts {
+                seconds,
+                read,
+                ..Default::default()
+            },
+            share,
+            old_away: false,
+            new_away: false,
+        }
+    }
+
+    /// A burst at the beginning, and a pace from then on: what is left goes by the pace, and goes down.
+    #[test]
+    fn what_is_left_goes_by_the_pace_of_late() {
+        let mut speed = Speed::new(None);
+        speed.of(&at(1.0, 0.2, 2_000));
+        let mut last = f64::MAX;
+        for second in 2..=100 {
+            let share = 0.2 + 0.001 * f64::from(second);
+            let (rate, left) = speed.of(&at(second.into(), share, 2_000 + 10 * second as u64));
+            assert!(rate < 2_000.0);
+            if second > 40 {
+                let left = left.unwrap();
+                assert!(
+                    (left - (1.0 - share) / 0.001).abs() < 1.0,
+                    "{second}: {left}"
+                );
+                assert!(left < last, "{second}: {left} after {last}");
+                last = left;
+            }
+        }
+    }
+
+    #[test]
+    fn an_estimate_serves_until_the_share_tells() {
+        let mut speed = Speed::new(Some(1_000));
+        assert_eq!(speed.of(&at(10.0, 0.0, 100)), (10.0, Some(90.0)));
+        assert_eq!(speed.of(&at(20.0, 0.0, 1_100)).1, None);
+        assert_eq!(Speed::new(None).of(&at(10.0, 0.01, 100)).1, None);
+        assert_eq!(Speed::new(None).of(&at(10.0, 1.0, 100)).1, None);
     }
 }

@@ -71,7 +71,7 @@ pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
             stores.old_name, stores.new_name, stores.plan.control_table
         ));
         format::print(
-            &format::table(
+            &format::results(
                 &[
                     "table",
                     "to",
@@ -95,15 +95,15 @@ pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
         }
         if !fences.is_empty() {
             let header = ["table", "may not write to the old one"];
-            format::print(&format!("\n{}", format::table(&header, fences)));
+            format::print(&format!("\n{}", format::results(&header, fences)));
         }
         if !instances.is_empty() {
             let header = ["table", "instance", "", "name", "phase", "seen"];
-            format::print(&format!("\n{}", format::table(&header, instances)));
+            format::print(&format!("\n{}", format::results(&header, instances)));
         }
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
-            format::print(&format!("\n{}", format::table(&header, copiers)));
+            format::print(&format!("\n{}", format::results(&header, copiers)));
         }
         if !steps.is_empty() {
             format::print(&format!("\nnext:\n  {}", steps.join("\n  ")));

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossfade::connect;
-use crossfade::control::{Control, New};
+use crossfade::control::{Control, Expansion, New};
 use crossfade::error::{Error, Kind, Result};
 use crossfade::layer::Pace;
 use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, OldReading, Paces};
-use crossfade::plan::{FinalRead, OldStorePlan, Plan, TablePlan};
+use crossfade::plan::{FinalRead, Names, OldStorePlan, PatternPlan, Plan, TablePlan};
 use crossfade::protocol::Phase;
-use crossfade::store::cassandra::Cassandra;
+use crossfade::store::cassandra::{Cassandra, Repaired};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
 
@@ -26,7 +26,10 @@ const AS_PLANNED_IS_ENOUGH: &str =
 
 /// A plan with its stores.
 pub struct OpenStores {
+    /// With tables in place of its patterns.
     pub plan: Plan,
+    /// The plan's patterns, as written.
+    pub patterns: Vec<PatternPlan>,
     pub old: Old,
     pub new: New,
     cassandra: Option<Arc<Cassandra>>,
@@ -39,20 +42,39 @@ pub struct OpenStores {
     pace: Paces,
 }
 
+/// Which tables a pattern of the plan stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patterns {
+    /// Those that `migrate init` wrote down.
+    Noted,
+    /// Those that the old store has now.
+    Anew,
+}
+
 impl OpenStores {
     /// Reads a plan and opens both stores.
     pub async fn open(file: &Path) -> Result<Self> {
+        Self::both(file, Patterns::Noted).await
+    }
+
+    /// The same for commands that look at the old store anew, whatever was known of it.
+    pub async fn open_anew(file: &Path) -> Result<Self> {
+        Self::both(file, Patterns::Anew).await
+    }
+
+    async fn both(file: &Path, patterns: Patterns) -> Result<Self> {
         let plan = load(file)?;
         match &plan.old {
             OldStorePlan::Cassandra(cassandra) => {
                 let cassandra = Arc::new(connect::open_cassandra(cassandra).await?);
-                let mut stores = Self::with(plan, Old(cassandra.clone())).await?;
+                let old = Old(cassandra.clone());
+                let mut stores = Self::with(plan, Some(old), patterns).await?;
                 stores.cassandra = Some(cassandra);
                 Ok(stores)
             }
             OldStorePlan::Embedded { .. } => {
                 let old = connect::old(&plan).await?;
-                Self::with(plan, old).await
+                Self::with(plan, Some(old), patterns).await
             }
         }
     }
@@ -60,15 +82,19 @@ impl OpenStores {
     /// Reads a plan and opens the new store only, for commands that don't need the old one: it may
     /// be gone, or too ill to be asked.
     pub async fn open_new(file: &Path) -> Result<Self> {
-        // Nothing asks it; it only fills the place.
-        Self::with(load(file)?, Old(Arc::new(Memory::new()))).await
+        Self::with(load(file)?, None, Patterns::Noted).await
     }
 
-    async fn with(plan: Plan, old: Old) -> Result<Self> {
+    async fn with(plan: Plan, old: Option<Old>, patterns: Patterns) -> Result<Self> {
         let new = connect::new(&plan).await?;
         #[cfg(feature = "conformance")]
         let new = new.wrapped(crossfade::testing::stopping::if_asked);
         let control = Control::new(new.clone(), &plan.control_table);
+        let written = plan.patterns.clone();
+        let plan = match patterns {
+            Patterns::Noted => connect::expanded(plan, &control, old.as_ref()).await?,
+            Patterns::Anew => connect::expanded_anew(plan, old.as_ref()).await?,
+        };
         let old_name = match &plan.old {
             OldStorePlan::Cassandra(cassandra) => {
                 format!(
@@ -86,7 +112,9 @@ impl OpenStores {
         );
         Ok(OpenStores {
             plan,
-            old,
+            patterns: written,
+            // Where it isn't open nothing asks it; it only fills the place.
+            old: old.unwrap_or_else(|| Old(Arc::new(Memory::new()))),
             new,
             cassandra: None,
             old_name,
@@ -94,6 +122,43 @@ impl OpenStores {
             control,
             pace,
         })
+    }
+
+    /// Writes down which tables the plan's patterns stand for, so that no later command needs the old store to know.
+    /// Of those that were written down before and are gone from the old store, the ones that have a record stay.
+    pub async fn note_patterns(&mut self) -> Result<()> {
+        if self.patterns.is_empty() {
+            return Ok(());
+        }
+        let name = self.plan.name.clone();
+        let mut tables: Vec<String> = self.plan.tables.iter().map(|t| t.name.clone()).collect();
+        for earlier in self
+            .control
+            .expansion(&name)
+            .await?
+            .unwrap_or_default()
+            .tables
+        {
+            if tables.contains(&earlier) {
+                continue;
+            }
+            let mut then = self.plan.clone();
+            then.tables.clear();
+            then.patterns.clone_from(&self.patterns);
+            let then = then.expand(std::slice::from_ref(&earlier), Names::Noted)?;
+            if let Some(table) = then.tables.first()
+                && self.control.load(&table.to).await?.is_some()
+            {
+                tables.push(earlier);
+            }
+        }
+        let patterns = self.patterns.iter().map(|p| p.pattern().to_owned());
+        let expansion = Expansion {
+            patterns: patterns.collect(),
+            tables,
+        };
+        self.control.create().await?;
+        self.control.note_expansion(&name, &expansion).await
     }
 
     /// What [`OpenStores::migrations`] gives but for tables that are finished, unless one is named: a plan keeps its
@@ -129,10 +194,18 @@ impl OpenStores {
         if chosen.is_empty() {
             let name = table.unwrap_or_default();
             let tables: Vec<&str> = self.plan.tables.iter().map(|t| t.name.as_str()).collect();
+            let mut help = format!("its tables are: {}", tables.join(", "));
+            if let Some(pattern) = self.patterns.first() {
+                help += &format!(
+                    "; what `{}` stands for was settled by `migrate init`, which takes new tables in when it is run \
+                     again",
+                    pattern.pattern()
+                );
+            }
             return Err(
                 Error::new(Kind::Config, format!("the plan has no table `{name}`"))
                     .with_context("plan", self.plan.file.display().to_string())
-                    .with_help(format!("its tables are: {}", tables.join(", "))),
+                    .with_help(help),
             );
         }
         let migration = |table: &TablePlan| {
@@ -162,6 +235,17 @@ impl OpenStores {
             }
         };
         Ok(chosen.into_iter().map(migration).collect())
+    }
+
+    /// When an old table was last repaired, where that can be told.
+    pub async fn repaired(&self, table: &str) -> Option<Repaired> {
+        // It is a hint: a server that doesn't give its history is no reason not to look at the rest.
+        self.cassandra
+            .as_ref()?
+            .repaired(table)
+            .await
+            .ok()
+            .flatten()
     }
 
     /// The old store as a verification reads it, and a name for that.

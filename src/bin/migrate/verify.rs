@@ -248,7 +248,7 @@ fn show(verified: &[(String, VerifyOutcome)], sample: Option<f64>, print: impl F
             format::time(outcome.seconds),
         ]
     });
-    print(&format::table(&header, rows.collect()));
+    print(&format::results(&header, rows.collect()));
     for (table, outcome) in verified {
         for text in notes(&outcome.found) {
             print(&format!("{table}: {text}"));
@@ -380,7 +380,7 @@ fn example_text(table: &str, example: &Example) -> String {
 }
 
 /// Reads `1%` or `0.5 %`.
-fn share(text: &str) -> Result<f64> {
+pub fn share(text: &str) -> Result<f64> {
     let number = text.trim().strip_suffix('%').map(str::trim_end);
     let percent = number.and_then(|number| number.parse::<f64>().ok());
     match percent {

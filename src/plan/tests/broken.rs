@@ -168,7 +168,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"name = "bgt""#,
         "name = \"bgt\"\nold_store = 1",
-        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, verify, serve, journal, mask, table)",
+        "cf.toml:2: unknown key `old_store` (known here: name, old, new, lease, shim, pace, verify, serve, prices, journal, mask, defaults, table)",
     ),
     (
         r#"name = "bgt""#,
@@ -322,12 +322,12 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "[[table]]\nname = \"users\"\n",
         "",
-        "cf.toml:1: the plan names no table (write [[table]] with name = \"…\")",
+        "cf.toml:1: the plan names no table (write [[table]] with name = \"…\", or name = \"*\" for all of the keyspace)",
     ),
     (
         "[[table]]",
         "[[tables]]",
-        "cf.toml:1: the plan names no table (write [[table]] with name = \"…\")\n\
+        "cf.toml:1: the plan names no table (write [[table]] with name = \"…\", or name = \"*\" for all of the keyspace)\n\
          cf.toml:9: unknown key `tables` (did you mean `table`?)",
     ),
     (
@@ -433,7 +433,7 @@ fn an_empty_plan_is_told_what_it_needs() {
 cf.toml:1: `name` is missing (write name = \"…\")
 cf.toml:1: `old` is missing (write [old] with kind = \"cassandra\" or \"embedded\")
 cf.toml:1: `new` is missing (write [new] with kind = \"dynamodb\" or \"embedded\")
-cf.toml:1: the plan names no table (write [[table]] with name = \"…\")";
+cf.toml:1: the plan names no table (write [[table]] with name = \"…\", or name = \"*\" for all of the keyspace)";
     assert_eq!(errors(""), expected);
 }
 

@@ -63,4 +63,6 @@ fn dynamodb(plan: &Plan) -> &DynamoDbPlan {
 }
 
 mod broken;
+mod patterns;
+mod schema;
 mod whole;

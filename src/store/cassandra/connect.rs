@@ -60,19 +60,20 @@ impl Cassandra {
         }
     }
 
-    /// The names of the keyspace's tables, in order.
+    /// The names of the keyspace's tables: counters first, and each of the two in order.
     pub(super) async fn table_names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self
-            .rows_of::<(String,)>(
-                "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?",
+        let mut tables = self
+            .rows_of::<(String, Option<Vec<String>>)>(
+                "SELECT table_name, flags FROM system_schema.tables WHERE keyspace_name = ?",
                 (&self.keyspace,),
             )
-            .await?
-            .into_iter()
-            .map(|(name,)| name)
-            .collect();
-        names.sort();
-        Ok(names)
+            .await?;
+        let is_counter = |flags: &Option<Vec<String>>| {
+            let mut flags = flags.iter().flatten();
+            flags.any(|flag| flag == "counter")
+        };
+        tables.sort_by_cached_key(|(name, flags)| (!is_counter(flags), name.clone()));
+        Ok(tables.into_iter().map(|(name, _)| name).collect())
     }
 }
 

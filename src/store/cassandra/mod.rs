@@ -34,6 +34,7 @@ mod overlap;
 mod pulse;
 mod put;
 mod query;
+mod repaired;
 mod resume;
 mod scan;
 mod shown;
@@ -56,6 +57,7 @@ use self::ceiling::Ceiling;
 pub use self::config::{CassandraConfig, ClientCertificate, Consistency, Login, Tls};
 use self::errors::Doing;
 use self::pulse::Pulse;
+pub use self::repaired::Repaired;
 use super::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
     Store, WriteAccess, WriteOutcomes, failed_rows, unsupported,

@@ -2,5 +2,5 @@
 
 pub(crate) mod clients;
 mod lost;
-mod python;
+pub(crate) mod python;
 mod wire;

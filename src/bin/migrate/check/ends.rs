@@ -1,7 +1,6 @@
 //! What `migrate check` says of when rows end: what can be known of it, and what the plan makes of the rest.
 
 use crossfade::migration::Survey;
-use crossfade::model::Row;
 use crossfade::schema::Role;
 use crossfade::transform::{ExpiryRule, KeyOnly, Transform};
 
@@ -24,20 +23,19 @@ pub fn of_table(survey: &Survey, expiry: Option<&ExpiryRule>) {
 }
 
 /// Rows of nothing but their key: all of a table without other columns, or those of the sample.
-pub fn of_sample(survey: &Survey, rows: &[Row]) {
+pub fn of_sample(survey: &Survey, key_only: u64, rows: u64) {
     let transform = &survey.transform;
     let columns = transform.source().cells();
-    let count = rows.iter().filter(|row| transform.is_key_only(row)).count();
     let which = match (
         columns.iter().all(|column| column.role == Role::Static),
-        count,
+        key_only,
     ) {
         (true, _) => "the table's rows have".to_owned(),
         (false, 0) => return,
         (false, count) => format!(
             "{} of {} sampled rows have",
-            format::count(count as u64),
-            format::count(rows.len() as u64)
+            format::count(count),
+            format::count(rows)
         ),
     };
     format::print(&format!(
