@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::inner::{Inner, Joined};
+use super::queue::LONGEST_TRY;
 use crate::control::Pin;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Add, Change, If, Key, List, Mutation, Returns, Row, Span};
@@ -501,6 +502,8 @@ impl Place {
 pub(super) struct Pauses {
     count: u32,
     chance: SmallRng,
+    /// When the last try began.
+    trying: Instant,
 }
 
 impl Inner {
@@ -512,24 +515,29 @@ impl Inner {
         Pauses {
             count: 0,
             chance: SmallRng::seed_from_u64(of.finish()),
+            trying: Instant::now(),
         }
     }
 }
 
 impl Pauses {
-    /// Waits; `false` if there is no time left for another try.
+    /// Waits; `false` if there is no time left for another try. One that takes as long as the last one has to fit: of a
+    /// write that the deadline cuts off it isn't known whether it was made, and until now that is known.
     pub async fn wait(&mut self, deadline: Instant) -> bool {
+        let took = self.trying.elapsed().min(LONGEST_TRY);
         let until = self.until();
-        if until >= deadline {
+        if until + took >= deadline {
             return false;
         }
         tokio::time::sleep_until(until).await;
+        self.trying = Instant::now();
         true
     }
 
     /// Waits, whatever the time.
     pub async fn sleep(&mut self) {
         tokio::time::sleep_until(self.until()).await;
+        self.trying = Instant::now();
     }
 
     fn until(&mut self) -> Instant {
