@@ -11,6 +11,9 @@
 //! | its effect is unknown; made again it would count twice | gets AmbiguousWriteFailureException |
 //! | its effect is unknown; made again it comes to the same | is made |
 //! | isn't known here, after a restart say | is made, unless it would count twice |
+//!
+//! So an answer is about the whole call: "nothing was done" is said only where no earlier attempt may have done something
+//! either.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,16 +52,21 @@ impl Attempt {
     pub fn of(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let call = text("amz-sdk-invocation-id").filter(|id| (1..=128).contains(&id.len()));
-        let number = text("amz-sdk-request").and_then(|request| {
-            let mut parts = request.split(';').map(str::trim);
-            parts.find_map(|part| part.strip_prefix("attempt=")?.parse::<u32>().ok())
-        });
         Attempt {
             call: call.map(str::to_owned),
             id: call.map(str::to_owned),
-            is_retry: number.is_some_and(|number| number > 1),
+            is_retry: Self::is_retry_of(headers),
             by_token: false,
         }
+    }
+
+    /// Whether a request says that it isn't the first one.
+    pub fn is_retry_of(headers: &HeaderMap) -> bool {
+        let request = headers.get("amz-sdk-request");
+        let request = request.and_then(|value| value.to_str().ok()).unwrap_or("");
+        let mut parts = request.split(';').map(str::trim);
+        let number = parts.find_map(|part| part.strip_prefix("attempt=")?.parse::<u32>().ok());
+        number.is_some_and(|number| number > 1)
     }
 }
 
@@ -76,13 +84,22 @@ struct Calls {
 enum AttemptedCall {
     Running(watch::Receiver<Option<AttemptOutcome>>),
     Answered(AttemptOutcome),
-    /// It certainly did nothing, or may be made again.
-    Open,
+    /// It may be made again.
+    Open(Before),
+}
+
+/// What earlier attempts of a call did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// Certainly nothing.
+    Nothing,
+    /// That isn't known; made again it comes to the same.
+    Unknown,
 }
 
 /// What is to be done with an attempt.
 enum Next {
-    Make(Option<watch::Sender<Option<AttemptOutcome>>>),
+    Make(Option<watch::Sender<Option<AttemptOutcome>>>, Before),
     Wait(watch::Receiver<Option<AttemptOutcome>>),
     Answer(AttemptOutcome),
 }
@@ -96,22 +113,25 @@ impl Attempts {
         twice: Twice,
         write: impl Future<Output = AttemptOutcome> + Send + 'static,
     ) -> AttemptOutcome {
-        let (sender, mut receiver) = match self.next(&attempt, twice) {
+        let (made, mut receiver) = match self.next(&attempt, twice) {
             Next::Answer(outcome) => return outcome,
             Next::Wait(receiver) => (None, receiver),
-            Next::Make(Some(sender)) => {
+            Next::Make(Some(sender), before) => {
                 let receiver = sender.subscribe();
-                (Some(sender), receiver)
+                (Some((sender, before)), receiver)
             }
-            Next::Make(None) => {
+            Next::Make(None, before) => {
                 let (sender, receiver) = watch::channel(None);
-                (Some(sender), receiver)
+                (Some((sender, before)), receiver)
             }
         };
-        if let Some(sender) = sender {
+        if let Some((sender, before)) = made {
             let attempts = self.clone();
             tokio::spawn(async move {
-                let outcome = write.await;
+                let outcome = write.await.map_err(|fault| match before {
+                    Before::Nothing => fault,
+                    Before::Unknown => fault.after_another(Twice::Same),
+                });
                 if let Some(call) = attempt.call {
                     attempts.over(call, &outcome, attempt.by_token);
                 }
@@ -132,53 +152,65 @@ impl Attempts {
         })
     }
 
-    /// Notes that the first attempt of a call was turned away before anything was done, and its body read. (An
-    /// earlier one of a later attempt may have been made before a restart.)
-    pub fn turned_away(&self, attempt: Attempt) {
-        if let (Some(id), false) = (attempt.id, attempt.is_retry) {
+    /// Notes that the first attempt of a call was turned away before anything was done, and its body read.
+    pub fn turned_away(&self, attempt: &Attempt) {
+        if let (Some(id), false) = (&attempt.id, attempt.is_retry) {
             let mut calls = self.calls();
-            if !calls.of.contains_key(&id) {
-                calls.keep(id, AttemptedCall::Open);
+            if !calls.of.contains_key(id) {
+                calls.keep(id.clone(), AttemptedCall::Open(Before::Nothing));
             }
         }
     }
 
+    /// Whether it is a retry of a call that isn't known here: what was done before a restart, or at another sidecar,
+    /// can't be said.
+    pub fn is_strange(&self, attempt: &Attempt) -> bool {
+        if !attempt.is_retry {
+            return false;
+        }
+        let calls = self.calls();
+        !calls.knows(&attempt.call) && !calls.knows(&attempt.id)
+    }
+
     fn next(&self, attempt: &Attempt, twice: Twice) -> Next {
         let Some(id) = &attempt.call else {
-            return Next::Make(None);
+            return Next::Make(None, Before::Nothing);
         };
         let mut calls = self.calls();
-        match calls.of.get(id) {
+        let before = match calls.of.get(id) {
             Some(AttemptedCall::Running(receiver)) => return Next::Wait(receiver.clone()),
             Some(AttemptedCall::Answered(outcome)) => return Next::Answer(outcome.clone()),
-            Some(AttemptedCall::Open) => {}
+            Some(AttemptedCall::Open(before)) => *before,
             None if attempt.is_retry && twice == Twice::Counts && !calls.knows(&attempt.id) => {
                 return Next::Answer(Err(Fault::ambiguous(
                     "this is a retry of a request that this sidecar doesn't know, after a restart or at another \
                      sidecar: it may have been made, and would count twice",
                 )));
             }
-            None => {}
-        }
+            None if attempt.is_retry && !calls.knows(&attempt.id) => Before::Unknown,
+            None => Before::Nothing,
+        };
         let (sender, receiver) = watch::channel(None);
         calls.keep(id.clone(), AttemptedCall::Running(receiver));
-        Next::Make(Some(sender))
+        Next::Make(Some(sender), before)
     }
 
     fn over(&self, call: String, outcome: &AttemptOutcome, by_token: bool) {
-        let is_open = match outcome {
-            Ok(_) => false,
-            // Unavailable and throttled: certainly not made. A 500 is of a write of constants, which may be made again.
-            Err(fault) if fault.status >= 500 => true,
+        let open = match outcome {
+            Ok(_) => None,
+            // Of a write of constants, which may be made again.
+            Err(fault) if fault.status == 500 => Some(Before::Unknown),
+            // Unavailable and throttled: certainly not made.
+            Err(fault) if fault.status > 500 => Some(Before::Nothing),
             Err(fault) => match fault.code {
-                "ProvisionedThroughputExceededException" => true,
-                "AmbiguousWriteFailureException" => false,
-                _ => by_token,
+                "ProvisionedThroughputExceededException" => Some(Before::Nothing),
+                "AmbiguousWriteFailureException" => None,
+                _ => by_token.then_some(Before::Nothing),
             },
         };
-        let call_is = match is_open {
-            true => AttemptedCall::Open,
-            false => AttemptedCall::Answered(outcome.clone()),
+        let call_is = match open {
+            Some(before) => AttemptedCall::Open(before),
+            None => AttemptedCall::Answered(outcome.clone()),
         };
         self.calls().replace(call, call_is);
     }
@@ -193,7 +225,7 @@ impl AttemptedCall {
         match self {
             AttemptedCall::Answered(Ok(body)) => body.len(),
             AttemptedCall::Answered(Err(fault)) => fault.message.len(),
-            AttemptedCall::Running(_) | AttemptedCall::Open => 0,
+            AttemptedCall::Running(_) | AttemptedCall::Open(_) => 0,
         }
     }
 }
@@ -336,7 +368,7 @@ mod tests {
             .make(attempt("a", 2), Twice::Counts, done("two"))
             .await;
         assert_eq!((second, writer.made()), (done("two"), 2));
-        writer.attempts.turned_away(attempt("b", 1));
+        writer.attempts.turned_away(&attempt("b", 1));
         let third = writer
             .make(attempt("b", 2), Twice::Counts, done("three"))
             .await;
@@ -368,6 +400,29 @@ mod tests {
             .make(attempt("c", 2), Twice::Same, done("four"))
             .await;
         assert_eq!((same, writer.made()), (done("four"), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_was_done_is_said_of_the_whole_call() {
+        let writer = Writer::new();
+        let unknown = || Err(Fault::new(500, "InternalServerError", "lost"));
+        let later = || Err(Fault::unavailable("later"));
+        let status =
+            |outcome: AttemptOutcome| outcome.map(|_| 200).unwrap_or_else(|fault| fault.status);
+        let first = writer.make(attempt("a", 1), Twice::Same, unknown()).await;
+        let second = writer.make(attempt("a", 2), Twice::Same, later()).await;
+        let third = writer.make(attempt("a", 3), Twice::Same, later()).await;
+        assert_eq!([first, second, third].map(status), [500, 500, 500]);
+        // Something may have been done before a restart.
+        assert!(writer.attempts.is_strange(&attempt("b", 2)));
+        let strange = writer.make(attempt("b", 2), Twice::Same, later()).await;
+        assert_eq!(status(strange), 500);
+        let known = writer.make(attempt("c", 1), Twice::Same, later()).await;
+        assert!(!writer.attempts.is_strange(&attempt("c", 2)));
+        let again = writer.make(attempt("c", 2), Twice::Same, later()).await;
+        assert_eq!([known, again].map(status), [503, 503]);
+        let done_at_last = writer.make(attempt("a", 4), Twice::Same, done("one")).await;
+        assert_eq!(status(done_at_last), 200);
     }
 
     #[tokio::test(start_paused = true)]

@@ -62,6 +62,26 @@ impl Fault {
         Fault::new(400, "AmbiguousWriteFailureException", message)
     }
 
+    /// The same as an answer to a retry, of whose earlier attempt it isn't known what it did. What says that nothing was
+    /// done is true of this attempt alone.
+    pub fn after_another(self, twice: Twice) -> Self {
+        let is_of_the_moment = match self.code {
+            "ProvisionedThroughputExceededException" | "ResourceInUseException" => true,
+            _ => self.status > 500,
+        };
+        if !is_of_the_moment {
+            return self;
+        }
+        let text = format!(
+            "an earlier attempt of this call may have been made; this one wasn't: {}",
+            self.message
+        );
+        match twice {
+            Twice::Same => Fault::new(500, "InternalServerError", text),
+            Twice::Counts => Fault::ambiguous(text),
+        }
+    }
+
     pub fn with(mut self, name: &str, value: Json) -> Self {
         self.more.insert(name.to_owned(), value);
         self

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::fault::Fault;
+use super::fault::{Fault, Twice};
 use super::target::Target;
 use super::wire::HttpAnswer;
 use crate::error::{Error, Result as LibResult};
@@ -102,7 +102,7 @@ impl Fault {
 
     /// No answer came: the SDK does as it does when DynamoDB itself can't be reached.
     pub fn unanswered(error: &Error) -> Self {
-        Fault::unavailable(error.to_string())
+        Fault::of(error, Twice::Same)
     }
 }
 

@@ -112,6 +112,17 @@ impl App {
         }
     }
 
+    /// Whether it is a retry of a write that isn't known here, and whether that may be made twice: without a look at the
+    /// body, what may count counts.
+    fn strange_write(&self, attempt: &Attempt, target: &str) -> Option<Twice> {
+        let twice = match target.strip_prefix(SERVICE)? {
+            "PutItem" | "DeleteItem" | "BatchWriteItem" => Twice::Same,
+            "UpdateItem" | "TransactWriteItems" => Twice::Counts,
+            _ => return None,
+        };
+        self.attempts.is_strange(attempt).then_some(twice)
+    }
+
     /// A request about tables themselves.
     async fn on_tables(
         self: &Arc<Self>,
@@ -194,7 +205,15 @@ impl Service for App {
     async fn answer(self: Arc<Self>, request: Received) -> HttpAnswer {
         let began = Instant::now();
         let operation = shown_operation(request.header("x-amz-target"));
-        let answered = self.route(&request).await;
+        // Asked before this attempt makes the call known.
+        let target = request.header("x-amz-target");
+        let strange = Attempt::is_retry_of(&request.parts.headers)
+            .then(|| self.strange_write(&attempt(&request), target))
+            .flatten();
+        let answered = self.route(&request).await.map_err(|fault| match strange {
+            Some(twice) => fault.after_another(twice),
+            None => fault,
+        });
         let outcome = match &answered {
             Ok(answer) if answer.status == 200 => "ok",
             Ok(_) => "refused upstream",
@@ -217,8 +236,15 @@ impl Service for App {
         Ok(())
     }
 
-    fn turned_away(&self, headers: &HeaderMap) {
-        self.attempts.turned_away(Attempt::of(headers));
+    fn turned_away(&self, headers: &HeaderMap, fault: Fault) -> Fault {
+        let attempt = Attempt::of(headers);
+        self.attempts.turned_away(&attempt);
+        let target = headers.get("x-amz-target");
+        let target = target.and_then(|target| target.to_str().ok());
+        match self.strange_write(&attempt, target.unwrap_or_default()) {
+            Some(twice) => fault.after_another(twice),
+            None => fault,
+        }
     }
 
     fn longest(&self) -> Duration {

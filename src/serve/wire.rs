@@ -119,10 +119,9 @@ impl HttpAnswer {
 impl From<Fault> for HttpAnswer {
     fn from(fault: Fault) -> Self {
         let mut answer = HttpAnswer::json(fault.status, fault.body());
-        // The Rust SDK looks here first.
-        if let Ok(code) = HeaderValue::from_str(&fault.full_code()) {
-            answer.headers.insert("x-amzn-errortype", code);
-        }
+        // Most SDKs look here first. Java's takes what it finds for the code as it stands, so it is the bare one.
+        let code = HeaderValue::from_static(fault.code);
+        answer.headers.insert("x-amzn-errortype", code);
         answer
     }
 }
@@ -133,8 +132,9 @@ pub(super) trait Service: Send + Sync + 'static {
     fn answer(self: Arc<Self>, request: Received) -> impl Future<Output = HttpAnswer> + Send;
     /// Whether everything is there that it takes to answer; else why not.
     fn is_ready(&self) -> Result<(), String>;
-    /// Is told of a request that was turned away for want of room: it certainly did nothing.
-    fn turned_away(&self, headers: &HeaderMap);
+    /// Is told of a request that is turned away before its body was read, and so did nothing; and with what. Its answer is
+    /// what comes back.
+    fn turned_away(&self, headers: &HeaderMap, fault: Fault) -> Fault;
     /// How long a request takes at most.
     fn longest(&self) -> Duration;
 }
@@ -307,12 +307,12 @@ impl<S: Service> Server<S> {
             }
         }
         let Ok(request) = self.requests.clone().try_acquire_owned() else {
-            self.service.turned_away(&parts.headers);
             let message = format!(
                 "{} requests are under way, which is as many as this sidecar takes: try again",
                 self.limits.requests
             );
-            return closing(Fault::unavailable(message).into());
+            let fault = Fault::unavailable(message);
+            return closing(self.service.turned_away(&parts.headers, fault).into());
         };
         let deadline = Instant::now() + self.limits.reading;
         let reading = self.body(&parts.headers, body);
@@ -325,13 +325,11 @@ impl<S: Service> Server<S> {
                 let received = Received { parts, body, hold };
                 self.service.clone().answer(received).await
             }
-            Ok(Err(fault)) => {
-                self.service.turned_away(&parts.headers);
-                closing(fault.into())
-            }
+            Ok(Err(fault)) => closing(self.service.turned_away(&parts.headers, fault).into()),
             Err(_) => {
                 let message = format!("the body didn't come within {:?}", self.limits.reading);
-                closing(Fault::new(408, "RequestTimeout", message).into())
+                let fault = Fault::new(408, "RequestTimeout", message);
+                closing(self.service.turned_away(&parts.headers, fault).into())
             }
         }
     }

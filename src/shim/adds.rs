@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::inner::{Begun, Joined, TableInner};
 use super::operation::{Operation, Sent, StoreWrite, Tried, WhichStore};
@@ -58,6 +59,7 @@ impl TableInner {
                     .increment(along);
             }
             let deadline = together.deadline() - time / MARGIN;
+            let begun = Instant::now();
             let tried = match Operation::begin(&self, &joined, deadline) {
                 Ok(operation) if together.tells() => {
                     operation.add_and_count(&key, together.by.clone()).await
@@ -68,7 +70,7 @@ impl TableInner {
             match tried {
                 Ok(AddTry::Done(totals)) => together.answer(Ok(totals)),
                 Ok(AddTry::NotYet(error)) => {
-                    self.adds.put_back(&key, together, &error);
+                    self.adds.put_back(&key, together, &error, begun.elapsed());
                     pauses.sleep().await;
                     continue;
                 }

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::inner::{Joined, TableInner};
+use super::queue::LONGEST_TRY;
 use crate::control::PhaseGuard;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::model::{Add, Change, ClusteringRange, Condition, Key, Mutation, Query, Returns, Row};
@@ -541,6 +542,8 @@ impl WhichStore {
 pub(super) struct Pauses {
     count: u32,
     chance: SmallRng,
+    /// When the last try began.
+    trying: Instant,
 }
 
 impl TableInner {
@@ -552,24 +555,29 @@ impl TableInner {
         Pauses {
             count: 0,
             chance: SmallRng::seed_from_u64(of.finish()),
+            trying: Instant::now(),
         }
     }
 }
 
 impl Pauses {
-    /// Waits; `false` if there is no time left for another try.
+    /// Waits; `false` if there is no time left for another try. One that takes as long as the last one has to fit: of a
+    /// write that the deadline cuts off it isn't known whether it was made, and until now that is known.
     pub async fn wait(&mut self, deadline: Instant) -> bool {
+        let took = self.trying.elapsed().min(LONGEST_TRY);
         let until = self.until();
-        if until >= deadline {
+        if until + took >= deadline {
             return false;
         }
         tokio::time::sleep_until(until).await;
+        self.trying = Instant::now();
         true
     }
 
     /// Waits, whatever the time.
     pub async fn sleep(&mut self) {
         tokio::time::sleep_until(self.until()).await;
+        self.trying = Instant::now();
     }
 
     fn until(&mut self) -> Instant {

@@ -13,6 +13,8 @@ use crate::protocol::counter::Totals;
 
 /// Counters that one write adds to at most, so that its expression isn't too long for the store.
 const COUNTERS: usize = 100;
+/// The longest try that is taken for a sign of how long the next one takes.
+pub(super) const LONGEST_TRY: Duration = Duration::from_secs(1);
 /// What part of an operation's time an answer takes to come back to those who wait for it.
 pub(super) const MARGIN: u32 = 100;
 
@@ -34,6 +36,8 @@ pub(super) struct QueuedAdd {
     deadline: Instant,
     /// What its last try came to, which has certainly not happened.
     failed: Option<Error>,
+    /// How long that took: another one has to have the time, since of one that the deadline cuts off nobody would know.
+    took: Duration,
     answer: oneshot::Sender<Result<Totals>>,
 }
 
@@ -100,6 +104,7 @@ impl AddQueue {
             tells,
             deadline,
             failed: None,
+            took: Duration::ZERO,
             answer,
         };
         match queues.of.get_mut(key) {
@@ -129,10 +134,11 @@ impl AddQueue {
     pub fn take(&self, key: &Key, time: Duration) -> Option<QueuedAdds> {
         let mut queues = self.queues();
         let queue = queues.of.get_mut(key)?;
-        let soon = Instant::now() + time / MARGIN;
-        // Nobody waits for these any more, and they haven't been sent.
-        let is_over =
-            |waiting: &mut QueuedAdd| waiting.answer.is_closed() || waiting.deadline <= soon;
+        let now = Instant::now();
+        // Nobody waits for these any more, or there is no time for them, and they haven't been sent.
+        let is_over = |waiting: &mut QueuedAdd| {
+            waiting.answer.is_closed() || waiting.deadline <= now + waiting.took.max(time / MARGIN)
+        };
         queue.extract_if(.., is_over).for_each(QueuedAdd::end);
         let mut together = QueuedAdds {
             by: Vec::new(),
@@ -156,12 +162,13 @@ impl AddQueue {
         Some(together)
     }
 
-    /// AddQueue that certainly haven't happened go to the head of the queue again.
-    pub fn put_back(&self, key: &Key, together: QueuedAdds, error: &Error) {
+    /// Adds that certainly haven't happened, and how long it took to know that, go to the head of the queue again.
+    pub fn put_back(&self, key: &Key, together: QueuedAdds, error: &Error, took: Duration) {
         let mut queues = self.queues();
         let queue = queues.of.entry(key.clone()).or_default();
         let again = together.waiting.into_iter().map(|waiting| QueuedAdd {
             failed: Some(error.clone()),
+            took: took.min(LONGEST_TRY),
             ..waiting
         });
         queue.splice(0..0, again);

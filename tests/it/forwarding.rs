@@ -153,11 +153,12 @@ fn carry_out(
 /// What the server answers; nothing if it has closed the connection, as it does with one that is idle.
 fn forward(server: &mut BufReader<TcpStream>, head: &str, body: &Value) -> Option<(u16, Value)> {
     let body = serde_json::to_vec(body).expect("JSON");
-    let head: String = head
-        .split_inclusive("\r\n")
-        .filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"))
-        .collect();
-    // After the headers stands an empty line.
+    let is_kept = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        !line.starts_with("content-length:") && !line.starts_with("expect:")
+    };
+    let head: String = head.split_inclusive("\r\n").filter(is_kept).collect();
+    // Behind the headers stands an empty line.
     let head = head.strip_suffix("\r\n").expect("a whole head");
     let head = format!("{head}content-length: {}\r\n\r\n", body.len());
     let stream = server.get_mut();

@@ -111,8 +111,16 @@ impl Scripted {
 pub(crate) trait ReadWrite: Read + Write + Send {}
 impl<T: Read + Write + Send> ReadWrite for T {}
 
-/// Reads a request or an answer: its head with the empty line after it, and its body.
+/// Reads an answer: its head with the empty line behind it, and its body.
 pub(crate) fn read_message(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+    let (head, length) = read_head(stream)?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((head, body))
+}
+
+/// The head of a message, and how long its body is.
+fn read_head(stream: &mut impl BufRead) -> Option<(String, usize)> {
     let (mut head, mut length) = (String::new(), 0);
     loop {
         let begin = head.len();
@@ -127,9 +135,7 @@ pub(crate) fn read_message(stream: &mut impl BufRead) -> Option<(String, Vec<u8>
             length = value.parse().unwrap();
         }
     }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((head, body))
+    Some((head, length))
 }
 
 /// The value of a header, if the line is that one.
@@ -145,8 +151,15 @@ impl Request {
     }
 }
 
-pub(crate) fn read(stream: &mut impl BufRead) -> Option<Request> {
-    let (head, body) = read_message(stream)?;
+pub(crate) fn read<S: Read + Write>(stream: &mut BufReader<S>) -> Option<Request> {
+    let (head, length) = read_head(stream)?;
+    // Java's SDK asks before it sends a body.
+    if head.lines().any(|line| header(line, "expect").is_some()) {
+        let go_on = stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+        go_on.ok()?;
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
     let call = head.lines().find_map(|line| header(line, "x-amz-target"));
     let call = call.and_then(|target| target.rsplit('.').next());
     Some(Request {

@@ -121,6 +121,37 @@ async fn an_add_that_was_never_sent_has_certainly_not_happened() {
     }
 }
 
+/// A store that is slow to refuse: no try is begun that the deadline would cut off, since nobody would know of it.
+#[tokio::test(start_paused = true)]
+async fn a_last_try_has_the_time_that_tries_take() {
+    let faults = Faults {
+        unreachable: 1.0,
+        ..Faults::default()
+    };
+    let bench = Bench::new(Phase::Old).await;
+    let old = Arc::new(Faulty::new(bench.old.clone(), faults, 1));
+    let shim = bench.shim_of(Settings::new("test"), old.clone(), bench.new.clone(), false);
+    let (users, votes) = (shim.table("users").unwrap(), shim.table("votes").unwrap());
+    for takes in 1..25 {
+        old.take(Duration::from_millis(takes * 40));
+        let key = Key::row(vec![Value::text("u1")], vec![]);
+        let put = users.put(Row::new(key, vec![None; 3]), Ttl::Never).await;
+        let error = put.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.known_effect()),
+            (Kind::Unreachable, Effect::None),
+            "{takes}"
+        );
+        // The same of what waits for the write of its key.
+        let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
+        let adds = [0, 1, 2].map(|_| votes.add(&act, "n", 1));
+        for added in futures::future::join_all(adds).await {
+            let error = added.unwrap_err();
+            assert_eq!(error.known_effect(), Effect::None, "{takes}: {error}");
+        }
+    }
+}
+
 /// A store that refuses for now: each add is tried again until its own deadline, and hasn't happened.
 #[tokio::test(start_paused = true)]
 async fn adds_that_are_refused_for_now_have_certainly_not_happened() {

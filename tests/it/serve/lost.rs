@@ -20,7 +20,7 @@ const PLAN: &str = "[lease]\nseconds = 6\noperation_seconds = 3\n[shim]\nresave 
                     [[table]]\nname = \"users\"\nto = \"@-users\"\nkey_only = \"keep\"\n";
 
 /// Two tables in `copy`, whose new store is at this address, and a sidecar.
-async fn in_copy(url: &str) -> (Bench, Sidecar) {
+pub async fn in_copy(url: &str) -> (Bench, Sidecar) {
     let bench = Bench::on("serve", cassandra_address(), url.to_owned()).await;
     for statement in [
         "CREATE TABLE votes (act text PRIMARY KEY, n counter)",
@@ -43,7 +43,7 @@ async fn in_copy(url: &str) -> (Bench, Sidecar) {
 }
 
 /// One attempt of a call: status and body.
-fn ask(url: &str, operation: &str, body: &Json, call: &str, attempt: u32) -> (u16, Json) {
+pub fn ask(url: &str, operation: &str, body: &Json, call: &str, attempt: u32) -> (u16, Json) {
     let body = body.to_string();
     let request = format!(
         "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-amz-target: DynamoDB_20120810.{operation}\r\n\

@@ -46,7 +46,8 @@ fn has_clients(python: &Path) -> bool {
     check.is_ok_and(|check| check.status.success())
 }
 
-fn run(command: &mut Command, advice: &str) {
+/// Runs what fetches something, or fails with what to install.
+pub fn run(command: &mut Command, advice: &str) {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}; {advice}"));
