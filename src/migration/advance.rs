@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::moves::{Event, Forecast, MoveOptions, Observer, Refusal};
+use super::moves::{Event, MoveOptions, MovePreview, Observer, Refusal};
 use super::{Migration, WATCH_EVERY};
 use crate::codec::text::hex;
 use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versioned, Watch};
@@ -200,7 +200,7 @@ impl Migration {
         way: Transition,
         to: Phase,
         options: &MoveOptions<'_>,
-    ) -> Result<Vec<Forecast>> {
+    ) -> Result<Vec<MovePreview>> {
         let there = self.movable(&self.control).await?;
         let path = self.path(&there.record, way, to)?;
         self.vouched(&self.control, there.record.phase, to, &options.gone)
@@ -222,7 +222,7 @@ impl Migration {
                 }
                 (_, _) => BTreeSet::new(),
             };
-            steps.push(Forecast {
+            steps.push(MovePreview {
                 from: record.phase,
                 to: next,
                 waits_for: registered.clone(),

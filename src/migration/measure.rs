@@ -37,7 +37,7 @@ pub enum Portion {
 
 /// Rows that would become dead letters for one reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trouble {
+pub struct ExpectedLetters {
     /// How many.
     pub rows: u64,
     /// Some of them, for people: the key, and where in the row.
@@ -62,7 +62,7 @@ pub struct Measured {
     /// Rows of nothing but their key.
     pub key_only: u64,
     /// Rows that would become dead letters, by the reason.
-    pub troubles: BTreeMap<String, Trouble>,
+    pub troubles: BTreeMap<String, ExpectedLetters>,
 }
 
 impl Measured {

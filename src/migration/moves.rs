@@ -73,7 +73,7 @@ pub enum Event<'a> {
 
 /// A step that a move would make.
 #[derive(Debug)]
-pub struct Forecast {
+pub struct MovePreview {
     /// Where it would begin.
     pub from: Phase,
     /// Where it would lead.

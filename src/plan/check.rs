@@ -6,7 +6,7 @@ use super::names::{PlanFolder, cassandra_name};
 use super::reader::{Source, Text};
 use super::stores::{NewKind, NewSection, OldKind, OldSection};
 use super::tables::ReadTable;
-use super::targets::{self, Named, Word};
+use super::targets::{self, NamedTarget, Word};
 
 /// Names of tables in the new store, the control table's included, and no table twice.
 pub(super) fn targets(source: &Source<'_>, new: Option<&NewSection>, tables: &[ReadTable]) {
@@ -17,9 +17,9 @@ pub(super) fn targets(source: &Source<'_>, new: Option<&NewSection>, tables: &[R
             line: text.line,
         }
     }
-    let named: Vec<Named<'_>> = tables
+    let named: Vec<NamedTarget<'_>> = tables
         .iter()
-        .map(|table| Named {
+        .map(|table| NamedTarget {
             name: word(&table.name),
             to: word(&table.to),
         })

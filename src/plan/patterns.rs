@@ -3,7 +3,7 @@
 //! Which tables those are only the old store knows, so that a plan with patterns is read without asking it, and
 //! expanded later ([`Plan::expand`]) by whoever has the names.
 
-use super::targets::{self, Named, Word};
+use super::targets::{self, NamedTarget, Word};
 use super::{NewStorePlan, Plan, PlanError, PlanErrors, TablePlan};
 
 /// A `[[table]]` whose name is a pattern: `*` stands for any characters, none included. Tables that the plan names
@@ -127,9 +127,9 @@ impl Plan {
                 line,
             }
         };
-        let named: Vec<Named<'_>> = names
+        let named: Vec<NamedTarget<'_>> = names
             .iter()
-            .map(|(name, to, line)| Named {
+            .map(|(name, to, line)| NamedTarget {
                 name: word(name.as_str())(*line),
                 to: word(to.as_str())(*line),
             })

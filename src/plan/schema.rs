@@ -25,14 +25,14 @@ const BY_KIND: [&str; 2] = ["old", "new"];
 
 /// What the reader asks for, by its place: `old.tls.ca`. A name that is free is `*`.
 #[derive(Default)]
-struct Asked {
+struct AskedKeys {
     keys: BTreeMap<String, What>,
     required: BTreeSet<String>,
 }
 
 /// The JSON Schema of a plan, as draft 2020-12 has it.
 pub fn json_schema() -> Value {
-    let mut asked = Asked::default();
+    let mut asked = AskedKeys::default();
     for text in SECTIONS {
         let env = |_: &str| None;
         let source = Source::new(Path::new("plan.toml"), text, &env);
@@ -55,7 +55,7 @@ pub fn json_schema() -> Value {
     Value::Object(schema)
 }
 
-fn section(path: &str, asked: &Asked, told: &BTreeMap<String, String>) -> Map<String, Value> {
+fn section(path: &str, asked: &AskedKeys, told: &BTreeMap<String, String>) -> Map<String, Value> {
     let mut properties = Map::new();
     let mut required = Vec::new();
     let mut free = None;
@@ -95,7 +95,7 @@ fn section(path: &str, asked: &Asked, told: &BTreeMap<String, String>) -> Map<St
 fn property(
     place: &str,
     what: &What,
-    asked: &Asked,
+    asked: &AskedKeys,
     told: &BTreeMap<String, String>,
 ) -> Map<String, Value> {
     let choices = |names: &[String]| json!({"type": "string", "enum": names});

@@ -24,7 +24,7 @@ pub(super) struct All {
 
 /// What `[defaults]` and a `[[table]]` may both say. What one leaves out is `None`.
 #[derive(Clone, Default)]
-struct Rules {
+struct TableRules {
     to_prefix: Option<Text>,
     ignore: Option<BTreeSet<Ignore>>,
     /// `Some(None)` says that there is none.
@@ -37,11 +37,11 @@ struct Rules {
     fence: Option<Option<String>>,
 }
 
-impl Rules {
+impl TableRules {
     /// These, and those of the defaults that they leave out.
-    fn or(self, defaults: &Rules) -> Rules {
+    fn or(self, defaults: &TableRules) -> TableRules {
         let defaults = defaults.clone();
-        Rules {
+        TableRules {
             to_prefix: self.to_prefix.or(defaults.to_prefix),
             ignore: self.ignore.or(defaults.ignore),
             expiry: self.expiry.or(defaults.expiry),
@@ -64,7 +64,7 @@ pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -
             section.finish();
             defaults
         }
-        None => Rules::default(),
+        None => TableRules::default(),
     };
     let sections = top.sections("table");
     if !top.has("table") || top.is_empty_array("table") {
@@ -81,14 +81,14 @@ pub(super) fn read(top: &mut Section<'_>, has_mask_key: bool, shim: &ShimPlan) -
     all
 }
 
-fn rules(section: &mut Section<'_>, shim: &ShimPlan) -> Rules {
+fn rules(section: &mut Section<'_>, shim: &ShimPlan) -> TableRules {
     section.choice("oversize", &[("reject", ())]);
     // What else there may be one day isn't built yet.
     section.choice("attributes", &[("columns", ())]);
     let final_reads = [("all", FinalRead::All), ("quorum", FinalRead::Quorum)];
     let ignore = section.choices("ignore", Ignore::NAMES);
     let key_only = key_only(section);
-    let rules = Rules {
+    let rules = TableRules {
         to_prefix: section.text("to_prefix"),
         ignore: section.has("ignore").then(|| ignore.into_iter().collect()),
         expiry: section
@@ -122,7 +122,7 @@ fn table(
     mut table: Section<'_>,
     has_mask_key: bool,
     shim: &ShimPlan,
-    defaults: &Rules,
+    defaults: &TableRules,
     all: &mut All,
 ) {
     let source = table.source;
@@ -246,7 +246,7 @@ fn names_fit(table: &Section<'_>, pattern: Option<&Text>, except: &[Text]) {
 }
 
 /// Rows can end by `expiry` alone.
-fn ends_by_expiry(table: &Section<'_>, rules: &Rules) {
+fn ends_by_expiry(table: &Section<'_>, rules: &TableRules) {
     let lets_end = matches!(
         rules.key_only,
         Some(Some(KeyOnly::Cells | KeyOnly::DefaultTtl))

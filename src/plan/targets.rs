@@ -11,23 +11,27 @@ pub(super) struct Word<'a> {
 
 /// A table's names.
 #[derive(Clone, Copy)]
-pub(super) struct Named<'a> {
+pub(super) struct NamedTarget<'a> {
     pub name: Word<'a>,
     pub to: Word<'a>,
 }
 
 /// Something that is wrong, as an error's parts.
-pub(super) struct Fault {
+pub(super) struct TargetFault {
     pub line: usize,
     pub message: String,
     pub hint: &'static str,
 }
 
 /// No table twice, no two tables to one target, none to the control table, and names that DynamoDB takes.
-pub(super) fn faults(tables: &[Named<'_>], control: Word<'_>, is_dynamodb: bool) -> Vec<Fault> {
+pub(super) fn faults(
+    tables: &[NamedTarget<'_>],
+    control: Word<'_>,
+    is_dynamodb: bool,
+) -> Vec<TargetFault> {
     let mut faults = Vec::new();
     let mut wrong = |line, message, hint| {
-        faults.push(Fault {
+        faults.push(TargetFault {
             line,
             message,
             hint,

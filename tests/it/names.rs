@@ -25,7 +25,7 @@ fn types(source: &Source) -> impl Iterator<Item = &str> {
     })
 }
 
-fn shared<'a>(sources: &'a [Source]) -> BTreeMap<&'a str, Vec<String>> {
+fn shared(sources: &[Source]) -> BTreeMap<&str, Vec<String>> {
     let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for source in sources {
         for name in types(source) {

@@ -7,7 +7,7 @@ use crossfade::clock::Clock;
 use crossfade::connect;
 use crossfade::control::{Awaited, Gone, Participant};
 use crossfade::error::Error;
-use crossfade::migration::{Event, Forecast, Migration, MoveOptions, OpenOld, Unkept, too_soon};
+use crossfade::migration::{Event, Migration, MoveOptions, MovePreview, OpenOld, Unkept, too_soon};
 use crossfade::protocol::Phase;
 use crossfade::protocol::phase::Transition;
 use crossfade::visible::visible;
@@ -258,7 +258,7 @@ fn named(id: &str, one: &Participant) -> String {
 }
 
 /// As an error if a step is refused as things are.
-pub fn print_forecast(migration: &Migration, to: Phase, steps: &[Forecast]) -> Exit {
+pub fn print_forecast(migration: &Migration, to: Phase, steps: &[MovePreview]) -> Exit {
     let table = &migration.spec.name;
     if steps.is_empty() {
         format::print(&format!("{table}: in `{to}` already"));

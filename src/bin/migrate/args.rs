@@ -25,7 +25,7 @@ pub enum Command {
     Demo(Demo),
     /// Make a plan from a keyspace, check one without servers, print the schema of plans for editors
     #[command(subcommand)]
-    Plan(Plan),
+    Plan(PlanCommand),
     /// Look before anything moves: connections, schema, what each column becomes, limits, sizes
     Check(Check),
     /// Create the target tables and the control records; safe to repeat
@@ -58,7 +58,7 @@ pub struct Demo {
 }
 
 #[derive(Subcommand)]
-pub enum Plan {
+pub enum PlanCommand {
     /// Read a keyspace and print a plan for its tables, with what has to be decided in comments
     #[command(
         after_help = "Example: migrate plan new --nodes 10.0.0.11 --keyspace bgt > bgt.toml\n\

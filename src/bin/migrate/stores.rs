@@ -11,7 +11,7 @@ use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, OldReading, Paces};
 use crossfade::plan::{FinalRead, Names, OldStorePlan, PatternPlan, Plan, TablePlan};
 use crossfade::protocol::Phase;
-use crossfade::store::cassandra::{Cassandra, Repaired};
+use crossfade::store::cassandra::{Cassandra, RepairHistory};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
 
@@ -238,7 +238,7 @@ impl OpenStores {
     }
 
     /// When an old table was last repaired, where that can be told.
-    pub async fn repaired(&self, table: &str) -> Option<Repaired> {
+    pub async fn repaired(&self, table: &str) -> Option<RepairHistory> {
         // It is a hint: a server that doesn't give its history is no reason not to look at the rest.
         self.cassandra
             .as_ref()?

@@ -76,7 +76,7 @@ pub async fn run(args: &args::StatusArgs) -> Result<Exit> {
     let stores = OpenStores::open_new(&args.chosen.plan).await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     let mut rates = vec![Rate::default(); migrations.len()];
-    let raw = Raw::enter();
+    let raw = RawTerminal::enter();
     let mut keys = keys();
     let stop = signal::wait();
     tokio::pin!(stop);
@@ -313,10 +313,10 @@ fn draw(lines: &[String], _columns: usize, rows: usize) {
 }
 
 /// Keys as they are typed, without Enter; the terminal is as it was once this is dropped.
-struct Raw(Option<Termios>);
+struct RawTerminal(Option<Termios>);
 
-impl Raw {
-    fn enter() -> Raw {
+impl RawTerminal {
+    fn enter() -> RawTerminal {
         let before = termios::tcgetattr(std::io::stdin()).ok();
         if let Some(before) = &before {
             let mut now = before.clone();
@@ -327,11 +327,11 @@ impl Raw {
             let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &now);
         }
         print!("\x1b[?1049h\x1b[?25l\x1b[2J");
-        Raw(before)
+        RawTerminal(before)
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
         print!("\x1b[?25h\x1b[?1049l");
         let _ = std::io::stdout().flush();

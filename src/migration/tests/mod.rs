@@ -118,7 +118,7 @@ impl Bench {
         to: Phase,
         expect: Option<usize>,
         gone: Gone,
-    ) -> Result<Vec<Forecast>> {
+    ) -> Result<Vec<MovePreview>> {
         let options = MoveOptions {
             expect,
             gone,

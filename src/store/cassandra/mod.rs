@@ -57,7 +57,7 @@ use self::ceiling::Ceiling;
 pub use self::config::{CassandraConfig, ClientCertificate, Consistency, Login, Tls};
 use self::errors::Doing;
 use self::pulse::Pulse;
-pub use self::repaired::Repaired;
+pub use self::repaired::RepairHistory;
 use super::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
     Store, WriteAccess, WriteOutcomes, failed_rows, unsupported,

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// When a table was repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repaired {
+pub struct RepairHistory {
     /// How long the table keeps its tombstones: what was deleted longer ago, and missed by a replica, may be back.
     pub gc_grace_seconds: u32,
     /// How long ago the last repair of any of its ranges succeeded; `None` if none is written down.
@@ -23,7 +23,7 @@ impl Cassandra {
     ///
     /// # Errors
     /// The server can't be asked.
-    pub async fn repaired(&self, table: &str) -> Result<Option<Repaired>> {
+    pub async fn repaired(&self, table: &str) -> Result<Option<RepairHistory>> {
         let replication = self
             .rows_of::<(HashMap<String, String>,)>(
                 "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?",
@@ -57,7 +57,7 @@ impl Cassandra {
             at.filter(|_| is_success).map(|at| at.0)
         });
         let now = clock::unix_micros() / 1_000;
-        Ok(Some(Repaired {
+        Ok(Some(RepairHistory {
             gc_grace_seconds: u32::try_from(*grace).unwrap_or(0),
             seconds_ago: succeeded.max().map(|at| ((now - at) / 1_000).max(0)),
         }))

@@ -6,7 +6,7 @@ use crossfade::forecast::{Ceilings, Forecast, PRICES, Prices, forecast};
 use crossfade::item::Mapping;
 use crossfade::migration::{Measured, Migration, Portion, Survey};
 use crossfade::plan::NewStorePlan;
-use crossfade::store::cassandra::Repaired;
+use crossfade::store::cassandra::RepairHistory;
 use crossfade::store::{Finding, Inspection};
 
 use crate::Exit;
@@ -23,7 +23,7 @@ pub struct Checked {
     pub mapping: Option<Mapping>,
     pub measured: Option<Measured>,
     pub forecast: Option<Forecast>,
-    pub repaired: Option<Repaired>,
+    pub repaired: Option<RepairHistory>,
     /// Why the rest isn't known.
     pub error: Option<Error>,
 }

@@ -24,11 +24,11 @@ struct Line<'a> {
     /// Whether the new store has the table; null if that isn't known.
     target_exists: Option<bool>,
     keys: Option<Keys>,
-    columns: Vec<Column>,
+    columns: Vec<ColumnJson>,
     /// What the old store estimates.
     estimated: Estimated,
     read: Option<Read<'a>>,
-    forecast: Option<Forecast<'a>>,
+    forecast: Option<ForecastJson<'a>>,
     /// Seconds that a row lives where its writer didn't say; 0 for ever.
     default_ttl: Option<u32>,
     repaired_seconds_ago: Option<i64>,
@@ -52,7 +52,7 @@ struct Keys {
 }
 
 #[derive(serde::Serialize)]
-struct Column {
+struct ColumnJson {
     column: String,
     cql_type: String,
     attribute: String,
@@ -82,7 +82,7 @@ struct Read<'a> {
 }
 
 #[derive(serde::Serialize)]
-struct Forecast<'a> {
+struct ForecastJson<'a> {
     rows: u64,
     bytes: u64,
     write_units: u64,
@@ -115,7 +115,7 @@ pub fn line(stores: &OpenStores, checked: &Checked, clocks: Clocks) -> String {
         .mapping
         .iter()
         .flat_map(|mapping| mapping.describe());
-    let columns = columns.map(|one| Column {
+    let columns = columns.map(|one| ColumnJson {
         column: one.column,
         cql_type: one.cql_type,
         attribute: one.attribute,
@@ -160,7 +160,7 @@ pub fn line(stores: &OpenStores, checked: &Checked, clocks: Clocks) -> String {
                 .map(|(reason, trouble)| (reason.as_str(), trouble.rows))
                 .collect(),
         }),
-        forecast: checked.forecast.as_ref().map(|told| Forecast {
+        forecast: checked.forecast.as_ref().map(|told| ForecastJson {
             rows: told.size.rows.round() as u64,
             bytes: told.size.bytes as u64,
             write_units: told.size.write_units as u64,

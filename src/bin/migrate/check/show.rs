@@ -3,7 +3,7 @@
 use crossfade::item::{KeyAttribute, Mapping};
 use crossfade::migration::{Measured, Migration, Survey};
 use crossfade::plan::OldStorePlan;
-use crossfade::store::cassandra::Repaired;
+use crossfade::store::cassandra::RepairHistory;
 use crossfade::store::{Finding, Weight};
 use crossfade::transform::Mask;
 use crossfade::visible::visible;
@@ -89,7 +89,7 @@ fn size(survey: &Survey) {
 }
 
 /// Rows that replicas don't agree on are missed below ALL, and what was deleted longer ago than gc_grace may be back.
-fn repaired(repaired: &Repaired) {
+fn repaired(repaired: &RepairHistory) {
     let grace = format::time(f64::from(repaired.gc_grace_seconds));
     let told = match repaired.seconds_ago {
         Some(ago) if ago <= i64::from(repaired.gc_grace_seconds) => {

@@ -15,11 +15,11 @@ use crate::args;
 use crate::format;
 use crate::next;
 
-pub async fn run(args: &args::Plan) -> Result<Exit, Error> {
+pub async fn run(args: &args::PlanCommand) -> Result<Exit, Error> {
     match args {
-        args::Plan::New(args) => new::run(args).await,
-        args::Plan::Check(args) => check(&args.plan),
-        args::Plan::Schema => {
+        args::PlanCommand::New(args) => new::run(args).await,
+        args::PlanCommand::Check(args) => check(&args.plan),
+        args::PlanCommand::Schema => {
             let schema = schema::json_schema();
             // Nothing in it has keys that aren't text, the one thing JSON can't have.
             format::print(&serde_json::to_string_pretty(&schema).unwrap_or_default());
