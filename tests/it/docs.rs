@@ -206,6 +206,60 @@ fn links_within_the_repository_lead_somewhere() {
     assert!(count > 50, "only {count} links were found");
 }
 
+/// What an operator or the author of an application has to know is told in words.
+#[test]
+fn pages_for_users_send_nobody_into_the_sources() {
+    let for_developers = ["CONTRIBUTING.md", "docs/ARCHITECTURE.md", "tests/README.md"];
+    let mut found = Vec::new();
+    for (path, text) in pages() {
+        if for_developers.iter().any(|page| path == Path::new(page)) {
+            continue;
+        }
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if link.contains("src/") && !link.contains("://") {
+                found.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The files that the developers' pages name.
+#[test]
+fn what_the_architecture_names_is_there() {
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for path in ["docs/ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        for line in page(path).lines() {
+            let mut last: Option<PathBuf> = None;
+            for word in line.split('`').skip(1).step_by(2) {
+                let is_file = word.contains('/') || word.ends_with(".rs");
+                if !is_file || word.contains([' ', '*', ':', '<']) {
+                    continue;
+                }
+                // From the root, from `src`, or beside what was named before it.
+                let beside = match &last {
+                    Some(last) if last.is_file() => last.parent().map(Path::to_owned),
+                    last => last.clone(),
+                };
+                let places = [Some(root()), Some(root().join("src")), beside];
+                let mut files = places.into_iter().flatten().map(|place| place.join(word));
+                last = files.find(|file| file.exists());
+                count += 1;
+                if last.is_none() {
+                    missing.push(format!("{path}: {word}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(count > 50, "only {count} files were found");
+}
+
 #[test]
 fn the_front_page_stays_short() {
     let lines = page("README.md").lines().count();
