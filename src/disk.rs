@@ -1,8 +1,8 @@
 //! A sled folder under the rules that make it dependable: what the embedded store and the journal
-//! stand on.
+//! are on.
 //!
 //! - One folder, one owner: a lock file of our own, which says who holds it.
-//! - One thread does every write; what arrives together is flushed together, and nobody hears of a
+//! - One thread does every write; what arrives together is flushed together, and nothing hears of a
 //!   write before it is on the disk. sled's own `flush` ends in `sync_file_range`, which isn't a
 //!   barrier, so the file is synced once more by us.
 //! - sled may panic on a damaged folder, and may hang: it is opened in a thread of its own, with a
@@ -119,7 +119,7 @@ impl Disk {
         outcome.await.map_err(|_| gone())
     }
 
-    /// Makes a change that nobody waits for, within a moment. If it fails, the next [`Disk::write`]
+    /// Makes a change that nothing waits for, within a moment. If it fails, the next [`Disk::write`]
     /// says so.
     #[cfg(feature = "copy")]
     pub(crate) fn note(&self, change: impl FnOnce(&sled::Db) -> Result<()> + Send + 'static) {
@@ -214,7 +214,7 @@ fn gathered(inbox: &Receiver<DiskCommand>) -> Option<Vec<DiskCommand>> {
     Some(commands)
 }
 
-/// The owner thread: takes what has come in, does it, flushes once, and tells everybody.
+/// The owner thread: takes what has come in, does it, flushes once, and answers all.
 fn own(db: &sled::Db, folder: &Path, inbox: &Receiver<DiskCommand>) {
     let mut poison: Option<Error> = None;
     let mut running = true;
@@ -318,7 +318,7 @@ fn open_sled_once(folder: &Path) -> Result<sled::Db, OpenRefusal> {
                     .use_compression(false)
                     .open()
             });
-            // Nobody listens any more once the time is over.
+            // Nothing listens any more once the time is over.
             let _ = tell.send(opened.map_err(|_| "it failed inside while opening".to_owned()));
         });
     spawned.map_err(|error| OpenRefusal::Unusable(io_error("start a thread", folder, error)))?;

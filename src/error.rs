@@ -68,7 +68,7 @@ impl Kind {
 pub enum Effect {
     /// It certainly changed nothing.
     None,
-    /// Nobody can tell from here.
+    /// It can't be told from here.
     Unknown,
 }
 

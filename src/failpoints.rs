@@ -2,7 +2,7 @@
 //! every one of them. They are there in builds with the feature `conformance` only.
 //!
 //! With `CROSSFADE_STOP_AT=7` the process aborts at the seventh point that it comes to: no destructor
-//! runs, nothing is flushed, no reply is waited for. Points stand before and after every write to the
+//! runs, nothing is flushed, no reply is waited for. Points are before and after every write to the
 //! new store, its control table included ([`crate::testing::stopping`]), and before and after every
 //! flush of the journal.
 

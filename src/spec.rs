@@ -16,7 +16,7 @@ pub struct TablePlan {
     pub name: String,
     /// Its name in the new store; the same unless the plan says otherwise.
     pub to: String,
-    /// Where it stands in the plan's file, from 1, for messages.
+    /// Where it is in the plan's file, from 1, for messages.
     pub line: usize,
     /// What the old table has and the new one won't, and its owner knows.
     pub ignore: BTreeSet<Ignore>,

@@ -1,4 +1,4 @@
-//! The barrier: a phase is left only when everybody is in it.
+//! The barrier: a phase is left only when everyone is in it.
 //!
 //! Whether somebody is dead is judged by the one who waits, with the waiting one's own clock: an
 //! item that hasn't changed for its lease and its longest operation belongs to a participant that
@@ -22,11 +22,11 @@ use crate::protocol::Phase;
 pub struct Gone {
     /// These.
     pub ids: Vec<String>,
-    /// Whoever has been silent for so long, and longer than one that lives may be.
+    /// Participants that have been silent for so long, and longer than one that lives may be.
     pub silent: Option<Duration>,
 }
 
-/// What becomes of calls that may still land, of somebody who doesn't wait for them any more.
+/// What becomes of calls that may still land, of a participant that doesn't wait for them any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
     /// They do no harm.
@@ -35,7 +35,7 @@ pub enum Late {
     Waited,
 }
 
-/// Somebody the barrier waits for.
+/// A participant that the barrier waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaited {
     /// Its id.
@@ -87,7 +87,7 @@ impl Watch {
         self.judge(control, target, there, late, gone).await
     }
 
-    /// One look for whoever wants nobody to be there: takes away whoever is dead, and tells who is left.
+    /// One look for the one that wants nobody to be there: takes away whoever is dead, and tells who is left.
     ///
     /// # Errors
     /// The store's.
@@ -101,7 +101,7 @@ impl Watch {
             .await
     }
 
-    /// One look for whoever knows that nobody can renew a lease any more, since there is no record: takes away who
+    /// One look for the one that knows that nobody can renew a lease any more, since there is no record: takes away who
     /// has been silent for longer than one that lives can be, and tells who is left.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::store::{
 };
 
 /// The wrapper. Each write is an operation of its own, and a permit is asked before each request that
-/// it takes: past the lease it is refused as unreachable, so that whoever waits for stores waits for the
+/// it takes: past the lease it is refused as unreachable, so that the one that waits for stores waits for the
 /// lease too.
 ///
 /// That what is written was read before a lapse does no harm: a participant only goes on under the
@@ -49,7 +49,7 @@ impl Member {
     }
 }
 
-/// A write on its way. While nobody knows what has become of it, be it that nobody waits any more, it may
+/// A write on its way. While it isn't known what has become of it, be it that nothing waits any more, it may
 /// land.
 struct SentWrite(Option<PhaseGuard>);
 

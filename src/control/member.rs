@@ -6,7 +6,7 @@
 //! - A lease begins before the renewal is sent, so it ends here before anybody else thinks it over.
 //!   Past it, no operation begins and none is answered as a success. Applications that have
 //!   acknowledged `old` or `bridge`, and are in one of them, need none.
-//! - Nobody leaves, and no phase is let go, while anything of it may still land: of this process, or of one
+//! - Nothing leaves, and no phase is let go, while anything of it may still land: of this process, or of one
 //!   before it that had the same id and was killed.
 //! - Whose item was taken away, because it was thought dead, has lapsed: it registers anew.
 
@@ -107,7 +107,7 @@ struct MemberState {
     until: Duration,
     /// Operations under way.
     guards: BTreeMap<Phase, usize>,
-    /// What was sent under a phase, and nobody waits for any more, is taken for over then.
+    /// What was sent under a phase, and nothing waits for any more, is taken for over then.
     landing: BTreeMap<Phase, Duration>,
     /// Surely over it is then.
     late_until: Duration,
@@ -324,7 +324,7 @@ impl Member {
         .map(drop)
     }
 
-    /// Whether something of it that nobody waits for any more may still land.
+    /// Whether something of it that nothing waits for any more may still land.
     fn is_late(&self) -> bool {
         self.role.clock.now() < self.state().late_until
     }
@@ -573,7 +573,7 @@ impl PhaseGuard {
         self.may_land_late();
     }
 
-    /// Notes that something of this operation may land after everybody has given it up, and would do harm
+    /// Notes that something of this operation may land after everyone has given it up, and would do harm
     /// then; see [`Phase::fears_late_calls`].
     pub fn may_land_late(&self) {
         let member = &self.right.member;

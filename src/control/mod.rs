@@ -493,7 +493,7 @@ impl Control {
     }
 }
 
-/// The part of a target's items whose names begin so: whoever watches instances doesn't read ten thousand dead
+/// The part of a target's items whose names begin so: what watches instances doesn't read ten thousand dead
 /// letters each time.
 fn beginning_with(target: &str, prefix: &str) -> ClusteringRange {
     let bound = |name: String| vec![Value::Text(name)];

@@ -10,7 +10,7 @@ use crate::layer::{Pace, Retry};
 use crate::schema::Table;
 use crate::store::{Reads, Store};
 
-/// The store that is moved to. Everybody may read it; what creates, expires and drops tables is here too.
+/// The store that is moved to. Every participant may read it; what creates, expires and drops tables is here too.
 ///
 /// Rows are changed through a [`crate::store::Writer`] alone, and only a participant gets one: a tool from
 /// [`super::Member::writer`], an operation of an application from its [`super::PhaseGuard`]. A tool that hasn't
@@ -82,7 +82,7 @@ impl New {
     }
 }
 
-/// Everybody may read.
+/// Every participant may read.
 impl Deref for New {
     type Target = dyn Reads;
 

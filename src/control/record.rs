@@ -31,7 +31,7 @@ pub struct Record {
     /// 1970. None where it has no clock, or hasn't been frozen since this was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_at: Option<i64>,
-    /// Names this incarnation. Where a record is made anew, because somebody deleted it, freezes are
+    /// Names this incarnation. Where a record is made anew, because an operator deleted it, freezes are
     /// counted from 0 again, and nothing that was noted under the first one may count.
     #[serde(default, rename = "begun")]
     pub incarnation: String,
@@ -360,7 +360,7 @@ impl ParticipantKind {
     }
 }
 
-/// Somebody who may write to the target, as everybody sees it. Only its owner changes the item, and
+/// A participant that may write to the target, as all others see it. Only its owner changes the item, and
 /// names the version it has seen: so one that was taken away notices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Participant {

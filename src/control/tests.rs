@@ -617,7 +617,7 @@ async fn who_leaves_word_and_is_killed_is_waited_for_no_longer_than_that() {
     assert!(control.present_and_gone("t").await.unwrap().is_empty());
 }
 
-/// Whoever watches instances reads those alone, not ten thousand dead letters each time.
+/// What watches instances reads those alone, not ten thousand dead letters each time.
 #[tokio::test]
 async fn items_are_read_by_the_range_of_their_names() {
     let control = prepared(Phase::Old).await;

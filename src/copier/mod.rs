@@ -6,11 +6,11 @@
 //! its pages are, so that a copier that is killed anywhere goes on from there and at worst sends
 //! some rows again, which changes nothing. A row that can't be kept in the new store becomes a dead
 //! letter before its cursor moves on; a range that can't be read is cut until what can't be read
-//! stands alone.
+//! is alone.
 //!
 //! Counters may grow while they are folded, so a pass over them always begins at the start. What a
 //! pass has folded is in the journal and is passed over by the next one; a settling pass believes
-//! neither, and what it has settled is noted for everybody.
+//! neither, and what it has settled is noted for all participants.
 
 mod complete;
 mod counters;
@@ -192,7 +192,7 @@ impl Copier {
             buried: Mutex::default(),
         };
         let earlier = remembered.counts;
-        // Others have to see that somebody is at work before the first row is written.
+        // Others have to see that a participant is at work before the first row is written.
         run.tell(&earlier, false).await?;
         let outcome = tokio::select! {
             outcome = run.whole(jobs) => outcome,
@@ -377,7 +377,7 @@ impl CopyRun<'_> {
             .await
     }
 
-    /// Notes a range as done: first in the journal, then for everybody.
+    /// Notes a range as done: first in the journal, then for all participants.
     async fn finish(&self, range: Tokens, done: Tokens) -> Result<()> {
         let pass = self.copier.counters.map(|counters| counters.pass);
         if pass.is_none() {

@@ -1,4 +1,4 @@
-//! What a running copy counts, for whoever shows it.
+//! What a running copy counts, for the one that shows it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

@@ -74,7 +74,7 @@ fn place(text: &str, from: usize) -> Placed<'_> {
             (to, token)
         }
         '0'..='9' => {
-            // A leading zero stands alone: `[00]` is no index.
+            // A leading zero is alone: `[00]` is no index.
             let to = match first {
                 '0' => from + 1,
                 _ => run(text, from, |byte| byte.is_ascii_digit()),

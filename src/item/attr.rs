@@ -20,7 +20,7 @@ pub enum Attr {
     Null,
     /// List.
     L(Vec<Attr>),
-    /// Map. No name stands twice.
+    /// Map. No name is twice.
     M(Vec<(String, Attr)>),
     /// String set.
     Ss(Vec<String>),

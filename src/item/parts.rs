@@ -85,7 +85,7 @@ impl Mapping {
         Ok(owned(columns))
     }
 
-    /// What stands in [`Mapping::decided`] for these cells: at least one, since no set is empty.
+    /// What is in [`Mapping::decided`] for these cells: at least one, since no set is empty.
     ///
     /// # Errors
     /// [`Kind::Invalid`] if there is no such column.

@@ -44,7 +44,7 @@ enum BoundEnd {
 
 impl Mapping {
     /// The sort keys of a range; `None` if no row can lie in it. The static columns' item belongs to the
-    /// range of a whole partition, but not where sort keys run backwards: it would stand at the wrong end.
+    /// range of a whole partition, but not where sort keys run backwards: it would be at the wrong end.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for bounds that aren't values of the first clustering columns.

@@ -265,7 +265,7 @@ impl Journal {
             .await
     }
 
-    /// What stands before each cursor's token is done; only the rest keeps the cursor. The split it
+    /// What comes before each cursor's token is done; only the rest keeps the cursor. The split it
     /// came from is forgotten, so that another number of splits is no trouble.
     async fn settle(&self, remembered: &mut Remembered) -> Result<()> {
         let mut batch = sled::Batch::default();
@@ -308,7 +308,7 @@ impl Journal {
         &self.folder
     }
 
-    /// Notes that the target has every row of a range up to and including this key. Nobody waits
+    /// Notes that the target has every row of a range up to and including this key. Nothing waits
     /// for it: a lost note is work done twice.
     pub fn acknowledge(&self, range: Tokens, key: &Key) {
         let record = self.record(&key::to_bytes(&self.table, key));

@@ -27,7 +27,7 @@ pub type RowTotals = Vec<Option<i64>>;
 /// A row's place: its token, so that neighbours on the ring lie together, and a digest of its key.
 type RowPlace = [u8; 24];
 
-/// The first key that isn't of totals' records and stands after them.
+/// The first key that isn't of totals' records and comes after them.
 pub(super) const BEHIND: u8 = TOTALS + 1;
 /// Where they begin.
 pub(super) const FIRST: u8 = TOTALS;
@@ -58,7 +58,7 @@ impl Journal {
         self.disk.read(read).await
     }
 
-    /// Notes the totals that the target has by now. Nobody waits for it.
+    /// Notes the totals that the target has by now. Nothing waits for it.
     pub fn folded(&self, totals: Vec<(Key, RowTotals)>) {
         let Some(columns) = totals.first().map(|(_, totals)| totals.len()) else {
             return;

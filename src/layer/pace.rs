@@ -30,7 +30,7 @@ impl Pace {
     /// A row counts as one unit where the store doesn't tell what a write has cost.
     pub fn new(read_rows: Option<u32>, write_units: Option<u32>) -> Self {
         Pace {
-            // Nobody knows how many rows a page has before the first one is there.
+            // It isn't known how many rows a page has before the first one is there.
             reads: read_rows.map(|rate| Account::new(rate, 0.0)),
             writes: write_units.map(|rate| Account::new(rate, 1.0)),
             room: Arc::default(),

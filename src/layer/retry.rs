@@ -97,7 +97,7 @@ impl Default for Patience {
     }
 }
 
-/// What a [`Retry`] has seen, for whoever shows it.
+/// What a [`Retry`] has seen, for the one that shows it.
 #[derive(Debug, Default)]
 pub struct RetryCounts {
     /// Times the store asked for less.

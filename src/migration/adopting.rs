@@ -117,7 +117,7 @@ impl Migration {
         }
     }
 
-    /// Whether a target was taken over, and nobody can tell any more what it had: an earlier version kept no list.
+    /// Whether a target was taken over, and it can't be told any more what it had: an earlier version kept no list.
     pub(super) async fn lacks_its_list(&self, record: &Record) -> Result<bool> {
         if !record.adopted {
             return Ok(false);

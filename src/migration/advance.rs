@@ -1,7 +1,7 @@
-//! Moving a table from phase to phase, with everybody who may write to it.
+//! Moving a table from phase to phase, with everyone who may write to it.
 //!
-//! A step is: everybody has acknowledged the phase that the record names; what the next one takes is there;
-//! then the record is changed, if it still is the one that was read before all that; then again everybody
+//! A step is: everyone has acknowledged the phase that the record names; what the next one takes is there;
+//! then the record is changed, if it still is the one that was read before all that; then again every participant
 //! has to acknowledge. So no two are ever further apart than one phase, wherever this is killed, and
 //! however many do it at once. Doing it again is always the way to go on.
 
@@ -25,7 +25,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 impl Migration {
     /// Moves the table to a phase, step by step: [`Transition::Forward`] or [`Transition::Back`]. Where it is there
-    /// already, waits until everybody is.
+    /// already, waits until everyone is.
     ///
     /// # Errors
     /// [`Kind::Mismatch`] if no such steps lead there, if what a phase takes isn't there, or if another
@@ -75,7 +75,7 @@ impl Migration {
                 .with_context("table", self.spec.name.as_str())
                 .with_help(refusal.help));
         }
-        // What stands against the last step had better be known before applications are moved towards it.
+        // What argues against the last step had better be known before applications are moved towards it.
         if to == Phase::Old && ahead.len() > 1 {
             let refusals = self.may_return(&there).await?;
             if !refusals.is_empty() {
@@ -92,7 +92,7 @@ impl Migration {
         loop {
             let there = self.movable(&control).await?;
             let now = there.record.phase;
-            // Whoever does the same at once may have gone on; nobody may have turned round.
+            // Whoever does the same at once may have gone on; none may have turned round.
             let Some(passed) = ahead.iter().position(|phase| *phase == now) else {
                 return Err(self.overtaken().with_context("now in", now.name()));
             };
@@ -170,7 +170,7 @@ impl Migration {
             .map(drop)
     }
 
-    /// What the old store's clock says, now that nobody writes there any more: to tell later writes from earlier
+    /// What the old store's clock says, now that nothing writes there any more: to tell later writes from earlier
     /// ones, and when rows end. It waits for the store as a copy does, which comes next. One that is gone for good
     /// is no reason to stay.
     async fn old_time(&self, options: &MoveOptions<'_>) -> Option<i64> {
@@ -235,7 +235,7 @@ impl Migration {
         Ok(steps)
     }
 
-    /// Waits until everybody has acknowledged a phase, and nothing that was begun in an earlier one can
+    /// Waits until everyone has acknowledged a phase, and nothing that was begun in an earlier one can
     /// still land; before a step that fears late calls, nothing of whoever is gone either. `false` if the record is in another phase meanwhile.
     pub(super) async fn everybody(
         &self,
@@ -311,7 +311,7 @@ impl Migration {
         .with_help(help))
     }
 
-    /// Nobody enters `done` without having said so, by whatever command.
+    /// Nothing enters `done` without having said so, by whatever command.
     fn unasked(&self, ahead: &[Phase], options: &MoveOptions<'_>) -> Option<Refusal> {
         let name = &self.spec.name;
         let enters = ahead.iter().skip(1).any(|phase| *phase == Phase::Done);
@@ -322,7 +322,7 @@ impl Migration {
     }
 
     /// Refuses to take somebody for gone whom nobody knows, or sooner than a living one may be silent. Where
-    /// everybody is in the phase already, nobody is waited for.
+    /// everyone is in the phase already, nobody is waited for.
     async fn vouched(&self, control: &Control, now: Phase, to: Phase, gone: &Gone) -> Result<()> {
         let registered = control.participants(&self.spec.to).await?;
         if let Some(silent) = gone.silent {
@@ -456,7 +456,7 @@ pub fn too_soon(silent: Duration, floor: Duration) -> Error {
     .with_help("take a time that is much longer, such as 15m; or name those that are gone with `--gone ID`")
 }
 
-/// Whether the old table is frozen by a step. Coming back from `new` it isn't: nobody has written to it
+/// Whether the old table is frozen by a step. Coming back from `new` it isn't: nothing has written to it
 /// in between.
 fn is_freezing(from: Phase, to: Phase) -> bool {
     from == Phase::Switch && to == Phase::Copy

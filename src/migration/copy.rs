@@ -23,9 +23,9 @@ use crate::store::{Old, Writer};
 
 /// How a copy is to be run.
 pub struct CopyOptions {
-    /// Nobody writes to the table: no phases are wanted.
+    /// Nothing writes to the table: no phases are wanted.
     pub offline: bool,
-    /// Counters: nobody adds to the old ones any more, so leave each watermark at the old total.
+    /// Counters: nothing adds to the old ones any more, so leave each watermark at the old total.
     /// Changes nothing for a table of rows.
     pub settle: bool,
     /// Which shard of how many, from 0.

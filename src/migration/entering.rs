@@ -27,7 +27,7 @@ const ITEMS: usize = 5_000;
 const READ_KEYS: usize = 100;
 
 impl Migration {
-    /// What stands against a table's entering a phase from where it is; all of it that can be told.
+    /// What argues against a table's entering a phase from where it is; all of it that can be told.
     /// Asks the old store only for [`Phase::New`] and what lies after it, and for the fence.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Migration {
     ) -> Result<Vec<Refusal>> {
         match (record.phase, to) {
             (Phase::Old, Phase::Bridge) => self.may_begin_live(record).await,
-            // From here on nobody reads the old store.
+            // From here on nothing reads the old store.
             (Phase::Copy | Phase::Offline, Phase::New | Phase::Done) => {
                 self.has_arrived(record, options.open_old).await
             }
@@ -92,7 +92,7 @@ impl Migration {
         }])
     }
 
-    /// In `old` nobody looks at the new store. Holds once every participant is in `bridge`: then nobody makes an item
+    /// In `old` nothing looks at the new store. Holds once every participant is in `bridge`: then nobody makes an item
     /// of a row there, or adds to a counter.
     pub(super) async fn may_return(&self, record: &Record) -> Result<Vec<Refusal>> {
         let target = record.target.read()?;

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::{Old, WriteAccess};
 
 impl Migration {
-    /// What stands against closing the fence that the plan wants.
+    /// What argues against closing the fence that the plan wants.
     pub(super) async fn may_close(&self, open_old: OpenOld<'_>) -> Result<Vec<Refusal>> {
         let Some(role) = &self.spec.fence else {
             return Ok(Vec::new());
@@ -29,7 +29,7 @@ impl Migration {
         Ok(refusals.collect())
     }
 
-    /// What stands against opening a fence that is closed: a store that can't be asked would leave the
+    /// What argues against opening a fence that is closed: a store that can't be asked would leave the
     /// table in `switch`, from which the way on leads through the old store too.
     pub(super) async fn may_open(
         &self,

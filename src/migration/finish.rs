@@ -88,7 +88,7 @@ impl Finished {
 }
 
 impl Migration {
-    /// Moves the table from `new` or `offline` to `done` and waits until everybody is there.
+    /// Moves the table from `new` or `offline` to `done` and waits until everyone is there.
     ///
     /// # Errors
     /// [`Kind::Mismatch`] in any other phase; those of [`Migration::advance`].

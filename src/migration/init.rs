@@ -122,7 +122,7 @@ impl Migration {
             adoption,
             ..record
         };
-        // Of a record that somebody deleted. A copier that still runs has its dead letters elsewhere too.
+        // Of a record that an operator deleted. A copier that still runs has its dead letters elsewhere too.
         self.control.clear(&self.spec.to).await?;
         if self.control.add(&self.spec.to, &record).await? {
             return Ok(match holds_items {
@@ -144,7 +144,7 @@ impl Migration {
         .await
     }
 
-    /// Refuses to begin anew what was begun before: in `old` nobody would look at what applications have written
+    /// Refuses to begin anew what was begun before: in `old` nothing would look at what applications have written
     /// to the new store, and a copy wouldn't overwrite what an earlier one has left.
     fn refuse_moved(&self, survey: &Survey, marks: Marks) -> Result<()> {
         if !marks.is_of_a_migration(survey.transform.target().is_counter()) {

@@ -38,7 +38,7 @@ pub struct Regain {
 }
 
 impl Marks {
-    /// What stands against giving a target with these items a phase.
+    /// What argues against giving a target with these items a phase.
     fn against(self, is_counter: bool, regain: Regain) -> Vec<Refusal> {
         let phase = regain.phase;
         let refusal = |what: String, help: &str| Refusal {

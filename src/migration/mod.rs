@@ -293,7 +293,7 @@ impl Migration {
         Ok(Some(target))
     }
 
-    /// What stands against moving this table, of what the stores found.
+    /// What argues against moving this table, of what the stores found.
     pub fn refusals<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
         let refused = |finding: &&Finding| match finding.weight {
             Weight::Note => false,

@@ -40,9 +40,9 @@ pub enum Event<'a> {
     Applications(&'a [(String, Participant)]),
     /// A step is about to be made.
     Step {
-        /// Where everybody is.
+        /// Where everyone is.
         from: Phase,
-        /// Where everybody is to go.
+        /// Where everyone is to go.
         to: Phase,
     },
     /// These haven't acknowledged the phase yet.
@@ -54,7 +54,7 @@ pub enum Event<'a> {
         /// How long it has been waiting for this phase.
         waited: Duration,
     },
-    /// Everybody is in this phase.
+    /// Everyone is in this phase.
     Reached(Phase),
     /// The role may not write to the old table any more; it waits until no server goes by what it
     /// remembers.
@@ -84,7 +84,7 @@ pub struct MovePreview {
     pub takes: Option<String>,
     /// The roles that it would give theirs back.
     pub gives: BTreeSet<String>,
-    /// What stands against it now.
+    /// What argues against it now.
     pub refusals: Vec<Refusal>,
 }
 

@@ -55,7 +55,7 @@ impl Migration {
         under_lease(&member, patient.emptied(&begun, &member)).await
     }
 
-    /// Notes that the target is being emptied, so that nobody joins who copies.
+    /// Notes that the target is being emptied, so that no copier joins.
     async fn mark_emptying(&self, there: &Versioned) -> Result<Versioned> {
         let emptying = Record {
             emptying: true,
@@ -118,7 +118,7 @@ impl Migration {
             .with_help("see `migrate status`")),
         }
         };
-        // It has marked the record, so that nobody else goes on before it has.
+        // It has marked the record, so that nothing else goes on before it has.
         let (leases, target, patience) = (self.leases.clone(), &self.spec.to, Patience::default());
         Member::join_patiently(leases, target, role, Box::new(accept), patience).await
     }

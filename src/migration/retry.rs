@@ -156,7 +156,7 @@ impl Again<'_> {
         };
         let target = match stores.old_row(key).await? {
             Some(row) => row.key,
-            // Only a folded counter can miss its old row, and then somebody has to decide.
+            // Only a folded counter can miss its old row, and then an operator has to decide.
             None if self.transform.keeps_keys() => key.clone(),
             None => return Ok(None),
         };

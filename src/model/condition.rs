@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Mark, Row, Rule, Value};
 
-/// What stands at a key of the new store at a moment.
+/// What is at a key of the new store at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ItemState {
     /// A whole row, whoever wrote it.

@@ -32,7 +32,7 @@ impl ClusteringRange {
     }
 }
 
-/// A page of a range: the first `limit` rows behind a key.
+/// A page of a range: the first `limit` rows after a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// The rows.

@@ -77,7 +77,7 @@ pub struct Plan {
     pub journal_dir: PathBuf,
     /// What the tools may take of the stores (`[pace]`).
     pub pace: PacePlan,
-    /// How long whoever may write to the new store goes on by itself (`[lease]`).
+    /// How long a participant that may write to the new store goes on by itself (`[lease]`).
     pub lease: Lease,
     /// How applications go about their work (`[shim]`).
     pub shim: ShimPlan,

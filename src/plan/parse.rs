@@ -1,4 +1,4 @@
-//! A plan's text, read as a whole: what stands where, then whether it fits together.
+//! A plan's text, read as a whole: what is where, then whether it fits together.
 
 use std::path::Path;
 

@@ -390,7 +390,7 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that nothing asked for.
     pub fn finish(self) {
         for key in self.entries.keys() {
             let name: &str = key.get_ref();

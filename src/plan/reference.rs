@@ -43,7 +43,7 @@ fn variable(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, 
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
-        // What stands there may be part of a password: it isn't shown.
+        // What is there may be part of a password: it isn't shown.
         return Err(Broken {
             message: "what is in `${…}` isn't the name of an environment variable".into(),
             hint: "write ${NAME}, without a default, or $${ for the characters themselves",

@@ -37,7 +37,7 @@
 //! earlier may just be older than what another copier has folded since.
 //!
 //! A machine given a reply that doesn't fit its call begins anew where that is harmless (a fold, a count),
-//! and an add answers that its outcome is unknown, since it may have been sent. Whoever drives one has to
+//! and an add answers that its outcome is unknown, since it may have been sent. What drives one has to
 //! bound the number of its calls: two folds of one row keep refusing each other only while one of them
 //! gets on, but a store that never tells its outcome would be asked for ever.
 
@@ -217,7 +217,7 @@ pub fn may_enter_new(settled: Option<u64>, freeze: u64) -> bool {
 }
 
 /// Whether a counter row lets its table go back from `bridge` to `old`, where the old total alone is shown.
-/// Asked of every row once every participant is in `bridge`, and so nobody adds to the new store: `c - w`, which no
+/// Asked of every row once every participant is in `bridge`, and so nothing adds to the new store: `c - w`, which no
 /// fold changes, has to be 0. What was folded may stay; it shows nothing, and the next fold goes on from it.
 pub fn may_return_to_old(item: Option<&CounterItem>) -> bool {
     item.is_none_or(|item| same(&item.totals, &item.watermarks))
@@ -551,7 +551,7 @@ pub enum Added {
     Added,
     /// It has certainly not happened: the table is offline, or the store took no work.
     Refused,
-    /// Nobody can tell whether it has happened, and sending it again might count it twice.
+    /// It can't be told whether it has happened, and sending it again might count it twice.
     Unknown,
 }
 

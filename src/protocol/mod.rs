@@ -7,7 +7,7 @@
 //! | [`counter`] | folding, showing and adding to counters |
 //!
 //! Every operation is a small state machine: [`Step::Call`] names the store call it needs next, its
-//! reply is handed back, and at last comes [`Step::Done`] with the answer. Whoever drives a machine
+//! reply is handed back, and at last comes [`Step::Done`] with the answer. What drives a machine
 //! carries out the calls, each of them atomic, and decides nothing: so the applications' shim, the
 //! copier and the model of `tests/model.rs` all follow the same rules.
 

@@ -18,7 +18,7 @@
 //! `c` is a counter's value in the new store and `w` its watermark: how much of the old total is inside
 //! it. Looking (`check`, `status`, a dry run) is lawful in every phase.
 //!
-//! - `bridge` is what makes the first write to the new store safe: from then on everybody looks there
+//! - `bridge` is what makes the first write to the new store safe: from then on every participant looks there
 //!   first. Nothing but applications and folds writes there before `copy`.
 //! - From `bridge` back to `old` it takes a target without any row, whoever wrote it, and no counter with
 //!   `c` apart from `w` ([`crate::protocol::row::may_return_to_old`],
@@ -26,8 +26,8 @@
 //!   writes a row there: `bridge` writes to the new store only where it has the key already. A copied row that is
 //!   the old one's twin won't do: while some are in `bridge` and some in `old`, a write of `bridge` goes to the
 //!   twin, and `old` doesn't see it.
-//! - In `copy` nobody writes to the old store any more, so what is read there can't be overtaken.
-//! - From `new` on nobody reads the old store, so it takes that every row and every counter has arrived.
+//! - In `copy` nothing writes to the old store any more, so what is read there can't be overtaken.
+//! - From `new` on nothing reads the old store, so it takes that every row and every counter has arrived.
 //! - From `done` there is no way back: deleted rows leave no trace that would hide the old ones.
 //! - `offline` is for a table that no application uses: it needs no other phase on the way.
 //!   `copy --offline` sets it, and refuses where an application is registered.
@@ -39,9 +39,9 @@ use std::fmt;
 pub enum Phase {
     /// Everything happens in the old store.
     Old,
-    /// Everybody looks in the new store first, and writes to the old one still.
+    /// Every participant looks in the new store first, and writes to the old one still.
     Bridge,
-    /// Everybody writes to the new store.
+    /// Every participant writes to the new store.
     Switch,
     /// The old table is frozen, and what is left in it is copied.
     Copy,

@@ -17,7 +17,7 @@ use crate::shim::{Shim, Table};
 /// How long to wait before it is looked again whether an operation can begin.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What stands before an operation's name.
+/// What comes before an operation's name.
 pub(super) const SERVICE: &str = "DynamoDB_20120810.";
 
 /// What is done with tables that the plan doesn't name.

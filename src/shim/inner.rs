@@ -169,7 +169,7 @@ impl TableInner {
     /// The phase in which an operation would begin now.
     ///
     /// # Errors
-    /// What stands in the way of one.
+    /// What is in the way of one.
     pub fn ready(&self) -> Result<Phase> {
         match &*self.state.borrow() {
             Joining::Joined(joined) => joined.member.guard().map(|guard| guard.phase()),

@@ -31,7 +31,7 @@ pub(super) struct Operation {
     /// Taken out at the end.
     guard: Option<PhaseGuard>,
     deadline: Instant,
-    /// A write is out, and nobody knows what has become of it.
+    /// A write is out, and it isn't known what has become of it.
     in_doubt: bool,
     /// It re-saves what the old store has: a late one would do harm.
     pub saves: bool,
@@ -381,7 +381,7 @@ impl Operation {
             Ok(Err(error)) => return not_yet(error.with_effect(Effect::None)),
             Err(_) => return Err(self.too_late(place)),
         };
-        // From here to the answer, whoever drops this leaves a write behind that may land.
+        // From here to the answer, the one that drops this leaves a write behind that may land.
         let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
         let sending = request.send(&*store, self.schema(place));
         let sending = self.timed(place, "write", sending);
@@ -469,7 +469,7 @@ pub(super) async fn write_together(
         .collect();
     let store = PhaseGuard::writer_of_all(&guards, &first.table.new).0;
     let (deadline, late) = (first.deadline, first.too_late(WhichStore::New));
-    // From here to the answer, whoever drops these leaves a write behind that may land.
+    // From here to the answer, the one that drops these leaves a write behind that may land.
     let doubts = operations.iter_mut();
     let doubts = doubts.map(|one| std::mem::replace(&mut one.in_doubt, true));
     let doubts: Vec<bool> = doubts.collect();

@@ -135,7 +135,7 @@ impl AddQueue {
         let mut queues = self.queues();
         let queue = queues.of.get_mut(key)?;
         let now = Instant::now();
-        // Nobody waits for these any more, or there is no time for them, and they haven't been sent.
+        // Nothing waits for these any more, or there is no time for them, and they haven't been sent.
         let is_over = |waiting: &mut QueuedAdd| {
             waiting.answer.is_closed() || waiting.deadline <= now + waiting.took.max(time / MARGIN)
         };

@@ -574,7 +574,7 @@ impl ClusteringOrder for TableOrder {
     }
 }
 
-/// Bytes that order as the key stands in its partition; the static row is before all others.
+/// Bytes that order as the key is in its partition; the static row is before all others.
 pub(super) fn place(table: &Schema, key: &Key) -> Option<Vec<u8>> {
     let clustering = key.clustering.as_ref()?;
     let mut place = Vec::new();

@@ -204,7 +204,7 @@ impl Operation {
     }
 }
 
-/// The store's own cursor, if it stands after this key.
+/// The store's own cursor, if it comes after this key.
 fn behind(cursor: &mut Option<Cursor>, after: &Option<Key>) -> Option<Cursor> {
     let key = after.clone()?;
     let known = cursor.take().filter(|cursor| cursor.key == key);

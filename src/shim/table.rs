@@ -99,7 +99,7 @@ impl Table {
     /// The phase in which an operation would begin now, without waiting for anything.
     ///
     /// # Errors
-    /// What stands in the way of one: the table hasn't been joined yet, or the lease is over.
+    /// What is in the way of one: the table hasn't been joined yet, or the lease is over.
     pub fn ready(&self) -> Result<Phase> {
         self.inner.ready()
     }
@@ -107,7 +107,7 @@ impl Table {
     /// Waits until the table has been joined, and tells the phase that operations begin in.
     ///
     /// # Errors
-    /// What stands in the way, if that doesn't pass, or still does after [`Settings::deadline`].
+    /// What is in the way, if that doesn't pass, or still does after [`Settings::deadline`].
     pub async fn phase(&self) -> Result<Phase> {
         Ok(self.begun().await?.joined.member.phase())
     }

@@ -1,7 +1,7 @@
 //! What every store can do, as one small trait.
 //!
 //! A store knows its own server and nothing else: no other store, no plan, no phase. It never
-//! retries and never sleeps; wrappers in [`crate::layer`] do. What a store can't do stands in its
+//! retries and never sleeps; wrappers in [`crate::layer`] do. What a store can't do is in its
 //! [`Capabilities`], so that a plan that needs it is refused before a byte moves.
 
 use std::sync::Arc;
@@ -113,7 +113,7 @@ pub struct Page {
     pub units: f64,
     /// What lies there and can't be read as a row of this table; only of new stores.
     pub unreadable: Vec<Unreadable>,
-    /// The room that its rows take, for as long as anybody holds on to this; `None` where nobody counts.
+    /// The room that its rows take, for as long as anybody holds on to this; `None` where nothing counts.
     pub room: Option<Arc<Held>>,
 }
 
@@ -131,7 +131,7 @@ pub struct Unreadable {
 }
 
 impl Page {
-    /// The page, for whoever can't do without any of its items.
+    /// The page, for the one that can't do without any of its items.
     ///
     /// # Errors
     /// [`Kind::Corrupt`] if one of them can't be read.
@@ -145,7 +145,7 @@ impl Page {
         }
     }
 
-    /// The page, for whoever can't do without any item of a shim's or a tool's. What strangers wrote may be
+    /// The page, for the one that can't do without any item of a shim's or a tool's. What strangers wrote may be
     /// unreadable.
     ///
     /// # Errors
@@ -195,7 +195,7 @@ pub enum Changed {
 pub struct Together<'a> {
     /// The table.
     pub table: &'a Table,
-    /// Which item. None stands twice in a transaction.
+    /// Which item. None is twice in a transaction.
     pub key: &'a Key,
     /// What.
     pub change: &'a Change,
@@ -281,7 +281,7 @@ pub struct Inspection {
 pub struct WriteAccess {
     /// It may by a grant of its own on this very table, which can be taken and given back.
     pub own: bool,
-    /// What stands against taking it: other grants that reach the table, say, which would be missed elsewhere.
+    /// What argues against taking it: other grants that reach the table, say, which would be missed elsewhere.
     pub against: Vec<Finding>,
     /// How long the servers may still go by a grant that was taken.
     pub settles: Duration,
@@ -390,7 +390,7 @@ pub trait Reads: Send + Sync + 'static {
 /// on each of them.
 #[async_trait]
 pub trait Store: Reads {
-    /// The same store for somebody who holds this permit: it asks it before **every request** that
+    /// The same store for the holder of this permit: it asks it before **every request** that
     /// changes rows, right before the request is sent, and sends nothing once that is refused. One call
     /// may be many requests.
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store>;
@@ -407,19 +407,19 @@ pub trait Store: Reads {
     /// [`crate::error::Kind::Mismatch`] if one is there with other keys.
     async fn create(&self, table: &Table) -> Result<()>;
 
-    /// Writes whole rows, each on the condition. No key may stand twice in `rows`, which stay with the
+    /// Writes whole rows, each on the condition. No key may be there twice in `rows`, which stay with the
     /// caller, so that what has to be sent again needn't be copied before.
     ///
     /// Rows succeed and fail one by one; a request that fails as a whole is the same error for each
     /// of its rows.
     async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes;
 
-    /// Really deletes these keys, each on the condition. No key may stand twice.
+    /// Really deletes these keys, each on the condition. No key may be there twice.
     async fn purge(&self, table: &Table, keys: Vec<Key>, on: &Condition) -> WriteOutcomes;
 
     /// Folds counter rows, each in one write: adds every move's difference to its counter, sets its
     /// watermark, and the copier's mark where there is none; on the condition that each watermark
-    /// still is the one the move starts from. Makes the row if there is none. No key may stand twice.
+    /// still is the one the move starts from. Makes the row if there is none. No key may be there twice.
     ///
     /// Sent again after a lost reply, a fold that was done is refused: nothing is counted twice.
     async fn fold(&self, table: &Table, folds: Vec<Fold>) -> WriteOutcomes;

@@ -62,7 +62,7 @@ pub(super) fn token_place(token: i64) -> [u8; 8] {
     ((token as u64) ^ (1 << 63)).to_be_bytes()
 }
 
-/// The first place behind a range of tokens' start, and the first one behind its end.
+/// The first place after a range of tokens' start, and the first one after its end.
 pub(super) fn bounds(tokens: &Tokens) -> (Vec<u8>, Option<Vec<u8>>) {
     let behind = |token: i64| token.checked_add(1).map(|next| token_place(next).to_vec());
     // Nothing lies after the last token, so a range that starts there is empty.

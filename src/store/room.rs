@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// hold half of the room each would wait for each other for ever. So a page whose rows are larger than any
 /// before them overdraws the room, and those that come after it wait.
 ///
-/// Whoever holds a page must not need another one to be done with it.
+/// The holder of a page must not need another one to be done with it.
 pub struct Room {
     total: usize,
     /// Below 0 it is overdrawn.
@@ -178,7 +178,7 @@ mod tests {
         drop(held);
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(waiting.iter().all(|wait| !wait.is_finished()));
-        // One that gives up takes nothing, and holds up nobody.
+        // One that gives up takes nothing, and holds up nothing.
         waiting.remove(0).abort();
         drop(other);
         for wait in waiting {

@@ -29,7 +29,7 @@ pub struct Faults {
     pub throttled: f64,
     /// Ranges of more tokens than this can't be read; 0 means all can.
     pub widest: u64,
-    /// Ranges of more tokens than this break behind their first page; 0 means none does.
+    /// Ranges of more tokens than this break after their first page; 0 means none does.
     pub breaks: u64,
 }
 

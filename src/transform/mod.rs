@@ -316,7 +316,7 @@ impl Transform {
         kept.map(|()| row)
     }
 
-    /// The same for whoever only shows it. Beside the row stands why it can't be kept in the new store, if
+    /// The same for the one that only shows it. Beside the row stands why it can't be kept in the new store, if
     /// it can't: it isn't known when it has to expire there. In the old store that doesn't matter.
     ///
     /// # Errors

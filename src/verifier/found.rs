@@ -47,7 +47,7 @@ pub struct Found {
     pub unreadable: u64,
     /// Rows that were about to expire: left out, and not counted above.
     pub expiring: u64,
-    /// Old rows with a write time that hasn't come yet, so that nobody can tell whether they came late. They
+    /// Old rows with a write time that hasn't come yet, so that it can't be told whether they came late. They
     /// were compared like all others.
     pub future: u64,
     /// Old rows that were written after the freeze, and that the new store has all the same.

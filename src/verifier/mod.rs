@@ -143,7 +143,7 @@ pub struct Verifier {
 pub struct VerifyOutcome {
     /// What was found.
     pub found: Found,
-    /// What was mended; `None` if nobody asked for it.
+    /// What was mended; `None` if nothing asked for it.
     pub mended: Option<Mended>,
     /// Seconds it took, over all its runs.
     pub seconds: f64,
@@ -152,7 +152,7 @@ pub struct VerifyOutcome {
     pub oldest_at: i64,
 }
 
-/// What a verification has done so far, for whoever shows it.
+/// What a verification has done so far, for the one that shows it.
 #[derive(Debug, Default)]
 pub struct VerifyProgress {
     old_rows: AtomicU64,

@@ -17,7 +17,7 @@ use crate::progress::Screen;
 use crate::signal;
 use crate::stores::OpenStores;
 
-/// How long somebody who has stopped a copy waits for the number of dead letters.
+/// How long an operator who has stopped a copy waits for the number of dead letters.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {

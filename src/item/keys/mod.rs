@@ -24,7 +24,7 @@ pub use hash::{HASHED, hashed_text, is_hashed};
 #[cfg(test)]
 mod tests;
 
-/// The sort key of a partition's static columns. It stands before every row's.
+/// The sort key of a partition's static columns. It comes before every row's.
 pub const STATIC_SORT_KEY: &[u8] = &[0x00];
 
 /// The most bytes of a partition key.

@@ -5,7 +5,7 @@ use crate::protocol::{Machine, Phase};
 /// Adds to a row's counters, for an application that wants to know the totals after it.
 ///
 /// The new store tells the item as the add left it, value and watermark at once; then the old total is read, where
-/// it counts. So from `copy` on, where nobody adds to the old store any more, no two adds are told the same total.
+/// it counts. So from `copy` on, where nothing adds to the old store any more, no two adds are told the same total.
 /// The old store tells nothing: the totals are read after the add, and others may have added meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tally {
@@ -30,7 +30,7 @@ pub enum Tallied {
     Added(Counted),
     /// It has certainly not happened.
     Refused,
-    /// Nobody can tell whether it has happened.
+    /// It can't be told whether it has happened.
     Unknown,
 }
 

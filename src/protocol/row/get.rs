@@ -129,7 +129,7 @@ impl Get {
     }
 }
 
-/// Saves in the new store what a [`Get`] found in the old one. Nobody waits for it, and it may fail; but
+/// Saves in the new store what a [`Get`] found in the old one. Nothing waits for it, and it may fail; but
 /// it belongs to the operation, whose phase must not be left before it is over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resave {

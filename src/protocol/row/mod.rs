@@ -7,7 +7,7 @@
 //!
 //! An update of some columns of a key that the new store doesn't have can't wait for the rest of the row.
 //! It makes a *partial item*: the given columns, and the set of columns that it decides (null is decided
-//! too). Readers lay it over the old row, and whoever copies adds what it lacks: it *completes* it.
+//! too). Readers lay it over the old row, and the copier adds what it lacks: it *completes* it.
 //!
 //! # The steps
 //!
@@ -96,7 +96,7 @@
 //! | machine | phases | steps |
 //! |---|---|---|
 //! | [`CopyRow`] | `copy`, `offline` | 1 read O: none: done. 2 put it IF absent. 3 refused by `k`: complete it, and again if refused by another `k`. Refused by anything else: done |
-//! | [`Repair`] | `copy`, `offline` | 1 read N: absent: copy. Written by an application or by somebody unknown: done. 2 read O. 3 if it differs: put it IF the item has the mark that was seen. If O has none: delete it on that condition, if told so |
+//! | [`Repair`] | `copy`, `offline` | 1 read N: absent: copy. Written by an application or by an unknown writer: done. 2 read O. 3 if it differs: put it IF the item has the mark that was seen. If O has none: delete it on that condition, if told so |
 //! | [`Purge`] | `done` | 1 read N. 2 `t`: delete IF `t`. Expired: delete IF it still is expired. Marked, if told so: take the marks off IF it has the mark that was seen (`k`: IF it is as it was seen) |
 //!
 //! *Complete*: SET the columns that `k` doesn't decide as O has them, mark as the application's, forget what
@@ -113,7 +113,7 @@
 //!
 //! - `bridge` has one effective write for each operation, and N is where it looks first: a peer in
 //!   `switch` may have written there a moment ago. A peer in `old` knows nothing of N, so nothing is made there.
-//! - In `copy` nobody writes to O, so what was read there can't be overtaken, and "put IF absent" is
+//! - In `copy` nothing writes to O, so what was read there can't be overtaken, and "put IF absent" is
 //!   all that copying and saving need: what an application wrote is never touched.
 //! - Nobody in `new` reads O, hence all rows have to be in N and whole before that.
 //! - A write whose reply was lost is sent again only where its condition makes that harmless: copies,
@@ -125,7 +125,7 @@
 //! Times are given to the machines (`now`). Expiry belongs to whole rows: an update leaves it as it is
 //! unless it gives one, and a completed item has that of the old row unless an update gave it one.
 //!
-//! Whoever drives a machine has to bound the number of its calls: two of them may refuse each other as
+//! What drives a machine has to bound the number of its calls: two of them may refuse each other as
 //! long as one gets on.
 
 mod get;
@@ -156,7 +156,7 @@ use crate::model::{
     Change, ClusteringRange, Condition, Edit, ItemState, Key, Mark, Mutation, Query, Returns, Row,
 };
 
-/// Whether a key lets its table go back from `bridge` to `old`, where nobody looks at the new store. Asked of
+/// Whether a key lets its table go back from `bridge` to `old`, where nothing looks at the new store. Asked of
 /// every key once every participant is in `bridge`. An item of any kind forbids it, a copy that is the old row's twin
 /// included: a participant that is still in `bridge` writes to the item, and one in `old` doesn't see that.
 pub fn may_return_to_old(item: Option<&Row>) -> bool {

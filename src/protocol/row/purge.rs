@@ -27,7 +27,7 @@ enum PurgeAt {
 pub enum Purged {
     /// Nothing of the migration is left there.
     Clean,
-    /// A live item keeps its marks, since nobody asked to take them off.
+    /// A live item keeps its marks, since nothing asked to take them off.
     Marked,
     /// A tombstone was deleted, or an item that shows no row.
     Deleted,

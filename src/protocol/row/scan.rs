@@ -17,7 +17,7 @@
 //! A row that is deleted and put again while it is walked over may be shown twice, and so may one whose old twin
 //! expires in between.
 //!
-//! A [`Position`] goes on in another phase than it was given in. Once O isn't read any more, the rows behind a
+//! A [`Position`] goes on in another phase than it was given in. Once O isn't read any more, the rows after a
 //! position within it are N's items, but for those that were copied from what has been shown: what an application
 //! has written since may be shown again, and nothing is missed.
 
@@ -62,7 +62,7 @@ pub trait ScanOrder {
 /// What a scan asks of the stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ScanCall {
-    /// A page of the old store's table: rows behind this key alone.
+    /// A page of the old store's table: rows after this key alone.
     Old {
         /// The key; `None` is the start.
         after: Option<Key>,

@@ -115,7 +115,7 @@ enum Repairing {
 pub enum Repaired {
     /// The new store had no such key.
     Copied(Copied),
-    /// The application owns the key, or somebody unknown wrote it.
+    /// The application owns the key, or an unknown writer wrote it.
     Owned,
     /// Both stores have the same.
     Same,

@@ -461,7 +461,7 @@ struct Udts {
     unknown: Vec<(String, String)>,
 }
 
-/// Types with their fields' texts, brought into an order where each stands before its users.
+/// Types with their fields' texts, brought into an order where each comes before its users.
 fn in_order_of_use(mut waiting: Vec<(String, Vec<(String, String)>)>) -> Udts {
     let mut ready: Vec<Arc<Udt>> = Vec::new();
     loop {

@@ -345,7 +345,7 @@ fn set(column: &Column, edit: &Edit, values: &mut BoundValues) -> Result<String>
     Ok(format!("{name} = {name} {sign} {given}"))
 }
 
-/// What stands after an update's `IF`, its values after those of the update.
+/// What comes after an update's `IF`, its values after those of the update.
 fn condition(
     table: &Table,
     key: &Key,

@@ -136,7 +136,7 @@ impl Cassandra {
     }
 }
 
-/// What a page of a query reads, in this order. A static row stands before all rows.
+/// What a page of a query reads, in this order. A static row comes before all rows.
 fn parts(table: &Table, query: &Query) -> Result<Vec<QueryPart>> {
     check(table, &query.range)?;
     let (mut from, mut until) = (query.range.from.clone(), query.range.until.clone());
@@ -301,7 +301,7 @@ fn is_open(bound: &Prefix) -> bool {
     prefix(bound).is_empty()
 }
 
-/// A stretch as what stands after `WHERE`, its values bound.
+/// A stretch as what comes after `WHERE`, its values bound.
 fn conditions(
     table: &Table,
     partition: &[Value],

@@ -14,7 +14,7 @@ use crate::schema::{Column, Role, Table, Type, quoted};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BoundValues {
     values: Vec<Option<Vec<u8>>>,
-    /// Whether some stand in the statement's text, which is then one of its own for each row.
+    /// Whether some are in the statement's text, which is then one of its own for each row.
     pub is_spelled: bool,
 }
 
@@ -296,7 +296,7 @@ pub(super) fn fits<'a>(
     }
 }
 
-/// What the cells of a row are that stands at this key.
+/// What the cells of a row are that is at this key.
 pub(super) fn role_of(key: &Key) -> Role {
     if key.is_static() {
         Role::Static

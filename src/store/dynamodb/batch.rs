@@ -183,7 +183,7 @@ impl DynamoDb {
 enum SentBatch {
     /// Each row has its answer, be it the same error.
     Answered(RowOutcomes),
-    /// Something in it is wrong, and nobody knows what; nothing was written.
+    /// Something in it is wrong, and it isn't known what; nothing was written.
     RefusedAsAWhole,
     /// The endpoint has no PartiQL.
     Unsupported,

@@ -375,7 +375,7 @@ enum Undelivered {
     Tls(String),
     /// No connection came about, so that nothing was sent.
     NotConnected,
-    /// A connection broke, or nobody can tell.
+    /// A connection broke, or it can't be told.
     Broken,
 }
 

@@ -67,8 +67,8 @@ async fn scan(store: &dyn Store, table: &Table, range: &Range, limit: usize) -> 
     }
 }
 
-/// A cursor from an earlier process goes on behind its key; what stood before may come again, what
-/// stands after must come.
+/// A cursor from an earlier process goes on after its key; what came before may come again, what
+/// comes after must come.
 async fn resumes(store: &dyn Store, table: &Table) {
     if !store.capabilities().token_ranges {
         return;

@@ -447,7 +447,7 @@ async fn counters_are_compared_by_their_watermarks() {
         (up.old.as_deref(), up.new.as_deref()),
         (Some("7"), Some("8 (of it from the old store: 7)"))
     );
-    // What is folded isn't all: a total that is off has to be looked at by somebody.
+    // What is folded isn't all: a total that is off has to be looked at by an operator.
     let mended = bench.repair(false).await;
     assert_eq!((mended.folded, mended.left), (2, 1));
     let found = bench.verify().await;

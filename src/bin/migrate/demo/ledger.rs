@@ -42,7 +42,7 @@ pub struct Story {
     acknowledged: u64,
     /// Those that were deletes.
     deletes: BTreeSet<u64>,
-    /// Nobody knows what has become of the last one, which may land late: so it was the last one.
+    /// It isn't known what has become of the last one, which may land late: so it was the last one.
     in_doubt: bool,
 }
 
@@ -111,7 +111,7 @@ impl Ledger {
         Some(begun)
     }
 
-    /// Nobody knows whether the last change of a user was made.
+    /// It isn't known whether the last change of a user was made.
     pub fn doubt(&self, number: u64) {
         self.story(number).in_doubt = true;
     }
@@ -122,7 +122,7 @@ impl Ledger {
         self.tally.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A vote was acknowledged, or nobody knows whether it was made.
+    /// A vote was acknowledged, or it isn't known whether it was made.
     pub fn voted(&self, number: u64, column: usize, by: i64, in_doubt: bool) {
         let mut votes = lock(&self.cast[number as usize]);
         match in_doubt {
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// How a user's story stands before a read.
+    /// How a user's story is before a read.
     pub fn before(&self, number: u64) -> Story {
         self.story(number).clone()
     }
@@ -160,7 +160,7 @@ impl Ledger {
         }
     }
 
-    /// Reads everything once more, when nobody writes any more.
+    /// Reads everything once more, when nothing writes any more.
     pub async fn check(&self, shim: &Shim) -> Result<Vec<ClosingLine>> {
         let table = shim.table("users")?;
         for number in 0..self.users() {
@@ -198,7 +198,7 @@ impl Ledger {
     }
 }
 
-/// A user's row as a change leaves it: its number stands in the address.
+/// A user's row as a change leaves it: its number is in the address.
 pub fn changed(number: u64, change: u64) -> Row {
     let mut row = user(number);
     row.cells[email()] = Some(Value::Text(format!("{change}@example.org")));

@@ -59,7 +59,7 @@ impl Traffic {
     }
 }
 
-/// One task of an application. Users are shared out, so that each is changed by one task; everybody reads all.
+/// One task of an application. Users are shared out, so that each is changed by one task; everyone reads all.
 #[derive(Clone)]
 struct Worker {
     number: u64,
