@@ -4,6 +4,8 @@
 //! |---|---|
 //! | conservation | what each live phase shows is the sum of all adds that have landed |
 //! | count_within | a count is at least what had been acknowledged when it began, at most what had been attempted when it ended |
+//! | tally_within | an add that is told the totals is told at least itself and what had been acknowledged when it began, at most what had been attempted when it ended |
+//! | tallies_differ | from `copy` on no two adds are told the same totals |
 //! | fold_preserves | no write of a copier changes `c - w` |
 //! | new_is_settled | while anybody is in `new` or `done`, `w` is the old total |
 //! | no_false_alarm | no total is said to have gone down, since none does against the plan |
@@ -47,6 +49,7 @@ fn size(walk: &[Phase]) -> Counters {
         old: vec![Some(2)],
         walk: walk.to_vec(),
         adds: vec![vec![add.clone()], vec![add]],
+        tells: false,
         counts: vec![0, 0],
         copiers: 1,
         kills: 0,
@@ -181,6 +184,37 @@ fn totals_that_go_down() {
     holds("counters, down, counted", down(counted_far(&walk)));
     let back_and_forth = down(size(&BACK_AND_FORTH));
     holds("counters, down, back and forth", back_and_forth);
+}
+
+/// Applications that want to know the totals after their adds.
+fn told(walk: &[Phase]) -> Counters {
+    Counters {
+        tells: true,
+        losses: u8::from(long()),
+        ..size(walk)
+    }
+}
+
+#[test]
+fn adds_that_are_told_the_totals() {
+    holds("counters, told, old-bridge", told(&[Old, Bridge]));
+    holds("counters, told, bridge-switch", told(&[Bridge, Switch]));
+    holds(
+        "counters, told, switch-done",
+        told(&[Switch, Copy, New, Done]),
+    );
+    let lost = Counters {
+        losses: 1,
+        ..told(&[Bridge, Switch, Copy])
+    };
+    holds("counters, told, lost", lost);
+    holds("counters, told, back and forth", told(&BACK_AND_FORTH));
+    let columns = Counters {
+        old: vec![Some(0), None],
+        adds: vec![vec![vec![Some(1), None]], vec![vec![Some(1), Some(1)]]],
+        ..told(&[Bridge, Switch, Copy, New])
+    };
+    holds("counters, told, two columns", columns);
 }
 
 /// A zero, a null, and adds that touch one column or both.

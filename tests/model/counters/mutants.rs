@@ -5,8 +5,8 @@ use crossfade::protocol::Phase::{self, Bridge, Copy, New, Switch};
 
 use super::variants::{
     AddAgain, EarlierFreeze, EarlyNew, EarlyOld, EarlySettling, FinalMark, JournalSettles,
-    JournalTrusted, LateAdds, LooseCopier, NoCondition, PutIfAbsent, ShowsBoth, ShowsNewAlone,
-    TwoWrites, Variant,
+    JournalTrusted, LateAdds, LooksAfter, LooseCopier, NoCondition, PutIfAbsent, ShowsBoth,
+    ShowsNewAlone, TellsAgain, TellsNewAlone, TwoWrites, Variant,
 };
 use super::world::Counters;
 use super::{BACK_AND_FORTH, BACK_TO_OLD, down, size};
@@ -78,6 +78,35 @@ fn an_add_that_is_sent_again() {
     };
     breaks(name, "conservation", model.clone());
     breaks(name, "count_within", model);
+}
+
+#[test]
+fn totals_that_are_looked_up_after_the_add() {
+    let model = Counters {
+        tells: true,
+        ..forth(&LooksAfter)
+    };
+    breaks("mutant: looks after", "tallies_differ", model);
+}
+
+#[test]
+fn totals_of_the_new_store_alone() {
+    let model = Counters {
+        tells: true,
+        ..forth(&TellsNewAlone)
+    };
+    breaks("mutant: tells new alone", "tally_within", model);
+}
+
+#[test]
+fn an_add_with_totals_that_is_sent_again() {
+    let model = Counters {
+        tells: true,
+        losses: 1,
+        ..forth(&TellsAgain)
+    };
+    breaks("mutant: tells again", "conservation", model.clone());
+    breaks("mutant: tells again", "tally_within", model);
 }
 
 #[test]

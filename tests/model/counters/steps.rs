@@ -1,5 +1,7 @@
 //! Every order in which the steps of all can fall, and the barrier between the phases.
 
+use std::collections::BTreeSet;
+
 use crossfade::protocol::Phase;
 use stateright::{Model, Property};
 
@@ -81,6 +83,7 @@ impl Model for Counters {
             acknowledged: 0,
             kills: self.kills,
             losses: self.losses,
+            told: BTreeSet::new(),
             wrong: None,
         }]
     }
@@ -153,6 +156,12 @@ impl Model for Counters {
             }),
             Property::always("count_within", |_, world: &World| {
                 world.wrong != Some(Wrong::Count)
+            }),
+            Property::always("tally_within", |_, world: &World| {
+                world.wrong != Some(Wrong::Tally)
+            }),
+            Property::always("tallies_differ", |_, world: &World| {
+                world.wrong != Some(Wrong::Told)
             }),
             Property::always("fold_preserves", |_, world: &World| {
                 world.wrong != Some(Wrong::Fold)

@@ -3,8 +3,8 @@
 use crossfade::protocol::Machine;
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{
-    AddToCounters, Added, Count, CounterCall, CounterItem, CounterReply, CounterStep, FoldCounters,
-    Folded, Pass, Rules, may_enter_new, may_return_to_old,
+    AddToCounters, Added, Count, Counted, CounterCall, CounterItem, CounterReply, CounterStep,
+    FoldCounters, Folded, Pass, Rules, Tallied, Tally, may_enter_new, may_return_to_old,
 };
 
 use super::stores::{Late, Stores, Write};
@@ -32,6 +32,15 @@ pub trait Variant: Send + Sync {
         reply: CounterReply,
     ) -> CounterStep<Added> {
         add.step(reply)
+    }
+
+    fn tally_step(
+        &self,
+        tally: &mut Tally,
+        _: &CounterCall,
+        reply: CounterReply,
+    ) -> CounterStep<Tallied> {
+        tally.step(reply)
     }
 
     fn count(&self, phase: Phase) -> Count {
@@ -214,6 +223,56 @@ impl Variant for AddAgain {
         match reply {
             CounterReply::Unknown => CounterStep::Call(call.clone()),
             reply => add.step(reply),
+        }
+    }
+}
+
+/// The totals after an add are looked up after it, not told by the write itself.
+pub struct LooksAfter;
+impl Variant for LooksAfter {
+    fn tally_step(
+        &self,
+        tally: &mut Tally,
+        _: &CounterCall,
+        reply: CounterReply,
+    ) -> CounterStep<Tallied> {
+        match reply {
+            CounterReply::New(_) if !tally.is_made() => tally.step(CounterReply::Written),
+            reply => tally.step(reply),
+        }
+    }
+}
+
+/// An add is told what the new store has, as if the old store had no part in it.
+pub struct TellsNewAlone;
+impl Variant for TellsNewAlone {
+    fn tally_step(
+        &self,
+        tally: &mut Tally,
+        _: &CounterCall,
+        reply: CounterReply,
+    ) -> CounterStep<Tallied> {
+        match reply {
+            CounterReply::New(Some(item)) if !tally.is_made() => {
+                CounterStep::Done(Tallied::Added(Counted::Total(item.totals)))
+            }
+            reply => tally.step(reply),
+        }
+    }
+}
+
+/// An add whose totals are wanted is sent again when its reply was lost.
+pub struct TellsAgain;
+impl Variant for TellsAgain {
+    fn tally_step(
+        &self,
+        tally: &mut Tally,
+        call: &CounterCall,
+        reply: CounterReply,
+    ) -> CounterStep<Tallied> {
+        match reply {
+            CounterReply::Unknown => CounterStep::Call(call.clone()),
+            reply => tally.step(reply),
         }
     }
 }

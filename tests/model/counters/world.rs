@@ -1,10 +1,11 @@
 //! One counter row, and everyone who has to do with it.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crossfade::protocol::Phase;
 use crossfade::protocol::counter::{
-    AddToCounters, Count, CounterCall, FoldCounters, Pass, Rules, Totals,
+    AddToCounters, Count, CounterCall, FoldCounters, Pass, Rules, Tally, Totals,
 };
 
 use super::stores::Stores;
@@ -20,6 +21,8 @@ pub struct Counters {
     pub walk: Vec<Phase>,
     /// What each application adds, one after the other.
     pub adds: Vec<Vec<Totals>>,
+    /// Whether applications want to know the totals after their adds.
+    pub tells: bool,
     /// How often each application counts, beside its adds.
     pub counts: Vec<u8>,
     pub copiers: usize,
@@ -43,6 +46,8 @@ pub struct World {
     pub acknowledged: u32,
     pub kills: u8,
     pub losses: u8,
+    /// The totals that adds were told which began in `copy` or later.
+    pub told: BTreeSet<Totals>,
     /// The first step that was wrong in itself.
     pub wrong: Option<Wrong>,
 }
@@ -111,9 +116,33 @@ pub struct Application {
     pub phase: Phase,
     /// How many of its adds it has begun.
     pub begun: usize,
-    pub adding: Option<(AddToCounters, CounterCall)>,
+    pub adding: Option<Adding>,
     pub counts: u8,
     pub counting: Option<Counting>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Adding {
+    pub machine: Adder,
+    pub call: CounterCall,
+    /// The adds that had been answered when it began.
+    pub acknowledged: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Adder {
+    Add(AddToCounters),
+    Tally(Tally),
+}
+
+impl Adding {
+    /// Whether the call that is out is the add itself.
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self.call,
+            CounterCall::Add { .. } | CounterCall::AddAndTell { .. }
+        )
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +157,10 @@ pub struct Counting {
 pub enum Wrong {
     /// A count was below what was acknowledged before it began, or above what was attempted.
     Count,
+    /// An add was told a total that can't be there after it.
+    Tally,
+    /// Two adds were told the same total.
+    Told,
     /// A copier's write changed `c - w`.
     Fold,
     /// A copier took a total for one that went down.
