@@ -23,6 +23,8 @@ mod counters;
 mod queries;
 mod ranges;
 mod scans;
+mod spans;
+mod together;
 
 /// Runs every check on a store; tables whose names begin with `prefix` are made and left.
 ///
@@ -40,6 +42,7 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     scans::scans(store, &format!("{prefix}_scans")).await;
     conditions::conditions(store, &format!("{prefix}_conditions")).await;
     changes::changes(store, &format!("{prefix}_changes")).await;
+    together::together(store, &format!("{prefix}_together")).await;
     missing(store, &format!("{prefix}_nowhere")).await;
     applications::run(store, prefix).await;
     ranges::run(store, prefix).await;
