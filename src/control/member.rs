@@ -101,6 +101,8 @@ struct MemberState {
     joined: u64,
     /// What new operations begin in.
     phase: Phase,
+    /// When it learned that.
+    phase_since: Duration,
     /// What its item says.
     acknowledged: Phase,
     /// When the lease ends.
@@ -183,6 +185,7 @@ impl Member {
             state: Mutex::new(MemberState {
                 joined: 0,
                 phase: Phase::Old,
+                phase_since: Duration::ZERO,
                 acknowledged: Phase::Old,
                 until: Duration::ZERO,
                 guards: BTreeMap::new(),
@@ -221,6 +224,13 @@ impl Member {
     /// The phase that new operations begin in.
     pub fn phase(&self) -> Phase {
         self.state().phase
+    }
+
+    /// The same, and for how long it has been so as far as this process knows.
+    pub fn phase_since(&self) -> (Phase, Duration) {
+        let state = self.state();
+        let now = self.role.clock.now();
+        (state.phase, now.saturating_sub(state.phase_since))
     }
 
     /// Holds the phase for one operation. Keep it until nothing of the operation is under way any
@@ -464,8 +474,11 @@ impl Member {
         if state.phase != phase && state.phase.transition_to(phase).is_none() {
             return None;
         }
-        state.phase = phase;
         let now = self.role.clock.now();
+        if state.phase != phase {
+            state.phase_since = now;
+        }
+        state.phase = phase;
         let mut guards = state.guards.iter();
         let mut landing = state.landing.iter();
         let drained = guards.all(|(guarded, count)| *guarded == phase || *count == 0)
@@ -479,6 +492,7 @@ impl Member {
             state.joined += 1;
             state.guards.clear();
             state.phase = phase;
+            state.phase_since = self.role.clock.now();
         }
         state.acknowledged = acknowledged;
         state.until = since + self.role.lease.lasts;

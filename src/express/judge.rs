@@ -42,21 +42,12 @@ impl ItemRule {
             Some((update, expires)) => (Some(update), expires),
             None => (None, None),
         };
-        let mut paths = Vec::new();
-        if let Some(condition) = &condition {
-            of_condition(condition, &mut paths);
-        }
-        for action in update.iter().flat_map(|update| &update.actions) {
-            let changed = action.path();
+        for changed in update.iter().flat_map(UpdateExpression::paths) {
             refuse_unchangeable(&mapping, &changed.attribute)?;
-            paths.push(changed);
-            if let Action::Set(_, amount) = action {
-                of_amount(amount, &mut paths);
-            }
         }
         let mut cells = BTreeSet::new();
         let mut more = false;
-        for path in paths {
+        for path in paths(condition.as_ref(), update.as_ref()) {
             refuse_reserved(&mapping, &path.attribute)?;
             more |= mapping.expiry() == Some(path.attribute.as_str());
             // Of the other kind of row's columns it has none.
@@ -219,6 +210,24 @@ fn refuse_unchangeable(mapping: &Mapping, attribute: &str) -> Result<()> {
             "the table has no column for the attribute `{attribute}`"
         )),
     })
+}
+
+/// Every path that a condition and an update look at or change.
+pub fn paths<'e>(
+    condition: Option<&'e ConditionExpression>,
+    update: Option<&'e UpdateExpression>,
+) -> Vec<&'e Path> {
+    let mut paths = Vec::new();
+    if let Some(condition) = condition {
+        of_condition(condition, &mut paths);
+    }
+    for action in update.iter().flat_map(|update| &update.actions) {
+        paths.push(action.path());
+        if let Action::Set(_, amount) = action {
+            of_amount(amount, &mut paths);
+        }
+    }
+    paths
 }
 
 fn of_condition<'c>(condition: &'c ConditionExpression, paths: &mut Vec<&'c Path>) {

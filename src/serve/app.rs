@@ -9,9 +9,11 @@ use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::fault::Fault;
+use super::indexes::Indexes;
 use super::pass::{Passed, Upstream, table_of};
 use super::signature::Access;
 use super::target::Target;
+use crate::protocol::Phase;
 use crate::shim::{Shim, Table};
 
 /// How long to wait before it is looked again whether an operation can begin.
@@ -40,6 +42,7 @@ pub(super) struct App {
     pub access: Option<Access>,
     pub unknown: Unknown,
     pub attempts: Arc<Attempts>,
+    pub indexes: Indexes,
 }
 
 impl App {
@@ -60,6 +63,7 @@ impl App {
             access,
             unknown,
             attempts: Arc::default(),
+            indexes: Indexes::default(),
         }
     }
 
@@ -72,8 +76,9 @@ impl App {
         let name = table_of(name);
         match self.tables.get(name) {
             Some(table) => {
-                self.can_begin(table).await?;
+                let phase = self.can_begin(table).await?;
                 Ok(Some(Target {
+                    phase,
                     name: name.to_owned(),
                     table: table.clone(),
                     items: table.items().await?,
@@ -85,11 +90,11 @@ impl App {
 
     /// Waits, as long as an operation takes at most, until one can begin. A lease that is lost comes back by itself, and
     /// an SDK that was told to ask again would have given up within a second.
-    async fn can_begin(&self, table: &Table) -> Result<(), Fault> {
+    async fn can_begin(&self, table: &Table) -> Result<Phase, Fault> {
         let until = Instant::now() + self.shim.deadline();
         loop {
             match table.ready() {
-                Ok(_) => return Ok(()),
+                Ok(phase) => return Ok(phase),
                 Err(error) if error.kind().is_transient() && Instant::now() < until => {
                     tokio::time::sleep(PAUSE).await;
                 }

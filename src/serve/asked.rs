@@ -13,6 +13,8 @@ use crate::express::{
     ConditionExpression, KeyCondition, Placeholders, Projection, UpdateExpression,
 };
 use crate::item::Attr;
+use crate::model::Key;
+use crate::shim::Items;
 
 /// What a request on one table may have. Each operation takes its part; what it doesn't know it passes over, as the
 /// service does.
@@ -46,6 +48,9 @@ pub(super) struct Asked {
     pub exclusive_start_key: Option<GivenItem>,
     pub segment: Option<i64>,
     pub total_segments: Option<i64>,
+    /// The row that a hashed partition key means, once it has been looked up.
+    #[serde(skip)]
+    pub found: Option<Key>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -292,6 +297,14 @@ impl Asked {
                 other,
                 "[ALL_OLD, NONE]",
             )),
+        }
+    }
+
+    /// The key of the one row that it is about.
+    pub fn row_key(&mut self, items: &Items) -> Result<Key, Fault> {
+        match self.found.take() {
+            Some(found) => Ok(found),
+            None => Ok(items.key(&self.take_key()?)?),
         }
     }
 

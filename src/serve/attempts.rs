@@ -10,10 +10,13 @@
 //! | certainly did nothing | is made |
 //! | its effect is unknown; made again it would count twice | gets AmbiguousWriteFailureException |
 //! | its effect is unknown; made again it comes to the same | is made |
+//! | its effect is unknown; the new store knows it by its token | is made, with the same token |
 //! | isn't known here, after a restart say | is made, unless it would count twice |
 //!
 //! So an answer is about the whole call: "nothing was done" is said only where no earlier attempt may have done something
 //! either.
+//!
+//! The token of an add is made of the call's id and its body ([`token`]), so that every sidecar sends the same.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +24,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fault::{Fault, Twice};
+use crate::shim::AddToken;
 
 /// How long calls are remembered: longer than any SDK goes on with one.
-const KEPT: Duration = Duration::from_secs(600);
+pub(super) const KEPT: Duration = Duration::from_secs(600);
 /// How many calls are remembered at most.
 const CALLS: usize = 100_000;
 /// Bytes of answers that are remembered at most.
@@ -46,6 +51,8 @@ pub(super) struct Attempt {
     pub is_retry: bool,
     /// The call is known by a token of its own, with which it may be made anew after it has failed.
     pub by_token: bool,
+    /// Whichever sidecar an earlier attempt was made at, it was made with the token of [`Twice::ByToken`].
+    pub is_told: bool,
 }
 
 impl Attempt {
@@ -57,6 +64,7 @@ impl Attempt {
             id: call.map(str::to_owned),
             is_retry: Self::is_retry_of(headers),
             by_token: false,
+            is_told: false,
         }
     }
 
@@ -66,7 +74,31 @@ impl Attempt {
         let request = request.and_then(|value| value.to_str().ok()).unwrap_or("");
         let mut parts = request.split(';').map(str::trim);
         let number = parts.find_map(|part| part.strip_prefix("attempt=")?.parse::<u32>().ok());
-        number.is_some_and(|number| number > 1)
+        // The first Java SDK counts retries: `1/0/500`.
+        let retries = headers.get("amz-sdk-retry");
+        let retries =
+            retries.and_then(|value| value.to_str().ok()?.split('/').next()?.parse().ok());
+        number.is_some_and(|number| number > 1) || retries.is_some_and(|retries: u32| retries > 0)
+    }
+}
+
+impl Attempt {
+    /// Whether it would count twice if an earlier attempt was made that isn't known here.
+    fn counts(&self, twice: Twice) -> bool {
+        match twice {
+            Twice::Same => false,
+            Twice::ByToken => !self.is_told,
+            Twice::Counts => true,
+        }
+    }
+
+    /// What the new store knows an add by: the same for every attempt of the call, at every sidecar.
+    pub fn token(&self, body: &[u8]) -> Option<AddToken> {
+        let id = self.id.as_ref()?;
+        let digest = Sha256::new().chain_update(id).chain_update([0]);
+        let digest = digest.chain_update(body).finalize();
+        let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+        Some(AddToken::new(hex.collect::<String>(), self.is_retry))
     }
 }
 
@@ -86,6 +118,8 @@ enum AttemptedCall {
     Answered(AttemptOutcome),
     /// It may be made again.
     Open(Before),
+    /// It may be made again by its token.
+    ByToken,
 }
 
 /// What earlier attempts of a call did.
@@ -133,7 +167,7 @@ impl Attempts {
                     Before::Unknown => fault.after_another(Twice::Same),
                 });
                 if let Some(call) = attempt.call {
-                    attempts.over(call, &outcome, attempt.by_token);
+                    attempts.over(call, &outcome, attempt.by_token, twice);
                 }
                 sender.send_replace(Some(outcome));
             });
@@ -141,7 +175,7 @@ impl Attempts {
         let answered = receiver.wait_for(Option::is_some).await;
         let outcome = answered.ok().and_then(|outcome| outcome.clone());
         outcome.unwrap_or_else(|| match twice {
-            Twice::Same => Err(Fault::new(
+            Twice::Same | Twice::ByToken => Err(Fault::new(
                 500,
                 "InternalServerError",
                 "the write broke off",
@@ -181,7 +215,15 @@ impl Attempts {
             Some(AttemptedCall::Running(receiver)) => return Next::Wait(receiver.clone()),
             Some(AttemptedCall::Answered(outcome)) => return Next::Answer(outcome.clone()),
             Some(AttemptedCall::Open(before)) => *before,
-            None if attempt.is_retry && twice == Twice::Counts && !calls.knows(&attempt.id) => {
+            Some(AttemptedCall::ByToken) if twice == Twice::ByToken && attempt.is_retry => {
+                Before::Unknown
+            }
+            Some(AttemptedCall::ByToken) => {
+                return Next::Answer(Err(Fault::ambiguous(
+                    "an earlier attempt may have been made, and this one would count twice",
+                )));
+            }
+            None if attempt.is_retry && attempt.counts(twice) && !calls.knows(&attempt.id) => {
                 return Next::Answer(Err(Fault::ambiguous(
                     "this is a retry of a request that this sidecar doesn't know, after a restart or at another \
                      sidecar: it may have been made, and would count twice",
@@ -195,7 +237,7 @@ impl Attempts {
         Next::Make(Some(sender), before)
     }
 
-    fn over(&self, call: String, outcome: &AttemptOutcome, by_token: bool) {
+    fn over(&self, call: String, outcome: &AttemptOutcome, by_token: bool, twice: Twice) {
         let open = match outcome {
             Ok(_) => None,
             // Of a write of constants, which may be made again.
@@ -208,9 +250,10 @@ impl Attempts {
                 _ => by_token.then_some(Before::Nothing),
             },
         };
-        let call_is = match open {
-            Some(before) => AttemptedCall::Open(before),
-            None => AttemptedCall::Answered(outcome.clone()),
+        let call_is = match (open, twice) {
+            (Some(_), Twice::ByToken) => AttemptedCall::ByToken,
+            (Some(before), Twice::Same | Twice::Counts) => AttemptedCall::Open(before),
+            (None, _) => AttemptedCall::Answered(outcome.clone()),
         };
         self.calls().replace(call, call_is);
     }
@@ -225,7 +268,7 @@ impl AttemptedCall {
         match self {
             AttemptedCall::Answered(Ok(body)) => body.len(),
             AttemptedCall::Answered(Err(fault)) => fault.message.len(),
-            AttemptedCall::Running(_) | AttemptedCall::Open(_) => 0,
+            AttemptedCall::Running(_) | AttemptedCall::Open(_) | AttemptedCall::ByToken => 0,
         }
     }
 }
@@ -275,6 +318,7 @@ mod tests {
             id: Some(call.to_owned()),
             is_retry: number > 1,
             by_token: false,
+            is_told: false,
         }
     }
 
@@ -423,6 +467,46 @@ mod tests {
         assert_eq!([known, again].map(status), [503, 503]);
         let done_at_last = writer.make(attempt("a", 4), Twice::Same, done("one")).await;
         assert_eq!(status(done_at_last), 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_store_knows_by_a_token_is_made_again_with_it_alone() {
+        let writer = Writer::new();
+        let unknown = Err(Fault::new(500, "InternalServerError", "lost"));
+        let first = writer.make(attempt("a", 1), Twice::ByToken, unknown).await;
+        assert!(first.is_err_and(|fault| fault.status == 500));
+        let ambiguous = |outcome: AttemptOutcome| {
+            outcome.is_err_and(|fault| fault.code == "AmbiguousWriteFailureException")
+        };
+        // The table went back to where no token goes.
+        let back = writer.make(attempt("a", 2), Twice::Counts, done("two"));
+        assert!(ambiguous(back.await));
+        let again = writer.make(attempt("a", 3), Twice::ByToken, done("three"));
+        assert_eq!(again.await, done("three"));
+        assert_eq!(writer.made(), 2);
+        // An earlier attempt at another sidecar.
+        let strange = writer.make(attempt("b", 2), Twice::ByToken, done("four"));
+        assert!(ambiguous(strange.await));
+        let told = Attempt {
+            is_told: true,
+            ..attempt("b", 3)
+        };
+        let told = writer.make(told, Twice::ByToken, done("five"));
+        assert_eq!((told.await, writer.made()), (done("five"), 3));
+    }
+
+    #[test]
+    fn a_token_is_the_same_at_every_sidecar_and_another_for_another_body() {
+        let token = |attempt: Attempt, body: &[u8]| {
+            let token = attempt.token(body);
+            token.map(|token| format!("{token:?}").replace("again: true", "again: false"))
+        };
+        let first = token(attempt("a", 1), b"body");
+        assert!(first.is_some());
+        assert_eq!(first, token(attempt("a", 2), b"body"));
+        assert_ne!(first, token(attempt("a", 1), b"other"));
+        assert_ne!(first, token(attempt("b", 1), b"body"));
+        assert!(Attempt::default().token(b"body").is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,11 +16,14 @@ use super::asked::Asked;
 use super::attempts::AttemptOutcome;
 use super::capacity::{self, WantedCapacity};
 use super::fault::{Fault, Twice};
+use super::hashed::FoundByHash;
 use super::item::whole;
 use super::json::GivenItem;
+use super::native::{ReadWhole, Way, refuse_marks};
 use super::target::{Target, counters_alone, json as item_json, project, reply};
 use crate::express::{Item, Projection};
 use crate::model::{Key, Row};
+use crate::protocol::Phase;
 use crate::shim::Ttl;
 
 /// Keys of one BatchGetItem.
@@ -61,6 +64,7 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
     let wanted = WantedCapacity::of(requests.return_consumed_capacity.as_deref())?;
     let mut others = Map::new();
     let (mut tables, mut reads) = (Vec::new(), Vec::new());
+    let (mut way, mut natives) = (Way::new(app.clone()), BTreeMap::new());
     let mut count = 0;
     for (asked_as, request) in requests.request_items {
         count += request["Keys"].as_array().map_or(0, Vec::len);
@@ -68,6 +72,12 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
             others.insert(asked_as, request);
             continue;
         };
+        if way.takes(&target, Phase::Done).await? {
+            let (native, request) = ReadWhole::of(target, request)?;
+            others.insert(asked_as.clone(), request);
+            natives.insert(asked_as, native);
+            continue;
+        }
         let text = request.to_string();
         let mut asked: Asked = super::json::read(text.as_bytes())?;
         let (partition, sort) = target.key_names();
@@ -76,7 +86,13 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
         target.refuse_reserved(projection.iter().flat_map(|projection| &projection.paths))?;
         let mut seen = BTreeSet::new();
         for given in keys.into_iter().map(super::json::item) {
-            let key = target.items.key(&given)?;
+            let key = match target.items.is_hashed(&given) {
+                false => target.items.key(&given)?,
+                true => match app.by_hash(&target, &given).await? {
+                    FoundByHash::Row(key) => key,
+                    FoundByHash::None => continue,
+                },
+            };
             if !seen.insert(item_json(given.clone()).to_string()) {
                 return Err(Fault::invalid(
                     "Provided list of item keys contains duplicates",
@@ -102,7 +118,17 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
             "Too many items requested for the BatchGetItem call",
         ));
     }
-    let joined = JoinedAnswers::passed(app, "BatchGetItem", others, wanted).await?;
+    way.check()?;
+    let mut joined = JoinedAnswers::passed(app, "BatchGetItem", others, wanted).await?;
+    way.check()?;
+    for (asked_as, native) in natives {
+        if let Some(items) = joined.responses.get_mut(&asked_as) {
+            *items = native.shown(items.take())?;
+        }
+        if let Some(left) = joined.left.get_mut(&asked_as) {
+            *left = native.left(left.take());
+        }
+    }
     read_all(tables, reads, joined, wanted).await
 }
 
@@ -275,6 +301,8 @@ pub(super) struct WriteBatch {
     writes: Vec<BatchWrite>,
     others: Map<String, Json>,
     wanted: WantedCapacity,
+    /// For the others, where tables in `done` are among them.
+    way: Way,
 }
 
 /// Reads a BatchWriteItem, and refuses it as a whole if anything of it is wrong.
@@ -283,6 +311,7 @@ pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<WriteBatch, Faul
     let wanted = WantedCapacity::of(requests.return_consumed_capacity.as_deref())?;
     let mut others = Map::new();
     let mut writes = Vec::new();
+    let mut way = Way::new(app.clone());
     let mut count = 0;
     for (asked_as, all) in requests.request_items {
         count += all.len();
@@ -290,6 +319,12 @@ pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<WriteBatch, Faul
             others.insert(asked_as, Json::Array(all));
             continue;
         };
+        if way.takes(&target, Phase::Done).await? {
+            all.iter()
+                .try_for_each(|write| refuse_marks(&target, write))?;
+            others.insert(asked_as, Json::Array(all));
+            continue;
+        }
         if target.is_counter() {
             return Err(counters_alone(&target.name));
         }
@@ -304,7 +339,14 @@ pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<WriteBatch, Faul
                     (Does::Put(row, ttl), units)
                 }
                 (None, Some(delete)) => {
-                    let key = target.items.key(&super::json::item(delete.key))?;
+                    let given = super::json::item(delete.key);
+                    let key = match target.items.is_hashed(&given) {
+                        false => target.items.key(&given)?,
+                        true => match app.by_hash(&target, &given).await? {
+                            FoundByHash::Row(key) => key,
+                            FoundByHash::None => continue,
+                        },
+                    };
                     (Does::Delete(key), 1.0)
                 }
                 (Some(_), Some(_)) | (None, None) => {
@@ -341,17 +383,21 @@ pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<WriteBatch, Faul
         writes,
         others,
         wanted,
+        way,
     })
 }
 
 impl WriteBatch {
     /// Writes all of it.
     pub async fn write(self, app: Arc<App>) -> AttemptOutcome {
+        self.way.check()?;
         let JoinedAnswers {
             mut left,
             mut capacity,
             ..
         } = JoinedAnswers::passed(&app, "BatchWriteItem", self.others, self.wanted).await?;
+        // They may be made again, whatever became of them.
+        self.way.check()?;
         let mut written = stream::iter(self.writes)
             .map(|write| async move {
                 let BatchWrite {

@@ -32,6 +32,8 @@ pub(super) enum Twice {
     Same,
     /// It counts twice.
     Counts,
+    /// It counts once if it is sent again with its token, by which the new store knows it.
+    ByToken,
 }
 
 impl Fault {
@@ -77,7 +79,7 @@ impl Fault {
             self.message
         );
         match twice {
-            Twice::Same => Fault::new(500, "InternalServerError", text),
+            Twice::Same | Twice::ByToken => Fault::new(500, "InternalServerError", text),
             Twice::Counts => Fault::ambiguous(text),
         }
     }
@@ -92,7 +94,7 @@ impl Fault {
         let text = error.to_string();
         if error.known_effect() == Effect::Unknown {
             return match twice {
-                Twice::Same => Fault::new(500, "InternalServerError", text),
+                Twice::Same | Twice::ByToken => Fault::new(500, "InternalServerError", text),
                 Twice::Counts => Fault::ambiguous(text),
             };
         }

@@ -11,7 +11,7 @@ use super::fault::{Fault, Twice};
 use super::target::{Target, counters_alone, is_same_twice, json, project, reply};
 use crate::express::{Item, Projection, UpdateExpression};
 use crate::model::{Key, Returns, Row};
-use crate::shim::{Returned, Ttl, Written};
+use crate::shim::{AddToken, Returned, Ttl, Written};
 
 /// A write that was read and found to be in order, and whether it may be made twice.
 pub(super) struct ItemWrite {
@@ -21,7 +21,7 @@ pub(super) struct ItemWrite {
 
 /// GetItem.
 pub(super) async fn get(target: &Target, mut asked: Asked) -> AttemptOutcome {
-    let key = target.items.key(&asked.take_key()?)?;
+    let key = asked.row_key(&target.items)?;
     let wanted = WantedCapacity::of(asked.return_consumed_capacity.as_deref())?;
     let (partition, sort) = target.key_names();
     let projection = asked.expressed(partition, sort)?.projection;
@@ -85,7 +85,7 @@ pub(super) fn whole(target: &Target, item: &Item) -> Result<(Row, Ttl), Fault> {
 
 /// DeleteItem.
 pub(super) fn delete(target: Target, mut asked: Asked) -> Result<ItemWrite, Fault> {
-    let key = target.items.key(&asked.take_key()?)?;
+    let key = asked.row_key(&target.items)?;
     let returns = asked.returns(&["ALL_OLD", "NONE"])?;
     let wanted = WantedCapacity::of(asked.return_consumed_capacity.as_deref())?;
     let shows_unmet = asked.shows_unmet()?;
@@ -120,8 +120,12 @@ pub(super) fn delete(target: Target, mut asked: Asked) -> Result<ItemWrite, Faul
 }
 
 /// UpdateItem.
-pub(super) fn update(target: Target, mut asked: Asked) -> Result<ItemWrite, Fault> {
-    let key = target.items.key(&asked.take_key()?)?;
+pub(super) fn update(
+    target: Target,
+    mut asked: Asked,
+    token: Option<AddToken>,
+) -> Result<ItemWrite, Fault> {
+    let key = asked.row_key(&target.items)?;
     let returns = asked.returns(&["ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW"])?;
     let wanted = WantedCapacity::of(asked.return_consumed_capacity.as_deref())?;
     let shows_unmet = asked.shows_unmet()?;
@@ -144,10 +148,12 @@ pub(super) fn update(target: Target, mut asked: Asked) -> Result<ItemWrite, Faul
             return Err(counters_alone(&updating.target.name));
         }
         let by = updating.target.adds(&updating.update)?;
-        return Ok(ItemWrite {
-            twice: Twice::Counts,
-            making: updating.add(by).boxed(),
-        });
+        let twice = match token {
+            Some(_) => Twice::ByToken,
+            None => Twice::Counts,
+        };
+        let making = updating.add(by, token).boxed();
+        return Ok(ItemWrite { twice, making });
     }
     if condition.is_none() && updating.update.actions.is_empty() {
         return Ok(ItemWrite {
@@ -188,18 +194,25 @@ struct PendingUpdate {
 
 impl PendingUpdate {
     /// Adds to counters.
-    async fn add(self, by: Vec<Option<i64>>) -> AttemptOutcome {
+    async fn add(self, by: Vec<Option<i64>>, token: Option<AddToken>) -> AttemptOutcome {
         let returns = match self.returns {
             ReturnValues::None => Returns::Nothing,
             ReturnValues::AllOld | ReturnValues::UpdatedOld => Returns::Old,
             ReturnValues::AllNew | ReturnValues::UpdatedNew => Returns::New,
         };
         let table = &self.target.table;
-        let added = match returns {
-            Returns::Nothing => table.add_all(&self.key, by).await.map(|()| Vec::new()),
-            Returns::Old | Returns::New => table.add_and_count(&self.key, by, returns).await,
+        let added = match token.clone() {
+            Some(token) => table.add_by_token(&self.key, by, returns, token).await,
+            None => match returns {
+                Returns::Nothing => table.add_all(&self.key, by).await.map(|()| Vec::new()),
+                Returns::Old | Returns::New => table.add_and_count(&self.key, by, returns).await,
+            },
         };
-        let totals = added.map_err(|error| Fault::of(&error, Twice::Counts))?;
+        let twice = match token {
+            Some(token) if token.tells() => Twice::ByToken,
+            Some(_) | None => Twice::Counts,
+        };
+        let totals = added.map_err(|error| Fault::of(&error, twice))?;
         let item = self.target.totals(&self.key, &totals)?;
         Ok(self.answer(item))
     }

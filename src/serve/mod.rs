@@ -11,6 +11,7 @@
 //! json     attribute values as JSON         asked    expressions and the older parameters
 //! item     requests on one item             query, scan, batch, transact
 //! attempts a retry is its call's answer     pass     other tables, and tables themselves
+//! native   what goes to DynamoDB in the application's own words, once the table is there
 //! ```
 //!
 //! # Who may ask
@@ -34,8 +35,11 @@ mod batch;
 mod capacity;
 mod connection;
 mod fault;
+mod hashed;
+mod indexes;
 mod item;
 mod json;
+mod native;
 mod pass;
 mod query;
 mod range;

@@ -85,10 +85,21 @@ impl Fault {
         let code = code.rsplit('#').next().unwrap_or_default();
         let known = [
             "AccessDeniedException",
+            "ConditionalCheckFailedException",
+            "IdempotentParameterMismatchException",
+            "InternalServerError",
+            "ItemCollectionSizeLimitExceededException",
             "ProvisionedThroughputExceededException",
+            "ReplicatedWriteConflictException",
             "RequestLimitExceeded",
+            "ResourceInUseException",
             "ResourceNotFoundException",
+            "SerializationException",
+            "ServiceUnavailable",
             "ThrottlingException",
+            "TransactionCanceledException",
+            "TransactionConflictException",
+            "TransactionInProgressException",
             "ValidationException",
         ];
         let code = known.into_iter().find(|name| *name == code);

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
+use super::app::App;
 use super::asked::{Asked, Expressed, enumerated};
 use super::attempts::AttemptOutcome;
 use super::capacity::{self, WantedCapacity};
 use super::fault::Fault;
+use super::hashed::FoundByHash;
 use super::range::{RowStretch, RowsRead, rows};
 use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
 use crate::express::{ConditionExpression, Item, Projection};
@@ -122,7 +124,7 @@ impl Evaluation {
 }
 
 /// Query.
-pub(super) async fn query(target: &Target, mut asked: Asked) -> AttemptOutcome {
+pub(super) async fn query(app: &App, target: &Target, mut asked: Asked) -> AttemptOutcome {
     refuse_index(target, &asked)?;
     if target.is_counter() {
         return Err(counters_alone(&target.name));
@@ -140,14 +142,30 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> AttemptOutcome {
     let mut page = Evaluation::of(&asked, target, &mut expressed)?;
     let start = asked.exclusive_start_key.take().map(super::json::item);
     let start = start
-        .map(|key| target.items.key(&key))
+        .map(|key| target.items.position_key(&key))
         .transpose()
         .map_err(|_| Fault::invalid("The provided starting key is invalid"))?;
     let forward = asked.scan_index_forward.unwrap_or(true);
-    let RowStretch { range, test } = match rows(target, condition)? {
+    let given = Item::from([(partition.to_owned(), condition.partition.clone())]);
+    let values = match target.items.is_hashed(&given) {
+        false => target
+            .mapping()
+            .partition_of(&condition.partition)
+            .map_err(|error| {
+                Fault::invalid(format!(
+                    "One or more parameter values were invalid: {}",
+                    error.message()
+                ))
+            })?,
+        true => match app.partition_by_hash(target, &condition.partition).await? {
+            FoundByHash::Row(row) => row.partition,
+            FoundByHash::None => return Ok(page.reply(target, None)),
+        },
+    };
+    let RowStretch { range, test } = match rows(target, condition, values)? {
         RowsRead::None => return Ok(page.reply(target, None)),
         RowsRead::One(key) => {
-            // After the only one there is nothing.
+            // Behind the only one there is nothing.
             if start.is_none()
                 && let Some(item) = target.read(&key).await?
             {
@@ -198,18 +216,18 @@ pub(super) async fn query(target: &Target, mut asked: Asked) -> AttemptOutcome {
 }
 
 fn last(target: &Target, key: &Key) -> Result<Json, Fault> {
-    Ok(item_json(target.items.key_item(key)?))
+    Ok(item_json(target.items.position_item(key)?))
 }
 
-/// Indexes aren't the old table's.
+/// Indexes aren't the old table's, and an embedded store has none.
 pub(super) fn refuse_index(target: &Target, asked: &Asked) -> Result<(), Fault> {
     let Some(index) = &asked.index_name else {
         return Ok(());
     };
     Err(Fault::invalid(format!(
-        "the index `{index}` of `{}` isn't read through the sidecar: it lacks the rows that haven't moved, and has the \
-         marks of those that have. Read it at DynamoDB itself, from phase `done` on",
-        target.name
+        "the index `{index}` of `{}` can't be read in phase `{}`: it lacks the rows that haven't moved. It is read from \
+         phase `new` on",
+        target.name, target.phase
     )))
 }
 

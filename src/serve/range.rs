@@ -9,7 +9,9 @@ use std::ops::Bound;
 use super::fault::Fault;
 use super::target::Target;
 use crate::codec::number::Parts;
-use crate::express::{Comparison, ConditionExpression, KeyCondition, Operand, Path, SortCondition};
+use crate::express::{
+    Comparison, ConditionExpression, Item, KeyCondition, Operand, Path, SortCondition,
+};
 use crate::item::{Attr, KeyType, keys};
 use crate::model::{ClusteringRange, Key, Value};
 
@@ -30,15 +32,13 @@ pub(super) struct RowStretch {
     pub test: Option<ConditionExpression>,
 }
 
-/// The rows of a key condition.
-pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<RowsRead, Fault> {
+/// The rows of a key condition, in the partition of these values.
+pub(super) fn rows(
+    target: &Target,
+    wanted: KeyCondition,
+    partition: Vec<Value>,
+) -> Result<RowsRead, Fault> {
     let mapping = target.mapping();
-    let partition = mapping.partition_of(&wanted.partition).map_err(|error| {
-        Fault::invalid(format!(
-            "One or more parameter values were invalid: {}",
-            error.message()
-        ))
-    })?;
     let Some(sort) = mapping.sort() else {
         return Ok(RowsRead::One(Key::row(partition, Vec::new())));
     };
@@ -53,11 +53,14 @@ pub(super) fn rows(target: &Target, wanted: KeyCondition) -> Result<RowsRead, Fa
             (mapping.partition().name.clone(), wanted.partition),
             (sort.name.clone(), value.clone()),
         ];
-        // One that isn't spelled so is no item's.
-        return Ok(match target.items.key(&key.into_iter().collect()) {
-            Ok(key) => RowsRead::One(key),
-            Err(_) => RowsRead::None,
-        });
+        let key: Item = key.into_iter().collect();
+        if !target.items.is_hashed(&key) {
+            // One that isn't spelled so is no item's.
+            return Ok(match target.items.key(&key) {
+                Ok(key) => RowsRead::One(key),
+                Err(_) => RowsRead::None,
+            });
+        }
     }
     let test = test(&sort.name, &condition);
     let bounds = match sort.made {

@@ -14,11 +14,14 @@ use super::app::{App, SERVICE, Unknown};
 use super::asked::Asked;
 use super::attempts::{Attempt, AttemptOutcome, Attempts};
 use super::fault::{Fault, Twice};
+use super::hashed::FoundByHash;
+use super::native::Native;
 use super::pass::{Named, described, mentions, only_looks, statements, table_of};
 use super::target::Target;
 use super::wire::{Hold, HttpAnswer, Received, Service};
-use super::{batch, item, query, scan, transact};
+use super::{batch, hashed, item, native, query, scan, transact};
 use crate::protocol::Phase;
+use crate::shim::AddToken;
 
 impl App {
     async fn route(self: &Arc<Self>, request: &Received) -> Result<HttpAnswer, Fault> {
@@ -41,7 +44,7 @@ impl App {
                 let Some(target) = self.target(&table_name(body)?).await? else {
                     return self.pass(request).await;
                 };
-                on_items(operation, target, body, making).await?
+                on_items(self, operation, target, body, making).await?
             }
             "BatchGetItem" | "BatchWriteItem" => {
                 if !self.names_own(&batch_tables(body)?)? {
@@ -61,9 +64,15 @@ impl App {
                     return self.pass(request).await;
                 }
                 match operation {
-                    "TransactGetItems" => transact::get(self, body).await?,
+                    "TransactGetItems" => match native::get(self, body).await? {
+                        Some(answer) => answer?,
+                        None => transact::get(self, body).await?,
+                    },
                     _ => {
-                        let write = transact::write(self, body).await?;
+                        let write = match native::write(self, body).await? {
+                            Some(write) => write,
+                            None => transact::write(self, body).await?,
+                        };
                         let making = making.known_by(transact::token(body)?, body);
                         making.of(write.twice, write.making).await?
                     }
@@ -260,6 +269,16 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
+    /// The token that the new store knows an add by, if the table has adds counted exactly once there.
+    async fn told(&mut self, target: &Target, body: &[u8]) -> Result<Option<AddToken>, Fault> {
+        let Some(since) = target.table.tells_by_token().await? else {
+            return Ok(None);
+        };
+        // Longer than any SDK goes on with a call, and than the new store remembers a token.
+        self.attempt.is_told = since > super::attempts::KEPT;
+        Ok(self.attempt.token(body))
+    }
+
     /// The same for a request that brings a token of its own.
     fn known_by(mut self, token: Option<String>, body: &[u8]) -> Self {
         if let Some(token) = token {
@@ -288,19 +307,54 @@ impl Making<'_> {
 
 /// A request on the items of one table of the plan.
 async fn on_items(
+    app: &Arc<App>,
     operation: &str,
     target: Target,
     body: &Bytes,
-    making: Making<'_>,
+    mut making: Making<'_>,
 ) -> AttemptOutcome {
-    let asked: Asked = super::json::read(body)?;
-    let write = match operation {
-        "GetItem" => return item::get(&target, asked).await,
-        "Query" => return query::query(&target, asked).await,
-        "Scan" => return scan::scan(&target, asked).await,
-        "PutItem" => item::put(target, asked)?,
-        "UpdateItem" => item::update(target, asked)?,
-        _ => item::delete(target, asked)?,
+    let mut asked: Asked = super::json::read(body)?;
+    let token = match operation {
+        "UpdateItem" if target.is_counter() => making.told(&target, body).await?,
+        _ => None,
+    };
+    let from = match asked.index_name {
+        Some(_) => Phase::New,
+        None => Phase::Done,
+    };
+    let native = match scan::began_before(&target, &asked) {
+        true => None,
+        false => Native::of(app, &target, from).await?,
+    };
+    let key = asked.key.as_ref().filter(|_| native.is_none());
+    if let Some(key) = key {
+        let key = super::json::item(key.clone());
+        if target.items.is_hashed(&key) {
+            match app.by_hash(&target, &key).await? {
+                FoundByHash::Row(found) => asked.found = Some(found),
+                FoundByHash::None => return hashed::on_nothing(&target, operation, asked),
+            }
+        }
+    }
+    let write = match (operation, native) {
+        ("GetItem", None) => return item::get(&target, asked).await,
+        ("GetItem", Some(native)) => return native.get(body, asked).await,
+        ("Query", None) => return query::query(app, &target, asked).await,
+        ("Scan", None) => return scan::scan(&target, asked).await,
+        ("Query" | "Scan", Some(native)) => return native.page(operation, body, asked).await,
+        ("PutItem", None) => item::put(target, asked)?,
+        ("PutItem", Some(native)) => native.write("Put", body, asked)?,
+        ("UpdateItem", None) => item::update(target, asked, token)?,
+        // Adds to counters are coalesced, and may carry a token.
+        ("UpdateItem", Some(native)) if target.is_counter() => {
+            match item::update(target, super::json::read(body)?, token) {
+                Ok(add) => add,
+                Err(_) => native.write("Update", body, asked)?,
+            }
+        }
+        ("UpdateItem", Some(native)) => native.write("Update", body, asked)?,
+        (_, None) => item::delete(target, asked)?,
+        (_, Some(native)) => native.write("Delete", body, asked)?,
     };
     making.of(write.twice, write.making).await
 }

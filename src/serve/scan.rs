@@ -103,6 +103,12 @@ fn attribute(target: &Target) -> String {
     format!("{}scan", target.mapping().table().layout.reserved_prefix)
 }
 
+/// Whether it goes on with a scan that began before `done`: only that has a position of its own.
+pub(super) fn began_before(target: &Target, asked: &Asked) -> bool {
+    let start = asked.exclusive_start_key.as_ref();
+    start.is_some_and(|start| start.contains_key(&attribute(target)))
+}
+
 fn last(target: &Target, position: &Position, phase: Phase) -> Result<Json, Fault> {
     let (key, rest) = match position {
         Position::Old(key) => (Some(key), "old".to_owned()),
@@ -111,7 +117,7 @@ fn last(target: &Target, position: &Position, phase: Phase) -> Result<Json, Faul
                 Shown::None => "new".to_owned(),
                 Shown::All => "new all".to_owned(),
                 Shown::UpTo(key) => {
-                    let key = item_json(target.items.key_item(key)?);
+                    let key = item_json(target.items.position_item(key)?);
                     format!("new up to {key}")
                 }
             };
@@ -119,7 +125,7 @@ fn last(target: &Target, position: &Position, phase: Phase) -> Result<Json, Faul
         }
     };
     let mut item = match key {
-        Some(key) => target.items.key_item(key)?,
+        Some(key) => target.items.position_item(key)?,
         None => Item::new(),
     };
     if !(phase == Phase::Done && rest == "new" && key.is_some()) {
@@ -145,7 +151,7 @@ fn position(target: &Target, mut start: Item, phase: Phase) -> Result<Position, 
             }
         },
     };
-    let key_of = |item: &Item| target.items.key(item).map_err(|_| invalid());
+    let key_of = |item: &Item| target.items.position_key(item).map_err(|_| invalid());
     let after: Option<Key> = match start.is_empty() {
         true => None,
         false => Some(key_of(&start)?),

@@ -5,10 +5,11 @@ use serde_json::{Map, Value as Json};
 use super::fault::Fault;
 use super::json::ShownItem;
 use crate::express::{
-    Action, Amount, ConditionExpression, Item, Operand, Path, Projection, UpdateExpression,
+    Action, Amount, ConditionExpression, Item, Path, Projection, UpdateExpression,
 };
 use crate::item::{Attr, Mapping};
 use crate::model::{Key, Row, Value};
+use crate::protocol::Phase;
 use crate::shim::{Items, Table};
 
 /// A table of the plan for one request.
@@ -18,6 +19,8 @@ pub(super) struct Target {
     pub name: String,
     pub table: Table,
     pub items: Items,
+    /// The phase that requests begin in now.
+    pub phase: Phase,
 }
 
 impl Target {
@@ -164,38 +167,7 @@ pub(super) fn is_same_twice(update: &UpdateExpression) -> bool {
 
 /// The paths that a condition looks at.
 pub(super) fn paths(condition: &ConditionExpression) -> Vec<&Path> {
-    fn of<'c>(operands: &[&'c Operand], found: &mut Vec<&'c Path>) {
-        for operand in operands {
-            match operand {
-                Operand::Path(path) | Operand::Size(path) => found.push(path),
-                Operand::Value(_) | Operand::SizeOf(_) => {}
-            }
-        }
-    }
-    fn all<'c>(condition: &'c ConditionExpression, found: &mut Vec<&'c Path>) {
-        match condition {
-            ConditionExpression::And(parts) | ConditionExpression::Or(parts) => {
-                parts.iter().for_each(|part| all(part, found));
-            }
-            ConditionExpression::Not(inner) => all(inner, found),
-            ConditionExpression::Compare(one, _, two)
-            | ConditionExpression::BeginsWith(one, two)
-            | ConditionExpression::Contains(one, two) => of(&[one, two], found),
-            ConditionExpression::Between(one, low, high) => of(&[one, low, high], found),
-            ConditionExpression::In(one, choices) => {
-                of(&[one], found);
-                of(&choices.iter().collect::<Vec<_>>(), found);
-            }
-            ConditionExpression::Exists(path)
-            | ConditionExpression::NotExists(path)
-            | ConditionExpression::HasType(path, _) => {
-                found.push(path);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    all(condition, &mut found);
-    found
+    crate::express::judge::paths(Some(condition), None)
 }
 
 /// What a projection keeps of an item; all of it without one.

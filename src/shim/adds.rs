@@ -1,4 +1,4 @@
-//! Adding to counters: one write at a time for a key, and everything that comes meanwhile as the next.
+//! AskedAdd to counters: one write at a time for a key, and everything that comes meanwhile as the next.
 //!
 //! A popular act gets thousands of votes a second, and an item takes a thousand writes. What goes along
 //! shares the answer of its write, which is one operation with one phase: an add that waits hasn't begun.
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::inner::{Begun, Joined, TableInner};
 use super::operation::{Operation, Sent, StoreWrite, Tried, WhichStore};
-use super::queue::MARGIN;
+use super::queue::{AddToken, AskedAdd, MARGIN};
 use super::rows::to_source;
 use crate::codec::canonical;
 use crate::error::{Effect, Error, Result};
@@ -23,17 +23,11 @@ use crate::store::Changed;
 
 impl TableInner {
     /// Adds; and tells the totals after that, if they are asked for.
-    pub async fn add(
-        self: Arc<Self>,
-        begun: Begun,
-        key: Key,
-        by: Vec<Option<i64>>,
-        tells: bool,
-    ) -> Result<Totals> {
+    pub async fn add(self: Arc<Self>, begun: Begun, key: Key, adding: AskedAdd) -> Result<Totals> {
         let Begun { joined, deadline } = begun;
         let key = canonical::key(joined.transform.target(), key);
         let (answer, mut answered) = oneshot::channel();
-        let (id, begins) = self.adds.push(&key, by, tells, deadline, answer);
+        let (id, begins) = self.adds.push(&key, adding, deadline, answer);
         if begins {
             // A task of its own: others' adds must not end with this caller.
             tokio::spawn(self.clone().send_adds(joined, key.clone()));
@@ -60,11 +54,10 @@ impl TableInner {
             }
             let deadline = together.deadline() - time / MARGIN;
             let begun = Instant::now();
+            let (by, token) = (together.by.clone(), together.token());
             let tried = match Operation::begin(&self, &joined, deadline) {
-                Ok(operation) if together.tells() => {
-                    operation.add_and_count(&key, together.by.clone()).await
-                }
-                Ok(operation) => operation.add(&key, together.by.clone()).await,
+                Ok(operation) if together.tells() => operation.add_and_count(&key, by, token).await,
+                Ok(operation) => operation.add(&key, by, token).await,
                 Err(error) => Err(error),
             };
             match tried {
@@ -90,7 +83,13 @@ enum AddTry {
 }
 
 impl Operation {
-    async fn add(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<AddTry> {
+    async fn add(
+        mut self,
+        key: &Key,
+        by: Vec<Option<i64>>,
+        token: Option<AddToken>,
+    ) -> Result<AddTry> {
+        let token = token.as_ref();
         self.may_add(key)?;
         let mut add = counter::AddToCounters::new(self.phase(), by);
         let mut step = add.begin();
@@ -100,10 +99,12 @@ impl Operation {
                 Step::Done(added) => break added,
             };
             let reply = match call {
-                counter::CounterCall::Add { to, by } => match self.send_add(key, to, by).await? {
-                    Replied::With(reply) => reply,
-                    Replied::NotYet(error) => return Ok(AddTry::NotYet(error)),
-                },
+                counter::CounterCall::Add { to, by } => {
+                    match self.send_add(key, to, by, token).await? {
+                        Replied::With(reply) => reply,
+                        Replied::NotYet(error) => return Ok(AddTry::NotYet(error)),
+                    }
+                }
                 counter::CounterCall::ReadNew
                 | counter::CounterCall::ReadOld
                 | counter::CounterCall::Insert(_)
@@ -119,7 +120,13 @@ impl Operation {
         }
     }
 
-    async fn add_and_count(mut self, key: &Key, by: Vec<Option<i64>>) -> Result<AddTry> {
+    async fn add_and_count(
+        mut self,
+        key: &Key,
+        by: Vec<Option<i64>>,
+        token: Option<AddToken>,
+    ) -> Result<AddTry> {
+        let token = token.as_ref();
         self.may_add(key)?;
         let mut tally = counter::Tally::new(self.phase(), by);
         let mut step = tally.begin();
@@ -129,9 +136,9 @@ impl Operation {
                 Step::Done(tallied) => break tallied,
             };
             let reply = match call {
-                counter::CounterCall::Add { to, by } => self.send_add(key, to, by).await?,
+                counter::CounterCall::Add { to, by } => self.send_add(key, to, by, token).await?,
                 counter::CounterCall::AddAndTell { to, by } => {
-                    self.send_and_tell(key, to, by).await?
+                    self.send_and_tell(key, to, by, token).await?
                 }
                 call @ (counter::CounterCall::ReadNew
                 | counter::CounterCall::ReadOld
@@ -167,9 +174,10 @@ impl Operation {
         key: &Key,
         to: counter::AddPlace,
         by: counter::Totals,
+        token: Option<&AddToken>,
     ) -> Result<Replied> {
         if self.table.spec.exactly_once {
-            return match self.send_add(key, to, by).await? {
+            return match self.send_add(key, to, by, token).await? {
                 Replied::With(counter::CounterReply::Written) => {
                     let read = self.read_counter(counter::CounterCall::ReadNew, key).await;
                     let read = read.map_err(|error| error.with_effect(Effect::Unknown));
@@ -207,6 +215,7 @@ impl Operation {
         key: &Key,
         to: counter::AddPlace,
         by: counter::Totals,
+        token: Option<&AddToken>,
     ) -> Result<Replied> {
         let (place, by, mark) = match to {
             counter::AddPlace::Old => {
@@ -216,13 +225,25 @@ impl Operation {
             counter::AddPlace::NewUnmarked => (WhichStore::New, by, None),
         };
         let has_token = place == WhichStore::New && self.table.spec.exactly_once;
+        let reply = |reply| Ok(Replied::With(reply));
+        if let (false, Some(token)) = (has_token, token) {
+            token.is_untold();
+            // Where it was sent before the token told it apart, and here it wouldn't.
+            if token.is_again() {
+                return reply(counter::CounterReply::Unknown);
+            }
+        }
+        let text = match token {
+            Some(token) => token.text().to_owned(),
+            None => format!("{:032x}", rand::random::<u128>()),
+        };
+        let is_again = token.is_some_and(AddToken::is_again);
         let add = Add {
             key: key.clone(),
             by,
             mark,
-            token: has_token.then(|| format!("{:032x}", rand::random::<u128>())),
+            token: has_token.then_some(text),
         };
-        let reply = |reply| Ok(Replied::With(reply));
         let mut pauses = self.table.pauses();
         let mut sent_before = false;
         loop {
@@ -243,6 +264,11 @@ impl Operation {
                     }
                 }
                 Err(_) if sent_before => return reply(counter::CounterReply::Unknown),
+                // The store refuses the token for another add than it knows: one of another phase.
+                Err(_) if is_again => {
+                    token.into_iter().for_each(AddToken::is_untold);
+                    return reply(counter::CounterReply::Unknown);
+                }
                 Ok(Tried::NotYet(error)) => return Ok(Replied::NotYet(error)),
                 Err(error) => return Err(error),
             }

@@ -6,7 +6,7 @@ use super::Ttl;
 use crate::error::{Error, Kind, Result};
 use crate::express::judge::{self, same};
 use crate::express::{ConditionExpression, Item, ItemRule, UpdateExpression};
-use crate::item::{Attr, Mapping};
+use crate::item::{Attr, Mapping, keys};
 use crate::model::{Key, Row, Rule};
 
 /// How the rows of a table look as items.
@@ -39,10 +39,65 @@ impl Items {
                 "The provided key element does not match the schema",
             ));
         }
+        if self.is_hashed(key) {
+            return Err(mistaken(
+                "the partition key is hashed, and doesn't tell which row is meant",
+            ));
+        }
         let attributes = key.iter().map(|(name, attr)| (name.clone(), attr.clone()));
         let read = self.0.row(attributes.collect()).map_err(misread)?.key;
         self.is_spelled_so(key, self.0.key(&read)?)?;
         Ok(read)
+    }
+
+    /// Whether the partition key in a request is hashed: it doesn't tell which row's it is.
+    pub fn is_hashed(&self, key: &Item) -> bool {
+        let partition = key.get(&self.0.partition().name);
+        let is_text = |attr: &Attr| matches!(attr, Attr::S(text) if keys::is_hashed(text));
+        self.0.table().layout.partition_hash && partition.is_some_and(is_text)
+    }
+
+    /// The key of a whole item, which tells it also where its partition key is hashed.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if it isn't one of the table.
+    pub fn key_of_item(&self, item: &Item) -> Result<Key> {
+        let table = self.0.table();
+        let columns = table.partition().iter().chain(table.clustering());
+        let names: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+        let is_of_key = |name: &str| {
+            name == self.0.partition().name
+                || self.0.sort().is_some_and(|sort| sort.name == name)
+                || names.contains(&name)
+        };
+        let attributes = item.iter().filter(|(name, _)| is_of_key(name));
+        let attributes = attributes.map(|(name, attr)| (name.clone(), attr.clone()));
+        Ok(self.0.row(attributes.collect()).map_err(misread)?.key)
+    }
+
+    /// Where a page ends: the key as the attributes of a request, and the row's own key columns where the key alone
+    /// doesn't tell them.
+    ///
+    /// # Errors
+    /// As of [`Items::key_item`].
+    pub fn position_item(&self, key: &Key) -> Result<Item> {
+        let item = self.key_item(key)?;
+        if !self.is_hashed(&item) {
+            return Ok(item);
+        }
+        let cells = vec![None; self.0.table().cells().len()];
+        self.item(&Row::new(key.clone(), cells))
+    }
+
+    /// The key of such a place.
+    ///
+    /// # Errors
+    /// As of [`Items::key`].
+    pub fn position_key(&self, item: &Item) -> Result<Key> {
+        match self.is_hashed(item) {
+            true => self.key_of_item(item),
+            false => self.key(item),
+        }
     }
 
     /// The key as the attributes of a request.

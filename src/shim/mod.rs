@@ -48,6 +48,7 @@
 
 mod adds;
 mod command;
+mod held;
 mod inner;
 mod items;
 mod judged;
@@ -67,8 +68,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::held::HeldTable;
 pub use self::items::Items;
 pub use self::old::{Connect, OldStore};
+pub use self::queue::AddToken;
 pub use self::rows::{Returned, RowsPage, Written};
 pub use self::scan::{Scan, ScanPart, Scanned};
 pub use self::table::{RangeDeletion, Table};

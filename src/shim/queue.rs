@@ -1,7 +1,8 @@
 //! AddQueue that wait for the write of their key that is under way.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -28,11 +29,52 @@ struct Queues {
     next: u64,
 }
 
+/// What an add is known by to its sender, for a store that counts once whatever it is sent with the same token.
+#[derive(Clone, Debug)]
+pub struct AddToken {
+    /// The token: 1 to 36 characters.
+    text: String,
+    /// It may have been sent before with this token.
+    again: bool,
+    /// It was, or may have been, made in a way that the token doesn't tell.
+    untold: Arc<AtomicBool>,
+}
+
+impl AddToken {
+    /// A token of 1 to 36 characters, and whether an add may have been sent with it before.
+    pub fn new(text: impl Into<String>, again: bool) -> Self {
+        AddToken {
+            text: text.into(),
+            again,
+            untold: Arc::default(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn is_again(&self) -> bool {
+        self.again
+    }
+
+    pub(super) fn is_untold(&self) {
+        self.untold.store(true, Ordering::Release);
+    }
+
+    /// Whether an add whose effect is unknown counts once if it is sent again with this token.
+    pub fn tells(&self) -> bool {
+        !self.untold.load(Ordering::Acquire)
+    }
+}
+
 pub(super) struct QueuedAdd {
     id: u64,
     by: Vec<Option<i64>>,
     /// Whether it wants to know the totals after it.
     tells: bool,
+    /// With one it goes alone.
+    token: Option<AddToken>,
     deadline: Instant,
     /// What its last try came to, which has certainly not happened.
     failed: Option<Error>,
@@ -49,6 +91,14 @@ impl QueuedAdd {
     }
 }
 
+/// An add as it is asked for.
+pub(super) struct AskedAdd {
+    pub by: Vec<Option<i64>>,
+    /// Whether it wants to know the totals after it.
+    pub tells: bool,
+    pub token: Option<AddToken>,
+}
+
 /// What goes together as one write.
 pub(super) struct QueuedAdds {
     pub by: Vec<Option<i64>>,
@@ -60,6 +110,13 @@ impl QueuedAdds {
     pub fn deadline(&self) -> Instant {
         let deadlines = self.waiting.iter().map(|waiting| waiting.deadline);
         deadlines.max().unwrap_or_else(Instant::now)
+    }
+
+    /// The token of the only one.
+    pub fn token(&self) -> Option<AddToken> {
+        self.waiting
+            .iter()
+            .find_map(|waiting| waiting.token.clone())
     }
 
     /// Whether any of them wants to know the totals.
@@ -90,11 +147,11 @@ impl AddQueue {
     pub fn push(
         &self,
         key: &Key,
-        by: Vec<Option<i64>>,
-        tells: bool,
+        adding: AskedAdd,
         deadline: Instant,
         answer: oneshot::Sender<Result<Totals>>,
     ) -> (u64, bool) {
+        let AskedAdd { by, tells, token } = adding;
         let mut queues = self.queues();
         let id = queues.next;
         queues.next += 1;
@@ -102,6 +159,7 @@ impl AddQueue {
             id,
             by,
             tells,
+            token,
             deadline,
             failed: None,
             took: Duration::ZERO,
@@ -146,8 +204,10 @@ impl AddQueue {
         };
         let mut rest = Vec::new();
         for waiting in queue.drain(..) {
+            let goes_along = together.waiting.is_empty()
+                || (together.token().is_none() && waiting.token.is_none());
             match plus(&together.by, &waiting.by) {
-                Some(both) if rest.is_empty() => {
+                Some(both) if rest.is_empty() && goes_along => {
                     together.by = both;
                     together.waiting.push(waiting);
                 }

@@ -1,6 +1,7 @@
 //! One table of an application: every operation on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use super::inner::{Begun, Joining, TableInner};
 use super::items::Items;
 use super::old::OldStore;
 use super::operation::Operation;
-use super::queue::minus;
+use super::queue::{AddToken, AskedAdd, minus};
 use super::rows::{RowsPage, Written};
 use super::{Settings, Ttl};
 use crate::control::{Control, New};
@@ -242,7 +243,12 @@ impl Table {
             place.ok_or_else(|| self.inner.wrong(format!("there is no counter `{column}`")))?;
         let mut all = vec![None; columns.len()];
         all[place] = Some(by);
-        self.add_within(begun, key, all, false).await.map(drop)
+        let adding = AskedAdd {
+            by: all,
+            tells: false,
+            token: None,
+        };
+        self.add_within(begun, key, adding).await.map(drop)
     }
 
     /// Adds to several counters of a row in one write: one number for each of
@@ -251,8 +257,8 @@ impl Table {
     /// # Errors
     /// Those of [`Table::add`].
     pub async fn add_all(&self, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
-        let begun = self.begun().await?;
-        self.add_within(begun, key, by, false).await.map(drop)
+        let returns = Returns::Nothing;
+        self.add_and_tell(key, by, returns, None).await.map(drop)
     }
 
     /// Adds to several counters of a row in one write, and tells the totals before or after: one for each of
@@ -269,16 +275,65 @@ impl Table {
         by: Vec<Option<i64>>,
         returns: Returns,
     ) -> Result<Vec<Option<i64>>> {
+        self.add_and_tell(key, by, returns, None).await
+    }
+
+    /// The same, known by a token of the caller's own: with [`TablePlan::exactly_once`](crate::spec::TablePlan) it counts once in the new store,
+    /// however often it is sent within ten minutes and from whichever process. It goes alone, while others of its key
+    /// wait.
+    ///
+    /// # Errors
+    /// Those of [`Table::add`]. Where its effect is unknown, [`AddToken::tells`] says whether it may be sent again.
+    pub async fn add_by_token(
+        &self,
+        key: &Key,
+        by: Vec<Option<i64>>,
+        returns: Returns,
+        token: AddToken,
+    ) -> Result<Vec<Option<i64>>> {
+        self.add_and_tell(key, by, returns, Some(token)).await
+    }
+
+    async fn add_and_tell(
+        &self,
+        key: &Key,
+        by: Vec<Option<i64>>,
+        returns: Returns,
+        token: Option<AddToken>,
+    ) -> Result<Vec<Option<i64>>> {
         let begun = self.begun().await?;
-        let tells = match returns {
-            Returns::Nothing => false,
-            Returns::Old | Returns::New => true,
+        let adding = AskedAdd {
+            by: by.clone(),
+            tells: match returns {
+                Returns::Nothing => false,
+                Returns::Old | Returns::New => true,
+            },
+            token,
         };
-        let after = self.add_within(begun, key, by.clone(), tells).await?;
+        let after = self.add_within(begun, key, adding).await?;
         match returns {
             Returns::Nothing | Returns::New => Ok(after),
             Returns::Old => minus(&after, &by),
         }
+    }
+
+    /// For how long adds of every participant have gone to the new store with their tokens, as far as this process
+    /// knows; `None` where they may go to the old store, or have no tokens.
+    ///
+    /// # Errors
+    /// Those of [`Table::phase`].
+    pub async fn tells_by_token(&self) -> Result<Option<Duration>> {
+        if !self.inner.spec.exactly_once {
+            return Ok(None);
+        }
+        let begun = self.begun().await?;
+        let (phase, since) = begun.joined.member.phase_since();
+        Ok(match phase {
+            Phase::Copy | Phase::New | Phase::Done => Some(since),
+            // This one's go there; others may be a phase behind.
+            Phase::Switch => Some(Duration::ZERO),
+            Phase::Old | Phase::Bridge | Phase::Offline => None,
+        })
     }
 
     /// A row's totals: one for each of [`crate::schema::Table::cells`], all null if there is no such row.
@@ -341,16 +396,18 @@ impl Table {
         &self,
         begun: Begun,
         key: &Key,
-        by: Vec<Option<i64>>,
-        tells: bool,
+        adding: AskedAdd,
     ) -> Result<Vec<Option<i64>>> {
         self.inner.is_of_counters(&begun.joined, key)?;
-        let (has, wants) = (by.len(), begun.joined.transform.target().cells().len());
+        let (has, wants) = (
+            adding.by.len(),
+            begun.joined.transform.target().cells().len(),
+        );
         if has != wants {
             let message = format!("{has} numbers for the {wants} counters of a row");
             return Err(self.inner.wrong(message));
         }
-        self.inner.clone().add(begun, key.clone(), by, tells).await
+        self.inner.clone().add(begun, key.clone(), adding).await
     }
 
     fn begin_rows(&self, begun: &Begun, key: Option<&Key>) -> Result<Operation> {

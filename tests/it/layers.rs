@@ -45,7 +45,10 @@ const DIRECTIONS: &[(&str, &str)] = &[
     ("permissions", ""),
     ("protocol", ""),
     ("secret", ""),
-    ("serve", "express item protocol secret shim store::dynamodb"),
+    (
+        "serve",
+        "clock express item protocol secret shim store::dynamodb",
+    ),
     (
         "shim",
         "clock control display express item json protocol spec store transform",

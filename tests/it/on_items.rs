@@ -19,7 +19,7 @@ use crate::command::Bench;
 const PLAN: &str = "[lease]\nseconds = 4\noperation_seconds = 6\n[shim]\nresave = \"inline\"\ndeadline_seconds = 5\n\
                     [[table]]\nname = \"users\"\nto = \"@-users\"\n";
 
-const PHASES: [&str; 5] = ["old", "bridge", "switch", "copy", "new"];
+const PHASES: [&str; 6] = ["old", "bridge", "switch", "copy", "new", "done"];
 /// Rows of each phase that nobody has touched yet.
 const ROWS: usize = 4;
 
@@ -245,6 +245,9 @@ async fn items_are_changed_alike_in_every_phase() {
             bench.migrate(&["verify"]).run().expect_code(0);
         }
         let advance = ["advance", "--table", "users", "--to", phase];
+        let done = ["--yes-done", "users"];
+        let extra = if phase == "done" { &done[..] } else { &[] };
+        let advance = [&advance[..], extra].concat();
         bench.migrate(&advance).run().expect_code(0);
         let table = table.clone();
         let mut users = Users {

@@ -23,7 +23,6 @@ mod counters;
 mod queries;
 mod ranges;
 mod scans;
-mod spans;
 mod together;
 
 /// Runs every check on a store; tables whose names begin with `prefix` are made and left.

@@ -21,6 +21,11 @@ const PLAN: &str = "[lease]\nseconds = 6\noperation_seconds = 3\n[shim]\nresave 
 
 /// Two tables in `copy`, whose new store is at this address, and a sidecar.
 pub async fn in_copy(url: &str) -> (Bench, Sidecar) {
+    by_plan(url, PLAN).await
+}
+
+/// The same with another plan.
+async fn by_plan(url: &str, plan: &str) -> (Bench, Sidecar) {
     let bench = Bench::on("serve", cassandra_address(), url.to_owned()).await;
     for statement in [
         "CREATE TABLE votes (act text PRIMARY KEY, n counter)",
@@ -29,7 +34,7 @@ pub async fn in_copy(url: &str) -> (Bench, Sidecar) {
     ] {
         bench.cql(statement).await;
     }
-    bench.plan(PLAN);
+    bench.plan(plan);
     bench.migrate(&["init"]).run().expect_code(0);
     let sidecar = Sidecar::start(&bench);
     let advance = |table| {
@@ -212,5 +217,87 @@ async fn a_killed_sidecar_makes_no_sdk_count_twice() {
     }
     sidecar.running.signal("TERM");
     sidecar.running.wait().expect_code(0);
+    bench.done().await;
+}
+
+#[tokio::test]
+async fn an_add_that_counts_exactly_once_is_made_again_with_its_token() {
+    let loses = Arc::new(Mutex::new(false));
+    let now = loses.clone();
+    let forwarding = Forwarding::start(&dynamodb_url(), move |request: &Request| {
+        let lost = *now.lock().expect("no panic") && request.call == "TransactWriteItems";
+        if lost { Fault::ReplyLost } else { Fault::None }
+    });
+    let plan = PLAN.replace(
+        "to = \"@-votes\"\n",
+        "to = \"@-votes\"\nexactly_once = true\n",
+    );
+    let (bench, sidecar) = by_plan(&forwarding.url, &plan).await;
+    let (url, votes) = (&sidecar.url, bench.target("votes"));
+    let add = json!({
+        "TableName": votes, "Key": {"act": {"S": "a"}}, "UpdateExpression": "ADD n :one",
+        "ExpressionAttributeValues": {":one": {"N": "1"}}, "ReturnValues": "UPDATED_NEW",
+    });
+    let total = |url: &str, expected: &str| {
+        let get = json!({"TableName": votes, "Key": {"act": {"S": "a"}}});
+        let (status, body) = ask(url, "GetItem", &get, "total", 1);
+        assert_eq!((status, &body["Item"]["n"]["N"]), (200, &json!(expected)));
+    };
+    let code = |body: &Json| {
+        let code = body["__type"].as_str().expect("a code");
+        code.rsplit('#').next().expect("one").to_owned()
+    };
+    *loses.lock().expect("no panic") = true;
+    let (status, body) = ask(url, "UpdateItem", &add, "call", 1);
+    assert_eq!(
+        (status, code(&body).as_str()),
+        (500, "InternalServerError"),
+        "{body}"
+    );
+    let tokens: Vec<Json> = forwarding
+        .take()
+        .into_iter()
+        .filter(|exchange| exchange.request.call == "TransactWriteItems")
+        .map(|exchange| exchange.request.body["ClientRequestToken"].clone())
+        .collect();
+    assert!(
+        tokens.len() > 1 && tokens.iter().all(|token| *token == tokens[0]),
+        "{tokens:?}"
+    );
+    *loses.lock().expect("no panic") = false;
+    let (status, body) = ask(url, "UpdateItem", &add, "call", 2);
+    assert_eq!(
+        (status, &body["Attributes"]["n"]["N"]),
+        (200, &json!("101")),
+        "{body}"
+    );
+    let again: Vec<Json> = forwarding
+        .take()
+        .into_iter()
+        .filter(|exchange| exchange.request.call == "TransactWriteItems")
+        .map(|exchange| exchange.request.body["ClientRequestToken"].clone())
+        .collect();
+    assert_eq!(again, tokens[..1]);
+    total(url, "101");
+
+    // Another sidecar doesn't know it, nor how long the table has been in this phase.
+    let second = Sidecar::start(&bench);
+    let (status, body) = ask(&second.url, "UpdateItem", &add, "call", 3);
+    assert_eq!(
+        (status, code(&body).as_str()),
+        (400, "AmbiguousWriteFailureException"),
+        "{body}"
+    );
+    let (status, body) = ask(&second.url, "UpdateItem", &add, "another call", 1);
+    assert_eq!(
+        (status, &body["Attributes"]["n"]["N"]),
+        (200, &json!("102")),
+        "{body}"
+    );
+    total(url, "102");
+    for sidecar in [sidecar, second] {
+        sidecar.running.signal("TERM");
+        sidecar.running.wait().expect_code(0);
+    }
     bench.done().await;
 }

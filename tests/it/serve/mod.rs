@@ -3,7 +3,9 @@
 mod attempts;
 pub(crate) mod clients;
 mod ending;
+mod hashed;
 mod languages;
 mod lost;
+mod native;
 pub(crate) mod python;
 mod wire;

@@ -1,0 +1,51 @@
+//! The right to go to the new store by another way than this shim's.
+
+use super::operation::Operation;
+use super::table::Table;
+use crate::error::Result;
+use crate::protocol::Phase;
+
+/// A phase that the table is held in: no move passes it until this is dropped.
+pub(crate) struct HeldTable(Operation);
+
+impl Table {
+    /// Holds the table in the phase that an operation would begin in now.
+    ///
+    /// # Errors
+    /// Those of [`Table::phase`].
+    pub(crate) async fn hold(&self) -> Result<HeldTable> {
+        let begun = self.begun().await?;
+        Operation::begin(&self.inner, &begun.joined, begun.deadline).map(HeldTable)
+    }
+}
+
+impl HeldTable {
+    /// The phase.
+    pub fn phase(&self) -> Phase {
+        self.0.phase()
+    }
+
+    /// Whether it may still be gone by: asked before each request, and before what one answered is given.
+    ///
+    /// # Errors
+    /// The lease is over.
+    pub fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+
+    /// Whether there is time for another try.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn has_time(&self) -> Result<()> {
+        self.0.has_time()
+    }
+
+    /// As [`HeldTable::check`], of a write that was made.
+    ///
+    /// # Errors
+    /// The lease is over, so that others may have gone on.
+    pub fn may_say_done(&self) -> Result<()> {
+        self.0.may_say_done()
+    }
+}
