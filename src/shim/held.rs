@@ -6,20 +6,20 @@ use crate::error::Result;
 use crate::protocol::Phase;
 
 /// A phase that the table is held in: no move passes it until this is dropped.
-pub(crate) struct HeldTable(Operation);
+pub(crate) struct HeldPhase(Operation);
 
 impl Table {
     /// Holds the table in the phase that an operation would begin in now.
     ///
     /// # Errors
     /// Those of [`Table::phase`].
-    pub(crate) async fn hold(&self) -> Result<HeldTable> {
+    pub(crate) async fn hold(&self) -> Result<HeldPhase> {
         let begun = self.begun().await?;
-        Operation::begin(&self.inner, &begun.joined, begun.deadline).map(HeldTable)
+        Operation::begin(&self.inner, &begun.joined, begun.deadline).map(HeldPhase)
     }
 }
 
-impl HeldTable {
+impl HeldPhase {
     /// The phase.
     pub fn phase(&self) -> Phase {
         self.0.phase()
@@ -41,7 +41,7 @@ impl HeldTable {
         self.0.has_time()
     }
 
-    /// As [`HeldTable::check`], of a write that was made.
+    /// As [`HeldPhase::check`], of a write that was made.
     ///
     /// # Errors
     /// The lease is over, so that others may have gone on.

@@ -68,7 +68,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::held::HeldTable;
+pub(crate) use self::held::HeldPhase;
 pub use self::items::Items;
 pub use self::old::{Connect, OldStore};
 pub use self::queue::AddToken;

@@ -27,7 +27,7 @@ use crate::express::{Comparison, ConditionExpression, Operand, Path, Printer};
 use crate::item::{Attr, Mapping};
 use crate::model::Mark;
 use crate::protocol::Phase;
-use crate::shim::HeldTable;
+use crate::shim::HeldPhase;
 
 pub(super) use batch::{ReadWhole, refuse_marks};
 pub(super) use together::{get, write};
@@ -35,7 +35,7 @@ pub(super) use together::{get, write};
 /// The way to the new store, for as long as tables are held in their phases.
 pub(super) struct Way {
     app: Arc<App>,
-    held: Vec<HeldTable>,
+    held: Vec<HeldPhase>,
 }
 
 /// A table whose requests go that way.
@@ -94,12 +94,12 @@ impl Way {
     }
 
     pub fn check(&self) -> Result<(), Fault> {
-        self.held.iter().try_for_each(HeldTable::check)?;
+        self.held.iter().try_for_each(HeldPhase::check)?;
         Ok(())
     }
 
     fn has_time(&self) -> Result<(), Fault> {
-        self.held.iter().try_for_each(HeldTable::has_time)?;
+        self.held.iter().try_for_each(HeldPhase::has_time)?;
         Ok(())
     }
 
