@@ -74,7 +74,7 @@ pub enum Effect {
 
 /// An error: what happened, where, what to do next.
 ///
-/// `Display` is one line for people, or one for each of [`Error::line`]; what others wrote is escaped in it.
+/// `Display` is one line for people, or one for each of [`Error::with_line`]; what others wrote is escaped in it.
 /// The source chain is kept for logs. It never holds a secret.
 #[derive(Clone)]
 pub struct Error(Box<ErrorInner>);

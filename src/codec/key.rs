@@ -1,8 +1,12 @@
 //! Keys as bytes, for what is kept on a disk or in the control table: each column's CQL bytes.
 
 use super::cql;
-use crate::model::{Key, Value};
-use crate::schema::{Column, Table};
+#[cfg(feature = "copy")]
+use crate::model::Key;
+use crate::model::Value;
+use crate::schema::Column;
+#[cfg(feature = "copy")]
+use crate::schema::Table;
 
 /// A key as bytes: whether it is static, then each column's length and bytes.
 #[cfg(feature = "copy")]

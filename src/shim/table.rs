@@ -222,7 +222,7 @@ impl Table {
     }
 
     /// Reads a page of a range of rows, in clustering order or backwards. A whole partition begins with its
-    /// static row, if there is one. A page may have no rows though more follow: it ends where [`Page::next`] is none.
+    /// static row, if there is one. A page may have no rows though more follow: it ends where [`RowsPage::next`] is none.
     ///
     /// # Errors
     /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
