@@ -599,7 +599,7 @@ impl PhaseGuard {
     /// its answer is given. An answer that comes too late has an unknown effect.
     ///
     /// # Errors
-    /// Those of [`Member::pin`].
+    /// Those of [`Member::guard`].
     pub fn check(&self) -> Result<()> {
         self.right.check()
     }

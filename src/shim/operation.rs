@@ -137,7 +137,7 @@ impl Operation {
     /// Begins under the present phase.
     ///
     /// # Errors
-    /// Those of [`Member::pin`].
+    /// Those of [`Member::guard`].
     pub fn begin(
         table: &Arc<TableInner>,
         joined: &Arc<Joined>,
