@@ -48,6 +48,7 @@
 
 mod adds;
 mod command;
+#[cfg(feature = "serve")]
 mod held;
 mod inner;
 mod items;
@@ -68,6 +69,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "serve")]
 pub(crate) use self::held::HeldPhase;
 pub use self::items::Items;
 pub use self::old::{Connect, OldStore};
