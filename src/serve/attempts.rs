@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fault::{Fault, Twice};
+use crate::codec::text::hex;
 use crate::shim::AddToken;
 
 /// How long calls are remembered: longer than any SDK goes on with one.
@@ -97,8 +98,7 @@ impl Attempt {
         let id = self.id.as_ref()?;
         let digest = Sha256::new().chain_update(id).chain_update([0]);
         let digest = digest.chain_update(body).finalize();
-        let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
-        Some(AddToken::new(hex.collect::<String>(), self.is_retry))
+        Some(AddToken::new(hex(&digest[..16]), self.is_retry))
     }
 }
 

@@ -88,7 +88,8 @@ async fn counters_custom_types_and_compact_tables_are_named() {
     assert!(bench.store.inspect("nowhere").await.unwrap().is_none());
     assert_eq!(
         bench.store.tables().await.unwrap(),
-        ["compact", "odd", "votes"]
+        ["votes", "compact", "odd"],
+        "counters first"
     );
     bench.done().await;
 }
