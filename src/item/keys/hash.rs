@@ -3,6 +3,7 @@
 //! SHA-256 is written out here because this format needs no dependency.
 
 use super::PARTITION_KEY_LIMIT;
+use crate::codec::text::hex;
 
 /// What a hashed partition key begins with; the 64 lower-case hexadecimal digits of the SHA-256 of its text
 /// follow.
@@ -15,8 +16,7 @@ pub fn hashed_text(text: String) -> String {
     if text.len() <= PARTITION_KEY_LIMIT && !is_hashed(&text) {
         return text;
     }
-    let digits = sha256(text.as_bytes()).map(|byte| format!("{byte:02x}"));
-    format!("{HASHED}{}", digits.concat())
+    format!("{HASHED}{}", hex(&sha256(text.as_bytes())))
 }
 
 /// Whether a partition key's text is a hash, so that the key is in the columns' own attributes alone.

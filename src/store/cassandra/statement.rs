@@ -5,6 +5,7 @@ use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
 
 use crate::codec::cql;
+use crate::codec::text::hex;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Key, Value};
 use crate::schema::{Column, Role, Table, Type, quoted};
@@ -41,8 +42,7 @@ impl BoundValues {
             (true, _, None) => return Ok("null".to_owned()),
             (true, Type::Custom(_), Some(Value::Blob(bytes))) if !bytes.is_empty() => {
                 self.is_spelled = true;
-                let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-                return Ok(format!("0x{}", digits.collect::<String>()));
+                return Ok(format!("0x{}", hex(bytes)));
             }
             (true, _, Some(_)) => {
                 let message = format!(
