@@ -134,7 +134,7 @@ pub async fn new(plan: &Plan) -> Result<New> {
 /// Connects to the cluster of a plan.
 ///
 /// # Errors
-/// Those of [`Cassandra::connect`].
+/// The old store can't be reached, refuses the login, or can't be used with these settings.
 #[cfg(feature = "cassandra")]
 pub async fn open_cassandra(plan: &crate::plan::CassandraPlan) -> Result<Cassandra> {
     let mut config = cassandra::CassandraConfig::new(plan.nodes.clone(), plan.keyspace.clone());

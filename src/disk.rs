@@ -108,7 +108,7 @@ impl Disk {
         let (done, flushed) = oneshot::channel();
         let work: DiskWork = Box::new(move |db| {
             let value = change(db)?;
-            // The receiver is gone only if nobody wants to know.
+            // The receiver is gone only if the caller has given up.
             let _ = tell.send(value);
             Ok(())
         });
@@ -195,7 +195,7 @@ impl Drop for Disk {
     }
 }
 
-/// What has come in, once somebody waits for it. Notes alone are worth no flush of their own: they
+/// What has come in, once a caller waits for it. Notes alone are worth no flush of their own: they
 /// are kept for a moment, in which more of them come.
 fn gathered(inbox: &Receiver<DiskCommand>) -> Option<Vec<DiskCommand>> {
     let mut commands = vec![inbox.recv().ok()?];
@@ -457,7 +457,7 @@ fn io_error(what: &str, folder: &Path, error: std::io::Error) -> Error {
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             "this user has to be able to write there"
         }
-        _ => "look at the disk, or name another folder",
+        _ => "check the disk, or name another folder",
     };
     // The database hands on copies, whose text is for programmers; the kind is kept.
     let why = match (error.raw_os_error(), error.kind()) {

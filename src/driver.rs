@@ -24,7 +24,7 @@ pub(crate) const MOST_CALLS: u32 = 300;
 /// Carries out a machine's calls until it has its answer; `None` if it has none after [`MOST_CALLS`].
 ///
 /// # Errors
-/// Those of `carry`.
+/// What `carry` failed with.
 pub(crate) async fn try_drive<M: Machine, F>(
     mut machine: M,
     carry: impl Fn(M::Call) -> F,
@@ -45,7 +45,7 @@ where
 /// The same, for a tool that can't do without the answer.
 ///
 /// # Errors
-/// Those of `carry`; [`Kind::Unknown`] if there is no answer after [`MOST_CALLS`].
+/// What `carry` failed with; [`Kind::Unknown`] if there is no answer after [`MOST_CALLS`].
 pub(crate) async fn drive<M: Machine, F>(
     machine: M,
     carry: impl Fn(M::Call) -> F,

@@ -1,6 +1,6 @@
 //! The barrier: a phase is left only when everyone is in it.
 //!
-//! Whether somebody is dead is judged by the one who waits, with the waiting one's own clock: an
+//! Whether a participant is dead is judged by the one that waits, with its own clock: an
 //! item that hasn't changed for its lease and its longest operation belongs to a participant that
 //! does nothing any more. Its item is marked on the condition that it
 //! still hasn't changed, so that one that does live finds itself lapsed, and joins again.
@@ -63,7 +63,7 @@ impl Watch {
         }
     }
 
-    /// One look: takes away whoever is dead, and tells who hasn't acknowledged the phase yet. Before a step
+    /// One look: takes away the dead, and tells who hasn't acknowledged the phase yet. Before a step
     /// that fears late calls, tells too of whom something may still land.
     ///
     /// # Errors
@@ -80,18 +80,18 @@ impl Watch {
             true => Late::Waited,
             false => Late::Let,
         };
-        // A tool that works in `offline` may be dead though it has acknowledged that, and nobody else is there.
+        // A tool that works in `offline` may be dead though it has acknowledged that, and no other participant is there.
         let there = |participant: &Participant| {
             participant.phase == Some(phase) && (late == Late::Let || phase != Phase::Offline)
         };
         self.judge(control, target, there, late, gone).await
     }
 
-    /// One look for the one that wants nobody to be there: takes away whoever is dead, and tells who is left.
+    /// One look for the one that wants no participant to be there: takes away the dead, and tells who is left.
     ///
     /// # Errors
     /// The store's.
-    pub async fn anybody(
+    pub async fn remaining(
         &mut self,
         control: &Control,
         target: &str,
@@ -101,7 +101,7 @@ impl Watch {
             .await
     }
 
-    /// One look for the one that knows that nobody can renew a lease any more, since there is no record: takes away who
+    /// One look for the one that knows that no participant can renew a lease any more, since there is no record: takes away who
     /// has been silent for longer than one that lives can be, and tells who is left.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Watch {
         gone: &Gone,
     ) -> Result<Vec<Awaited>> {
         let participants = control.present_and_gone(target).await?;
-        // Read after the answer has come, so that nobody is thought silent for longer than it was.
+        // Read after the answer has come, so that no participant is thought silent for longer than it was.
         let now = self.clock.now();
         let there: Vec<&String> = participants.iter().map(|(id, ..)| id).collect();
         self.seen.retain(|id, _| there.contains(&id));

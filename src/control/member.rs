@@ -3,7 +3,7 @@
 //! - It registers first and reads the phase afterwards, so that no move can pass it by.
 //! - An operation holds a [`PhaseGuard`] of the phase it began in. A phase is acknowledged once no guard of
 //!   another one is held; new operations begin in the new phase meanwhile, as on another machine.
-//! - A lease begins before the renewal is sent, so it ends here before anybody else thinks it over.
+//! - A lease begins before the renewal is sent, so it ends here before any other participant takes it for over.
 //!   Past it, no operation begins and none is answered as a success. Applications that have
 //!   acknowledged `old` or `bridge`, and are in one of them, need none.
 //! - Nothing leaves, and no phase is let go, while anything of it may still land: of this process, or of one
@@ -64,7 +64,7 @@ impl Default for Lease {
 /// Who a participant is.
 #[derive(Clone, Debug)]
 pub struct MemberRole {
-    /// Its id, which nobody else has at the same time. One that starts again may keep it.
+    /// Its id, which no other participant has at the same time. One that starts again may keep it.
     pub id: String,
     /// What it is.
     pub kind: ParticipantKind,
@@ -160,7 +160,7 @@ impl Member {
     /// operations have deadlines of their own.
     ///
     /// # Errors
-    /// As of that.
+    /// [`Kind::Missing`] without a control record; what `accept` says of the record; the store's, once the patience is over.
     pub async fn join_patiently(
         control: Control,
         target: &str,
@@ -256,7 +256,8 @@ impl Member {
     /// again if it has lapsed. To be called [`Member::renew_every`].
     ///
     /// # Errors
-    /// Those of [`Member::join`]. The lease that it has goes on until its end.
+    /// [`Kind::Missing`] without a control record; what `accept` says of the record; the store's own. The lease that it has
+    /// goes on until its end.
     pub async fn renew(&self) -> Result<()> {
         let mut item = self.item.lock().await;
         if self.state().has_left {
@@ -273,7 +274,7 @@ impl Member {
             let reading = self.control();
             let record = self.soon(reading.require(&self.target)).await?.record;
             if let Err(error) = (self.accept)(&record) {
-                // The record isn't this participant's any more: nobody is to wait for it, once nothing of
+                // The record isn't this participant's any more: no barrier is to wait for it, once nothing of
                 // it can land any more. A row that is copied late would hide what others write in `bridge`.
                 self.lapse(error.clone());
                 self.idle().await;
@@ -310,7 +311,7 @@ impl Member {
         Err(taken_away())
     }
 
-    /// A renewal that was given up, and has landed: its item is this one's own. Everybody else who writes it
+    /// A renewal that was given up, and has landed: its item is this one's own. Every other writer of it
     /// marks it as gone, or begins to count anew.
     async fn earlier_renewal(
         &self,
@@ -453,7 +454,7 @@ impl Member {
             return Err(taken_away());
         }
         if let Some(phase) = earlier {
-            // Whoever had this item a moment ago may have been killed, with calls on their way: that phase
+            // The process that had this item a moment ago may have been killed, with calls on their way: that phase
             // is not let go before they have landed.
             let mut state = self.state();
             state.phase = phase;
@@ -522,7 +523,7 @@ impl Member {
             "the control record couldn't be read in time, so nothing is done until it can",
         )
         .with_context("target", self.target.as_str())
-        .with_help("is the new store reachable? It goes on by itself as soon as it is"))
+        .with_help("check that the new store is reachable; this goes on by itself once it is"))
     }
 
     fn name(&self) -> String {
@@ -599,7 +600,7 @@ impl PhaseGuard {
     /// its answer is given. An answer that comes too late has an unknown effect.
     ///
     /// # Errors
-    /// Those of [`Member::guard`].
+    /// [`Kind::Unreachable`] once the lease has run out, or its item was taken away.
     pub fn check(&self) -> Result<()> {
         self.right.check()
     }

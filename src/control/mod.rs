@@ -148,8 +148,8 @@ impl Control {
             .with_context("target", target)
             .with_context("control table", self.name())
             .with_help(
-                "run `migrate init` first; if it has been run, `control_table` in the plan is spelt otherwise than \
-                 then, or the record was deleted",
+                "run `migrate init` first; if it has been run, `control_table` in the plan is spelled differently now, \
+                 or the record was deleted",
             )
     }
 

@@ -61,7 +61,7 @@ pub struct Record {
     /// it is taken, and forgotten only after it was given back.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fenced: BTreeSet<String>,
-    /// What a later version has noted, which whoever changes the record leaves there.
+    /// What a later version has noted, which an earlier version that changes the record leaves there.
     #[serde(flatten)]
     pub later: BTreeMap<String, serde_json::Value>,
 }
@@ -263,7 +263,7 @@ pub struct Verified {
     /// When it ended by its own clock, seconds since 1970.
     pub ended_at: i64,
     /// When the oldest part of the tables was read that it is about, by its own clock, seconds since 1970. None
-    /// of one that an earlier version has noted: then nobody knows.
+    /// of one that an earlier version has noted: then it isn't known.
     #[serde(default)]
     pub oldest_at: Option<i64>,
     /// What every copier and fold had told of itself when it began, as digests. Whatever has run since

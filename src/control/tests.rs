@@ -323,7 +323,7 @@ async fn a_record_that_isnt_accepted_keeps_nobody_waiting() {
     );
 }
 
-/// Members that renew, hang for a while, lose answers and hold operations at random, while somebody
+/// Members that renew, hang for a while, lose answers and hold operations at random, while an operator
 /// walks the phases there and back as the barrier allows.
 #[tokio::test]
 async fn nobody_who_may_work_is_ever_more_than_a_phase_away() {

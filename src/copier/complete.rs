@@ -63,7 +63,7 @@ impl CopyRun<'_> {
         Ok((partial, letters))
     }
 
-    /// Items of the new store by key. One that can't be read, because somebody else wrote it, is an error of its own.
+    /// Items of the new store by key. One that can't be read, because something else wrote it, is an error of its own.
     pub(super) async fn items_of(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row>>>> {
         let (new, target) = (&self.copier.new.0, self.copier.transform.target());
         match self.unless_stopped(new.get(target, keys)).await {

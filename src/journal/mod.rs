@@ -125,7 +125,7 @@ impl Journal {
                             format!("a new journal {again} too"),
                         )
                         .with_context("folder", folder.display().to_string())
-                        .with_help("look at the disk, or name another folder in [journal]"));
+                        .with_help("check the disk, or name another folder in [journal]"));
                     }
                 };
                 return Ok(Opened {
@@ -164,7 +164,7 @@ impl Journal {
                     )
                     .with_context("folder", folder.display().to_string())
                     .with_help(
-                        "let it work or stop it; a further copy beside it needs a [journal] dir \
+                        "wait for it, or stop it; a further copy beside it needs a [journal] dir \
                              of its own, or --shard",
                     ),
                 ));
@@ -388,7 +388,7 @@ impl Journal {
         seal(self.take_sequences(1), body)
     }
 
-    /// The first of so many sequence numbers, which nobody else gets.
+    /// The first of so many sequence numbers, which no other caller gets.
     fn take_sequences(&self, count: u64) -> u64 {
         self.sequence.fetch_add(count, Ordering::Relaxed)
     }

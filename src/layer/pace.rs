@@ -1,7 +1,7 @@
 //! Ceilings: how much of a store a process takes in a second.
 //!
 //! What a call costs is known once it is over. So it takes what such calls have cost lately, waits until
-//! that is there, and puts the account right afterwards. The account may be overdrawn: whoever comes next
+//! that is there, and puts the account right afterwards. The account may be overdrawn: the next one
 //! waits for it. So a ceiling holds over any stretch of time, but for one second's worth that may have been
 //! saved up, and for calls that cost more than those before them.
 

@@ -43,7 +43,7 @@ impl Patience {
         give_up: Duration::from_secs(30 * 60),
     };
 
-    /// That of a look which somebody waits for: it takes a busy store, and tells soon of one that isn't there.
+    /// That of a look which a person waits for: it takes a busy store, and tells soon of one that isn't there.
     pub const LOOK: Patience = Patience {
         give_up: Duration::from_secs(30),
         ..Patience::DEFAULT

@@ -20,7 +20,7 @@ use crate::layer::retry::Patience;
 use crate::protocol::Phase;
 use crate::protocol::phase::Transition;
 
-/// How soon to look again at first: whoever is idle acknowledges at once.
+/// How soon to look again at first: an idle participant acknowledges at once.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 impl Migration {
@@ -92,13 +92,13 @@ impl Migration {
         loop {
             let there = self.movable(&control).await?;
             let now = there.record.phase;
-            // Whoever does the same at once may have gone on; none may have turned round.
+            // Another operator who does the same may have gone on; none may have turned round.
             let Some(passed) = ahead.iter().position(|phase| *phase == now) else {
                 return Err(self.overtaken().with_context("now in", now.name()));
             };
             ahead.drain(..passed);
             if !self
-                .everybody(
+                .all_in(
                     &control,
                     &mut watch,
                     (now, ahead.get(1).copied()),
@@ -236,8 +236,8 @@ impl Migration {
     }
 
     /// Waits until everyone has acknowledged a phase, and nothing that was begun in an earlier one can
-    /// still land; before a step that fears late calls, nothing of whoever is gone either. `false` if the record is in another phase meanwhile.
-    pub(super) async fn everybody(
+    /// still land; before a step that fears late calls, nothing of the participants that are gone either. `false` if the record is in another phase meanwhile.
+    pub(super) async fn all_in(
         &self,
         control: &Control,
         watch: &mut Watch,
@@ -300,12 +300,12 @@ impl Migration {
             (_, Phase::Offline) => {
                 "`migrate copy --offline` sets a table `offline`, from `old` only"
             }
-            (_, _) if from.path(to, Transition::Back).is_some() => "that way leads `migrate back`",
-            (_, _) => "that way leads `migrate advance`",
+            (_, _) if from.path(to, Transition::Back).is_some() => "`migrate back` goes that way",
+            (_, _) => "`migrate advance` goes that way",
         };
         Err(Error::new(
             Kind::Mismatch,
-            format!("no way leads from `{from}` to `{to}` like this"),
+            format!("this command can't go from `{from}` to `{to}`"),
         )
         .with_context("table", self.spec.name.as_str())
         .with_help(help))
@@ -321,8 +321,8 @@ impl Migration {
         })
     }
 
-    /// Refuses to take somebody for gone whom nobody knows, or sooner than a living one may be silent. Where
-    /// everyone is in the phase already, nobody is waited for.
+    /// Refuses to take for gone an id that isn't registered, or any sooner than a living participant may be silent. Where
+    /// everyone is in the phase already, none is waited for.
     async fn vouched(&self, control: &Control, now: Phase, to: Phase, gone: &Gone) -> Result<()> {
         let registered = control.participants(&self.spec.to).await?;
         if let Some(silent) = gone.silent {
@@ -442,7 +442,7 @@ fn is_application(one: &(String, Participant)) -> bool {
     one.1.kind == ParticipantKind::Shim
 }
 
-/// That somebody would be taken for gone who may be well.
+/// That a participant would be taken for gone that may be well.
 pub fn too_soon(silent: Duration, floor: Duration) -> Error {
     Error::new(
         Kind::Config,

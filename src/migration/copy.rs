@@ -99,7 +99,7 @@ impl Migration {
             return Err(Error::new(Kind::Mismatch, message)
                 .with_context("target", self.spec.to.as_str())
                 .with_help(format!(
-                    "who writes to it? Delete them, or accept them with `migrate init --adopt {}`",
+                    "find out what writes to it; delete them, or accept them with `migrate init --adopt {}`",
                     self.spec.to
                 )));
         }
@@ -303,7 +303,7 @@ impl Migration {
     }
 
     /// Waits until the work may begin: rows are copied, and counters settled, when nothing of an earlier
-    /// phase can land any more. For rows of a table that is offline nobody has to be waited for: no
+    /// phase can land any more. For rows of a table that is offline no one has to be waited for: no
     /// application was registered, and no other work on rows leads there.
     async fn may_begin(
         &self,
@@ -311,10 +311,10 @@ impl Migration {
         phase: Phase,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let may = |everybody_is_here| match counters {
-            Some(counters) => counters.pass.may_begin(phase, everybody_is_here),
+        let may = |all_have_acknowledged| match counters {
+            Some(counters) => counters.pass.may_begin(phase, all_have_acknowledged),
             // Offline too: an application may have registered at the last moment.
-            None => everybody_is_here,
+            None => all_have_acknowledged,
         };
         if may(false) {
             return Ok(());
@@ -332,11 +332,11 @@ impl Migration {
             }
         };
         let mut watch = Watch::new(Clock::Machine);
-        let nobody = Gone::default();
+        let none_gone = Gone::default();
         let control = self.patient_control();
-        let everybody = self.everybody(&control, &mut watch, (phase, None), &nobody, &mut tell);
+        let acknowledged = self.all_in(&control, &mut watch, (phase, None), &none_gone, &mut tell);
         let is_here = tokio::select! {
-            here = everybody => here?,
+            here = acknowledged => here?,
             () = stop.cancelled() => return Err(copier::stopped()),
         };
         match may(is_here) {

@@ -61,7 +61,7 @@ impl Migration {
         }
     }
 
-    /// A row that is in the new store hides the old one, whoever wrote it. Folded counters hide nothing.
+    /// A row that is in the new store hides the old one, copied or not. Folded counters hide nothing.
     async fn may_begin_live(&self, record: &Record) -> Result<Vec<Refusal>> {
         if record.source.read()?.is_counter() {
             return Ok(Vec::new());
@@ -86,13 +86,13 @@ impl Migration {
                 beyond.join("; ")
             ),
             help: format!(
-                "who wrote them? Delete them, or accept them with `migrate init --adopt {}`",
+                "find out what wrote them; delete them, or accept them with `migrate init --adopt {}`",
                 self.spec.to
             ),
         }])
     }
 
-    /// In `old` nothing looks at the new store. Holds once every participant is in `bridge`: then nobody makes an item
+    /// In `old` nothing looks at the new store. Holds once every participant is in `bridge`: then no instance makes an item
     /// of a row there, or adds to a counter.
     pub(super) async fn may_return(&self, record: &Record) -> Result<Vec<Refusal>> {
         let target = record.target.read()?;
@@ -128,7 +128,7 @@ impl Migration {
         }])
     }
 
-    /// Every row and every counter is in the new store, and whole, and somebody has looked.
+    /// Every row and every counter is in the new store, and whole, and a verification has looked.
     async fn has_arrived(&self, record: &Record, open_old: OpenOld<'_>) -> Result<Vec<Refusal>> {
         let source = record.source.read()?;
         let mut refusals = Vec::new();
@@ -257,7 +257,7 @@ impl Migration {
 }
 
 /// The first keys of a range whose items show what the old table doesn't. What was adopted, and has no mark, no
-/// application has written since; and in `old` nobody looked at it before.
+/// application has written since; and in `old` nothing looked at it before.
 async fn hidden_in_old(
     new: &New,
     target: &Table,

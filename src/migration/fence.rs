@@ -1,8 +1,8 @@
 //! The fence: while the old table is frozen, the database itself lets the application's role write nothing
 //! there.
 //!
-//! It is closed in `switch`, before the record says `copy`: nobody who takes part writes to the old table
-//! then, and whoever doesn't is stopped before a row is copied. It is opened in `switch` again, after the
+//! It is closed in `switch`, before the record says `copy`: no participant writes to the old table
+//! then, and a client that doesn't take part is stopped before a row is copied. It is opened in `switch` again, after the
 //! record has left `copy`: so whatever is killed, a table in `copy` is never without it. The role is noted in
 //! the record before its permission is taken, and stays there until it was given back.
 

@@ -1,15 +1,15 @@
-//! A target whose control record is lost: nobody knows its phase any more but the operator, and what lies in
+//! A target whose control record is lost: only the operator knows its phase any more, and what lies in
 //! the target tells which phases it can have been.
 //!
 //! Whatever worked under the lost record has to have ended before the target is looked at, and before there is
 //! a record again. Tools, and applications from `switch` on, work only while their lease lasts, and find no
 //! record to renew it under; so it takes a lease, and the longest operation or landing. An application in `bridge` has
-//! nothing to do without the new store, and one that reaches it learns that the record is gone. In `old` nobody
+//! nothing to do without the new store, and one that reaches it learns that the record is gone. In `old` no instance
 //! can be once a row was written to the new store. When there is a record again, each application joins anew,
 //! under the new beginning; no progress, dead letter, journal or verification of an earlier one counts.
 //!
-//! So whatever the phase was, among those in which both stores are read, `switch` and `copy` are lawful: nobody
-//! is in another one. `done` is different: there deleted rows leave no trace, so that the old table would bring
+//! So whatever the phase was, among those in which both stores are read, `switch` and `copy` are lawful: no instance
+//! is in any other. `done` is different: there deleted rows leave no trace, so that the old table would bring
 //! them back. Applications write without marks there, and that shows.
 
 use std::time::Duration;
@@ -101,7 +101,7 @@ impl Marks {
 
 impl Migration {
     /// Makes a lost control record anew, in the phase that the operator names, if what lies in the target
-    /// allows that. Waits first until nobody can work under the lost one any more. Safe to repeat, and to kill.
+    /// allows that. Waits first until no participant can work under the lost one any more. Safe to repeat, and to kill.
     pub(super) async fn regain(
         &self,
         survey: &Survey,
@@ -166,7 +166,7 @@ impl Migration {
         Err(lines.fold(error, Error::with_line))
     }
 
-    /// Waits until nobody can work under a record that isn't there any more, and takes those away who are still
+    /// Waits until no participant can work under a record that isn't there any more, and takes those away who are still
     /// registered. None of them can renew its lease meanwhile.
     async fn outlive(&self, lease: Lease) -> Result<()> {
         let registered = self.control.participants(&self.spec.to).await?;

@@ -129,7 +129,7 @@ pub struct Status {
     /// Every copier that worked under the current freeze.
     pub copiers: Vec<(String, Progress)>,
     /// Who is registered, by id: applications and tools that may write to the target. One that was killed
-    /// stays until somebody has waited for it.
+    /// stays until a command has waited for it.
     pub instances: Vec<(String, Participant)>,
     /// Rows and ranges that could not be copied.
     pub failures: u64,
@@ -529,7 +529,7 @@ impl Migration {
     /// The table's dead letters.
     ///
     /// # Errors
-    /// The new store's; [`Kind::Missing`] if the table has no control record, so that nobody knows.
+    /// The new store's; [`Kind::Missing`] if the table has no control record, so that its phase isn't known.
     pub async fn failures(&self) -> Result<Vec<DeadLetter>> {
         match self.control.load(&self.spec.to).await? {
             Some(there) => {

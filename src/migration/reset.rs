@@ -127,7 +127,7 @@ impl Migration {
         Ok(self.inspect_target().await?.is_none())
     }
 
-    /// Waits until whoever ended without a word is surely dead. Whoever lives is refused, but for one that
+    /// Waits until every participant that ended without a word is surely dead. A living one is refused, but for one that
     /// has joined after this reset: it reads that it may not work, or that this reset comes first.
     async fn alone(&self, own: Option<&str>) -> Result<()> {
         // What a copy has sent that was killed would land in the table that is `old` again; what another reset
@@ -139,7 +139,7 @@ impl Migration {
         let mut watch = Watch::new(Clock::Machine);
         let mut first: Option<BTreeMap<String, u64>> = None;
         loop {
-            let mut left = watch.anybody(&self.control, &self.spec.to, late).await?;
+            let mut left = watch.remaining(&self.control, &self.spec.to, late).await?;
             left.retain(|one| Some(one.id.as_str()) != own);
             if left.is_empty() {
                 return Ok(());
@@ -244,7 +244,7 @@ async fn empty_range(
         {
             match answer? {
                 WriteOutcome::Written => reset.emptied += 1,
-                // Gone by an earlier try, or somebody wrote it meanwhile.
+                // Gone by an earlier try, or an application wrote it meanwhile.
                 WriteOutcome::Refused => {}
             }
         }

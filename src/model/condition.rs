@@ -7,7 +7,7 @@ use super::{Mark, Row, Rule, Value};
 /// What is at a key of the new store at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ItemState {
-    /// A whole row, whoever wrote it.
+    /// A whole row, written by the tool or by an application.
     Row,
     /// A tombstone.
     Tombstone,

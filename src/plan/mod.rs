@@ -138,7 +138,7 @@ pub struct CassandraPlan {
     pub page_rows: Option<u32>,
     /// The datacenter to read from; needed where the cluster has more than one.
     pub datacenter: Option<String>,
-    /// Who to log in as; left out where the cluster asks nobody.
+    /// Who to log in as; left out where the cluster asks for no login.
     pub login: Option<Login>,
     /// Encryption; left out = none.
     pub tls: Option<Tls>,
@@ -212,7 +212,7 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 pub struct Serve {
     /// Its address. One beyond this machine is taken with a key only.
     pub listen: SocketAddr,
-    /// The id and the secret that clients have to sign with; left out = everybody on this machine.
+    /// The id and the secret that clients have to sign with; left out = anything on this machine.
     pub key: Option<(String, Secret)>,
     /// Requests on tables that the plan doesn't name are refused, and not sent on.
     pub refuses_unknown: bool,

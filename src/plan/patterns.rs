@@ -1,7 +1,7 @@
 //! Names that stand for several tables: `name = "*"`.
 //!
 //! Which tables those are only the old store knows, so that a plan with patterns is read without asking it, and
-//! expanded later ([`Plan::expand`]) by whoever has the names.
+//! expanded later ([`Plan::expand`]) by the caller that has the names.
 
 use super::targets::{self, NamedTarget, Word};
 use super::{NewStorePlan, Plan, PlanError, PlanErrors, TablePlan};

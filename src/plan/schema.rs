@@ -37,7 +37,7 @@ pub fn json_schema() -> Value {
         let env = |_: &str| None;
         let source = Source::new(Path::new("plan.toml"), text, &env);
         let (document, _) = DeTable::parse_recoverable(text);
-        // What is wrong with it is noted in the source, and nobody asks.
+        // What is wrong with it is noted in the source, which is of no use here.
         drop(parse::read(Section::top(&source, document.get_ref())));
         let (keys, required) = source.asked();
         asked.keys.extend(keys);

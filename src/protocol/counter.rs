@@ -23,7 +23,7 @@
 //!
 //! - A fold moves what it adds from one side of `o + (c - w)` to the other, in one write. Whenever it is
 //!   killed, repeated, or run twice at once, `c - w` stays as it is, and so does the total.
-//! - The condition on `w` lets each stretch of the old total pass once. Nobody has to know whether a write
+//! - The condition on `w` lets each stretch of the old total pass once. No one has to know whether a write
 //!   whose reply was lost has happened: the next fold reads it from `w`. For the same reason a journal is
 //!   never asked what has been folded; it only saves a look at rows that can't have changed
 //!   ([`Pass::may_skip`]).
@@ -108,7 +108,7 @@ pub enum CounterCall {
     /// set the watermark, if each of their watermarks still is `from`. An item without a mark becomes the
     /// copier's; one that isn't there is made.
     Fold(Vec<Option<Move>>),
-    /// Add to the counters, at most once. Never to be sent again by whoever carries it out.
+    /// Add to the counters, at most once. Never to be sent again by the one that carries it out.
     Add {
         /// Where.
         to: AddPlace,
@@ -178,13 +178,13 @@ impl Pass {
 
     /// Whether a tool that is in this phase may begin it.
     ///
-    /// `everybody_is_here`: all other participants are in the phase too, and nothing that was begun in the
+    /// `all_have_acknowledged`: all other participants are in the phase too, and nothing that was begun in the
     /// one before can still land. A settling pass has to wait for that: another copier may have read the old
     /// total before the last add, and where totals may go down, its fold could still set `w` back.
-    pub fn may_begin(self, phase: Phase, everybody_is_here: bool) -> bool {
+    pub fn may_begin(self, phase: Phase, all_have_acknowledged: bool) -> bool {
         let may = match self {
             Pass::CatchUp => true,
-            Pass::Settling => everybody_is_here,
+            Pass::Settling => all_have_acknowledged,
         };
         may && phase.allows(self.work())
     }

@@ -20,9 +20,9 @@
 //!
 //! - `bridge` is what makes the first write to the new store safe: from then on every participant looks there
 //!   first. Nothing but applications and folds writes there before `copy`.
-//! - From `bridge` back to `old` it takes a target without any row, whoever wrote it, and no counter with
+//! - From `bridge` back to `old` it takes a target without any row, its own or a copied one, and no counter with
 //!   `c` apart from `w` ([`crate::protocol::row::may_return_to_old`],
-//!   [`crate::protocol::counter::may_return_to_old`]), looked for once every participant is in `bridge`. Then nobody
+//!   [`crate::protocol::counter::may_return_to_old`]), looked for once every participant is in `bridge`. Then no participant
 //!   writes a row there: `bridge` writes to the new store only where it has the key already. A copied row that is
 //!   the old one's twin won't do: while some are in `bridge` and some in `old`, a write of `bridge` goes to the
 //!   twin, and `old` doesn't see it.

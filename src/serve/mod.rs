@@ -84,7 +84,7 @@ pub struct SidecarSettings {
 /// alone.
 ///
 /// # Errors
-/// Those of [`serve`].
+/// [`Kind::Config`] for an address beyond this machine, which needs the [`Access`] of [`serve`]; the new store's, when it leaves.
 pub async fn run(
     shim: Shim,
     listener: TcpListener,

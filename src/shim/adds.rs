@@ -1,9 +1,9 @@
-//! AskedAdd to counters: one write at a time for a key, and everything that comes meanwhile as the next.
+//! Adds to counters: one write at a time for a key, and everything that comes meanwhile as the next.
 //!
 //! A popular act gets thousands of votes a second, and an item takes a thousand writes. What goes along
 //! shares the answer of its write, which is one operation with one phase: an add that waits hasn't begun.
 //! Each has a deadline of its own all the same. One that passes while the add waits means that it hasn't
-//! happened; one that passes while it is on its way, that nobody knows.
+//! happened; one that passes while it is on its way means that its outcome isn't known.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ impl Table {
     /// Holds the table in the phase that an operation would begin in now.
     ///
     /// # Errors
-    /// Those of [`Table::phase`].
+    /// The table can't be joined, as in [`Table::phase`]; the lease is over.
     pub(crate) async fn hold(&self) -> Result<HeldPhase> {
         let begun = self.begun().await?;
         Operation::begin(&self.inner, &begun.joined, begun.deadline).map(HeldPhase)

@@ -197,7 +197,7 @@ impl TableInner {
                 "the control record couldn't be read in time",
             )
             .with_context("table", self.name.as_str())
-            .with_help("is the new store reachable?")),
+            .with_help("check that the new store is reachable")),
         }
     }
 

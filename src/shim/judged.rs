@@ -28,8 +28,8 @@ impl Table {
     /// the write, so that another one may have come between.
     ///
     /// # Errors
-    /// Those of [`Table::put`]. [`Kind::Invalid`] for a condition on attributes that the migration keeps for
-    /// itself. In `bridge` and `switch` a key that hasn't moved refuses conditions ([`Kind::Transient`]), and is
+    /// [`Kind::Invalid`] for a row that doesn't fit the table, and for a condition on attributes that the migration keeps for
+    /// itself; a deadline, a store or the lease, as in [`Table::put`], whose effect may be unknown. In `bridge` and `switch` a key that hasn't moved refuses conditions ([`Kind::Transient`]), and is
     /// tried again until the deadline.
     pub async fn put_if(
         &self,
@@ -60,7 +60,8 @@ impl Table {
     /// Deletes a row, if a condition holds for it.
     ///
     /// # Errors
-    /// Those of [`Table::put_if`].
+    /// [`Kind::Invalid`] for a key that doesn't fit the table; conditions, deadline, stores and lease as in
+    /// [`Table::put_if`].
     pub async fn delete_if(
         &self,
         key: &Key,
@@ -88,8 +89,8 @@ impl Table {
     /// Changes a row as an update of its item says, if a condition holds for it.
     ///
     /// # Errors
-    /// Those of [`Table::put_if`]; [`Kind::Invalid`], in DynamoDB's words, for what can't be done to the item
-    /// that is there, and for a value that doesn't fit its column.
+    /// [`Kind::Invalid`], in DynamoDB's words, for what can't be done to the item that is there, and for a value that
+    /// doesn't fit its column; conditions, deadline, stores and lease as in [`Table::put_if`].
     pub async fn update_item(
         &self,
         key: &Key,

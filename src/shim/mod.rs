@@ -91,7 +91,7 @@ pub const EXACTLY_ONCE_WITHIN: Duration = Duration::from_secs(8 * 60);
 /// How an application takes part.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its id, which nobody else has at the same time: what `migrate advance --gone` takes. One that
+    /// Its id, which no other instance has at the same time: what `migrate advance --gone` takes. One that
     /// starts again may keep it.
     pub id: String,
     /// Machine and process, for people.

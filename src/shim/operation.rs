@@ -137,7 +137,7 @@ impl Operation {
     /// Begins under the present phase.
     ///
     /// # Errors
-    /// Those of [`Member::guard`].
+    /// [`Kind::Unreachable`] once the lease has run out, or was taken away.
     pub fn begin(
         table: &Arc<TableInner>,
         joined: &Arc<Joined>,

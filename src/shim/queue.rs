@@ -78,7 +78,7 @@ pub(super) struct QueuedAdd {
     deadline: Instant,
     /// What its last try came to, which has certainly not happened.
     failed: Option<Error>,
-    /// How long that took: another one has to have the time, since of one that the deadline cuts off nobody would know.
+    /// How long that took: another one has to have the time, since the outcome of one that the deadline cuts off isn't known.
     took: Duration,
     answer: oneshot::Sender<Result<Totals>>,
 }
@@ -86,7 +86,7 @@ pub(super) struct QueuedAdd {
 impl QueuedAdd {
     fn end(self) {
         let error = self.failed.unwrap_or_else(too_late);
-        // Whoever doesn't wait any more knows without it.
+        // A caller that doesn't wait any more knows without it.
         let _ = self.answer.send(Err(error));
     }
 }
@@ -143,7 +143,7 @@ impl AddQueue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an add: its id, and whether nothing of its key is under way, so that somebody has to begin.
+    /// Queues an add: its id, and whether nothing of its key is under way, so that this caller has to begin.
     pub fn push(
         &self,
         key: &Key,

@@ -143,7 +143,7 @@ impl Operation {
         }
     }
 
-    /// Deletes what is left of a range, and tells how far it has come meanwhile: whoever drops it knows that too.
+    /// Deletes what is left of a range, and tells how far it has come meanwhile: the caller that drops it knows that too.
     pub async fn delete_range(
         mut self,
         range: ClusteringRange,

@@ -57,7 +57,7 @@ impl Table {
     /// written.
     ///
     /// # Errors
-    /// Those of [`Table::get`]; [`Kind::Invalid`] for a part that there isn't.
+    /// [`Kind::Invalid`] for a part that there isn't; a deadline, a store or the lease, as in [`Table::get`].
     pub async fn scan(&self, scan: Scan) -> Result<Scanned> {
         let begun = self.begun().await?;
         self.inner.is_of_rows(&begun.joined, None)?;

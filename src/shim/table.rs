@@ -29,7 +29,7 @@ pub struct Table {
 
 /// The deletion of a range of rows that may take more than one deadline: [`Table::range_deletion`].
 ///
-/// It is one deletion, as long as it may take. A row that anybody writes meanwhile into the part that is over is
+/// It is one deletion, as long as it may take. A row that is written meanwhile into the part that is done is
 /// written after it, and stays.
 pub struct RangeDeletion {
     table: Table,
@@ -42,7 +42,8 @@ impl RangeDeletion {
     /// whatever phase the table is by then.
     ///
     /// # Errors
-    /// Those of [`Table::delete_range`]. One of a kind that isn't transient stands in the way of the next run too.
+    /// As [`Table::delete_range`]: a range that isn't one of the table, a deadline, a store, the lease. After a kind that
+    /// isn't transient the next run fails in the same way.
     pub async fn run(&mut self) -> Result<()> {
         let begun = self.table.begun().await?;
         let operation = self.table.begin_rows(&begun, None)?;
@@ -100,7 +101,8 @@ impl Table {
     /// The phase in which an operation would begin now, without waiting for anything.
     ///
     /// # Errors
-    /// What is in the way of one: the table hasn't been joined yet, or the lease is over.
+    /// [`Kind::Unreachable`](crate::error::Kind::Unreachable) if the table hasn't been joined yet or the lease is over; what the
+    /// last try to join failed with, if it did.
     pub fn ready(&self) -> Result<Phase> {
         self.inner.ready()
     }
@@ -108,7 +110,9 @@ impl Table {
     /// Waits until the table has been joined, and tells the phase that operations begin in.
     ///
     /// # Errors
-    /// What is in the way, if that doesn't pass, or still does after [`Settings::deadline`].
+    /// [`Kind::Missing`](crate::error::Kind::Missing) without a control record; [`Kind::Mismatch`](crate::error::Kind::Mismatch)
+    /// if the record belongs to another plan or schema; what a store failed with, if it still does after
+    /// [`Settings::deadline`].
     pub async fn phase(&self) -> Result<Phase> {
         Ok(self.begun().await?.joined.member.phase())
     }
@@ -116,7 +120,7 @@ impl Table {
     /// The table as it lies in the new store: the columns that rows and keys have here.
     ///
     /// # Errors
-    /// Those of [`Table::phase`].
+    /// The table can't be joined, as in [`Table::phase`].
     pub async fn schema(&self) -> Result<crate::schema::Table> {
         Ok(self.begun().await?.joined.transform.target().clone())
     }
@@ -124,8 +128,8 @@ impl Table {
     /// How its rows look as items.
     ///
     /// # Errors
-    /// Those of [`Table::phase`]; [`crate::error::Kind::Config`] for a table that no item can hold, which only an embedded new
-    /// store takes.
+    /// The table can't be joined, as in [`Table::phase`]; [`crate::error::Kind::Config`] for a table that no item can hold,
+    /// which only an embedded new store takes.
     pub async fn items(&self) -> Result<Items> {
         self.begun().await?.joined.items()
     }
@@ -133,7 +137,9 @@ impl Table {
     /// Reads a row.
     ///
     /// # Errors
-    /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if the key doesn't fit the table; [`Kind::Timeout`](crate::error::Kind::Timeout)
+    /// past the deadline; [`Kind::Unreachable`](crate::error::Kind::Unreachable) if a store can't be reached or the lease is over;
+    /// [`Kind::Mismatch`](crate::error::Kind::Mismatch) while the table is offline; what else a store refuses.
     pub async fn get(&self, key: &Key) -> Result<Option<Row>> {
         self.get_within(&self.begun().await?, key).await
     }
@@ -142,8 +148,9 @@ impl Table {
     /// live.
     ///
     /// # Errors
-    /// Those of [`Table::get`]. With [`crate::error::Effect::Unknown`] it may have been written, or may be
-    /// yet: writing it again is the caller's choice, since a later write may be undone by it.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if the row doesn't fit the table; a deadline, a store or the lease, as in
+    /// [`Table::get`]. With [`crate::error::Effect::Unknown`] the row may have been written, or may be yet: writing it again is
+    /// the caller's choice, since that may undo a later write.
     pub async fn put(&self, row: Row, ttl: Ttl) -> Result<()> {
         self.put_within(&self.begun().await?, row, ttl).await
     }
@@ -151,8 +158,8 @@ impl Table {
     /// Writes a whole row if there is none.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Invalid`] if the row doesn't fit the table; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`]
-    /// while the table is offline; the stores'. With unknown effect the row may have been written, or may be yet.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if the row doesn't fit the table; a deadline, a store or the lease, as in
+    /// [`Table::get`]. With unknown effect the row may have been written, or may be yet.
     pub async fn insert(&self, row: Row, ttl: Ttl) -> Result<Written> {
         let begun = self.begun().await?;
         let row = self.inner.fitting(&begun.joined, row, ttl)?;
@@ -163,8 +170,10 @@ impl Table {
     /// row's.
     ///
     /// # Errors
-    /// Those of [`Table::put`]. An edit of a collection's elements needs the whole row: in `bridge` and
-    /// `switch` it may be refused ([`crate::error::Kind::Transient`]), and is tried again until the deadline.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if a column or value doesn't fit the table; a deadline, a store or the lease,
+    /// as in [`Table::get`], with the effect unknown where it may have been made. An edit of a collection's elements needs the
+    /// whole row: in `bridge` and `switch` it may be refused ([`crate::error::Kind::Transient`]), and is tried again until the
+    /// deadline.
     pub async fn update(&self, update: Update, ttl: Ttl) -> Result<()> {
         self.update_within(&self.begun().await?, update, ttl).await
     }
@@ -173,7 +182,8 @@ impl Table {
     /// [`crate::schema::Table::cells`]) are as given; `None` is null.
     ///
     /// # Errors
-    /// Those of [`Table::update`].
+    /// As [`Table::update`]: values that don't fit, a deadline, a store, the lease. With unknown effect the condition may have
+    /// held and the change may have been made.
     pub async fn update_if(
         &self,
         update: Update,
@@ -189,8 +199,8 @@ impl Table {
     /// Deletes a row.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Invalid`] if it isn't a key of the table; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while
-    /// the table is offline; the stores'. With unknown effect the row may have been deleted, or may be yet.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if it isn't a key of the table; a deadline, a store or the lease, as in
+    /// [`Table::get`]. With unknown effect the row may have been deleted, or may be yet.
     pub async fn delete(&self, key: &Key) -> Result<()> {
         let begun = self.begun().await?;
         self.inner.is_of_rows(&begun.joined, Some(key))?;
@@ -205,8 +215,9 @@ impl Table {
     /// rows or more, [`Table::range_deletion`] goes on where it was.
     ///
     /// # Errors
-    /// Those of [`Table::put`]; then some of the rows may be left. The error tells how many were deleted and up
-    /// to which key; its effect is unknown as soon as there was one.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if the range isn't one of the table; a deadline, a store or the lease, as in
+    /// [`Table::get`]; then some of the rows may be left. The error tells how many were deleted and up to which key; its effect
+    /// is unknown once one of them was deleted.
     pub async fn delete_range(&self, range: ClusteringRange) -> Result<()> {
         self.range_deletion(range).run().await
     }
@@ -225,7 +236,9 @@ impl Table {
     /// static row, if there is one. A page may have no rows though more follow: it ends where [`RowsPage::next`] is none.
     ///
     /// # Errors
-    /// The stores'; [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if the key doesn't fit the table; [`Kind::Timeout`](crate::error::Kind::Timeout)
+    /// past the deadline; [`Kind::Unreachable`](crate::error::Kind::Unreachable) if a store can't be reached or the lease is over;
+    /// [`Kind::Mismatch`](crate::error::Kind::Mismatch) while the table is offline; what else a store refuses.
     pub async fn query(&self, query: Query) -> Result<RowsPage> {
         self.query_within(&self.begun().await?, query).await
     }
@@ -233,8 +246,8 @@ impl Table {
     /// Adds to a counter. Adds to one key that come while one is under way go together as the next.
     ///
     /// # Errors
-    /// Those of [`Table::put`]. With unknown effect, adding again may count twice; see
-    /// [`TablePlan::exactly_once`](crate::spec::TablePlan).
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if there is no such counter; a deadline, a store or the lease, as in
+    /// [`Table::get`]. With unknown effect, adding again may count twice; see [`TablePlan::exactly_once`](crate::spec::TablePlan).
     pub async fn add(&self, key: &Key, column: &str, by: i64) -> Result<()> {
         let begun = self.begun().await?;
         let columns = begun.joined.transform.target().cells();
@@ -255,7 +268,8 @@ impl Table {
     /// [`crate::schema::Table::cells`].
     ///
     /// # Errors
-    /// Those of [`Table::add`].
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if there aren't as many numbers as counters; else as [`Table::add`]. With
+    /// unknown effect, adding again may count twice.
     pub async fn add_all(&self, key: &Key, by: Vec<Option<i64>>) -> Result<()> {
         let returns = Returns::Nothing;
         self.add_and_tell(key, by, returns, None).await.map(drop)
@@ -268,7 +282,7 @@ impl Table {
     /// read, and with [`TablePlan::exactly_once`](crate::spec::TablePlan) to the new one too.
     ///
     /// # Errors
-    /// Those of [`Table::add`]. Its effect is unknown where the add was made and the totals couldn't be read.
+    /// As [`Table::add_all`]. The effect is unknown, too, where the add was made and the totals couldn't be read.
     pub async fn add_and_count(
         &self,
         key: &Key,
@@ -283,7 +297,7 @@ impl Table {
     /// wait.
     ///
     /// # Errors
-    /// Those of [`Table::add`]. Where its effect is unknown, [`AddToken::tells`] says whether it may be sent again.
+    /// As [`Table::add_all`]. Where the effect is unknown, [`AddToken::tells`] says whether it may be sent again.
     pub async fn add_by_token(
         &self,
         key: &Key,
@@ -321,7 +335,7 @@ impl Table {
     /// knows; `None` where they may go to the old store, or have no tokens.
     ///
     /// # Errors
-    /// Those of [`Table::phase`].
+    /// The table can't be joined, as in [`Table::phase`].
     pub async fn tells_by_token(&self) -> Result<Option<Duration>> {
         if !self.inner.spec.exactly_once {
             return Ok(None);
@@ -339,8 +353,8 @@ impl Table {
     /// A row's totals: one for each of [`crate::schema::Table::cells`], all null if there is no such row.
     ///
     /// # Errors
-    /// The stores'; [`crate::error::Kind::Invalid`] if the table has no counters, or a total that no bigint can hold;
-    /// [`crate::error::Kind::Unreachable`] past the lease; [`crate::error::Kind::Mismatch`] while the table is offline.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if the table has no counters, or a total that no bigint can hold; a deadline,
+    /// a store or the lease, as in [`Table::get`].
     pub async fn count(&self, key: &Key) -> Result<Vec<Option<i64>>> {
         self.count_within(&self.begun().await?, key).await
     }

@@ -98,8 +98,9 @@ impl Shim {
     /// Writes all of it or nothing.
     ///
     /// # Errors
-    /// Those of [`super::Table::put_if`] for each of the writes; [`Kind::Unsupported`] in `old`, where the old store
-    /// has no transactions; [`Kind::Invalid`] for the same row twice. In `bridge` every key has to be in the new
+    /// [`Kind::Invalid`] for a write that doesn't fit its table, and for the same row twice; [`Kind::Unsupported`] in `old`,
+    /// where the old store has no transactions; a deadline, a store or a lease, as in [`super::Table::put_if`], whose effect
+    /// may be unknown. In `bridge` every key has to be in the new
     /// store, and in `switch` those whose old value counts: else it is refused ([`Kind::Transient`]), and tried again
     /// until the deadline.
     pub async fn transact(&self, writes: Vec<TransactWrite>) -> Result<Transacted> {
@@ -159,7 +160,8 @@ impl Shim {
     /// Reads rows as they were together at one moment, in the order of the keys.
     ///
     /// # Errors
-    /// Those of [`super::Table::get`] for each of the keys; [`Kind::Unsupported`] in `old`. In `bridge` and `switch` a
+    /// [`Kind::Invalid`] for a key that doesn't fit its table; [`Kind::Unsupported`] in `old`; a deadline, a store or a
+    /// lease, as in [`super::Table::get`]. In `bridge` and `switch` a
     /// key that hasn't moved refuses it ([`Kind::Transient`]), and is waited for until the deadline.
     pub async fn transact_get(&self, keys: Vec<(String, Key)>) -> Result<Vec<Option<Row>>> {
         let mut tables = Tables::default();

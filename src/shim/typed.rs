@@ -31,7 +31,8 @@ impl Table {
     /// Reads a row.
     ///
     /// # Errors
-    /// Those of [`Table::get`] and [`Table::key_of`]; [`Kind::Invalid`] if the row isn't a `T`.
+    /// [`Kind::Invalid`] if the key doesn't fit the table or the row isn't a `T`; a deadline, a store or the lease, as in
+    /// [`Table::get`].
     pub async fn get_as<T: DeserializeOwned>(
         &self,
         key: &(impl Serialize + ?Sized),
@@ -45,7 +46,8 @@ impl Table {
     /// Writes a whole row: columns that its fields leave out are absent afterwards.
     ///
     /// # Errors
-    /// Those of [`Table::put`]; [`Kind::Invalid`] for a field that isn't a column.
+    /// [`Kind::Invalid`] for a field that isn't a column, or doesn't fit its type; a deadline, a store or the lease, as in
+    /// [`Table::put`], whose effect may be unknown.
     pub async fn put_as(&self, row: &(impl Serialize + ?Sized)) -> Result<()> {
         self.put_as_for(row, Ttl::Default).await
     }
@@ -53,7 +55,8 @@ impl Table {
     /// Writes a whole row that lives for a time.
     ///
     /// # Errors
-    /// Those of [`Table::put_as`].
+    /// [`Kind::Invalid`] for a field that isn't a column, or doesn't fit its type; a deadline, a store or the lease, as in
+    /// [`Table::put`], whose effect may be unknown.
     pub async fn put_as_for(&self, row: &(impl Serialize + ?Sized), ttl: Ttl) -> Result<()> {
         let begun = self.begun().await?;
         let row = json::row(begun.joined.transform.target(), &self.object(row)?)?;
@@ -63,7 +66,8 @@ impl Table {
     /// Sets the columns that are fields of `set`, and removes the named ones.
     ///
     /// # Errors
-    /// Those of [`Table::update`]; [`Kind::Invalid`] for what isn't a column outside the key.
+    /// [`Kind::Invalid`] for what isn't a column outside the key; a deadline, a store or the lease, as in [`Table::update`],
+    /// whose effect may be unknown.
     pub async fn update_as(
         &self,
         key: &(impl Serialize + ?Sized),
@@ -83,7 +87,8 @@ impl Table {
     /// page of it is an operation, with a deadline of its own.
     ///
     /// # Errors
-    /// Those of [`Table::query`] and [`Table::get_as`].
+    /// [`Kind::Invalid`] if the partition doesn't fit the table or a row isn't a `T`; a deadline, a store or the lease, as in
+    /// [`Table::query`].
     pub async fn query_as<T: DeserializeOwned>(
         &self,
         partition: &(impl Serialize + ?Sized),
@@ -104,7 +109,8 @@ impl Table {
     /// A row's totals by column; counters that are null are left out.
     ///
     /// # Errors
-    /// Those of [`Table::count`] and [`Table::key_of`].
+    /// [`Kind::Invalid`] if the key doesn't fit the table, or the table has no counters; a deadline, a store or the lease, as
+    /// in [`Table::count`].
     pub async fn count_as(&self, key: &(impl Serialize + ?Sized)) -> Result<Map<String, Json>> {
         let begun = self.begun().await?;
         let key = self.key_within(&begun.joined, key)?;

@@ -113,7 +113,7 @@ pub struct Page {
     pub units: f64,
     /// What lies there and can't be read as a row of this table; only of new stores.
     pub unreadable: Vec<Unreadable>,
-    /// The room that its rows take, for as long as anybody holds on to this; `None` where nothing counts.
+    /// The room that its rows take, for as long as this is held; `None` where nothing counts.
     pub room: Option<Arc<Held>>,
 }
 

@@ -26,7 +26,7 @@ impl Permit {
         (self.0)()
     }
 
-    /// Asks the permit of a store that has one. A store without one isn't in the hands of anybody who has to
+    /// Asks the permit of a store that has one. A store without one isn't in the hands of a participant that has to
     /// join: it is the control table's, an old one, a test's.
     ///
     /// # Errors

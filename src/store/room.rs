@@ -43,7 +43,7 @@ impl Room {
     /// Takes room for a page of `rows` rows that weigh up to `each`, and no more than `most` together: for as
     /// many of them as there is room for, and one at least. Gives how many that are.
     ///
-    /// Everybody in turn, so that no large page waits for ever.
+    /// Each in turn, so that no large page waits for ever.
     pub async fn take(self: &Arc<Self>, rows: usize, each: usize, most: usize) -> (usize, Held) {
         let each = each.clamp(1, self.total);
         let one = each.min(most.max(1));

@@ -328,7 +328,7 @@ impl Transform {
     /// The same for a table that was frozen at this moment, microseconds since 1970.
     ///
     /// # Errors
-    /// Those of [`Transform::look`].
+    /// [`Kind::Invalid`] if a value to be masked isn't text or a blob.
     pub fn look_at(&self, mut row: Row, frozen: Option<i64>) -> Result<(Row, Result<()>)> {
         // A row lives as long as any of its columns, be it one that is left behind.
         let end = match self.source.is_counter() {

@@ -41,7 +41,7 @@ pub struct Found {
     pub foreign: u64,
     /// Old rows that were written after the old table was frozen, and that the new store doesn't have so.
     pub late_writes: u64,
-    /// Items of some columns alone whose rows the old store holds: nobody has completed them.
+    /// Items of some columns alone whose rows the old store holds: they haven't been completed.
     pub partial: u64,
     /// Items that can't be read as rows, and ranges of the old table that can't be read at all.
     pub unreadable: u64,

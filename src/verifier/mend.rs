@@ -66,7 +66,7 @@ impl VerifyRun<'_> {
         };
         let delete_extra = mending.delete_extra;
         let outcome = match (&suspect.source, verifier.counters) {
-            // Of a masked key nobody knows the row that it may have in the old store.
+            // Of a masked key the row that it may have in the old store isn't known.
             (None, _) => Ok(MendedRow::Left),
             (Some(source), None) => mend_row(&stores, source, &suspect.key, delete_extra).await,
             (Some(source), Some(rules)) => {

@@ -9,7 +9,7 @@
 //! and finds what is in the new table by scanning that.
 //!
 //! What the application owns (its rows, tombstones) isn't compared, and neither are the old rows of such keys.
-//! Counters are compared by their watermarks, whoever added to them. Items that were `adopted` are counted, and
+//! Counters are compared by their watermarks, whatever was added to them. Items that were `adopted` are counted, and
 //! otherwise like the application's.
 
 mod adopted;
@@ -86,7 +86,7 @@ pub struct VerifySettings {
     pub most_owned: usize,
     /// Rows that one run may mend.
     pub most_mended: usize,
-    /// Which part of the old table is looked at, 0 to 1. Less than all of it: in whole token ranges, and nobody
+    /// Which part of the old table is looked at, 0 to 1. Less than all of it: in whole token ranges, and nothing
     /// looks for rows that the old store lacks.
     pub sample: f64,
     /// How often the state is kept at most.
@@ -198,7 +198,7 @@ struct VerifyRun<'a> {
     begun: Instant,
     /// The old store's clock when this run began, microseconds since 1970.
     old_now: i64,
-    /// Held by whoever looks at suspects in the midst of a scan.
+    /// Held by the task that looks at suspects in the midst of a scan.
     settling: tokio::sync::Mutex<()>,
 }
 
@@ -343,7 +343,7 @@ impl VerifyRun<'_> {
     async fn grows_old(&self, worked: &impl Fn() -> f64) {
         let fresh = self.verifier.options.fresh;
         loop {
-            // A machine that sleeps stops the one clock, and somebody may set the other.
+            // A machine that sleeps stops the one clock, and an operator may set the other.
             let by_wall = unix_seconds() - self.state().begun_at;
             let by_run = self
                 .age

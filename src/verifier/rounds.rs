@@ -107,7 +107,7 @@ impl VerifyRun<'_> {
         Ok(())
     }
 
-    /// Whether so many differences were found that nobody wants to see more.
+    /// Whether so many differences were found that more would be of no use.
     pub(super) fn is_enough(&self) -> bool {
         self.is_enough_with(0)
     }

@@ -241,7 +241,7 @@ impl VerifyRun<'_> {
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!("a row that the new store can't hold: {error}");
-                // Nobody knows its key there, but it has no item either.
+                // Its key there isn't known, but it has no item either.
                 let digest = fingerprinter.key(&source).1;
                 batch
                     .suspects

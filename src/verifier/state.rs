@@ -219,7 +219,7 @@ impl Checkpoint {
                 )
                 .with_context("table", table)
                 .with_context("folder", folder.display().to_string())
-                .with_help("let it work, or stop it"));
+                .with_help("wait for it, or stop it"));
             }
             Err(fs::TryLockError::Error(error)) => return Err(cannot("lock", folder, &error)),
         }
@@ -445,5 +445,5 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
         Kind::Config,
         format!("can't {what} {}: {error}", path.display()),
     )
-    .with_help("look at the disk, or name another folder in [journal]")
+    .with_help("check the disk, or name another folder in [journal]")
 }

@@ -193,7 +193,7 @@ impl VerifyRun<'_> {
             (Why::Foreign, _, Some(item)) if self.stance(item) == Stance::Adopted => {
                 return Verdict::Adopted;
             }
-            // It has a mark by now, and nobody knows its row in the old store.
+            // It has a mark by now, and its row in the old store isn't known.
             (Why::Foreign, None, _) => return Verdict::Owned,
             (Why::Totals, None, Some(item)) if is_still_off(item) => return Verdict::Total,
             (Why::Totals, None, _) => return Verdict::Same,

@@ -38,7 +38,7 @@ pub(super) struct Suspect {
     pub why: Why,
     /// Its key in the new store.
     pub key: Key,
-    /// Its key in the old store, as far as anybody can tell: of an item with a masked key nobody can.
+    /// Its key in the old store, as far as it can be told: of an item with a masked key it can't.
     pub source: Option<Key>,
 }
 

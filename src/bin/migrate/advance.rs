@@ -197,7 +197,7 @@ impl<'a> EventPrinter<'a> {
                 .collect();
             if !gone.is_empty() {
                 self.say(&format!(
-                    "one that is gone for good is waited for until you say so; if all of these are:\n  {}{}",
+                    "a participant that is gone for good is waited for until you say so; if all of these are gone:\n  {}{}",
                     self.again,
                     gone.concat()
                 ));
@@ -270,12 +270,12 @@ pub fn print_forecast(migration: &Migration, to: Phase, steps: &[MovePreview]) -
         }
         if let Some(role) = &step.takes {
             format::print(&format!(
-                "  would take `{role}` the permission to write to the old table"
+                "  would revoke `{role}`'s write permission on the old table"
             ));
         }
         for role in &step.gives {
             format::print(&format!(
-                "  would give `{role}` the permission to write to the old table back"
+                "  would grant `{role}` its write permission on the old table again"
             ));
         }
         for refusal in &step.refusals {

@@ -17,7 +17,7 @@ pub struct Name<'a> {
 }
 
 impl Name<'_> {
-    /// Refuses a flag with another name, and a question that nobody can be asked: before anything is done.
+    /// Refuses a flag with another name, and a question that can't be asked here: before anything is done.
     pub fn check(&self) -> Result<()> {
         match self.given {
             Some(given) if given == self.name => Ok(()),
@@ -63,7 +63,7 @@ pub fn agreed(screen: &Screen, flag: &str, given: bool, what: &str) -> Result<()
     }
 }
 
-/// Refuses a question that nobody can be asked.
+/// Refuses a question that can't be asked here.
 pub fn check_terminal(flag: &str) -> Result<()> {
     match std::io::stdin().is_terminal() {
         true => Ok(()),

@@ -36,7 +36,7 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
             let retried = migration.retry(&name, lease, &stop).await?;
             let (mended, left) = (format::count(retried.mended), format::count(retried.left));
             screen.say(&format!(
-                "{table}: sent again: {mended} are well now, {left} stay"
+                "{table}: retried: {mended} copied, {left} still fail"
             ));
         }
         for letter in migration.failures().await? {

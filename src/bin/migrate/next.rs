@@ -26,7 +26,7 @@ pub fn next(plan: &Path, migration: &Migration, status: &Status) -> Option<Strin
     let (name, more) = step.command;
     let line = match name {
         "init" => command(name, plan, None),
-        // Who is registered is who was started with the shim: whether that is everybody only an operator knows.
+        // Who is registered is who was started with the shim: whether those are all only an operator knows.
         "advance" => {
             let applications = status.instances.iter();
             let applications = applications.filter(|(_, one)| one.kind == ParticipantKind::Shim);

@@ -88,7 +88,7 @@ pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
         if !unknown.is_empty() {
             format::print(&format!(
                 "\nthe control table {} has no record of {}: `migrate init` hasn't been run, or `control_table` in \
-                 the plan is spelt otherwise than then",
+                 the plan is spelled differently now",
                 stores.plan.control_table,
                 unknown.join(", ")
             ));

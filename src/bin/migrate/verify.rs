@@ -98,7 +98,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
         {
             let again = next::command("verify", &args.chosen.plan, Some(table));
             screen.say(&format!(
-                "to mend what isn't the application's: {again} --repair"
+                "to repair what isn't the application's: {again} --repair"
             ));
         }
     }
@@ -286,7 +286,7 @@ fn notes(found: &Found) -> Vec<String> {
             seem => format!(": {} rows or more seem to differ", format::count(seem)),
         };
         notes.push(format!(
-            "stopped at {} differences, before everything was looked at{seem}. Mend the cause, or these \
+            "stopped at {} differences, before everything was looked at{seem}. Remove the cause, or repair these \
              (--repair), and verify again; or raise --max-differences",
             format::count(found.differences())
         ));
@@ -326,7 +326,7 @@ fn notes(found: &Found) -> Vec<String> {
     );
     note(
         found.late_but_same,
-        "old rows were written after the freeze, and the new store has them: who writes there?",
+        "old rows were written after the freeze, and the new store has them: which client writes there without the shim?",
     );
     if let Some(bound) = found.expiry_bound {
         notes.push(format!(

@@ -1,4 +1,4 @@
-//! What lets nobody through by mistake, and what opens again.
+//! Steps that aren't taken by mistake, and steps that can be taken back.
 
 use super::*;
 
@@ -47,12 +47,12 @@ async fn a_table_of_rows_returns_to_old_while_the_target_holds_nothing() {
             let error = bench.back(Phase::Old).await.unwrap_err().to_string();
             assert!(error.contains("the new store has rows"), "{error}");
             assert!(error.contains("id=3"), "{error}");
-            assert_eq!(bench.stands().await, (from, 0), "nobody was moved");
+            assert_eq!(bench.stands().await, (from, 0), "the phase hasn't moved");
         }
     }
 }
 
-/// What was there before anything was moved is nothing that anybody wrote to the new store.
+/// What was there before anything was moved is nothing that an application wrote to the new store.
 #[tokio::test]
 async fn adopted_items_dont_keep_a_table_from_returning_to_old() {
     let bench = Bench::rows().await;

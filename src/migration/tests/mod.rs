@@ -198,7 +198,7 @@ impl Bench {
         (there.record.phase, there.record.freeze)
     }
 
-    /// What an earlier command has left: the record in this phase, and nobody waited for.
+    /// What an earlier command has left: the record in this phase, and none waited for.
     async fn set(&self, phase: Phase) {
         self.migration.control.set_phase("target", phase).await;
     }

@@ -310,14 +310,14 @@ fn a_journal_saves_a_look_in_a_catch_up_pass_only() {
 }
 
 #[test]
-fn a_settling_pass_waits_for_everybody() {
+fn a_settling_pass_waits_for_all() {
     for phase in Phase::ALL {
         let frozen = matches!(phase, Phase::Copy | Phase::Offline);
         let old_is_read = !matches!(phase, Phase::New | Phase::Done);
         assert_eq!(Pass::Settling.may_begin(phase, true), frozen, "{phase}");
         assert!(!Pass::Settling.may_begin(phase, false), "{phase}");
-        for everybody in [true, false] {
-            let may = Pass::CatchUp.may_begin(phase, everybody);
+        for all in [true, false] {
+            let may = Pass::CatchUp.may_begin(phase, all);
             assert_eq!(may, old_is_read, "{phase}");
         }
     }

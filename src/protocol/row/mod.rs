@@ -115,7 +115,7 @@
 //!   `switch` may have written there a moment ago. A peer in `old` knows nothing of N, so nothing is made there.
 //! - In `copy` nothing writes to O, so what was read there can't be overtaken, and "put IF absent" is
 //!   all that copying and saving need: what an application wrote is never touched.
-//! - Nobody in `new` reads O, hence all rows have to be in N and whole before that.
+//! - No instance in `new` reads O, hence all rows have to be in N and whole before that.
 //! - A write whose reply was lost is sent again only where its condition makes that harmless: copies,
 //!   completions, purges. An application's write is answered [`WriteAnswer::Unknown`], because a second
 //!   one could undo a later write.

@@ -93,7 +93,7 @@ impl Machine for Purge {
 
 impl Purge {
     fn seen(&mut self, item: Option<Row>) -> RowStep<Purged> {
-        // What is left is told of the item as it is now: whoever has changed it meanwhile may have taken its
+        // What is left is told of the item as it is now: the one that has changed it meanwhile may have taken its
         // marks off by that.
         let (change, on, answer) = match item.map(|item| self.change(item)) {
             None => return RowStep::Done(Purged::Clean),

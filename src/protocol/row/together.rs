@@ -9,7 +9,7 @@
 //! | `new`, `done` | the same | one transaction of N |
 //!
 //! Only N has transactions, so all that a transaction decides has to be there. What [`Write`] does in several calls
-//! is done before; then all of the application's own writes go together, each on its condition. Whoever of them is
+//! is done before; then all of the application's own writes go together, each on its condition. A write that is
 //! refused takes its next step, as told by the item that was met, and they go again.
 
 use super::{Call, CopyRow, Reply, Write, WriteAnswer, show};
@@ -191,7 +191,7 @@ impl WriteTogether {
             .zip(met)
             .filter_map(|(at, met)| Some((at, met?)))
             .collect();
-        // Nobody was in the way, and nothing was written all the same.
+        // No other write was in the way, and nothing was written all the same.
         if refused.is_empty() {
             return Step::Done(Concluded::Later);
         }

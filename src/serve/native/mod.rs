@@ -1,7 +1,7 @@
 //! What goes to DynamoDB in the application's own words: everything from phase `done` on, and reads of indexes
 //! from `new` on.
 //!
-//! Nobody reads the old store any more, so the new one's answer is the answer. Until `finish` has been over the table
+//! Nothing reads the old store any more, so the new one's answer is the answer. Until `finish` has been over the table
 //! there may still be items in it that show no row: tombstones of the phase before, rows that have expired, and partial
 //! items without any value. They are left out of what is read. A write that depends on what is there is sent with a
 //! guard against them; where that meets one, it is taken away, as `finish` would do, and the write is sent again.
@@ -137,7 +137,7 @@ impl Way {
         Ok(Said::Done(said))
     }
 
-    /// Takes an item away that shows no row, unless somebody has changed it since. A partial item is made a whole one
+    /// Takes an item away that shows no row, unless another request has changed it since. A partial item is made a whole one
     /// where it has a value.
     async fn settle(&self, target: &Target, key: &Json, item: &Json) -> Result<(), Fault> {
         let mapping = target.mapping();

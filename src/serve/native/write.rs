@@ -71,7 +71,7 @@ impl WriteParts {
             true => Twice::Same,
             false => Twice::Counts,
         };
-        // What the application writes is its own; a counter's mark is looked at by nobody any more.
+        // What the application writes is its own; nothing looks at a counter's mark any more.
         if let Some(update) = &mut update
             && !mapping.table().is_counter()
         {

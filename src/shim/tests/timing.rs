@@ -121,7 +121,7 @@ async fn an_add_that_was_never_sent_has_certainly_not_happened() {
     }
 }
 
-/// A store that is slow to refuse: no try is begun that the deadline would cut off, since nobody would know of it.
+/// A store that is slow to refuse: no try is begun that the deadline would cut off, since its outcome wouldn't be known.
 #[tokio::test(start_paused = true)]
 async fn a_last_try_has_the_time_that_tries_take() {
     let faults = Faults {

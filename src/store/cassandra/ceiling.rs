@@ -14,7 +14,7 @@ impl Ceiling {
         Ceiling(AtomicUsize::new(rows.unwrap_or(usize::MAX).max(1)))
     }
 
-    /// So many rows may be asked for where somebody would like this many.
+    /// So many rows may be asked for where a caller would like this many.
     pub fn within(&self, wanted: usize) -> usize {
         wanted.min(self.0.load(Ordering::Relaxed)).max(1)
     }

@@ -20,7 +20,7 @@ pub struct CassandraConfig {
     pub page_rows: Option<u32>,
     /// The only datacenter that is asked; needed where the cluster has more than one.
     pub datacenter: Option<String>,
-    /// Who to log in as; `None` where the cluster asks nobody.
+    /// Who to log in as; `None` where the cluster asks for no login.
     pub login: Option<Login>,
     /// Encryption; `None` is plain text.
     pub tls: Option<Tls>,

@@ -159,7 +159,7 @@ async fn session(config: &CassandraConfig) -> Result<Session> {
         Ok(Err(error)) => Err(errors::connecting(error, config.tls.is_some())),
         Err(_) => Err(Error::new(
             Kind::Unreachable,
-            format!("no session came about in {} s", within.as_secs()),
+            format!("no session could be opened in {} s", within.as_secs()),
         )
         .with_help("check that the nodes are up, the port, `rpc_address` and the firewall")),
     }

@@ -25,7 +25,7 @@ pub(super) enum Doing {
 }
 
 impl Doing {
-    /// The effect of a request nobody knows the end of.
+    /// The effect of a request whose end isn't known.
     fn effect(self) -> Effect {
         match self {
             Doing::Scan | Doing::Read => Effect::None,
@@ -102,7 +102,7 @@ pub(super) fn connecting(error: NewSessionError, encrypted: bool) -> Error {
 
 /// A plan that names no node.
 pub(super) fn no_known_nodes() -> Error {
-    Error::new(Kind::Config, "no node of the cluster is given")
+    Error::new(Kind::Config, "no node of the cluster is set")
         .with_help("write at least one into `nodes`, like `nodes = [\"10.0.0.1:9042\"]`")
 }
 
@@ -190,10 +190,11 @@ fn set_up(error: &ConnectionSetupRequestErrorKind, encrypted: bool) -> Error {
         ConnectionSetupRequestErrorKind::DbError(DbError::ProtocolError, why) => {
             too_old(&format!("it said: {why}"))
         }
-        ConnectionSetupRequestErrorKind::MissingAuthentication => {
-            Error::new(Kind::Denied, "the cluster wants a login, and none is given")
-                .with_help("set `username` and `password`")
-        }
+        ConnectionSetupRequestErrorKind::MissingAuthentication => Error::new(
+            Kind::Denied,
+            "the cluster requires a login, and none is set",
+        )
+        .with_help("set `username` and `password`"),
         ConnectionSetupRequestErrorKind::DbError(error, why) => answered(error, why, Doing::Read),
         ConnectionSetupRequestErrorKind::BrokenConnection(error) => {
             broken(error, encrypted, Doing::Read)
@@ -248,7 +249,7 @@ fn insecure(error: &rustls::Error) -> Error {
             "leave `[old.tls]` out, or turn `client_encryption_options` on at the nodes",
         ),
         _ => (
-            format!("no TLS connection came about: {error}"),
+            format!("the TLS connection failed: {error}"),
             "check `ca`, `cert` and `key`, and the dates of the certificates",
         ),
     };
@@ -355,7 +356,7 @@ fn answered(error: &DbError, why: &str, doing: Doing) -> Error {
         }
         DbError::IsBootstrapping => Error::new(
             Kind::Unreachable,
-            format!("the node is only joining the cluster: {why}"),
+            format!("the node is still joining the cluster: {why}"),
         )
         .with_effect(doing.effect_of_too_few()),
         DbError::Overloaded => {
@@ -387,7 +388,7 @@ fn answered(error: &DbError, why: &str, doing: Doing) -> Error {
         ),
         DbError::ProtocolError => Error::new(
             Kind::Unsupported,
-            format!("driver and server don't understand each other: {why}"),
+            format!("driver and server disagree on the protocol: {why}"),
         )
         .with_effect(doing.effect()),
         DbError::TruncateError => Error::new(

@@ -86,7 +86,7 @@ impl Cassandra {
             .map_err(|error| self.of_role(error, role))
     }
 
-    /// Cassandra lets nobody grant what he hasn't got. So whoever takes a permission needs it by a grant
+    /// Cassandra lets no role grant what it hasn't got. So the role that takes a permission needs it by a grant
     /// that stays, or could never give it back.
     async fn lacking(&self, table: &str, role: &str) -> Result<Option<Finding>> {
         let me = self.login.as_deref().unwrap_or_default();

@@ -54,7 +54,7 @@ fn given(ca: &Path) -> Result<RootCertStore> {
 fn trusted_by_the_system() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // A system has many, and a few that nobody can read are usual.
+    // A system has many, and a few that can't be read are usual.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(

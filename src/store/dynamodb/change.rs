@@ -54,7 +54,7 @@ impl DynamoDb {
             }
         }
         let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
-        let message = format!("an expected value was spelled anew by others {TRIES} times");
+        let message = format!("an expected value was rewritten in another form {TRIES} times");
         Err(call
             .error(Kind::Transient, Effect::None, message)
             .with_context("key", key_text(mapping, key)))

@@ -367,13 +367,13 @@ fn is_about_credentials(code: &str) -> bool {
 
 /// Why a request wasn't delivered.
 enum Undelivered {
-    /// Nobody gave credentials; a person has to act.
+    /// There are no credentials; an operator has to act.
     CredentialsMissing,
     /// They couldn't be renewed just now.
     CredentialsDelayed,
-    /// No connection that can be trusted came about.
+    /// No connection that can be trusted could be opened.
     Tls(String),
-    /// No connection came about, so that nothing was sent.
+    /// No connection could be opened, so nothing was sent.
     NotConnected,
     /// A connection broke, or it can't be told.
     Broken,

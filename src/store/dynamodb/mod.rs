@@ -105,7 +105,7 @@ impl DynamoDb {
         })
     }
 
-    /// The URL that calls go to, whoever set it: the configuration, the environment, a profile or
+    /// The URL that calls go to, wherever it was set: the configuration, the environment, a profile or
     /// AWS's own rules.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

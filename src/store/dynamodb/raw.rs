@@ -50,7 +50,8 @@ impl Raw {
     /// Takes endpoint, region and credentials as a store of this configuration does.
     ///
     /// # Errors
-    /// Those of [`super::DynamoDb::connect`].
+    /// [`Kind::Denied`](crate::error::Kind::Denied) without credentials; [`Kind::Config`](crate::error::Kind::Config) without a
+    /// region, or with an endpoint or a certificate file that can't be used.
     pub async fn connect(config: &DynamoDbConfig) -> Result<Raw> {
         let (_, endpoint) = connect::client(config).await?;
         let shared = connect::shared(config).await;

@@ -496,7 +496,7 @@ async fn a_row_whose_key_the_new_store_cant_have_is_missing_and_says_why() {
     assert!(note("id=p50").is_some_and(|note| note.contains("the key is empty")));
 }
 
-/// A total that isn't its watermark stays wrong when somebody adds to it, though from then on nobody can see that.
+/// A total that isn't its watermark stays wrong when an application adds to it, though from then on that can't be seen.
 #[tokio::test(start_paused = true)]
 async fn a_counter_that_is_off_is_found_though_an_application_adds_before_the_second_look() {
     let bench = Bench::of(votes(), &BTreeMap::new(), None).await;

@@ -140,7 +140,7 @@ async fn while_the_old_table_is_frozen_the_server_refuses_the_application() {
     let dry = fenced.moves("advance", "copy", &["--dry-run"]).run();
     let dry = dry.expect_code(0).stdout;
     assert!(
-        dry.contains(&format!("would take `{}`", fenced.app)),
+        dry.contains(&format!("would revoke `{}`", fenced.app)),
         "{dry}"
     );
     assert!(!dry.contains("refused"), "{dry}");
@@ -167,7 +167,7 @@ async fn while_the_old_table_is_frozen_the_server_refuses_the_application() {
     let dry = fenced.moves("back", "switch", &["--dry-run"]).run();
     let dry = dry.expect_code(0).stdout;
     assert!(
-        dry.contains(&format!("would give `{}`", fenced.app)),
+        dry.contains(&format!("would grant `{}`", fenced.app)),
         "{dry}"
     );
     let killed = fenced.moves("back", "switch", &[]);

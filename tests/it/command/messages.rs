@@ -29,10 +29,13 @@ async fn a_control_table_that_is_spelt_otherwise() {
     let status = run("status").expect_code(0);
     contains(
         &status.stdout,
-        &["not initialised", &other, "spelt otherwise"],
+        &["not initialised", &other, "spelled differently"],
     );
     let failures = run("failures").expect_code(2);
-    says(&failures, &["no control record", &other, "spelt otherwise"]);
+    says(
+        &failures,
+        &["no control record", &other, "spelled differently"],
+    );
     assert!(!failures.stdout.contains("no dead letters"), "{failures}");
     for command in ["check", "init"] {
         let refused = run(command).expect_code(2);

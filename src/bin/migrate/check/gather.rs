@@ -17,7 +17,7 @@ use crate::stores::OpenStores;
 pub struct Checked {
     pub migration: Migration,
     pub survey: Option<Survey>,
-    /// What the new store has of it; `None` while nobody knows.
+    /// What the new store has of it; `None` while it isn't known.
     pub target: Option<Option<Inspection>>,
     /// Where the new store has attributes.
     pub mapping: Option<Mapping>,

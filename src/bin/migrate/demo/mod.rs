@@ -30,7 +30,7 @@ use crate::progress::Screen;
 const PUT_ROWS: usize = 5_000;
 /// Applications.
 const INSTANCES: usize = 3;
-/// Short, so that nobody who watches waits long for a phase.
+/// Short, so that a person who watches doesn't wait long for a phase.
 const LEASE: Lease = Lease {
     lasts: Duration::from_secs(4),
     operation: Duration::from_secs(4),
@@ -192,7 +192,7 @@ struct ClosingLine {
     what: String,
     promised: u64,
     seen: u64,
-    /// How much more may be seen: what nobody knows the outcome of.
+    /// How much more may be seen: what has an unknown outcome.
     in_doubt: u64,
 }
 

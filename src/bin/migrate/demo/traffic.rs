@@ -53,7 +53,7 @@ impl Traffic {
         self.over.cancel();
         let ended = try_join_all(self.tasks).await;
         let broken = |error| {
-            Error::new(Kind::Unknown, "an application of the demo broke").with_source(error)
+            Error::new(Kind::Unknown, "an application of the demo failed").with_source(error)
         };
         ended.map_err(broken)?.into_iter().collect()
     }
@@ -130,7 +130,7 @@ impl Worker {
         while !self.over.is_cancelled() {
             turn = turn.wrapping_add(1);
             let bits = mixed(turn);
-            // Everybody likes the same few acts.
+            // Most voters like the same few acts.
             let number = (bits >> 8) % 64.min(self.ledger.counters());
             let (column, by) = ((bits >> 40) as usize % 2, 1 + (bits >> 50) as i64 % 3);
             let mut adds = vec![None; 2];

@@ -186,7 +186,7 @@ impl Drafting<'_> {
                 prefix.insert(0, '_');
             }
             self.decided(
-                "A column has the name of one of this tool's own attributes, which are called otherwise then.",
+                "A column has the name of one of the tool's own attributes, so those get this prefix.",
                 format!("reserved_prefix = \"{prefix}\""),
             );
             self.draft.table.reserved_prefix = Some(prefix);
@@ -308,7 +308,7 @@ impl Drafting<'_> {
         }
         if !parts.is_empty() {
             self.decided(
-                "As the columns stand, keys have to be made under these names, or rows couldn't be held.",
+                "Keys have to be made under these names: with the columns alone, some rows couldn't be stored.",
                 format!("keys = {{ {} }}", parts.join(", ")),
             );
         }
@@ -342,7 +342,7 @@ impl Drafting<'_> {
         let reserved = names(reserved::is_reserved);
         if !reserved.is_empty() {
             self.draft.notes.push(format!(
-                "Words of DynamoDB's expressions, where they have to be written as placeholders (`#name`): {reserved}."
+                "Reserved words of DynamoDB, which its expressions have to write as placeholders (`#name`): {reserved}."
             ));
         }
         let mixed = names(|name| name.chars().any(char::is_uppercase));

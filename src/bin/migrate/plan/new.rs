@@ -125,8 +125,8 @@ fn text(args: &args::PlanNew, plan: &Plan, cassandra: &CassandraPlan, drafts: &[
     let quoted = |value: &str| format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
     line(&comment(
         "",
-        "Made by `migrate plan new` from the keyspace as it was then. It holds as it is, and loses nothing; lines \
-         with `Decide` say where something else may be meant. docs/plan.md tells of every key.",
+        "Made by `migrate plan new` from the keyspace as it was then. It is valid as it is and loses nothing; \
+         lines with `Decide` show where you may want something else. docs/plan.md describes every key.",
     ));
     line(&format!("name = {}", quoted(&plan.name)));
     line("");

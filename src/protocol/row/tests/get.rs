@@ -46,7 +46,7 @@ fn get_in_copy_saves_what_only_o_had() {
     }
     let (got, _) = get(Phase::Copy, &mut Stores::default(), false);
     assert_eq!(got, Got::Row(None));
-    // Somebody was faster: their row stays.
+    // Another instance was faster: its row stays.
     let mut stores = Stores::of(None, old());
     let (got, _) = get(Phase::Copy, &mut stores, false);
     let theirs = item(key(), Mark::Application, [Some(7), None]);

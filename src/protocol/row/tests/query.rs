@@ -121,7 +121,7 @@ proptest! {
         prop_assert_eq!(shown, expected);
     }
 
-    /// Somebody moves rows from O to N all the time, and puts others over them: each row that was there
+    /// Rows move from O to N all the time, and others are put over them: each row that was there
     /// before stays visible, and no value that was overwritten before the query began comes back.
     #[test]
     fn a_query_beside_writers_misses_no_row(

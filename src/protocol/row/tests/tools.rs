@@ -101,7 +101,7 @@ fn purge() {
             assert!(!strip || marks.count() == 0, "item {at}");
         }
     }
-    // Whoever has changed it since it was read has taken its marks off, or deleted it: nothing is left to be done.
+    // The one that has changed it since it was read has taken its marks off, or deleted it: nothing is left to be done.
     for item in items().into_iter().take(1).flatten() {
         let unmarked = Row {
             mark: None,
