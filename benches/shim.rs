@@ -85,21 +85,15 @@ impl Recorder for Counting {
 }
 
 fn tables() -> [Table; 2] {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     [
         vec![
-            column("id", Type::Text, Role::Partition),
-            column("name", Type::Text, Role::Regular),
-            column("body", Type::Text, Role::Regular),
+            Column::new("id", Type::Text, Role::Partition),
+            Column::new("name", Type::Text, Role::Regular),
+            Column::new("body", Type::Text, Role::Regular),
         ],
         vec![
-            column("act", Type::Text, Role::Partition),
-            column("n", Type::Counter, Role::Regular),
+            Column::new("act", Type::Text, Role::Partition),
+            Column::new("n", Type::Counter, Role::Regular),
         ],
     ]
     .map(|columns| Table::new(if columns.len() == 3 { "users" } else { "votes" }, columns))

@@ -136,21 +136,15 @@ fn busy() -> Duration {
 }
 
 fn table(name: &str) -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     Table::new(
         name,
         vec![
-            column("team", Type::Text, Role::Partition),
-            column("id", Type::Int, Role::Clustering(Order::Asc)),
-            column("body", Type::Text, Role::Regular),
-            column("born", Type::Timestamp, Role::Regular),
-            column("name", Type::Text, Role::Regular),
-            column("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
+            Column::new("team", Type::Text, Role::Partition),
+            Column::new("id", Type::Int, Role::Clustering(Order::Asc)),
+            Column::new("body", Type::Text, Role::Regular),
+            Column::new("born", Type::Timestamp, Role::Regular),
+            Column::new("name", Type::Text, Role::Regular),
+            Column::new("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
         ],
     )
 }

@@ -63,17 +63,11 @@ pub struct Control {
 impl Control {
     /// The control table of this name.
     pub fn new(store: New, name: &str) -> Self {
-        let column = |name: &str, ty, role| Column {
-            name: name.into(),
-            ty,
-            frozen: false,
-            role,
-        };
         let columns = vec![
-            column("target", Type::Text, Role::Partition),
-            column("item", Type::Text, Role::Clustering(Order::Asc)),
-            column("doc", Type::Text, Role::Regular),
-            column("v", Type::BigInt, Role::Regular),
+            Column::new("target", Type::Text, Role::Partition),
+            Column::new("item", Type::Text, Role::Clustering(Order::Asc)),
+            Column::new("doc", Type::Text, Role::Regular),
+            Column::new("v", Type::BigInt, Role::Regular),
         ];
         Control {
             store: store.store().clone(),

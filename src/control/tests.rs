@@ -9,36 +9,17 @@ use crate::clock::Clock;
 use crate::model::Tokens;
 use crate::model::{Condition, Intervals};
 use crate::protocol::Phase;
-use crate::schema::StoredTable;
 use crate::store::memory::Memory;
 use crate::store::{Permit, Store};
 use crate::testing::faulty::{Faults, Faulty};
+use crate::testing::rig;
 
 fn record(plan: &str) -> Record {
-    let id = Column {
-        name: "id".into(),
-        ty: Type::Int,
-        frozen: false,
-        role: Role::Partition,
-    };
-    let table = StoredTable::of(&Table::new("t", vec![id]));
+    let table = Table::new("t", vec![Column::new("id", Type::Int, Role::Partition)]);
     Record {
         plan: plan.into(),
-        phase: Phase::Old,
         freeze: 0,
-        frozen_at: None,
-        incarnation: "once".into(),
-        old_id: "old".into(),
-        target_id: "new".into(),
-        mapping: "m".into(),
-        source: table.clone(),
-        target: table,
-        default_ttl: 0,
-        emptying: false,
-        adopted: false,
-        adoption: None,
-        fenced: Default::default(),
-        later: Default::default(),
+        ..rig::record(Phase::Old, &table, &table)
     }
 }
 

@@ -195,16 +195,10 @@ mod tests {
     }
 
     fn counters() -> Table {
-        let column = |name: &str, ty, role| Column {
-            name: name.into(),
-            ty,
-            frozen: false,
-            role,
-        };
         let columns = vec![
-            column("id", Type::Int, Role::Partition),
-            column("down", Type::Counter, Role::Regular),
-            column("up", Type::Counter, Role::Regular),
+            Column::new("id", Type::Int, Role::Partition),
+            Column::new("down", Type::Counter, Role::Regular),
+            Column::new("up", Type::Counter, Role::Regular),
         ];
         Table::new("t", columns)
     }

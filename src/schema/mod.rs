@@ -91,6 +91,16 @@ pub struct Column {
 }
 
 impl Column {
+    /// A column whose type isn't frozen.
+    pub fn new(name: impl Into<String>, ty: Type, role: Role) -> Self {
+        Column {
+            name: name.into(),
+            ty,
+            frozen: false,
+            role,
+        }
+    }
+
     /// Whether each element is a cell of its own (a collection or user-defined type that isn't frozen).
     pub fn is_multicell(&self) -> bool {
         !self.frozen

@@ -10,45 +10,37 @@ use crate::control::Record;
 use crate::item::Mapping;
 use crate::model::{Mark, Row, Value};
 use crate::protocol::Phase;
-use crate::schema::{Column, Order, Role, StoredTable, Table as Schema, Type};
+use crate::schema::{Column, Order, Role, Table as Schema, Type};
 use crate::spec::TablePlan;
-use crate::store::memory::Memory;
 use crate::store::{Old, Reads, Store};
 use crate::testing::faulty::{Faults, Faulty};
+use crate::testing::rig::{Rig, record};
 use crate::transform::{ExpiryFrom, ExpiryRule};
 
 /// Two stores in memory, with the tables `users`, `events` and `votes`.
 pub(super) struct Bench {
-    pub(super) old: Arc<Memory>,
-    pub(super) new: Arc<Memory>,
-    control: Control,
+    pub(super) rig: Rig,
 }
 
 const TABLES: [&str; 3] = ["users", "events", "votes"];
 
 fn schema(name: &str) -> Schema {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     let columns = match name {
         "users" => vec![
-            column("id", Type::Text, Role::Partition),
-            column("name", Type::Text, Role::Regular),
-            column("age", Type::Int, Role::Regular),
-            column("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
+            Column::new("id", Type::Text, Role::Partition),
+            Column::new("name", Type::Text, Role::Regular),
+            Column::new("age", Type::Int, Role::Regular),
+            Column::new("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
         ],
         "events" => vec![
-            column("p", Type::Text, Role::Partition),
-            column("at", Type::Int, Role::Clustering(Order::Desc)),
-            column("s", Type::Text, Role::Static),
-            column("what", Type::Text, Role::Regular),
+            Column::new("p", Type::Text, Role::Partition),
+            Column::new("at", Type::Int, Role::Clustering(Order::Desc)),
+            Column::new("s", Type::Text, Role::Static),
+            Column::new("what", Type::Text, Role::Regular),
         ],
         _ => vec![
-            column("act", Type::Text, Role::Partition),
-            column("n", Type::Counter, Role::Regular),
+            Column::new("act", Type::Text, Role::Partition),
+            Column::new("n", Type::Counter, Role::Regular),
         ],
     };
     Schema::new(name, columns)
@@ -67,36 +59,22 @@ fn spec(name: &str) -> TableSpec {
 
 impl Bench {
     pub(super) async fn new(phase: Phase) -> Bench {
-        let (old, new) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
-        let control = Control::new(New::over(new.clone()), "control");
-        control.create().await.unwrap();
+        let rig = Rig::new().await;
         for name in TABLES {
             let (spec, source) = (spec(name), schema(name));
-            old.create(&source).await.unwrap();
             let transform = spec.transform(&source, 0).unwrap();
-            new.create(transform.target()).await.unwrap();
-            Mapping::new(transform.target()).unwrap();
+            let target = transform.target();
+            rig.create(&source, target).await;
+            Mapping::new(target).unwrap();
             let record = Record {
-                plan: "test".into(),
-                phase,
-                freeze: 1,
-                incarnation: "b".into(),
-                old_id: old.inspect(name).await.unwrap().unwrap().id,
-                target_id: new.inspect(&spec.to).await.unwrap().unwrap().id,
+                old_id: rig.old.inspect(name).await.unwrap().unwrap().id,
+                target_id: rig.new.inspect(&spec.to).await.unwrap().unwrap().id,
                 mapping: crate::codec::text::hex(&transform.fingerprint()),
-                default_ttl: 0,
-                source: StoredTable::of(&source),
-                target: StoredTable::of(transform.target()),
-                frozen_at: None,
-                emptying: false,
-                adopted: false,
-                adoption: None,
-                fenced: Default::default(),
-                later: Default::default(),
+                ..record(phase, &source, target)
             };
-            assert!(control.add(&spec.to, &record).await.unwrap());
+            assert!(rig.control().add(&spec.to, &record).await.unwrap());
         }
-        Bench { old, new, control }
+        Bench { rig }
     }
 
     fn shim(&self) -> Shim {
@@ -104,7 +82,7 @@ impl Bench {
             resave: ResaveMode::Inline,
             ..Settings::new("test")
         };
-        self.shim_of(settings, self.old.clone(), self.new.clone(), false)
+        self.shim_of(settings, self.rig.old.clone(), self.rig.new.clone(), false)
     }
 
     pub(super) fn shim_of(
@@ -119,12 +97,12 @@ impl Bench {
             spec.table.exactly_once = exactly_once;
         }
         let old = OldStore::Open(Old(old));
-        Shim::start(settings, old, New::over(new), self.control.clone(), tables).unwrap()
+        Shim::start(settings, old, New::over(new), self.rig.control(), tables).unwrap()
     }
 
     async fn set(&self, phase: Phase) {
         for name in TABLES {
-            self.control.set_phase(&spec(name).to, phase).await;
+            self.rig.control().set_phase(&spec(name).to, phase).await;
         }
     }
 
@@ -133,6 +111,7 @@ impl Bench {
         let spec = spec(name);
         let transform = spec.transform(&schema(name), 0).unwrap();
         let mut rows = self
+            .rig
             .new
             .get(transform.target(), std::slice::from_ref(key))
             .await
@@ -187,7 +166,7 @@ async fn what_was_written_is_read_in_every_phase() {
         votes.add(&act, "n", -2).await.unwrap();
         assert_eq!(votes.count(&act).await.unwrap(), [Some(3)], "{phase}");
         shim.leave().await.unwrap();
-        let left = bench.control.participants("new-users").await.unwrap();
+        let left = bench.rig.control().participants("new-users").await.unwrap();
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -293,9 +272,9 @@ async fn a_row_that_is_found_in_the_old_store_is_saved_in_copy_only() {
 #[tokio::test(start_paused = true)]
 async fn adds_to_one_key_go_together() {
     let bench = Bench::new(Phase::New).await;
-    let slow = Arc::new(Faulty::new(bench.new.clone(), Faults::default(), 1));
+    let slow = Arc::new(Faulty::new(bench.rig.new.clone(), Faults::default(), 1));
     let settings = Settings::new("test");
-    let shim = bench.shim_of(settings, bench.old.clone(), slow.clone(), false);
+    let shim = bench.shim_of(settings, bench.rig.old.clone(), slow.clone(), false);
     let votes = shim.table("votes").unwrap();
     let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
     let before = slow.calls();
@@ -315,10 +294,15 @@ async fn a_lost_reply_is_unknown_and_with_a_token_it_is_not() {
     };
     for exactly_once in [false, true] {
         let bench = Bench::new(Phase::New).await;
-        let losing = Arc::new(Faulty::new(bench.new.clone(), lost, 1));
+        let losing = Arc::new(Faulty::new(bench.rig.new.clone(), lost, 1));
         let mut settings = Settings::new("test");
         settings.deadline = Duration::from_secs(1);
-        let shim = bench.shim_of(settings, bench.old.clone(), losing.clone(), exactly_once);
+        let shim = bench.shim_of(
+            settings,
+            bench.rig.old.clone(),
+            losing.clone(),
+            exactly_once,
+        );
         let votes = shim.table("votes").unwrap();
         let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
         let before = losing.calls();
@@ -327,7 +311,10 @@ async fn a_lost_reply_is_unknown_and_with_a_token_it_is_not() {
         let calls = losing.calls() - before;
         assert_eq!(calls > 1, exactly_once, "{calls} calls");
         let transform = spec("votes").transform(&schema("votes"), 0).unwrap();
-        let there = bench.new.read(transform.target(), &act, Reading::Strong);
+        let there = bench
+            .rig
+            .new
+            .read(transform.target(), &act, Reading::Strong);
         let total = there.await.unwrap().unwrap().cells;
         assert_eq!(total, [Some(Value::BigInt(1))], "counted once");
         let users = shim.table("users").unwrap();
@@ -343,10 +330,10 @@ async fn a_store_that_is_not_needed_may_be_gone() {
         ..Faults::default()
     };
     let bench = Bench::new(Phase::Copy).await;
-    let dead = Arc::new(Faulty::new(bench.old.clone(), gone, 1));
+    let dead = Arc::new(Faulty::new(bench.rig.old.clone(), gone, 1));
     let mut settings = Settings::new("test");
     settings.deadline = Duration::from_secs(2);
-    let shim = bench.shim_of(settings, dead, bench.new.clone(), false);
+    let shim = bench.shim_of(settings, dead, bench.rig.new.clone(), false);
     let users = shim.table("users").unwrap();
     users
         .put_as(&json!({"id": "u1", "name": "Ann"}))
@@ -383,7 +370,8 @@ async fn a_record_that_is_missing_or_offline_is_refused() {
     assert!(error.to_string().contains("offline"), "{error}");
     assert!(
         bench
-            .control
+            .rig
+            .control()
             .participants("new-users")
             .await
             .unwrap()
@@ -391,10 +379,10 @@ async fn a_record_that_is_missing_or_offline_is_refused() {
     );
 
     let unknown = TableSpec::new("test", TablePlan::new("users").to("nowhere"));
-    let old = OldStore::Open(Old(bench.old.clone()));
-    let new = New::over(bench.new.clone());
+    let old = OldStore::Open(Old(bench.rig.old.clone()));
+    let new = New::over(bench.rig.new.clone());
     let settings = Settings::new("test");
-    let shim = Shim::start(settings, old, new, bench.control.clone(), [unknown]).unwrap();
+    let shim = Shim::start(settings, old, new, bench.rig.control(), [unknown]).unwrap();
     let error = shim.table("users").unwrap().phase().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Missing);
 }
@@ -447,7 +435,12 @@ async fn what_needs_the_old_value_waits_until_it_can_be_had() {
         settings.deadline = deadline;
         settings.lease.lasts = Duration::from_millis(1_500);
         settings.lease.operation = Duration::from_secs(20);
-        bench.shim_of(settings, bench.old.clone(), bench.new.clone(), false)
+        bench.shim_of(
+            settings,
+            bench.rig.old.clone(),
+            bench.rig.new.clone(),
+            false,
+        )
     };
     let shim = shim_within(Duration::from_millis(300));
     let users = shim.table("users").unwrap();
@@ -488,6 +481,7 @@ async fn what_is_found_and_saved_is_counted() {
         cells,
     );
     bench
+        .rig
         .old
         .put(&users, &[row], &crate::model::Condition::Always)
         .await;

@@ -4,5 +4,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod faulty;
+#[cfg(test)]
+pub(crate) mod rig;
 #[cfg(feature = "conformance")]
 pub mod stopping;

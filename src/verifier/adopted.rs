@@ -67,16 +67,10 @@ mod tests {
     use crate::schema::{Column, Order, Role, Type};
 
     fn table(ty: Type) -> Table {
-        let column = |name: &str, ty, role| Column {
-            name: name.into(),
-            ty,
-            frozen: false,
-            role,
-        };
         let columns = vec![
-            column("p", Type::Text, Role::Partition),
-            column("c", Type::Int, Role::Clustering(Order::Asc)),
-            column("v", ty, Role::Regular),
+            Column::new("p", Type::Text, Role::Partition),
+            Column::new("c", Type::Int, Role::Clustering(Order::Asc)),
+            Column::new("v", ty, Role::Regular),
         ];
         Table::new("t", columns)
     }

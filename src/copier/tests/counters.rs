@@ -5,23 +5,18 @@ use std::cell::RefCell;
 use super::*;
 use crate::model::Condition;
 use crate::protocol::counter::Rules;
+use crate::store::{Reads, Store};
 
 const COUNTERS: i32 = 300;
 
 fn votes() -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     Table::new(
         "events",
         vec![
-            column("id", Type::Int, Role::Partition),
-            column("at", Type::Int, Role::Clustering(Order::Asc)),
-            column("down", Type::Counter, Role::Regular),
-            column("up", Type::Counter, Role::Regular),
+            Column::new("id", Type::Int, Role::Partition),
+            Column::new("at", Type::Int, Role::Clustering(Order::Asc)),
+            Column::new("down", Type::Counter, Role::Regular),
+            Column::new("up", Type::Counter, Role::Regular),
         ],
     )
 }
@@ -56,7 +51,7 @@ async fn bench(faults: Faults) -> Bench {
 /// Adds to a counter of the old store, which is in memory, so that it is done at once.
 fn add(bench: &Bench, n: i32, column: usize, by: i64) {
     let (table, key) = (votes(), vote(n, None, None).key);
-    let there = bench.old.get(&table, std::slice::from_ref(&key));
+    let there = bench.rig.old.get(&table, std::slice::from_ref(&key));
     let mut row = there.now_or_never().unwrap().unwrap().remove(0).unwrap();
     let total = match row.cells[column] {
         Some(Value::BigInt(total)) => total,
@@ -64,13 +59,13 @@ fn add(bench: &Bench, n: i32, column: usize, by: i64) {
     };
     row.cells[column] = Some(Value::BigInt(total + by));
     let rows = [row];
-    let put = bench.old.put(&table, &rows, &Condition::Always);
+    let put = bench.rig.old.put(&table, &rows, &Condition::Always);
     assert!(put.now_or_never().unwrap().rows[0].is_ok());
 }
 
 async fn assert_settled(bench: &Bench) {
-    let olds = content(&bench.old, &votes()).await;
-    let news = content(&bench.new, bench.transform.target()).await;
+    let olds = content(&bench.rig.old, &votes()).await;
+    let news = content(&bench.rig.new, bench.transform.target()).await;
     assert_eq!(olds.len(), COUNTERS as usize);
     let numbers = |row: &Row| -> Vec<Option<i64>> {
         let number = |cell: &Option<Value>| match cell {
@@ -120,7 +115,7 @@ async fn later_passes_move_what_was_added_and_skip_the_rest() {
     bench.counters = counters(Pass::Settling, false);
     let last = bench.run(4, None).await.unwrap().counts;
     assert_eq!((last.folded, last.settled), (0, all));
-    let progress = bench.control().progress("target").await.unwrap();
+    let progress = bench.rig.control().progress("target").await.unwrap();
     assert!(
         progress
             .iter()
@@ -182,7 +177,7 @@ async fn a_counter_that_went_down_is_listed_until_it_is_in_order() {
     add(&bench, 9, 1, 5);
     let counts = bench.run(2, None).await.unwrap().counts;
     assert_eq!((counts.folded, counts.went_down, counts.failed), (1, 1, 1));
-    let letters = bench.control().failures("target").await.unwrap();
+    let letters = bench.rig.control().failures("target").await.unwrap();
     assert_eq!(letters.len(), 1);
     let reason = "the counter down is 5 in the old store, below the 8 that the new store has of it; \
                   if it may go down, set `decrements = true` for the table";
@@ -192,7 +187,7 @@ async fn a_counter_that_went_down_is_listed_until_it_is_in_order() {
     bench.counters = counters(Pass::Settling, false);
     let counts = bench.run(3, None).await.unwrap().counts;
     assert_eq!((counts.settled, counts.went_down), (COUNTERS as u64 - 1, 1));
-    let progress = bench.control().progress("target").await.unwrap();
+    let progress = bench.rig.control().progress("target").await.unwrap();
     let settled = progress[0].1.intervals();
     let token = crate::codec::cql::token(votes().partition(), &vote(8, None, None).key.partition);
     let missing = settled.missing_in(Tokens::ALL);
@@ -207,9 +202,17 @@ async fn a_counter_that_went_down_is_listed_until_it_is_in_order() {
     bench.counters = counters(Pass::Settling, true);
     let counts = bench.run(4, None).await.unwrap().counts;
     assert_eq!((counts.folded, counts.went_down), (1, 0));
-    assert!(bench.control().failures("target").await.unwrap().is_empty());
+    assert!(
+        bench
+            .rig
+            .control()
+            .failures("target")
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert_settled(&bench).await;
-    let progress = bench.control().progress("target").await.unwrap();
+    let progress = bench.rig.control().progress("target").await.unwrap();
     assert!(progress[0].1.intervals().is_all());
 }
 
@@ -222,6 +225,7 @@ async fn a_deleted_counter_is_found_though_ranges_are_read_twice() {
     bench.run(1, None).await.unwrap();
     let key = vote(10, None, None).key;
     let purged = bench
+        .rig
         .old
         .purge(&votes(), vec![key], &Condition::Always)
         .await;
@@ -230,7 +234,7 @@ async fn a_deleted_counter_is_found_though_ranges_are_read_twice() {
     bench.counters = counters(Pass::Settling, false);
     let counts = bench.run(2, None).await.unwrap().counts;
     assert!(counts.read > COUNTERS as u64, "some are read twice");
-    let letters = bench.control().failures("target").await.unwrap();
+    let letters = bench.rig.control().failures("target").await.unwrap();
     let reasons: Vec<&str> = letters.iter().map(|letter| &*letter.reason).collect();
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     assert!(reasons[0].contains("the counter row was deleted"));

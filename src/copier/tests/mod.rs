@@ -15,27 +15,21 @@ use super::*;
 use crate::journal::Binding;
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
-use crate::model::{Condition, Mark, Value};
+use crate::model::{Mark, Value};
+use crate::protocol::Phase;
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
-use crate::store::memory::Memory;
-use crate::store::{Cursor, Range, Reads, Store};
 use crate::testing::faulty::{Faults, Faulty};
+use crate::testing::rig::{Rig, content, put, record};
 
 const ROWS: i32 = 700;
 
 fn table() -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     Table::new(
         "events",
         vec![
-            column("id", Type::Int, Role::Partition),
-            column("at", Type::Int, Role::Clustering(Order::Asc)),
-            column("body", Type::Text, Role::Regular),
+            Column::new("id", Type::Int, Role::Partition),
+            Column::new("at", Type::Int, Role::Clustering(Order::Asc)),
+            Column::new("body", Type::Text, Role::Regular),
         ],
     )
 }
@@ -50,38 +44,8 @@ fn rows() -> Vec<Row> {
     (0..ROWS).map(row).collect()
 }
 
-async fn filled(table: &Table, rows: Vec<Row>) -> Arc<Memory> {
-    let memory = Arc::new(Memory::new());
-    memory.create(table).await.unwrap();
-    let puts = memory.put(table, &rows, &Condition::Always).await;
-    assert!(puts.rows.iter().all(Result::is_ok));
-    memory
-}
-
-async fn content(store: &Memory, table: &Table) -> BTreeMap<String, Row> {
-    let mut all = BTreeMap::new();
-    let range = Range::Tokens(Tokens::ALL);
-    let mut cursor: Option<Cursor> = None;
-    loop {
-        let page = store
-            .scan(table, &range, cursor.as_ref(), 1_000)
-            .await
-            .unwrap();
-        all.extend(
-            page.rows
-                .into_iter()
-                .map(|row| (format!("{:?}", row.key), row)),
-        );
-        cursor = page.next;
-        if cursor.is_none() {
-            return all;
-        }
-    }
-}
-
 struct Bench {
-    old: Arc<Memory>,
-    new: Arc<Memory>,
+    rig: Rig,
     transform: Arc<Transform>,
     folder: tempfile::TempDir,
     faults: Faults,
@@ -106,11 +70,13 @@ impl Bench {
             Layout::default(),
         );
         let transform = Arc::new(transform.unwrap());
-        let new = Arc::new(Memory::new());
-        new.create(transform.target()).await.unwrap();
-        let bench = Bench {
-            old: filled(table, rows).await,
-            new,
+        let rig = Rig::new().await;
+        rig.create(table, transform.target()).await;
+        put(&rig.old, table, &rows).await;
+        let record = record(Phase::Offline, table, transform.target());
+        assert!(rig.control().add("target", &record).await.unwrap());
+        Bench {
+            rig,
             transform,
             folder: tempfile::tempdir().unwrap(),
             faults,
@@ -123,33 +89,7 @@ impl Bench {
                 puts: 4,
                 ..CopySettings::default()
             },
-        };
-        let control = bench.control();
-        control.create().await.unwrap();
-        let record = crate::control::Record {
-            plan: "test".into(),
-            phase: crate::protocol::Phase::Offline,
-            freeze: 1,
-            frozen_at: None,
-            incarnation: "once".into(),
-            old_id: "old".into(),
-            target_id: "new".into(),
-            mapping: "same".into(),
-            source: crate::schema::StoredTable::of(bench.transform.source()),
-            target: crate::schema::StoredTable::of(bench.transform.target()),
-            default_ttl: 0,
-            emptying: false,
-            adopted: false,
-            adoption: None,
-            fenced: Default::default(),
-            later: Default::default(),
-        };
-        assert!(control.add("target", &record).await.unwrap());
-        bench
-    }
-
-    fn control(&self) -> Control {
-        Control::new(crate::control::New::over(self.new.clone()), "control")
+        }
     }
 
     fn waiting(store: Faulty) -> Retry {
@@ -193,8 +133,8 @@ impl Bench {
             breaks: 0,
             ..self.faults
         };
-        let old = Self::waiting(Faulty::new(self.old.clone(), self.faults, seed));
-        let mut new = Faulty::new(self.new.clone(), write_faults, !seed);
+        let old = Self::waiting(Faulty::new(self.rig.old.clone(), self.faults, seed));
+        let mut new = Faulty::new(self.rig.new.clone(), write_faults, !seed);
         if let Some(key) = &self.refused {
             new = new.refusing(key.clone());
         }
@@ -204,7 +144,7 @@ impl Bench {
             old: Old(Arc::new(old)),
             new: Writer(Arc::new(new)),
             transform: self.transform.clone(),
-            control: self.control(),
+            control: self.rig.control(),
             counters: self.counters,
             beside_applications: self.beside_applications,
             freeze: 1,
@@ -214,7 +154,7 @@ impl Bench {
             options: self.options.clone(),
         };
         let stop = CancellationToken::new();
-        let progress = self.control().progress("target").await.unwrap();
+        let progress = self.rig.control().progress("target").await.unwrap();
         let elsewhere = match self.counters {
             None => Intervals::default(),
             Some(_) => progress
@@ -239,8 +179,8 @@ impl Bench {
     }
 
     async fn assert_equal(&self) {
-        let olds = content(&self.old, self.transform.source()).await;
-        let news = content(&self.new, self.transform.target()).await;
+        let olds = content(&self.rig.old, self.transform.source()).await;
+        let news = content(&self.rig.new, self.transform.target()).await;
         assert_eq!(olds.len(), ROWS as usize);
         assert!(olds.keys().eq(news.keys()), "the same keys");
         for (key, new) in &news {
@@ -320,12 +260,14 @@ async fn a_row_that_is_refused_for_good_is_a_dead_letter_and_the_rest_is_copied(
     let outcome = bench.run(4, None).await.unwrap();
     assert!(outcome.complete);
     assert_eq!(outcome.counts.failed, 1);
-    let letters = bench.control().failures("target").await.unwrap();
+    let letters = bench.rig.control().failures("target").await.unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].what, display::key(&table(), &odd));
     assert_eq!(letters[0].reason, "refused on purpose");
     assert_eq!(
-        content(&bench.new, bench.transform.target()).await.len(),
+        content(&bench.rig.new, bench.transform.target())
+            .await
+            .len(),
         ROWS as usize - 1
     );
 }

@@ -1,15 +1,12 @@
 //! Partial items that applications have left: the copy that meets them completes them.
 
 use super::*;
+use crate::model::Condition;
+use crate::store::Store;
 
 fn table() -> Table {
     let mut table = super::table();
-    let note = Column {
-        name: "note".into(),
-        ty: Type::Text,
-        frozen: false,
-        role: Role::Regular,
-    };
+    let note = Column::new("note", Type::Text, Role::Regular);
     table.columns.push(note);
     table
 }
@@ -47,7 +44,7 @@ async fn bench(faults: Faults) -> Bench {
     for items in [every(7, Mark::Partial), every(50, Mark::Application)] {
         let items: Vec<Row> = items.collect();
         let target = bench.transform.target();
-        let put = bench.new.put(target, &items, &Condition::Always).await;
+        let put = bench.rig.new.put(target, &items, &Condition::Always).await;
         assert!(put.rows.iter().all(Result::is_ok));
     }
     bench
@@ -55,7 +52,7 @@ async fn bench(faults: Faults) -> Bench {
 
 /// How many rows the application has whole, and how many it had in part and are whole now.
 async fn assert_whole(bench: &Bench) -> (usize, usize) {
-    let items = content(&bench.new, bench.transform.target()).await;
+    let items = content(&bench.rig.new, bench.transform.target()).await;
     let (mut owned, mut completed) = (0, 0);
     for row in rows() {
         let item = &items[&format!("{:?}", row.key)];

@@ -41,7 +41,7 @@ async fn a_table_of_rows_returns_to_old_while_the_target_holds_nothing() {
         bench.back(Phase::Old).await.unwrap();
         assert_eq!(bench.stands().await, (Phase::Old, 0));
         bench.forward(Phase::Switch).await.unwrap();
-        put(&bench.new, &bench.target(), &[row(3, mark)]).await;
+        put(&bench.rig.new, &bench.target(), &[row(3, mark)]).await;
         for from in [Phase::Switch, Phase::Bridge] {
             bench.back(from).await.unwrap();
             let error = bench.back(Phase::Old).await.unwrap_err().to_string();
@@ -56,7 +56,7 @@ async fn a_table_of_rows_returns_to_old_while_the_target_holds_nothing() {
 #[tokio::test]
 async fn adopted_items_dont_keep_a_table_from_returning_to_old() {
     let bench = Bench::rows().await;
-    put(&bench.new, &bench.target(), &[row(3, None)]).await;
+    put(&bench.rig.new, &bench.target(), &[row(3, None)]).await;
     let adopt = InitOptions {
         adopt: true,
         ..InitOptions::default()
@@ -67,7 +67,7 @@ async fn adopted_items_dont_keep_a_table_from_returning_to_old() {
     bench.back(Phase::Old).await.unwrap();
     bench.forward(Phase::Bridge).await.unwrap();
     put(
-        &bench.new,
+        &bench.rig.new,
         &bench.target(),
         &[row(3, Some(Mark::Application))],
     )
@@ -86,16 +86,16 @@ async fn counters_return_to_old_while_nobody_has_added_in_the_new_store() {
         counter.watermarks = vec![watermark];
         counter
     };
-    put(&bench.old, &source, &[counter(5, None)]).await;
+    put(&bench.rig.old, &source, &[counter(5, None)]).await;
     let target = Table {
         name: "target".into(),
         ..source
     };
     bench.forward(Phase::Bridge).await.unwrap();
-    put(&bench.new, &target, &[counter(4, Some(4))]).await;
+    put(&bench.rig.new, &target, &[counter(4, Some(4))]).await;
     bench.back(Phase::Old).await.unwrap();
     bench.forward(Phase::Switch).await.unwrap();
-    put(&bench.new, &target, &[counter(5, Some(4))]).await;
+    put(&bench.rig.new, &target, &[counter(5, Some(4))]).await;
     let error = bench.back(Phase::Old).await.unwrap_err().to_string();
     assert!(error.contains("counters that were added to"), "{error}");
     assert_eq!(bench.stands().await.0, Phase::Switch);
@@ -117,7 +117,7 @@ async fn what_lands_before_everybody_is_in_bridge_keeps_the_table_there() {
         }
         // Begun in `switch`.
         put(
-            &bench.new,
+            &bench.rig.new,
             &bench.target(),
             &[row(3, Some(Mark::Application))],
         )
@@ -180,7 +180,7 @@ async fn done_is_entered_only_by_an_operator_who_has_typed_the_name() {
             gone: Gone::default(),
             clock: Clock::Counted(bench.clock.clone()),
             done,
-            open_old: &|| Box::pin(async { Ok(Old(bench.old.clone())) }),
+            open_old: &|| Box::pin(async { Ok(Old(bench.rig.old.clone())) }),
         };
         let (stop, mut tell) = (CancellationToken::new(), |_: Event<'_>| ());
         let (way, migration) = (Transition::Forward, &bench.migration);

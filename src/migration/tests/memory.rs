@@ -11,18 +11,12 @@ const LARGE_BYTES: usize = 100_000;
 
 /// Many small rows and then some large ones, in each of some partitions.
 async fn cliff() -> (Table, Arc<Memory>) {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     let table = Table::new(
         "users",
         vec![
-            column("id", Type::Int, Role::Partition),
-            column("at", Type::Int, Role::Clustering(Order::Asc)),
-            column("body", Type::Blob, Role::Regular),
+            Column::new("id", Type::Int, Role::Partition),
+            Column::new("at", Type::Int, Role::Clustering(Order::Asc)),
+            Column::new("body", Type::Blob, Role::Regular),
         ],
     );
     let memory = Arc::new(Memory::new());
@@ -42,22 +36,25 @@ async fn cliff() -> (Table, Arc<Memory>) {
 #[tokio::test(start_paused = true)]
 async fn large_rows_behind_small_ones_take_no_more_room_than_there_is() {
     let (source, memory) = cliff().await;
+    let backing = memory.clone();
     let open = || {
-        let mut old = Timed::of(memory.clone(), &[]);
+        let mut old = Timed::of(backing.clone(), &[]);
         old.page = Duration::from_millis(5);
         old.megabyte = Duration::from_millis(200);
         Arc::new(old)
     };
-    let new = Arc::new(Memory::new());
+    let rig = Rig {
+        old: memory,
+        new: Arc::new(Memory::new()),
+    };
     let spec = TableSpec::new("test", TablePlan::new(&source.name).to("target"));
     let old = open();
-    let control = Control::new(New::over(new.clone()), "control");
-    let migration = Migration::new(spec, Old(old.clone()), New::over(new.clone()), control);
+    let new = New::over(rig.new.clone());
+    let migration = Migration::new(spec, Old(old.clone()), new, rig.control());
     migration.init(InitOptions::default()).await.unwrap();
     let bench = Bench {
         migration,
-        old: memory.clone(),
-        new,
+        rig,
         clock: Arc::default(),
         told: Mutex::default(),
         folder: tempfile::tempdir().unwrap(),

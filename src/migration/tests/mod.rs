@@ -14,16 +14,16 @@ use crate::model::{Condition, Key, Mark, Value};
 use crate::protocol::phase::Transition;
 use crate::schema::{Column, Role, Type};
 use crate::spec::TablePlan;
+use crate::store::Store;
 use crate::store::memory::Memory;
-use crate::store::{Store, WriteOutcome};
+use crate::testing::rig::{Rig, put};
 
 mod doors;
 mod memory;
 
 struct Bench {
     migration: Migration,
-    old: Arc<Memory>,
-    new: Arc<Memory>,
+    rig: Rig,
     clock: Arc<AtomicU64>,
     /// What was told, a line for each.
     told: Mutex<Vec<String>>,
@@ -31,17 +31,11 @@ struct Bench {
 }
 
 fn source(value: Type) -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     Table::new(
         "users",
         vec![
-            column("id", Type::Int, Role::Partition),
-            column("body", value, Role::Regular),
+            Column::new("id", Type::Int, Role::Partition),
+            Column::new("body", value, Role::Regular),
         ],
     )
 }
@@ -53,29 +47,22 @@ fn row(id: i32, mark: Option<Mark>) -> Row {
     row
 }
 
-async fn put(store: &Memory, table: &Table, rows: &[Row]) {
-    let puts = store.put(table, rows, &Condition::Always).await;
-    let mut answers = puts.rows.into_iter();
-    assert!(answers.all(|put| matches!(put, Ok(WriteOutcome::Written))));
-}
-
 impl Bench {
     async fn of(value: Type) -> Self {
-        let (old, new) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
+        let rig = Rig::new().await;
         let source = source(value);
-        old.create(&source).await.unwrap();
+        rig.old.create(&source).await.unwrap();
         if !source.is_counter() {
             let rows: Vec<Row> = (0..10).map(|id| row(id, None)).collect();
-            put(&old, &source, &rows).await;
+            put(&rig.old, &source, &rows).await;
         }
         let spec = TableSpec::new("test", TablePlan::new("users").to("target"));
-        let control = Control::new(New::over(new.clone()), "control");
-        let migration = Migration::new(spec, Old(old.clone()), New::over(new.clone()), control);
+        let (old, new) = (Old(rig.old.clone()), New::over(rig.new.clone()));
+        let migration = Migration::new(spec, old, new, rig.control());
         migration.init(InitOptions::default()).await.unwrap();
         Bench {
             migration,
-            old,
-            new,
+            rig,
             clock: Arc::default(),
             told: Mutex::default(),
             folder: tempfile::tempdir().unwrap(),
@@ -98,7 +85,7 @@ impl Bench {
             gone,
             clock: Clock::Counted(self.clock.clone()),
             done: Some("users".into()),
-            open_old: &|| Box::pin(async { Ok(Old(self.old.clone())) }),
+            open_old: &|| Box::pin(async { Ok(Old(self.rig.old.clone())) }),
         };
         // Each look is five seconds after the one before.
         let mut tell = |told: Event<'_>| {
@@ -124,7 +111,7 @@ impl Bench {
             gone,
             clock: Clock::Counted(self.clock.clone()),
             done: Some("users".into()),
-            open_old: &|| Box::pin(async { Ok(Old(self.old.clone())) }),
+            open_old: &|| Box::pin(async { Ok(Old(self.rig.old.clone())) }),
         };
         self.migration
             .forecast(Transition::Forward, to, &options)
@@ -278,7 +265,7 @@ async fn what_leads_nowhere_is_refused_and_says_what_does() {
 #[tokio::test]
 async fn old_is_left_only_with_an_empty_target() {
     let bench = Bench::rows().await;
-    put(&bench.new, &bench.target(), &[row(3, None)]).await;
+    put(&bench.rig.new, &bench.target(), &[row(3, None)]).await;
     let refused = bench.refused(Phase::Bridge).await;
     assert!(refused.contains("the target has items"), "{refused}");
     assert_eq!(bench.stands().await, (Phase::Old, 0));
@@ -353,12 +340,18 @@ async fn new_takes_a_clean_verification_of_this_freeze_that_nothing_has_followed
     };
     refused("nothing was verified").await;
 
-    put(&bench.new, &bench.target(), &[row(77, Some(Mark::Copied))]).await;
+    put(
+        &bench.rig.new,
+        &bench.target(),
+        &[row(77, Some(Mark::Copied))],
+    )
+    .await;
     assert_eq!(bench.verify().await.found.extra, 1);
     refused("found 1 differences").await;
     let key = row(77, None).key;
     let target = bench.target();
     let purged = bench
+        .rig
         .new
         .purge(&target, vec![key], &Condition::Always)
         .await;
@@ -405,11 +398,11 @@ async fn new_takes_whole_rows() {
     // The old table lacks 77, so that nothing is missing of it.
     let mut partial = row(77, Some(Mark::Partial));
     partial.decided = [0].into();
-    put(&bench.new, &bench.target(), &[partial.clone()]).await;
+    put(&bench.rig.new, &bench.target(), &[partial.clone()]).await;
     bench.forward(Phase::New).await.unwrap();
     bench.back(Phase::Copy).await.unwrap();
     partial.key = row(3, None).key;
-    put(&bench.new, &bench.target(), &[partial]).await;
+    put(&bench.rig.new, &bench.target(), &[partial]).await;
     let refused = bench.refused(Phase::New).await;
     assert!(refused.contains("1 items have some columns"), "{refused}");
     assert!(refused.contains("id=3"), "{refused}");
@@ -544,7 +537,7 @@ async fn two_commands_at_once_do_no_harm() {
 async fn a_forecast_names_all_that_stands_against_it_and_changes_nothing() {
     let bench = Bench::rows().await;
     let shim = bench.join(ParticipantKind::Shim).await;
-    put(&bench.new, &bench.target(), &[row(3, None)]).await;
+    put(&bench.rig.new, &bench.target(), &[row(3, None)]).await;
     let steps = bench.forecast(Phase::New, Some(4), Gone::default()).await;
     let steps = steps.unwrap();
     let refusals: Vec<usize> = steps.iter().map(|step| step.refusals.len()).collect();

@@ -429,7 +429,12 @@ async fn a_transaction_brings_over_what_it_needs() {
             deadline: Duration::from_millis(300),
             ..Settings::new("test")
         };
-        let shim = bench.shim_of(settings, bench.old.clone(), bench.new.clone(), false);
+        let shim = bench.shim_of(
+            settings,
+            bench.rig.old.clone(),
+            bench.rig.new.clone(),
+            false,
+        );
         let users = shim.table("users").unwrap();
         let (u1, u3) = (key(&users, "u1").await, key(&users, "u3").await);
         let more = update("SET age = age + :one", json!({"one": 1}));

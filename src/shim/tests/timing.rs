@@ -24,10 +24,10 @@ struct Slowly {
 impl Slowly {
     async fn new(phase: Phase, faults: Faults, exactly_once: bool) -> Self {
         let bench = Bench::new(phase).await;
-        let new = Arc::new(Faulty::new(bench.new.clone(), faults, 1));
+        let new = Arc::new(Faulty::new(bench.rig.new.clone(), faults, 1));
         let settings = Settings::new("test");
         assert_eq!(settings.deadline, DEADLINE);
-        let shim = bench.shim_of(settings, bench.old.clone(), new.clone(), exactly_once);
+        let shim = bench.shim_of(settings, bench.rig.old.clone(), new.clone(), exactly_once);
         Slowly { bench, new, shim }
     }
 
@@ -48,6 +48,7 @@ impl Slowly {
         let act = crate::model::Key::row(vec![Value::text("a1")], vec![]);
         let there = self
             .bench
+            .rig
             .new
             .read(table, &act, Reading::Strong)
             .await
@@ -129,8 +130,13 @@ async fn a_last_try_has_the_time_that_tries_take() {
         ..Faults::default()
     };
     let bench = Bench::new(Phase::Old).await;
-    let old = Arc::new(Faulty::new(bench.old.clone(), faults, 1));
-    let shim = bench.shim_of(Settings::new("test"), old.clone(), bench.new.clone(), false);
+    let old = Arc::new(Faulty::new(bench.rig.old.clone(), faults, 1));
+    let shim = bench.shim_of(
+        Settings::new("test"),
+        old.clone(),
+        bench.rig.new.clone(),
+        false,
+    );
     let (users, votes) = (shim.table("users").unwrap(), shim.table("votes").unwrap());
     for takes in 1..25 {
         old.take(Duration::from_millis(takes * 40));
@@ -160,8 +166,8 @@ async fn adds_that_are_refused_for_now_have_certainly_not_happened() {
         ..Faults::default()
     };
     let bench = Bench::new(Phase::Old).await;
-    let old = Arc::new(Faulty::new(bench.old.clone(), faults, 1));
-    let shim = bench.shim_of(Settings::new("test"), old, bench.new.clone(), false);
+    let old = Arc::new(Faulty::new(bench.rig.old.clone(), faults, 1));
+    let shim = bench.shim_of(Settings::new("test"), old, bench.rig.new.clone(), false);
     let votes = shim.table("votes").unwrap();
     let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
     let adds = (0..20).map(async |at: u64| {
@@ -215,7 +221,7 @@ async fn a_range_that_takes_longer_than_a_deadline_is_deleted_call_by_call() {
     };
     let rows: Vec<Row> = (0..2_500).map(row).collect();
     let table = schema("events");
-    let puts = slowly.bench.old.put(&table, &rows, &Condition::Always);
+    let puts = slowly.bench.rig.old.put(&table, &rows, &Condition::Always);
     assert!(puts.await.rows.iter().all(Result::is_ok));
     let events = slowly.shim.table("events").unwrap();
     events.phase().await.unwrap();
@@ -267,8 +273,8 @@ async fn a_deletion_and_a_query_get_through_any_number_of_deleted_rows() {
     let target = spec("events").transform(&schema("events"), 0).unwrap();
     let bench = &slowly.bench;
     for (store, table, rows) in [
-        (&bench.old, &schema("events"), &rows),
-        (&bench.new, target.target(), &tombstones),
+        (&bench.rig.old, &schema("events"), &rows),
+        (&bench.rig.new, target.target(), &tombstones),
     ] {
         let puts = store.put(table, rows, &Condition::Always).await;
         assert!(puts.rows.iter().all(Result::is_ok));
@@ -344,9 +350,9 @@ async fn counting_exactly_once_takes_a_deadline_within_the_ten_minutes_of_a_toke
         settings.lease.operation = settings.deadline;
         let mut votes = spec("votes");
         votes.table.exactly_once = exactly_once;
-        let old = OldStore::Open(Old(bench.old.clone()));
-        let new = New::over(bench.new.clone());
-        let shim = Shim::start(settings, old, new, bench.control.clone(), [votes]);
+        let old = OldStore::Open(Old(bench.rig.old.clone()));
+        let new = New::over(bench.rig.new.clone());
+        let shim = Shim::start(settings, old, new, bench.rig.control(), [votes]);
         assert_eq!(shim.is_ok(), is_taken, "{minutes} minutes");
         let error = shim.err();
         assert!(error.is_none_or(|error| error.kind() == Kind::Config));

@@ -30,25 +30,19 @@ pub(super) async fn run(store: &dyn Store, prefix: &str) {
 /// `(id text, at int DESC; shared text static, body text, counts map<text, int>, log list<int>, n bigint,
 /// tags set<text>)`.
 fn notes(name: &str) -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     let text = || Box::new(Type::Text);
     let int = || Box::new(Type::Int);
     Table::new(
         name,
         vec![
-            column("id", Type::Text, Role::Partition),
-            column("at", Type::Int, Role::Clustering(Order::Desc)),
-            column("shared", Type::Text, Role::Static),
-            column("body", Type::Text, Role::Regular),
-            column("counts", Type::Map(text(), int()), Role::Regular),
-            column("log", Type::List(int()), Role::Regular),
-            column("n", Type::BigInt, Role::Regular),
-            column("tags", Type::Set(text()), Role::Regular),
+            Column::new("id", Type::Text, Role::Partition),
+            Column::new("at", Type::Int, Role::Clustering(Order::Desc)),
+            Column::new("shared", Type::Text, Role::Static),
+            Column::new("body", Type::Text, Role::Regular),
+            Column::new("counts", Type::Map(text(), int()), Role::Regular),
+            Column::new("log", Type::List(int()), Role::Regular),
+            Column::new("n", Type::BigInt, Role::Regular),
+            Column::new("tags", Type::Set(text()), Role::Regular),
         ],
     )
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::column;
 use crate::codec::ordered::compare;
 use crate::express::{Comparison, ConditionExpression, ItemRule, Operand, Path};
 use crate::item::{Attr, Mapping};
@@ -49,9 +48,9 @@ pub(super) async fn changes(store: &dyn Store, name: &str) {
 
 /// Tables by their keys, with some keys of each.
 fn shapes() -> Vec<(Vec<Column>, Vec<Key>)> {
-    let id = |ty| column("id", ty, Role::Partition);
-    let asc = |name: &str, ty| column(name, ty, Role::Clustering(Order::Asc));
-    let desc = |name: &str, ty| column(name, ty, Role::Clustering(Order::Desc));
+    let id = |ty| Column::new("id", ty, Role::Partition);
+    let asc = |name: &str, ty| Column::new(name, ty, Role::Clustering(Order::Asc));
+    let desc = |name: &str, ty| Column::new(name, ty, Role::Clustering(Order::Desc));
     let (a, b) = (|| Value::text("a"), || Value::text("#"));
     let (one, two) = (|| Value::Int(1), || Value::Int(-2));
     vec![
@@ -76,9 +75,9 @@ fn shapes() -> Vec<(Vec<Column>, Vec<Key>)> {
         (
             vec![
                 id(Type::Text),
-                column("of", Type::Int, Role::Partition),
+                Column::new("of", Type::Int, Role::Partition),
                 desc("at", Type::Int),
-                column("shared", Type::Text, Role::Static),
+                Column::new("shared", Type::Text, Role::Static),
             ],
             vec![
                 Key::row(vec![a(), one()], vec![two()]),
@@ -90,7 +89,7 @@ fn shapes() -> Vec<(Vec<Column>, Vec<Key>)> {
 }
 
 fn table(name: &str, mut columns: Vec<Column>) -> Table {
-    let cell = |name: &str, ty| column(name, ty, Role::Regular);
+    let cell = |name: &str, ty| Column::new(name, ty, Role::Regular);
     columns.extend([
         cell("body", Type::Text),
         cell("list", Type::List(Box::new(Type::Double))),

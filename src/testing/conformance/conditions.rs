@@ -1,8 +1,7 @@
 //! Every condition of a change, on items in every state.
 
-use super::column;
 use crate::model::{Change, Condition, ItemState, Key, Mark, Row, Value};
-use crate::schema::{Order, Role, Table, Type};
+use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Changed, Reading, Store};
 
 const NOW: i64 = 1_000;
@@ -12,11 +11,11 @@ pub(super) async fn conditions(store: &dyn Store, name: &str) {
     if !store.capabilities().change {
         return;
     }
-    let single = vec![column("id", Type::Text, Role::Partition)];
+    let single = vec![Column::new("id", Type::Text, Role::Partition)];
     let made = vec![
-        column("id", Type::Text, Role::Partition),
-        column("of", Type::Boolean, Role::Partition),
-        column("at", Type::Decimal, Role::Clustering(Order::Asc)),
+        Column::new("id", Type::Text, Role::Partition),
+        Column::new("of", Type::Boolean, Role::Partition),
+        Column::new("at", Type::Decimal, Role::Clustering(Order::Asc)),
     ];
     let half = Value::Decimal {
         unscaled: vec![5],
@@ -37,9 +36,9 @@ pub(super) async fn conditions(store: &dyn Store, name: &str) {
 
 fn table(name: &str, mut columns: Vec<crate::schema::Column>, expires: bool) -> Table {
     columns.extend([
-        column("a", Type::Int, Role::Regular),
-        column("b", Type::Text, Role::Regular),
-        column("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
+        Column::new("a", Type::Int, Role::Regular),
+        Column::new("b", Type::Text, Role::Regular),
+        Column::new("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
     ]);
     let mut table = Table::new(name, columns);
     table.layout.expiry_attribute = expires.then(|| "expires_at".to_owned());

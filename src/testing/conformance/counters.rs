@@ -1,9 +1,9 @@
 //! Counters: folding them, and adding to them.
 
-use super::{column, get, put};
+use super::{get, put};
 use crate::error::Kind;
 use crate::model::{Add, Condition, Fold, Key, Mark, Move, Row, Value};
-use crate::schema::{Order, Role, Table, Type};
+use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::{Store, WriteOutcome};
 
 /// `(id text, at int; down counter, up counter)`, so that the key of an item may be made.
@@ -11,11 +11,11 @@ pub(super) fn counters(name: &str) -> Table {
     Table::new(
         name,
         vec![
-            column("id", Type::Text, Role::Partition),
-            column("poll", Type::Boolean, Role::Partition),
-            column("at", Type::Uuid, Role::Clustering(Order::Asc)),
-            column("down", Type::Counter, Role::Regular),
-            column("up", Type::Counter, Role::Regular),
+            Column::new("id", Type::Text, Role::Partition),
+            Column::new("poll", Type::Boolean, Role::Partition),
+            Column::new("at", Type::Uuid, Role::Clustering(Order::Asc)),
+            Column::new("down", Type::Counter, Role::Regular),
+            Column::new("up", Type::Counter, Role::Regular),
         ],
     )
 }

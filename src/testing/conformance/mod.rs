@@ -47,25 +47,16 @@ pub async fn run(store: &dyn Store, prefix: &str) {
     ranges::run(store, prefix).await;
 }
 
-fn column(name: &str, ty: Type, role: Role) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    }
-}
-
 /// `(id text, at int DESC; shared text static, n bigint, body text)`.
 fn events(name: &str) -> Table {
     Table::new(
         name,
         vec![
-            column("id", Type::Text, Role::Partition),
-            column("at", Type::Int, Role::Clustering(Order::Desc)),
-            column("shared", Type::Text, Role::Static),
-            column("body", Type::Text, Role::Regular),
-            column("n", Type::BigInt, Role::Regular),
+            Column::new("id", Type::Text, Role::Partition),
+            Column::new("at", Type::Int, Role::Clustering(Order::Desc)),
+            Column::new("shared", Type::Text, Role::Static),
+            Column::new("body", Type::Text, Role::Regular),
+            Column::new("n", Type::BigInt, Role::Regular),
         ],
     )
 }

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{column, put};
+use super::put;
 use crate::model::{ClusteringRange, Condition, Key, Query, Row, Value};
 use crate::schema::{Column, Order, Role, Table, Type};
 use crate::store::Store;
@@ -70,16 +70,16 @@ pub(super) async fn run(store: &dyn Store, prefix: &str) {
 
 /// `(p text, a …, b …, c …; shared text static, n int)`, with as many of `a` to `c` as are given.
 fn table(name: &str, clustering: &[(Type, Order)], statics: bool) -> Table {
-    let mut columns = vec![column("p", Type::Text, Role::Partition)];
+    let mut columns = vec![Column::new("p", Type::Text, Role::Partition)];
     let names = ["a", "b", "c"].into_iter().zip(clustering);
     columns.extend(names.map(|(name, (ty, order))| Column {
         frozen: matches!(ty, Type::Tuple(_) | Type::List(_)),
-        ..column(name, ty.clone(), Role::Clustering(*order))
+        ..Column::new(name, ty.clone(), Role::Clustering(*order))
     }));
     if statics {
-        columns.push(column("shared", Type::Text, Role::Static));
+        columns.push(Column::new("shared", Type::Text, Role::Static));
     }
-    columns.push(column("n", Type::Int, Role::Regular));
+    columns.push(Column::new("n", Type::Int, Role::Regular));
     Table::new(name, columns)
 }
 

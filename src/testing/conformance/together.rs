@@ -1,9 +1,9 @@
 //! Transactions: all of several changes, or none, each on its condition; and reads of one moment.
 
-use super::{column, create, event, get};
+use super::{create, event, get};
 use crate::error::Kind;
 use crate::model::{Change, Condition, Edit, ItemState, Key, Mark, Row, Value};
-use crate::schema::{Role, Table, Type};
+use crate::schema::{Column, Role, Table, Type};
 use crate::store::{Changed, Store, Together};
 
 const NOW: i64 = 1_000;
@@ -15,8 +15,8 @@ pub(super) async fn together(store: &dyn Store, name: &str) {
     }
     let events = create(store, &format!("{name}_events")).await;
     let columns = vec![
-        column("id", Type::Text, Role::Partition),
-        column("age", Type::Int, Role::Regular),
+        Column::new("id", Type::Text, Role::Partition),
+        Column::new("age", Type::Int, Role::Regular),
     ];
     let users = Table::new(format!("{name}_users"), columns);
     store.create(&users).await.expect("a table can be created");

@@ -49,7 +49,7 @@ async fn however_many_were_adopted_their_old_rows_are_left_out() {
     let there: Vec<Row> = (0..90).map(|id| person(id, 1, "before")).collect();
     bench.adopt(&there);
     bench.put_new(&there).await;
-    let mut verifier = bench.verifier(bench.old.clone());
+    let mut verifier = bench.verifier(bench.rig.old.clone());
     verifier.options.most_owned = 40;
     // What differs is looked for in many rounds.
     bench

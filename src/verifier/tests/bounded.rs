@@ -14,7 +14,7 @@ async fn however_many_keys_the_application_owns_few_scans_leave_them_out() {
         bench.put_new(&[own]).await;
     }
     let [old, new] =
-        [bench.old.clone(), bench.new.clone()].map(|store| Arc::new(Timed::of(store, &[])));
+        [bench.rig.old.clone(), bench.rig.new.clone()].map(|store| Arc::new(Timed::of(store, &[])));
     let mut verifier = Verifier {
         new: New::over(new.clone()),
         ..bench.verifier(old.clone())
@@ -70,12 +70,12 @@ async fn scans_of(
             bench.put_new(&[item]).await;
         }
     }
-    let mut new = Timed::of(bench.new.clone(), &[]);
+    let mut new = Timed::of(bench.rig.new.clone(), &[]);
     new.has_no_tokens = true;
     let new = Arc::new(new);
     let mut verifier = Verifier {
         new: New::over(new.clone()),
-        ..bench.verifier(bench.old.clone())
+        ..bench.verifier(bench.rig.old.clone())
     };
     verifier.options = VerifySettings {
         page_bytes: 20_000,
@@ -123,7 +123,7 @@ async fn a_scan_stops_where_it_meets_nothing_but_differences() {
     for id in 100..2_000 {
         bench.put_new(&[person(id, 0, "a stranger")]).await;
     }
-    let mut verifier = bench.verifier(bench.old.clone());
+    let mut verifier = bench.verifier(bench.rig.old.clone());
     verifier.options.max_differences = 120;
     let mut checkpoint = bench.checkpoint(bench.folder.path());
     let (stop, live) = (CancellationToken::new(), VerifyProgress::default());

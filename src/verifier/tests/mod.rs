@@ -8,7 +8,8 @@ use super::*;
 use crate::model::{CellTimes, Condition, End, Ends, Key, Mark, Times};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::store::memory::Memory;
-use crate::store::{Reads, Store, WriteOutcome};
+use crate::store::{Reads, Store};
+use crate::testing::rig::{Rig, put};
 use crate::transform::{ColumnRule, ExpiryFrom, ExpiryRule, Mask};
 
 mod adopting;
@@ -20,8 +21,7 @@ mod times;
 use timed::Timed;
 
 struct Bench {
-    old: Arc<Memory>,
-    new: Arc<Memory>,
+    rig: Rig,
     transform: Arc<Transform>,
     frozen_at: Option<i64>,
     adopted: Adopted,
@@ -29,25 +29,16 @@ struct Bench {
     folder: tempfile::TempDir,
 }
 
-fn column(name: &str, ty: Type, role: Role) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    }
-}
-
 fn people() -> Table {
     let clustering = Role::Clustering(Order::Asc);
     Table::new(
         "people",
         vec![
-            column("id", Type::Text, Role::Partition),
-            column("at", Type::Int, clustering),
-            column("city", Type::Text, Role::Static),
-            column("name", Type::Text, Role::Regular),
-            column("tags", Type::Set(Box::new(Type::Int)), Role::Regular),
+            Column::new("id", Type::Text, Role::Partition),
+            Column::new("at", Type::Int, clustering),
+            Column::new("city", Type::Text, Role::Static),
+            Column::new("name", Type::Text, Role::Regular),
+            Column::new("tags", Type::Set(Box::new(Type::Int)), Role::Regular),
         ],
     )
 }
@@ -56,9 +47,9 @@ fn votes() -> Table {
     Table::new(
         "votes",
         vec![
-            column("id", Type::Text, Role::Partition),
-            column("down", Type::Counter, Role::Regular),
-            column("up", Type::Counter, Role::Regular),
+            Column::new("id", Type::Text, Role::Partition),
+            Column::new("down", Type::Counter, Role::Regular),
+            Column::new("up", Type::Counter, Role::Regular),
         ],
     )
 }
@@ -86,15 +77,6 @@ fn marked(mut row: Row, mark: Mark) -> Row {
     row
 }
 
-async fn put(store: &Memory, table: &Table, rows: &[Row]) {
-    let puts = store.put(table, rows, &Condition::Always).await;
-    assert!(
-        puts.rows
-            .iter()
-            .all(|put| matches!(put, Ok(WriteOutcome::Written)))
-    );
-}
-
 async fn purge(store: &Memory, table: &Table, key: Key) {
     let purged = store.purge(table, vec![key], &Condition::Always).await;
     assert!(purged.rows.iter().all(Result::is_ok));
@@ -115,12 +97,10 @@ impl Bench {
             Layout::default(),
         );
         let transform = Arc::new(transform.unwrap());
-        let (old, new) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
-        old.create(&source).await.unwrap();
-        new.create(transform.target()).await.unwrap();
+        let rig = Rig::new().await;
+        rig.create(&source, transform.target()).await;
         Bench {
-            old,
-            new,
+            rig,
             transform,
             frozen_at: None,
             adopted: Adopted::default(),
@@ -150,26 +130,26 @@ impl Bench {
 
     /// Rows of the old table that were copied.
     async fn both(&self, rows: &[Row]) {
-        put(&self.old, self.transform.source(), rows).await;
+        put(&self.rig.old, self.transform.source(), rows).await;
         let copied = rows.iter().cloned();
         let copied = copied.map(|row| marked(self.transform.apply(row).unwrap(), Mark::Copied));
         let copied: Vec<Row> = copied.collect();
-        put(&self.new, self.transform.target(), &copied).await;
+        put(&self.rig.new, self.transform.target(), &copied).await;
     }
 
     async fn put_old(&self, rows: &[Row]) {
-        put(&self.old, self.transform.source(), rows).await;
+        put(&self.rig.old, self.transform.source(), rows).await;
     }
 
     async fn put_new(&self, rows: &[Row]) {
-        put(&self.new, self.transform.target(), rows).await;
+        put(&self.rig.new, self.transform.target(), rows).await;
     }
 
     fn verifier(&self, old: Arc<dyn Store>) -> Verifier {
         let is_counter = self.transform.source().is_counter();
         Verifier {
             old: Old(old),
-            new: New::over(self.new.clone()),
+            new: New::over(self.rig.new.clone()),
             transform: self.transform.clone(),
             counters: is_counter.then_some(Rules::default()),
             frozen_at: self.frozen_at,
@@ -212,7 +192,7 @@ impl Bench {
         let stop = CancellationToken::new();
         let live = VerifyProgress::default();
         let mending = repair.map(|delete_extra| Mending {
-            new: Writer(self.new.clone()),
+            new: Writer(self.rig.new.clone()),
             delete_extra,
         });
         let outcome = verifier.run(&mut checkpoint, mending, &live, &stop).await;
@@ -221,11 +201,11 @@ impl Bench {
     }
 
     async fn verify(&self) -> Found {
-        self.run(self.old.clone(), None).await.unwrap().found
+        self.run(self.rig.old.clone(), None).await.unwrap().found
     }
 
     async fn repair(&self, delete_extra: bool) -> Mended {
-        let outcome = self.run(self.old.clone(), Some(delete_extra)).await;
+        let outcome = self.run(self.rig.old.clone(), Some(delete_extra)).await;
         outcome.unwrap().mended.unwrap()
     }
 }
@@ -242,7 +222,7 @@ fn named(found: &Found) -> Vec<String> {
 #[tokio::test]
 async fn equal_tables_are_clean_and_no_row_is_read_alone() {
     let bench = Bench::people(200).await;
-    let timed = [bench.old.clone(), bench.new.clone()];
+    let timed = [bench.rig.old.clone(), bench.rig.new.clone()];
     let [old, new] = timed.map(|store| Arc::new(Timed::of(store, &[])));
     let verifier = Verifier {
         new: New::over(new.clone()),
@@ -272,7 +252,12 @@ async fn each_planted_difference_is_found_and_named_and_nothing_else() {
     bench
         .put_new(&[marked(person(7, 1, "somebody"), Mark::Copied)])
         .await;
-    purge(&bench.new, bench.transform.target(), person(8, 2, "").key).await;
+    purge(
+        &bench.rig.new,
+        bench.transform.target(),
+        person(8, 2, "").key,
+    )
+    .await;
     bench
         .put_new(&[marked(person(500, 0, "nobody"), Mark::Copied)])
         .await;
@@ -331,13 +316,14 @@ async fn each_planted_difference_is_found_and_named_and_nothing_else() {
     assert_eq!(mended, expected);
     assert_eq!(bench.repair(true).await.deleted, 1);
     for foreign in [person(501, 0, ""), person(9, 0, "")] {
-        purge(&bench.new, bench.transform.target(), foreign.key).await;
+        purge(&bench.rig.new, bench.transform.target(), foreign.key).await;
     }
     assert_eq!(named(&bench.verify().await), ["missing id=p9, at=0"]);
     bench.repair(false).await;
     assert!(bench.verify().await.is_clean());
     // The application's own were not touched.
     let mine = bench
+        .rig
         .new
         .get(bench.transform.target(), &[person(10, 0, "").key])
         .await
@@ -421,7 +407,7 @@ async fn counters_are_compared_by_their_watermarks() {
         .put_new(&[vote(3, [2, 7], Some(Mark::Application), 9)])
         .await;
     purge(
-        &bench.new,
+        &bench.rig.new,
         bench.transform.target(),
         vote(4, [0, 0], None, 0).key,
     )
@@ -456,6 +442,7 @@ async fn counters_are_compared_by_their_watermarks() {
         ["counters_wrong id=v2", "extra id=v300", "foreign id=v301"]
     );
     let item = bench
+        .rig
         .new
         .get(bench.transform.target(), &[vote(3, [0, 0], None, 0).key])
         .await
@@ -474,11 +461,11 @@ async fn a_row_whose_key_the_new_store_cant_have_is_missing_and_says_why() {
     bench
         .put_old(&[person(50, 0, "odd"), person(51, 0, "lost")])
         .await;
-    let mut new = Timed::of(bench.new.clone(), &[]);
+    let mut new = Timed::of(bench.rig.new.clone(), &[]);
     new.refuses = Some(person(50, 0, "").key);
     let verifier = Verifier {
         new: New::over(Arc::new(new)),
-        ..bench.verifier(bench.old.clone())
+        ..bench.verifier(bench.rig.old.clone())
     };
     let mut checkpoint = bench.checkpoint(bench.folder.path());
     let (stop, live) = (CancellationToken::new(), VerifyProgress::default());
@@ -509,7 +496,7 @@ async fn a_counter_that_is_off_is_found_though_an_application_adds_before_the_se
     }
     // The watermark of another is wrong too.
     bench.put_old(&[vote(3, [50, 7], None, 0)]).await;
-    let mut verifier = bench.verifier(bench.old.clone());
+    let mut verifier = bench.verifier(bench.rig.old.clone());
     verifier.options.delay = Duration::from_secs(60);
     let mut checkpoint = bench.checkpoint(bench.folder.path());
     let (stop, live) = (CancellationToken::new(), VerifyProgress::default());

@@ -9,7 +9,7 @@ async fn ranges_that_are_too_costly_are_cut_and_counted_once() {
         widest: u64::MAX / 500,
         ..Faults::default()
     };
-    let faulty: Arc<dyn Store> = Arc::new(Faulty::new(bench.old.clone(), faults, 3));
+    let faulty: Arc<dyn Store> = Arc::new(Faulty::new(bench.rig.old.clone(), faults, 3));
     let found = bench.run(faulty, None).await.unwrap().found;
     assert!(found.is_clean(), "{found:?}");
     assert_eq!((found.old_rows, found.new_rows), (1_200, 1_200));
@@ -26,7 +26,7 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
     let whole = bench.verify().await;
     assert_eq!(whole.differences(), 2);
     // Each page takes a while, so that there is a midst.
-    let mut timed = Timed::of(bench.old.clone(), &[]);
+    let mut timed = Timed::of(bench.rig.old.clone(), &[]);
     timed.page = Duration::from_millis(5);
     let timed: Arc<dyn Store> = Arc::new(timed);
     let mut kills = 0;
@@ -53,7 +53,7 @@ async fn what_is_killed_anywhere_goes_on_with_the_same_counts() {
 async fn what_goes_on_shows_what_was_done_before() {
     let bench = Bench::people(20).await;
     bench.put_new(&[person(501, 0, "a stranger")]).await;
-    let mut verifier = bench.verifier(bench.old.clone());
+    let mut verifier = bench.verifier(bench.rig.old.clone());
     verifier.options.delay = Duration::from_secs(3_600);
     let stop = CancellationToken::new();
     for turn in 0..2 {
@@ -107,7 +107,7 @@ async fn two_at_once_are_one_too_many_and_another_freeze_begins_anew() {
 /// Verifies 400 partitions, is killed on the way, and ages by `age` seconds. Then 60 rows are spoilt, and a later run goes on. It takes about two minutes.
 async fn spoilt_after(age: i64, fresh: u64) -> VerifyOutcome {
     let bench = Bench::people(400).await;
-    let mut timed = Timed::of(bench.old.clone(), &[]);
+    let mut timed = Timed::of(bench.rig.old.clone(), &[]);
     timed.page = Duration::from_secs(10);
     let timed: Arc<dyn Store> = Arc::new(timed);
     let mut verifier = bench.verifier(timed);

@@ -41,7 +41,7 @@ async fn expiries_are_compared_within_the_clocks_bound() {
     let mut all = rows.clone();
     all.push(soon.clone());
     bench.both(&all).await;
-    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &all));
+    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.rig.old.clone(), &all));
     let found = bench.run(timed.clone(), None).await.unwrap().found;
     assert!(found.is_clean(), "{found:?}");
     assert_eq!(found.expiring, 1);
@@ -93,7 +93,7 @@ async fn an_item_may_go_with_the_first_cell_of_its_row_where_the_plan_says_so() 
         item.expires = Some(unix_seconds() - 5);
         bench.put_new(&[item]).await;
     }
-    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &rows));
+    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.rig.old.clone(), &rows));
     let found = bench.run(timed, None).await.unwrap().found;
     assert_eq!(named(&found), ["different id=p2, at=0"]);
 }
@@ -116,7 +116,7 @@ async fn late_writes_are_told_from_others() {
     bench
         .put_new(&[marked(person(3, 0, "mine"), Mark::Application)])
         .await;
-    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.old.clone(), &rows));
+    let timed: Arc<dyn Store> = Arc::new(Timed::of(bench.rig.old.clone(), &rows));
     let found = bench.run(timed.clone(), None).await.unwrap().found;
     assert_eq!(
         named(&found),
@@ -145,7 +145,7 @@ async fn the_old_stores_clock_goes_on_while_it_is_read() {
     bench.frozen_at = Some(1_000_000);
     let row = written(person(1, 0, "another value"), timed::NOW + 300 * 1_000_000);
     bench.put_old(std::slice::from_ref(&row)).await;
-    let mut slow = Timed::of(bench.old.clone(), &[row]);
+    let mut slow = Timed::of(bench.rig.old.clone(), &[row]);
     slow.page = Duration::from_secs(600);
     let mut verifier = bench.verifier(Arc::new(slow));
     verifier.options.keep_every = Duration::from_secs(3_600);
@@ -177,7 +177,7 @@ async fn a_wide_partition(off: impl Fn(i32) -> i64) -> Found {
         })
         .collect();
     bench.put_new(&items).await;
-    let mut verifier = bench.verifier(Arc::new(Timed::of(bench.old.clone(), &rows)));
+    let mut verifier = bench.verifier(Arc::new(Timed::of(bench.rig.old.clone(), &rows)));
     verifier.options.page_bytes = 1 << 20;
     verifier.options.round_rows = 50_000;
     let mut checkpoint = bench.checkpoint(bench.folder.path());

@@ -64,19 +64,13 @@ pub fn spec() -> TableSpec {
 }
 
 pub fn schema(counters: bool) -> Schema {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
-    let mut columns = vec![column("p", Type::Text, Role::Partition)];
+    let mut columns = vec![Column::new("p", Type::Text, Role::Partition)];
     if counters {
-        columns.push(column("n", Type::Counter, Role::Regular));
+        columns.push(Column::new("n", Type::Counter, Role::Regular));
     } else {
-        columns.push(column("at", Type::Int, Role::Clustering(Order::Asc)));
-        columns.push(column("a", Type::Int, Role::Regular));
-        columns.push(column("b", Type::Int, Role::Regular));
+        columns.push(Column::new("at", Type::Int, Role::Clustering(Order::Asc)));
+        columns.push(Column::new("a", Type::Int, Role::Regular));
+        columns.push(Column::new("b", Type::Int, Role::Regular));
     }
     Schema::new("things", columns)
 }
