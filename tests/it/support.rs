@@ -17,6 +17,11 @@ use scylla_proxy::{Node, Proxy, RunningProxy, ShardAwareness};
 /// How long the command may take where a test doesn't say: for hanging only, as every limit here.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Whether the sizes are those that a release is tried with, `CROSSFADE_LONG=1`, in place of ordinary ones.
+pub fn is_long() -> bool {
+    std::env::var_os("CROSSFADE_LONG").is_some()
+}
+
 /// `host:port` of a Cassandra without passwords.
 pub fn cassandra_address() -> String {
     server("CROSSFADE_CASSANDRA")

@@ -9,6 +9,7 @@ use crossfade::plan::Plan;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::command::Bench;
+use crate::support::is_long;
 
 const PLAN: &str = "[lease]\nseconds = 3\noperation_seconds = 2\n[shim]\ndeadline_seconds = 2\n\
                     [[table]]\nname = \"inbox\"\nto = \"@-inbox\"\n";
@@ -16,8 +17,8 @@ const PLAN: &str = "[lease]\nseconds = 3\noperation_seconds = 2\n[shim]\ndeadlin
 const LEFT: i64 = 7;
 
 fn deleted() -> i64 {
-    // CROSSFADE_LONG=1: looking at these takes longer than a deadline.
-    match std::env::var_os("CROSSFADE_LONG").is_some() {
+    // Looking at these takes longer than a deadline.
+    match is_long() {
         true => 300_000,
         false => 5_000,
     }

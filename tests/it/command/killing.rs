@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::items::{Shape, assert_same};
 use super::{Bench, number, says};
+use crate::support::is_long;
 
 /// The columns of [`fill_messages`]'s table.
 pub(crate) const MESSAGES: Shape = Shape {
@@ -70,12 +71,7 @@ pub(crate) async fn assert_all_there(bench: &Bench, rows: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_five_times_nothing_is_lost() {
-    // CROSSFADE_LONG=1 is the size that a release is tried with.
-    let rows = if std::env::var_os("CROSSFADE_LONG").is_some() {
-        100_000
-    } else {
-        10_000
-    };
+    let rows = if is_long() { 100_000 } else { 10_000 };
     let bench = Bench::new("killed").await;
     fill_messages(&bench, rows).await;
     bench.plan(PLAN).init();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Bench;
-use crate::support::OwnServers;
+use crate::support::{OwnServers, is_long};
 
 /// What docs/limits.md promises, in MB.
 const MOST: u64 = 200;
@@ -11,8 +11,8 @@ const LARGE: usize = 250_000;
 
 /// Partitions, and small and large rows in each.
 fn size() -> (i32, i32, i32) {
-    // CROSSFADE_LONG=1 is the size that a release is tried with: with `cargo test --release`.
-    match std::env::var_os("CROSSFADE_LONG").is_some() {
+    // The long one is for a release build: `cargo test --release`.
+    match is_long() {
         true => (16, 4_000, 150),
         false => (6, 500, 50),
     }

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::killing::{PLAN, assert_all_there, fill_messages};
 use super::{Bench, exists, number, says};
 use crate::serve::clients::Sidecar;
-use crate::support::{OwnServers, dynamodb_url};
+use crate::support::{OwnServers, dynamodb_url, is_long};
 
 const ROWS: usize = 12_000;
 /// Short leases, which run out while a server is away.
@@ -122,9 +122,7 @@ async fn verifications_wait(bench: &Bench, servers: &OwnServers) {
     let mut undisturbed = found();
     assert_eq!(number(&undisturbed, "missing"), 1, "{undisturbed}");
 
-    // CROSSFADE_LONG=1 is what a release is tried with.
-    let is_long = std::env::var_os("CROSSFADE_LONG").is_some();
-    let away = Duration::from_secs(if is_long { 15 } else { 3 });
+    let away = Duration::from_secs(if is_long() { 15 } else { 3 });
     let verify = bench.migrate(&["verify", "--repair", "--json", file]);
     let mut running = verify.spawn();
     while !exists(&bench.journal().join("messages.verify")) {
@@ -140,7 +138,7 @@ async fn verifications_wait(bench: &Bench, servers: &OwnServers) {
     servers.control("cassandra", "resume");
     let waiting = "waiting for dynamodb";
     running.wait_for(waiting, |line| line.contains(waiting));
-    if is_long {
+    if is_long() {
         take("cassandra", "stop").await;
         servers.control("dynamodb", "start");
         take("dynamodb", "pause").await;
@@ -185,8 +183,8 @@ async fn an_advance_waits_for_cassandra_on_its_way() {
     sidecar.running.signal("CONT");
     let away = "waiting for the old store";
     advancing.wait_for(away, |line| line.contains(away));
-    // CROSSFADE_LONG=1: longer than a driver's first tries of connecting again.
-    if std::env::var_os("CROSSFADE_LONG").is_some() {
+    // Longer than a driver's first tries of connecting again.
+    if is_long() {
         tokio::time::sleep(Duration::from_secs(45)).await;
     }
     assert!(advancing.runs(), "it waits");

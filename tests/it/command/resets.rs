@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::killing::{PLAN, assert_all_there, fill_messages};
 use super::{Bench, says};
+use crate::support::is_long;
 
 const ROWS: usize = 3_000;
 /// A look counts on the server that the reset works on.
@@ -148,8 +149,8 @@ async fn a_reset_that_was_suspended_undoes_nothing() {
 /// Nobody else does anything meanwhile; its connections and its lease are long over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_that_was_suspended_for_long_goes_on() {
-    // CROSSFADE_LONG=1: past all that waits for half a minute.
-    let still = match std::env::var_os("CROSSFADE_LONG").is_some() {
+    // Past all that waits for half a minute.
+    let still = match is_long() {
         true => Duration::from_secs(45),
         false => Duration::from_secs(6),
     };

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, block_in_place};
 use super::verifying::{found, named};
 use super::{Bench, number};
 use crate::forwarding::{Fault, Forwarding};
-use crate::support::proxied;
+use crate::support::{is_long, proxied};
 
 const PLAN: &str = "[lease]\nseconds = 6\noperation_seconds = 10\n[shim]\ndeadline_seconds = 10\n\
                     [[table]]\nname = \"votes\"\nto = \"@-votes\"\n\
@@ -56,15 +56,14 @@ struct Size {
 
 impl Size {
     fn new() -> Self {
-        // CROSSFADE_LONG=1 is the size that a release is tried with.
-        match std::env::var_os("CROSSFADE_LONG") {
-            Some(_) => Size {
+        match is_long() {
+            true => Size {
                 teams: 2_500,
                 runs: 5,
                 tick: Duration::from_millis(3),
                 lives: 200,
             },
-            None => Size {
+            false => Size {
                 teams: 400,
                 runs: 1,
                 tick: Duration::from_millis(15),

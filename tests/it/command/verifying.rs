@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::{Bench, number, says};
 use crate::forwarding::{Fault, Forwarding};
-use crate::support::Outcome;
+use crate::support::{Outcome, is_long};
 
 const PLAN: &str = "[[table]]\nname = \"votes\"\nto = \"@-votes\"\n\
                     [[table]]\nname = \"users\"\nto = \"@-users\"\n\
@@ -173,10 +173,9 @@ async fn plant(bench: &Bench) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_planted_is_found_and_mended_and_nothing_else_is() {
-    // CROSSFADE_LONG=1 is the size that a release is tried with.
-    let rows = match std::env::var_os("CROSSFADE_LONG") {
-        Some(_) => 200_000,
-        None => 8_000,
+    let rows = match is_long() {
+        true => 200_000,
+        false => 8_000,
     };
     let bench = Bench::new("verify").await;
     fill(&bench, rows).await;

@@ -14,6 +14,7 @@ use scylla::value::Counter;
 
 use super::{Counted, VOTES, VOTES_PLAN, copy};
 use crate::command::Bench;
+use crate::support::is_long;
 
 /// The leases are short: what is done last waits until the killed ones are surely dead.
 const PLAN: &str = "[lease]\nseconds = 3\noperation_seconds = 3\nlanding_seconds = 3\n";
@@ -26,8 +27,7 @@ const LEAST_KILLS: u32 = 4;
 
 /// How many counters there are, and how long the copiers are killed for.
 fn size() -> (usize, Duration) {
-    // CROSSFADE_LONG=1 is the size that a release is tried with.
-    match std::env::var_os("CROSSFADE_LONG").is_some() {
+    match is_long() {
         true => (50_000, Duration::from_secs(300)),
         false => (12_000, Duration::from_secs(20)),
     }

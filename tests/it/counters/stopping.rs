@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::{DeleteRequest, WriteRequest};
 
 use super::Counters;
 use crate::command::{Bench, Item};
+use crate::support::is_long;
 
 const SCORES: Counters = Counters {
     table: "scores",
@@ -65,6 +66,12 @@ fn stopped_at(bench: &Bench, arguments: &[&str], point: u64) -> Option<String> {
     let (_, place) = place.unwrap_or_else(|| panic!("it doesn't say where: {outcome}"));
     let (_, place) = place.split_once(": ").expect("a number and a place");
     Some(place.replace(&bench.keyspace, "@"))
+}
+
+/// The points that are tried: all of them where the run is a long one, else every third. What comes before a
+/// write and what comes after it take turns, so that those are of both kinds.
+fn tried(count: u64) -> impl Iterator<Item = u64> {
+    (1..=count).step_by(if is_long() { 1 } else { 3 })
 }
 
 /// How many points a copy comes to that nothing stops.
@@ -171,7 +178,7 @@ async fn a_first_and_last_pass_stopped_at_every_point() {
     let count = points(&bench, &COPY);
     assert_eq!(SCORES.assert_equal(&bench).await, COUNTERS);
     let mut places = Places::default();
-    for point in 1..=count {
+    for point in tried(count) {
         begun.restore(&bench).await;
         places.add(stopped_at(&bench, &COPY, point));
         bench.migrate(&COPY).run().expect_code(0);
@@ -203,7 +210,7 @@ async fn later_passes_stopped_at_every_point() {
     let count = points(&bench, &["copy"]);
     assert_eq!(SCORES.assert_equal(&bench).await, COUNTERS);
     let mut places = Places::default();
-    for point in 1..=count {
+    for point in tried(count) {
         let from = point as usize * 5;
         grow(from, GROWN).await;
         places.add(stopped_at(&bench, &["copy"], point));

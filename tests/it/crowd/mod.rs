@@ -22,6 +22,7 @@ use self::walk::{OPERATION, Walk};
 use crate::command::Bench;
 use crate::forwarding::{Fault, Forwarding};
 use crate::history::{Meant, Told};
+use crate::support::is_long;
 
 const TASKS: usize = 20;
 
@@ -33,10 +34,6 @@ const PLAN: &str = "[lease]\nseconds = 3\noperation_seconds = 2\nlanding_seconds
 
 /// What a request of a copier takes longer than it would, so that it can be killed in the middle.
 const SLOW: Duration = Duration::from_millis(20);
-
-fn long() -> bool {
-    std::env::var_os("CROSSFADE_LONG").is_some()
-}
 
 /// What is done to which key follows from it; when, doesn't.
 fn seed() -> u64 {
@@ -186,7 +183,7 @@ async fn processes_go_on_while_their_tables_move_to_and_fro() {
         }
     }
     let mut walk = Walk::new(bench, crowd.clone(), processes, gate, chance);
-    walk.go(if long() { 5 } else { 1 }).await;
+    walk.go(if is_long() { 5 } else { 1 }).await;
     crowd.end();
     for task in tasks {
         task.await.expect("no panic");

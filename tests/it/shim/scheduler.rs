@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::copying::copier;
 use super::world::{World, application, look_at_the_end, mover};
 use crate::history::Judged;
+use crate::support::is_long;
 
 /// What became of a seed.
 struct Ended {
@@ -71,8 +72,7 @@ fn count(variable: &str) -> Option<u64> {
 }
 
 fn seeds() -> u64 {
-    let long = std::env::var_os("CROSSFADE_LONG").is_some();
-    count("CROSSFADE_SEEDS").unwrap_or(if long { 10_000 } else { 200 })
+    count("CROSSFADE_SEEDS").unwrap_or(if is_long() { 10_000 } else { 200 })
 }
 
 #[test]
