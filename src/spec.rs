@@ -126,7 +126,7 @@ impl TablePlan {
         self.ignore.iter().any(|ignored| ignored.name() == word)
     }
 
-    /// How the table lies in the new store, defaults filled in.
+    /// The table's layout in the new store, defaults filled in.
     pub fn layout(&self) -> Layout {
         let default = Layout::default();
         Layout {

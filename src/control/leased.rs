@@ -20,7 +20,7 @@ use crate::store::{
 /// lease too.
 ///
 /// That what is written was read before a lapse does no harm: a participant only goes on under the
-/// same freeze, in which the old rows stand still, and a fold's condition holds whenever it is sent.
+/// same freeze, in which the old rows don't change, and a fold's condition holds whenever it is sent.
 pub struct Leased {
     inner: Arc<dyn Store>,
     member: Arc<Member>,

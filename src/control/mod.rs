@@ -491,11 +491,11 @@ impl Control {
 /// letters each time.
 fn beginning_with(target: &str, prefix: &str) -> ClusteringRange {
     let bound = |name: String| vec![Value::Text(name)];
-    let mut behind: Vec<char> = prefix.chars().collect();
-    let until = match behind.pop() {
+    let mut end: Vec<char> = prefix.chars().collect();
+    let until = match end.pop() {
         Some(last) => {
-            behind.extend(char::from_u32(u32::from(last) + 1));
-            Bound::Excluded(bound(behind.into_iter().collect()))
+            end.extend(char::from_u32(u32::from(last) + 1));
+            Bound::Excluded(bound(end.into_iter().collect()))
         }
         None => Bound::Unbounded,
     };

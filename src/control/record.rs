@@ -177,7 +177,7 @@ pub struct Progress {
 const MOST_RANGES: usize = 4_000;
 
 impl Progress {
-    /// Whether it was noted under this record, as it stands now.
+    /// Whether it was noted under this record, as it is now.
     pub fn is_of(&self, record: &Record) -> bool {
         self.freeze == record.freeze && self.begun == record.incarnation
     }
@@ -272,7 +272,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether it was found under this record, as it stands now.
+    /// Whether it was found under this record, as it is now.
     pub fn is_of(&self, record: &Record) -> bool {
         self.freeze == record.freeze
             && self.incarnation == record.incarnation

@@ -16,7 +16,7 @@ const ITEMS: usize = 10_000;
 
 impl CopyRun<'_> {
     /// Counts the new store's counter rows. If the pass has met as many, it has met all of them, since
-    /// it leaves an item behind every row it meets; if there are more, or it has met some twice because a range had to
+    /// it leaves an item after every row it meets; if there are more, or it has met some twice because a range had to
     /// be cut, each is looked up in the old one.
     pub(super) async fn find_deleted(&self) -> Result<()> {
         if !self.copier.transform.keeps_keys() {

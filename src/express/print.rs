@@ -98,7 +98,7 @@ impl Printer {
         parts.join(word)
     }
 
-    /// A condition's text to stand among others, in parentheses where it is made of several: the service refuses
+    /// A condition's text to be put among others, in parentheses where it is made of several: the service refuses
     /// redundant ones.
     pub fn enclosed(&mut self, condition: &ConditionExpression) -> String {
         let text = self.condition(condition);

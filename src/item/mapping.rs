@@ -64,7 +64,7 @@ pub struct FoldedColumn {
 }
 
 impl Mapping {
-    /// The mapping of a table as it lies in the new store (its columns and its layout).
+    /// The mapping of a table as it is in the new store (its columns and its layout).
     ///
     /// # Errors
     /// [`Kind::Config`] with everything that is wrong at once: attribute names that clash, are empty or

@@ -94,7 +94,7 @@ pub struct Opened {
     pub journal: Journal,
     /// What it knew.
     pub remembered: Remembered,
-    /// Why an older one was set aside, and where it lies now.
+    /// Why an older one was set aside, and where it is now.
     pub set_aside: Option<String>,
     /// It was set aside only because the table was frozen since, as every table is once.
     pub frozen_since: bool,
@@ -112,7 +112,7 @@ impl Journal {
             Err(Trouble::Unfit { why, frozen_since }) => {
                 let aside = set_aside(folder)?;
                 let why = format!(
-                    "the journal in {} {why}; it lies in {} now, and a new one is begun",
+                    "the journal in {} {why}; it is in {} now, and a new one is begun",
                     folder.display(),
                     aside.display()
                 );
@@ -192,7 +192,7 @@ impl Journal {
             // Counters' totals may be many, and are read when they are needed.
             let others = db
                 .range(..[totals::FIRST])
-                .chain(db.range([totals::BEHIND]..));
+                .chain(db.range([totals::PAST_TOTALS]..));
             let pairs = others.map(|pair| pair.map(|(k, v)| (k.to_vec(), v.to_vec())));
             pairs
                 .collect::<Result<Vec<_>, _>>()
@@ -303,7 +303,7 @@ impl Journal {
         &self.id
     }
 
-    /// Where it lies.
+    /// Where it is.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -497,7 +497,7 @@ fn compacted(folder: &Path, disk: Disk) -> Result<Disk, OpenRefusal> {
     moved.map_err(|error| {
         OpenRefusal::Damaged(format!("its compacted copy can't be moved: {error}"))
     })?;
-    // What is left behind is a duplicate of what has just been compared.
+    // What is left is a duplicate of what has just been compared.
     let _ = std::fs::remove_dir_all(&old);
     Disk::open(folder)
 }

@@ -28,7 +28,7 @@ pub type RowTotals = Vec<Option<i64>>;
 type RowPlace = [u8; 24];
 
 /// The first key that isn't of totals' records and comes after them.
-pub(super) const BEHIND: u8 = TOTALS + 1;
+pub(super) const PAST_TOTALS: u8 = TOTALS + 1;
 /// Where they begin.
 pub(super) const FIRST: u8 = TOTALS;
 
@@ -96,8 +96,8 @@ fn merged(
             all.extend(entries(record, columns));
             batch.remove(key.as_slice());
         }
-        let behind = (Bound::Excluded(start), Bound::Excluded(vec![BEHIND]));
-        let next = db.range::<Vec<u8>, _>(behind).next().transpose()?;
+        let beyond = (Bound::Excluded(start), Bound::Excluded(vec![PAST_TOTALS]));
+        let next = db.range::<Vec<u8>, _>(beyond).next().transpose()?;
         let later = match next.and_then(|(key, _)| RowPlace::try_from(&key[1..]).ok()) {
             Some(next) => rest.split_off(&next),
             None => BTreeMap::new(),

@@ -103,7 +103,7 @@ pub fn row(table: &Table, object: &Map<String, Json>) -> Result<Row> {
     Ok(Row::new(key(table, object)?, cells?))
 }
 
-/// Refuses names that the table doesn't have: a misspelt column would be lost.
+/// Refuses names that the table doesn't have: a misspelled column would be lost.
 ///
 /// # Errors
 /// [`Kind::Invalid`], naming the table's columns.

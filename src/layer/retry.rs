@@ -548,7 +548,7 @@ impl Retry {
         }
     }
 
-    /// Sends what failed again, and only that, until each one has an answer that stands.
+    /// Sends what failed again, and only that, until each one has an answer that is final.
     async fn again_each(&self, table: &Table, write: RowWrites<'_>) -> WriteOutcomes {
         let mut total = WriteOutcomes::default();
         let mut answers: Vec<Option<Result<WriteOutcome>>> =

@@ -24,7 +24,7 @@ const ITEMS: usize = 5_000;
 /// memory.
 const MOST_ADOPTED: usize = 1_000_000;
 
-/// What lies in a target.
+/// What is in a target.
 #[derive(Default)]
 pub(super) struct Stock {
     /// By who wrote it.
@@ -86,7 +86,7 @@ impl Migration {
         )
     }
 
-    /// Lists what lies in a target. The list counts once a record names it.
+    /// Lists what is in a target. The list counts once a record names it.
     pub(super) async fn listed(&self, stock: Stock) -> Result<Option<Adoption>> {
         if stock.unmarked.is_empty() {
             return Ok(None);

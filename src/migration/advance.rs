@@ -191,7 +191,7 @@ impl Migration {
         })
     }
 
-    /// What a move would do, and what stands against it now. Changes nothing.
+    /// What a move would do, and what prevents it now. Changes nothing.
     ///
     /// # Errors
     /// [`Kind::Mismatch`] if no such steps lead there; the stores'.

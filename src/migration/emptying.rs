@@ -71,7 +71,7 @@ impl Migration {
     /// # Errors
     /// [`Kind::Mismatch`] if the table isn't offline; the new store's.
     pub async fn reset_forecast(&self, open_old: OpenOld<'_>) -> Result<Emptying> {
-        let record = self.stands().await?;
+        let record = self.record().await?;
         self.refuse_unless_offline(&record)?;
         if self.inspect_target().await?.is_none() {
             return Ok(Emptying::default());

@@ -28,7 +28,7 @@ const READ_KEYS: usize = 100;
 
 impl Migration {
     /// What argues against a table's entering a phase from where it is; all of it that can be told.
-    /// Asks the old store only for [`Phase::New`] and what lies after it, and for the fence.
+    /// Asks the old store only for [`Phase::New`] and what follows it, and for the fence.
     ///
     /// # Errors
     /// The stores'.

@@ -45,7 +45,7 @@ impl Migration {
         self.new_looks.create(survey.transform.target()).await?;
         let target = self.target().await?;
         self.refuse_target(&target, options.allow_stream)?;
-        let record = self.record(&survey, &target);
+        let record = self.record_of(&survey, &target);
         match self.control.load(&self.spec.to).await? {
             Some(there) => match options.regain {
                 // The same command again, or one that isn't needed.
@@ -81,7 +81,7 @@ impl Migration {
             .with_context("target", self.spec.to.as_str())
             .with_context("control table", control)
             .with_help(format!(
-                "is `control_table` in the plan spelt as it was when the table was initialised? Then nothing is \
+                "is `control_table` in the plan spelled as it was when the table was initialised? Then nothing is \
                  lost: correct it. Taking the target over instead would begin at `old`, and rows that an \
                  application has written to the new store would be hidden. If the record is lost, say in which phase \
                  the table was: `migrate init --adopt {} --phase PHASE`",

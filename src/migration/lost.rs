@@ -1,4 +1,4 @@
-//! A target whose control record is lost: only the operator knows its phase any more, and what lies in
+//! A target whose control record is lost: only the operator knows its phase any more, and what is in
 //! the target tells which phases it can have been.
 //!
 //! Whatever worked under the lost record has to have ended before the target is looked at, and before there is
@@ -100,7 +100,7 @@ impl Marks {
 }
 
 impl Migration {
-    /// Makes a lost control record anew, in the phase that the operator names, if what lies in the target
+    /// Makes a lost control record anew, in the phase that the operator names, if what is in the target
     /// allows that. Waits first until no participant can work under the lost one any more. Safe to repeat, and to kill.
     pub(super) async fn regain(
         &self,
@@ -141,7 +141,7 @@ impl Migration {
         }
     }
 
-    /// What lies in the target, if that allows the phase.
+    /// What is in the target, if that allows the phase.
     async fn regainable(&self, survey: &Survey, regain: Regain) -> Result<Stock> {
         let target = survey.transform.target();
         // In `done` items without a mark are what applications write.

@@ -1,9 +1,9 @@
-//! What lies in a target, by who wrote it.
+//! What is in a target, by who wrote it.
 
 use crate::model::{Mark, Row};
 use crate::protocol::counter;
 
-/// What lies in a target, by who wrote it.
+/// What is in a target, by who wrote it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// Items that a copy or fold wrote.

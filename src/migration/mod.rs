@@ -282,7 +282,7 @@ impl Migration {
         match there {
             Some(there) => self
                 .spec
-                .same(&there.record, &self.record(survey, &target))?,
+                .same(&there.record, &self.record_of(survey, &target))?,
             None => match self.held(survey.transform.target()).await? {
                 TargetContent::Nothing => {}
                 held @ (TargetContent::Foreign | TargetContent::Marked) => {
@@ -324,7 +324,7 @@ impl Migration {
             .with_help("`migrate check` shows all there is to know"))
     }
 
-    fn record(&self, survey: &Survey, target: &Inspection) -> Record {
+    fn record_of(&self, survey: &Survey, target: &Inspection) -> Record {
         Record {
             plan: self.spec.plan.clone(),
             phase: Phase::Old,
@@ -416,7 +416,7 @@ impl Migration {
         let there = self.control.require(&self.spec.to).await?;
         let target = self.target().await?;
         self.spec
-            .same(&there.record, &self.record(survey, &target))?;
+            .same(&there.record, &self.record_of(survey, &target))?;
         self.refuse_target(&target, true)?;
         self.refuse_unreadable(survey)?;
         self.refuse_emptying(&there.record)?;
@@ -463,7 +463,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`Kind::Missing`], [`Kind::Mismatch`]; the new store's.
-    pub async fn stands(&self) -> Result<Record> {
+    pub async fn record(&self) -> Result<Record> {
         let record = self.control.require(&self.spec.to).await?.record;
         self.spec.same_plan(&record)?;
         Ok(record)

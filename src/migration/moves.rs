@@ -88,7 +88,7 @@ pub struct MovePreview {
     pub refusals: Vec<Refusal>,
 }
 
-/// Something that stands against entering a phase.
+/// Something that prevents entering a phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What it is.

@@ -109,7 +109,7 @@ impl Again<'_> {
                 (Some(key), _) => self.row(&key).await?,
                 (None, Some(tokens)) => self.range(Range::Tokens(tokens)).await?,
                 (None, None) => Some(
-                    "it was noted by an earlier version, which didn't keep where it lies; `migrate verify \
+                    "it was noted by an earlier version, which didn't keep where it is; `migrate verify \
                      --repair` finds what is missing"
                         .to_owned(),
                 ),
@@ -204,7 +204,7 @@ impl Again<'_> {
 }
 
 impl DeadLetter {
-    /// Where a range lies; `None` for a row.
+    /// Where a range is; `None` for a row.
     fn tokens(&self) -> Option<Tokens> {
         let (after, up_to) = self.range?;
         Some(Tokens { after, up_to })

@@ -40,7 +40,7 @@ impl Plan {
     }
 }
 
-/// Where the journal of a plan with this name lies.
+/// The folder of the journal of a plan with this name.
 pub(super) fn journal_dir(name: &str) -> PathBuf {
     Path::new("journal").join(name)
 }

@@ -79,11 +79,11 @@ pub(super) fn node(source: &Source<'_>, node: &Text) -> Option<String> {
 fn address(node: &str) -> Option<String> {
     let (host, port) = match node.strip_prefix('[') {
         Some(rest) => {
-            let (host, behind) = rest.split_once(']')?;
+            let (host, tail) = rest.split_once(']')?;
             host.parse::<std::net::Ipv6Addr>().ok()?;
-            let port = match behind {
+            let port = match tail {
                 "" => None,
-                _ => Some(behind.strip_prefix(':')?),
+                _ => Some(tail.strip_prefix(':')?),
             };
             (format!("[{host}]"), port)
         }

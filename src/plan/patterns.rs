@@ -12,7 +12,7 @@ use super::{NewStorePlan, Plan, PlanError, PlanErrors, TablePlan};
 pub struct PatternPlan {
     /// How many of the plan's named tables come before it.
     pub after: usize,
-    /// Where its name stands in the plan's file, from 1.
+    /// Where its name is in the plan's file, from 1.
     pub line: usize,
     /// Names and patterns that aren't meant.
     pub except: Vec<Except>,
@@ -27,7 +27,7 @@ pub struct PatternPlan {
 pub struct Except {
     /// The name.
     pub name: String,
-    /// Where it stands in the plan's file, from 1.
+    /// Where it is in the plan's file, from 1.
     pub line: usize,
 }
 

@@ -26,13 +26,13 @@ pub(super) fn expand(
             continue;
         }
         text.push_str(&rest[..at]);
-        let (name, behind) = rest[at + 2..].split_once('}').ok_or_else(|| Broken {
+        let (name, tail) = rest[at + 2..].split_once('}').ok_or_else(|| Broken {
             message: "a `${` isn't closed".into(),
             hint: "write ${NAME}, or $${ for the characters themselves",
         })?;
         text.push_str(&variable(name, env)?);
         referred = true;
-        rest = behind;
+        rest = tail;
     }
     text.push_str(rest);
     Ok((text, referred))

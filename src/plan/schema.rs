@@ -1,7 +1,7 @@
 //! The JSON Schema of a plan, for editors.
 //!
 //! It isn't written down anywhere: the keys, their types and choices are those that the reader asks for while it reads a
-//! plan with every section in it, and what they mean stands in `docs/plan.md`.
+//! plan with every section in it, and what they mean is in `docs/plan.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -26,7 +26,7 @@ pub(super) enum NewKind {
 pub(super) struct OldSection {
     pub kind: Option<OldKind>,
     pub store: Option<OldStorePlan>,
-    /// Where an embedded store lies.
+    /// The folder of an embedded store.
     pub folder: Option<PlanFolder>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct OldSection {
 pub(super) struct NewSection {
     pub kind: Option<NewKind>,
     pub store: Option<NewStorePlan>,
-    /// Where an embedded store lies.
+    /// The folder of an embedded store.
     pub folder: Option<PlanFolder>,
     pub control_table: Text,
 }

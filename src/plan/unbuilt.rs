@@ -2,7 +2,7 @@
 
 /// A key, or some values of one, whose feature isn't built yet.
 pub(super) struct Unbuilt {
-    /// Where it stands: `pace`, `table.where`.
+    /// Where it is: `pace`, `table.where`.
     pub key: &'static str,
     /// The values that are meant; none = the key, whatever its value.
     pub values: &'static [&'static str],
@@ -68,7 +68,7 @@ pub(super) fn value(path: &str, value: &str) -> Option<&'static Unbuilt> {
         .find(|unbuilt| is_at(unbuilt.key, path) && unbuilt.values.contains(&value))
 }
 
-/// Whether a key stands there: what isn't built of a table isn't built as a default either.
+/// Whether a key is there: what isn't built of a table isn't built as a default either.
 fn is_at(key: &str, path: &str) -> bool {
     key == path
         || path

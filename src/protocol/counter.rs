@@ -162,7 +162,7 @@ pub struct Rules {
 pub enum Pass {
     /// Folds what there is, while more may come.
     CatchUp,
-    /// When the old totals stand still: leaves `w = o` in every counter, or tells where it couldn't. Its
+    /// When the old totals don't change any more: leaves `w = o` in every counter, or tells where it couldn't. Its
     /// reads of the old store ask all replicas, unless the plan's `final_read` says otherwise.
     Settling,
 }

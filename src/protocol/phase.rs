@@ -78,7 +78,7 @@ pub enum RowWrite {
     /// To the new store, where what is written hides what the old one has: a delete leaves a tombstone,
     /// some columns alone make a partial item.
     NewOverOld,
-    /// To the new store alone; a delete leaves a tombstone, for those who are a phase behind.
+    /// To the new store alone; a delete leaves a tombstone, for those that are a phase earlier.
     NewWithTombstones,
     /// To the new store alone, without marks; a delete deletes.
     New,
@@ -157,7 +157,7 @@ struct PhaseRow {
     moves: &'static [(Phase, Transition)],
 }
 
-/// What copying and its neighbourhood take: the old table stands still.
+/// What copying and its neighbourhood take: the old table doesn't change.
 const FROZEN: &[Work] = &[
     Work::Fold,
     Work::Settle,
@@ -266,7 +266,7 @@ const TABLE: [PhaseRow; 7] = [
     },
 ];
 
-// Each line stands where its phase looks for it.
+// Each line is where its phase looks for it.
 const _: () = {
     let mut place = 0;
     while place < TABLE.len() {

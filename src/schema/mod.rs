@@ -11,7 +11,7 @@ mod stored;
 pub use stored::StoredTable;
 
 /// A CQL type. Types inside a collection, tuple or user-defined type are always frozen; whether a
-/// column itself is, stands in [`Column::frozen`].
+/// column itself is, is in [`Column::frozen`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the CQL names say it
 pub enum Type {
@@ -120,7 +120,7 @@ impl Column {
     }
 }
 
-/// How a table lies in the new store, where the columns alone don't say it.
+/// A table's layout in the new store, where the columns alone don't say it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "_store", derive(serde::Serialize, serde::Deserialize))]
 pub struct Layout {
@@ -157,12 +157,12 @@ impl Default for Layout {
 /// A table: its name in one store, and its columns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Table {
-    /// Its name in the store it lies in.
+    /// Its name in its store.
     pub name: String,
     /// Partition key columns in order, clustering columns in order, then static and regular ones
     /// by name.
     pub columns: Vec<Column>,
-    /// How it lies in the new store.
+    /// Its layout in the new store.
     pub layout: Layout,
     /// Whether rows that are read of it tell all of their cells' times, where the store can: it takes
     /// them to say when a row ends.

@@ -78,7 +78,7 @@ impl StoredTable {
         }
     }
 
-    /// How it lies in the new store.
+    /// Its layout in the new store.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -208,7 +208,7 @@ pub(super) async fn query(app: &App, target: &Target, mut asked: Asked) -> Attem
             None => return Ok(page.reply(target, None)),
             Some(next) => match last(target, &next) {
                 Ok(last) if is_short => return Ok(page.reply(target, Some(last))),
-                // A key that no item can have stands in no reply.
+                // A key that no item can have is in no reply.
                 Ok(_) | Err(_) => query.after = Some(next),
             },
         }

@@ -192,7 +192,7 @@ fn own(target: &Target, condition: &SortCondition) -> Result<Option<SortEnds>, F
             low.zip(high)
         }
         SortCondition::BeginsWith(Attr::S(start)) => {
-            let high = behind(start).map_or(Bound::Unbounded, |text| {
+            let high = successor(start).map_or(Bound::Unbounded, |text| {
                 Bound::Excluded(vec![Value::Text(text)])
             });
             Some((Bound::Included(vec![Value::Text(start.clone())]), high))
@@ -259,7 +259,7 @@ fn floor(text: &str) -> Option<i128> {
 }
 
 /// The first text that comes after all those that begin so; `None` if there is none.
-fn behind(start: &str) -> Option<String> {
+fn successor(start: &str) -> Option<String> {
     let mut chars: Vec<char> = start.chars().collect();
     while let Some(last) = chars.pop() {
         let next = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
@@ -297,9 +297,9 @@ mod tests {
 
     #[test]
     fn texts_have_one_behind_them() {
-        assert_eq!(behind("ab").as_deref(), Some("ac"));
-        assert_eq!(behind("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
-        assert_eq!(behind("a\u{10ffff}").as_deref(), Some("b"));
-        assert_eq!(behind("\u{10ffff}"), None);
+        assert_eq!(successor("ab").as_deref(), Some("ac"));
+        assert_eq!(successor("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
+        assert_eq!(successor("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(successor("\u{10ffff}"), None);
     }
 }

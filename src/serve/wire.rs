@@ -119,7 +119,7 @@ impl HttpAnswer {
 impl From<Fault> for HttpAnswer {
     fn from(fault: Fault) -> Self {
         let mut answer = HttpAnswer::json(fault.status, fault.body());
-        // Most SDKs look here first. Java's takes what it finds for the code as it stands, so it is the bare one.
+        // Most SDKs look here first. Java's takes what it finds for the code as it is, so it is the bare one.
         let code = HeaderValue::from_static(fault.code);
         answer.headers.insert("x-amzn-errortype", code);
         answer

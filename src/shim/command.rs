@@ -141,7 +141,7 @@ impl Shim {
     }
 }
 
-/// What is misspelt would be left out, and the rest be done.
+/// What is misspelled would be left out, and the rest be done.
 fn refuse_unknown(line: &Json) -> Result<()> {
     let mut fields = line.as_object().into_iter().flat_map(Map::keys);
     match fields.find(|field| !FIELDS.contains(&field.as_str())) {

@@ -381,7 +381,7 @@ impl Operation {
             Ok(Err(error)) => return not_yet(error.with_effect(Effect::None)),
             Err(_) => return Err(self.too_late(place)),
         };
-        // From here to the answer, the one that drops this leaves a write behind that may land.
+        // From here to the answer, the one that drops this leaves a write that may still land.
         let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
         let sending = request.send(&*store, self.schema(place));
         let sending = self.timed(place, "write", sending);
@@ -417,7 +417,7 @@ impl Operation {
         }
     }
 
-    /// The table as it lies there.
+    /// The table as it is there.
     fn schema(&self, place: WhichStore) -> &Table {
         match place {
             WhichStore::Old => self.joined.transform.source(),
@@ -469,7 +469,7 @@ pub(super) async fn write_together(
         .collect();
     let store = PhaseGuard::writer_of_all(&guards, &first.table.new).0;
     let (deadline, late) = (first.deadline, first.too_late(WhichStore::New));
-    // From here to the answer, the one that drops these leaves a write behind that may land.
+    // From here to the answer, the one that drops these leaves a write that may still land.
     let doubts = operations.iter_mut();
     let doubts = doubts.map(|one| std::mem::replace(&mut one.in_doubt, true));
     let doubts: Vec<bool> = doubts.collect();

@@ -156,7 +156,7 @@ impl Operation {
             Some(after) => order.compare(&row.key, after).is_gt(),
             None => true,
         };
-        let at = behind(cursor, &after);
+        let at = resumed_at(cursor, &after);
         let rows = |operation: &mut Self, page: Page| {
             let rows = page.rows.into_iter().filter(is_after);
             rows.map(|row| operation.moved(row)).collect()
@@ -172,7 +172,7 @@ impl Operation {
         after: Option<Key>,
         limit: usize,
     ) -> Result<row::PageReply> {
-        let at = behind(cursor, &after);
+        let at = resumed_at(cursor, &after);
         let rows = |_: &mut Self, page: Page| Ok(page.readable()?.rows);
         self.first_page(WhichStore::New, cursor, range, at, limit, rows)
             .await
@@ -205,7 +205,7 @@ impl Operation {
 }
 
 /// The store's own cursor, if it comes after this key.
-fn behind(cursor: &mut Option<Cursor>, after: &Option<Key>) -> Option<Cursor> {
+fn resumed_at(cursor: &mut Option<Cursor>, after: &Option<Key>) -> Option<Cursor> {
     let key = after.clone()?;
     let known = cursor.take().filter(|cursor| cursor.key == key);
     Some(known.unwrap_or(Cursor { key, state: None }))

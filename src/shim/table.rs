@@ -117,7 +117,7 @@ impl Table {
         Ok(self.begun().await?.joined.member.phase())
     }
 
-    /// The table as it lies in the new store: the columns that rows and keys have here.
+    /// The table as it is in the new store: the columns that rows and keys have here.
     ///
     /// # Errors
     /// The table can't be joined, as in [`Table::phase`].
@@ -344,7 +344,7 @@ impl Table {
         let (phase, since) = begun.joined.member.phase_since();
         Ok(match phase {
             Phase::Copy | Phase::New | Phase::Done => Some(since),
-            // This one's go there; others may be a phase behind.
+            // This one's go there; others may be a phase earlier.
             Phase::Switch => Some(Duration::ZERO),
             Phase::Old | Phase::Bridge | Phase::Offline => None,
         })

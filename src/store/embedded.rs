@@ -156,14 +156,14 @@ impl Embedded {
         limit: usize,
     ) -> Result<Page> {
         let (open, folder, table) = (self.tree(table), self.folder.clone(), table.clone());
-        let behind = after
+        let resumed = after
             .map(|cursor| ordered::place(&table, &cursor.key))
             .transpose()?;
         self.disk
             .read(move |db| {
                 let tree = open(db)?;
                 // The first key after a place is that place with a zero byte.
-                let start = behind.map_or(from, |mut place| {
+                let start = resumed.map_or(from, |mut place| {
                     place.push(0);
                     place
                 });

@@ -41,7 +41,7 @@ impl Memory {
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<String, HeldTable>> {
-        // A panic elsewhere leaves whole rows behind: each write is a single insert.
+        // A panic elsewhere leaves whole rows: each write is a single insert.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

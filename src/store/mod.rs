@@ -111,7 +111,7 @@ pub struct Page {
     pub bytes: u64,
     /// Capacity consumed (read units), where the store has such a thing.
     pub units: f64,
-    /// What lies there and can't be read as a row of this table; only of new stores.
+    /// What is there and can't be read as a row of this table; only of new stores.
     pub unreadable: Vec<Unreadable>,
     /// The room that its rows take, for as long as this is held; `None` where nothing counts.
     pub room: Option<Arc<Held>>,
@@ -339,7 +339,7 @@ pub trait Reads: Send + Sync + 'static {
     async fn splits(&self, table: &Table, count: usize) -> Result<Vec<Range>>;
 
     /// Reads the next page of a range, of about `limit` rows: from its start, or after a cursor.
-    /// A cursor without state (from an earlier process) may give rows again that stand before it.
+    /// A cursor without state (from an earlier process) may give rows again that come before it.
     /// Rows of a token range come in the order of their tokens.
     ///
     /// # Errors

@@ -64,11 +64,11 @@ pub(super) fn token_place(token: i64) -> [u8; 8] {
 
 /// The first place after a range of tokens' start, and the first one after its end.
 pub(super) fn bounds(tokens: &Tokens) -> (Vec<u8>, Option<Vec<u8>>) {
-    let behind = |token: i64| token.checked_add(1).map(|next| token_place(next).to_vec());
+    let above = |token: i64| token.checked_add(1).map(|next| token_place(next).to_vec());
     // Nothing lies after the last token, so a range that starts there is empty.
     (
-        behind(tokens.after).unwrap_or_else(|| vec![0xff; 9]),
-        behind(tokens.up_to),
+        above(tokens.after).unwrap_or_else(|| vec![0xff; 9]),
+        above(tokens.up_to),
     )
 }
 

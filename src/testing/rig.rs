@@ -1,4 +1,4 @@
-//! What unit tests of the tools and the shim build on: two stores in memory with a control table, and what lies in them.
+//! What unit tests of the tools and the shim build on: two stores in memory with a control table, and what is in them.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

@@ -30,7 +30,7 @@ const REDACTED: &str = "[redacted]";
 pub struct ColumnRule {
     /// Its name in the new table.
     pub rename: Option<String>,
-    /// Whether it is left behind.
+    /// Whether it isn't moved.
     pub drop: bool,
     /// How its values are made unreadable.
     pub mask: Option<Mask>,
@@ -126,7 +126,7 @@ impl fmt::Debug for Transform {
 
 impl Transform {
     /// What `rules` (by column name) and the expiry rule make of a table, which is called `target_name`
-    /// in the new store and lies there by `layout`. The expiry rule's attribute goes into the layout.
+    /// in the new store and is laid out there by `layout`. The expiry rule's attribute goes into the layout.
     ///
     /// # Errors
     /// [`Kind::Config`] with everything that is wrong at once: unknown columns; a key column dropped or
@@ -316,7 +316,7 @@ impl Transform {
         kept.map(|()| row)
     }
 
-    /// The same for the one that only shows it. Beside the row stands why it can't be kept in the new store, if
+    /// The same for the one that only shows it. With the row comes why it can't be kept in the new store, if
     /// it can't: it isn't known when it has to expire there. In the old store that doesn't matter.
     ///
     /// # Errors
@@ -330,7 +330,7 @@ impl Transform {
     /// # Errors
     /// [`Kind::Invalid`] if a value to be masked isn't text or a blob.
     pub fn look_at(&self, mut row: Row, frozen: Option<i64>) -> Result<(Row, Result<()>)> {
-        // A row lives as long as any of its columns, be it one that is left behind.
+        // A row lives as long as any of its columns, be it one that isn't moved.
         let end = match self.source.is_counter() {
             true => Ok(None),
             false => self.end(&row, frozen),

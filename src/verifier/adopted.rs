@@ -1,7 +1,7 @@
 //! Items that were in the target when `init --adopt` took it over. They have no mark, and are known by a digest.
 //!
 //! A row is known by its key and all it holds: changed without the shim, it is a stranger again. A counter
-//! is known by its key alone: what it counts may go on, and a fold marks it as copied. What lies apart from its
+//! is known by its key alone: what it counts may go on, and a fold marks it as copied. What is apart from its
 //! watermark then was in it before.
 //!
 //! Digests are kept in the control table, so that their form stays.

@@ -1,4 +1,4 @@
-//! Mending what differs, by the machines of [`crate::protocol`]: no rule stands here.
+//! Mending what differs, by the machines of [`crate::protocol`]: no rule is here.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

@@ -271,7 +271,7 @@ impl VerifyRun<'_> {
             (part.range.clone(), part.cursor.clone())
         };
         let mut fingerprinter = Fingerprinter::new(self.verifier.transform.target(), self.seed);
-        let mut pages = Pages::behind(cursor);
+        let mut pages = Pages::starting_at(cursor);
         while let Some(page) = pages.next(self, Side::New, &range).await {
             let page = page?;
             {
@@ -431,7 +431,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub fn behind(cursor: Option<Cursor>) -> Self {
+    pub fn starting_at(cursor: Option<Cursor>) -> Self {
         Pages {
             cursor,
             ..Pages::default()

@@ -2,7 +2,7 @@
 //!
 //! The two stores are never read at one moment, and meanwhile copiers, shims and applications write to the
 //! new one. So the item is read before and after the old row, until both times it is the same: then both
-//! stores were as they were seen at one moment. The old store stands still but for what expires.
+//! stores were as they were seen at one moment. The old store doesn't change but for what expires.
 
 use std::time::Duration;
 

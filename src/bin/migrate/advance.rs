@@ -84,7 +84,7 @@ pub async fn moved(
             }
             continue;
         }
-        if args.to == Phase::Done && migration.stands().await?.phase != Phase::Done {
+        if args.to == Phase::Done && migration.record().await?.phase != Phase::Done {
             done.ask(screen, &no_way_back(&migration).await?)?;
             options.done = Some(migration.spec.name.clone());
         }

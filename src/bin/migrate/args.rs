@@ -148,7 +148,7 @@ pub struct InitArgs {
     /// Take over this target although it has items or another plan's record; type its name
     #[arg(long, value_name = "TARGET")]
     pub adopt: Option<String>,
-    /// With --adopt: the target's control record is lost, and the table was in this phase. Looks whether what lies in
+    /// With --adopt: the target's control record is lost, and the table was in this phase. Looks whether what is in
     /// the target allows that
     #[arg(long, value_name = "PHASE", value_parser = phase, requires = "adopt")]
     pub phase: Option<Phase>,

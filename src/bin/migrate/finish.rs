@@ -33,7 +33,7 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
             done: Some(migration.spec.name.clone()),
             open_old: &|| Box::pin(connect::old_patiently(&stores.plan)),
         };
-        let phase = migration.stands().await?.phase;
+        let phase = migration.record().await?.phase;
         if args.dry_run {
             exit = exit.max(forecast(args, &migration, &options, phase).await?);
             continue;

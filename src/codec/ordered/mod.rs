@@ -338,7 +338,7 @@ fn read_varint(input: &mut Input<'_>) -> Option<Vec<u8>> {
     Some(number::from_magnitude(negative, &magnitude))
 }
 
-/// `02` for 0. Else `03`, how many digits stand before the point (plus 2^63), the digits in pairs, each
+/// `02` for 0. Else `03`, how many digits are before the point (plus 2^63), the digits in pairs, each
 /// plus one, and `00`; for a negative number `01` and the rest turned round.
 fn put_decimal(unscaled: &[u8], scale: i32, out: &mut Vec<u8>) {
     let (negative, magnitude) = number::magnitude(unscaled);

@@ -286,13 +286,13 @@ proptest! {
             (Just(ty), value)
         }),
         order in direction(),
-        behind in vec(any::<u8>(), 0..4),
+        tail in vec(any::<u8>(), 0..4),
     ) {
         let mut bytes = component(&ty, order, &value);
         let length = bytes.len();
-        bytes.extend_from_slice(&behind);
+        bytes.extend_from_slice(&tail);
         let (read, rest) = decode_component(&ty, order, &bytes).unwrap();
-        prop_assert_eq!(rest, behind.as_slice());
+        prop_assert_eq!(rest, tail.as_slice());
         if is_exact(&ty) {
             prop_assert_eq!(&read, &trimmed(&ty, value));
         }

@@ -15,7 +15,7 @@ async fn without_any_application_the_old_table_is_left_only_if_the_operator_says
         let moved = |expect| bench.moved(Transition::Forward, next, expect, Gone::default());
         let error = moved(None).await.unwrap_err().to_string();
         assert!(error.contains("`--expect 0`"), "{error}");
-        assert_eq!(bench.stands().await.0, now);
+        assert_eq!(bench.position().await.0, now);
         let forecast = bench.forecast(next, None, Gone::default()).await.unwrap();
         assert_eq!(forecast[0].refusals.len(), 1, "{now}");
         bench.set(next).await;
@@ -39,7 +39,7 @@ async fn a_table_of_rows_returns_to_old_while_the_target_holds_nothing() {
         let bench = Bench::rows().await;
         bench.forward(Phase::Switch).await.unwrap();
         bench.back(Phase::Old).await.unwrap();
-        assert_eq!(bench.stands().await, (Phase::Old, 0));
+        assert_eq!(bench.position().await, (Phase::Old, 0));
         bench.forward(Phase::Switch).await.unwrap();
         put(&bench.rig.new, &bench.target(), &[row(3, mark)]).await;
         for from in [Phase::Switch, Phase::Bridge] {
@@ -47,7 +47,7 @@ async fn a_table_of_rows_returns_to_old_while_the_target_holds_nothing() {
             let error = bench.back(Phase::Old).await.unwrap_err().to_string();
             assert!(error.contains("the new store has rows"), "{error}");
             assert!(error.contains("id=3"), "{error}");
-            assert_eq!(bench.stands().await, (from, 0), "the phase hasn't moved");
+            assert_eq!(bench.position().await, (from, 0), "the phase hasn't moved");
         }
     }
 }
@@ -98,7 +98,7 @@ async fn counters_return_to_old_while_nobody_has_added_in_the_new_store() {
     put(&bench.rig.new, &target, &[counter(5, Some(4))]).await;
     let error = bench.back(Phase::Old).await.unwrap_err().to_string();
     assert!(error.contains("counters that were added to"), "{error}");
-    assert_eq!(bench.stands().await.0, Phase::Switch);
+    assert_eq!(bench.position().await.0, Phase::Switch);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn what_lands_before_everybody_is_in_bridge_keeps_the_table_there() {
     let (moved, ()) = tokio::join!(back, write);
     let error = moved.unwrap_err().to_string();
     assert!(error.contains("id=3"), "{error}");
-    assert_eq!(bench.stands().await.0, Phase::Bridge);
+    assert_eq!(bench.position().await.0, Phase::Bridge);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn only_those_who_are_registered_and_silent_for_long_are_taken_for_gone() 
     assert!(error.contains(shim.id()), "{error}");
     let forecast = bench.forecast(Phase::Bridge, Some(1), unknown()).await;
     assert!(forecast.is_err());
-    assert_eq!(bench.stands().await.0, Phase::Old);
+    assert_eq!(bench.position().await.0, Phase::Old);
 
     // A command that has taken it away, and is run again when all is over.
     let gone = Gone {
@@ -187,7 +187,11 @@ async fn done_is_entered_only_by_an_operator_who_has_typed_the_name() {
         let moved = migration.advance(way, Phase::Done, &options, &stop, &mut tell);
         let error = moved.await.unwrap_err().to_string();
         assert!(error.contains("`--yes-done users`"), "{error}");
-        assert_eq!(bench.stands().await.0, Phase::Copy, "nor the steps before");
+        assert_eq!(
+            bench.position().await.0,
+            Phase::Copy,
+            "nor the steps before"
+        );
     }
     bench.ahead(Phase::Done).await.unwrap();
 }

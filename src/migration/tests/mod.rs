@@ -120,7 +120,7 @@ impl Bench {
 
     /// Moves ahead. Both stores are compared first where that may be, since `new` asks for it.
     async fn forward(&self, to: Phase) -> Result<()> {
-        let phase = self.stands().await.0;
+        let phase = self.position().await.0;
         if matches!(phase, Phase::Copy | Phase::Offline) && matches!(to, Phase::New | Phase::Done) {
             self.verify().await;
         }
@@ -180,7 +180,7 @@ impl Bench {
         self.migration.verify(options, &stop, |_| ()).await.unwrap()
     }
 
-    async fn stands(&self) -> (Phase, u64) {
+    async fn position(&self) -> (Phase, u64) {
         let there = self.migration.control.require("target").await.unwrap();
         (there.record.phase, there.record.freeze)
     }
@@ -221,7 +221,7 @@ impl Bench {
 async fn a_table_goes_all_the_way_and_back_as_far_as_it_may() {
     let bench = Bench::rows().await;
     bench.forward(Phase::Copy).await.unwrap();
-    assert_eq!(bench.stands().await, (Phase::Copy, 1));
+    assert_eq!(bench.position().await, (Phase::Copy, 1));
     assert_eq!((bench.told("Applications"), bench.told("Step")), (1, 3));
     bench.forward(Phase::Copy).await.unwrap();
     assert_eq!(bench.told("Step"), 3, "it is there");
@@ -229,14 +229,14 @@ async fn a_table_goes_all_the_way_and_back_as_far_as_it_may() {
     assert!(bench.copy(false, false).await.unwrap().complete);
     bench.forward(Phase::New).await.unwrap();
     bench.back(Phase::Copy).await.unwrap();
-    assert_eq!(bench.stands().await, (Phase::Copy, 1), "frozen all along");
+    assert_eq!(bench.position().await, (Phase::Copy, 1), "frozen all along");
     bench.forward(Phase::New).await.unwrap();
 
     bench.back(Phase::Bridge).await.unwrap();
-    assert_eq!(bench.stands().await, (Phase::Bridge, 1));
+    assert_eq!(bench.position().await, (Phase::Bridge, 1));
     // The old table may have been written to again.
     let refused = bench.refused(Phase::New).await;
-    assert_eq!(bench.stands().await, (Phase::Copy, 2));
+    assert_eq!(bench.position().await, (Phase::Copy, 2));
     assert!(refused.contains("(freeze 2)"), "{refused}");
     assert!(bench.copy(false, false).await.unwrap().complete);
     bench.forward(Phase::Done).await.unwrap();
@@ -251,15 +251,15 @@ async fn what_leads_nowhere_is_refused_and_says_what_does() {
     let bench = Bench::rows().await;
     bench.forward(Phase::Switch).await.unwrap();
     let back = |to| bench.back(to);
-    let behind = bench.refused(Phase::Bridge).await;
-    assert!(behind.contains("migrate back"), "{behind}");
+    let refused = bench.refused(Phase::Bridge).await;
+    assert!(refused.contains("migrate back"), "{refused}");
     let ahead = back(Phase::Copy).await.unwrap_err().to_string();
     assert!(ahead.contains("migrate advance"), "{ahead}");
     let old = bench.refused(Phase::Old).await;
     assert!(old.contains("migrate back"), "{old}");
     let offline = bench.refused(Phase::Offline).await;
     assert!(offline.contains("--offline"), "{offline}");
-    assert_eq!(bench.stands().await, (Phase::Switch, 0));
+    assert_eq!(bench.position().await, (Phase::Switch, 0));
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn old_is_left_only_with_an_empty_target() {
     put(&bench.rig.new, &bench.target(), &[row(3, None)]).await;
     let refused = bench.refused(Phase::Bridge).await;
     assert!(refused.contains("the target has items"), "{refused}");
-    assert_eq!(bench.stands().await, (Phase::Old, 0));
+    assert_eq!(bench.position().await, (Phase::Old, 0));
     bench
         .migration
         .init(InitOptions {
@@ -305,7 +305,7 @@ async fn new_takes_a_finished_copy_without_dead_letters() {
         refused.contains("`migrate copy --table users`"),
         "{refused}"
     );
-    assert_eq!(bench.stands().await, (Phase::Copy, 1));
+    assert_eq!(bench.position().await, (Phase::Copy, 1));
     assert!(bench.copy(false, false).await.unwrap().complete);
     let letter = DeadLetter {
         what: "id=3".into(),
@@ -431,7 +431,7 @@ async fn a_table_that_was_copied_offline_enters_new_or_done() {
         let error = bench.refused(Phase::Copy).await;
         assert!(error.contains("migrate reset"), "{error}");
         bench.forward(to).await.unwrap();
-        assert_eq!(bench.stands().await, (to, 1));
+        assert_eq!(bench.position().await, (to, 1));
     }
     let bench = Bench::rows().await;
     bench.set(Phase::Offline).await;
@@ -450,7 +450,7 @@ async fn a_step_waits_for_who_is_behind_also_after_a_kill() {
         while bench.told("Waiting { phase: Bridge") == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(bench.stands().await.0, Phase::Bridge, "not passed");
+        assert_eq!(bench.position().await.0, Phase::Bridge, "not passed");
         shim.renew().await.unwrap();
         while bench.told("Waiting { phase: Switch") == 0 {
             tokio::task::yield_now().await;
@@ -475,7 +475,7 @@ async fn a_silent_application_is_passed_when_the_operator_says_that_it_is_gone()
     let moved = bench.moved(Transition::Forward, Phase::Switch, Some(0), gone);
     moved.await.unwrap();
     assert!(bench.told("Waiting") > 0);
-    assert_eq!(bench.stands().await.0, Phase::Switch);
+    assert_eq!(bench.position().await.0, Phase::Switch);
     assert!(shim.guard().is_ok(), "it doesn't know yet");
     shim.renew().await.unwrap();
     assert_eq!(shim.phase(), Phase::Switch);
@@ -497,7 +497,7 @@ async fn another_number_of_applications_than_expected_is_refused() {
     let error = moved(2).await.unwrap_err().to_string();
     assert!(error.contains("2 are expected"), "{error}");
     assert!(error.contains("an application"), "{error}");
-    assert_eq!(bench.stands().await.0, Phase::Old);
+    assert_eq!(bench.position().await.0, Phase::Old);
     let follow = async {
         while bench.told("Waiting") == 0 {
             tokio::task::yield_now().await;
@@ -515,7 +515,7 @@ async fn two_commands_at_once_do_no_harm() {
     let (one, other) = tokio::join!(bench.forward(Phase::Copy), bench.forward(Phase::Copy));
     one.unwrap();
     other.unwrap();
-    assert_eq!(bench.stands().await, (Phase::Copy, 1));
+    assert_eq!(bench.position().await, (Phase::Copy, 1));
 
     // One that is overtaken by another that goes back doesn't fight with it.
     let _shim = bench.join(ParticipantKind::Shim).await;
@@ -530,7 +530,7 @@ async fn two_commands_at_once_do_no_harm() {
     let (walked, ()) = tokio::join!(bench.forward(Phase::Done), turn);
     let error = walked.unwrap_err().to_string();
     assert!(error.contains("another command"), "{error}");
-    assert_eq!(bench.stands().await.0, Phase::Copy);
+    assert_eq!(bench.position().await.0, Phase::Copy);
 }
 
 #[tokio::test]
@@ -545,5 +545,5 @@ async fn a_forecast_names_all_that_stands_against_it_and_changes_nothing() {
     let waits: Vec<&(String, Participant)> =
         steps.iter().flat_map(|step| &step.waits_for).collect();
     assert!(waits.len() == 4 && waits.iter().all(|(id, _)| id == shim.id()));
-    assert_eq!(bench.stands().await, (Phase::Old, 0));
+    assert_eq!(bench.position().await, (Phase::Old, 0));
 }

@@ -145,7 +145,7 @@ fn every_key_is_told_of() {
         let schema = schema.get("items").unwrap_or(schema);
         for (name, value) in schema["properties"].as_object().into_iter().flatten() {
             let at = format!("{at}.{name}");
-            // Which store it is stands in the headings; what is deeper is told of with what it is in.
+            // Which store it is can be seen in the headings; what is deeper is told of with what it is in.
             let is_told = value["description"]
                 .as_str()
                 .is_some_and(|told| told.len() > 4);

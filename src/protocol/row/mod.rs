@@ -85,7 +85,7 @@
 //! that the rule looks at are still so.
 //!
 //! A write that **tells** the row ([`Write::telling`]) has it from the same call of N. What of it the old store has is
-//! read after that: in `copy` it stands still; in `switch` and for a `k` of `bridge` it may have been overtaken. Where
+//! read after that: in `copy` it doesn't change; in `switch` and for a `k` of `bridge` it may have been overtaken. Where
 //! O is written, it is read before.
 //!
 //! **[`Walkover`]** scans whole tables, **[`WriteTogether`]** and **[`ReadTogether`]** are transactions; their steps

@@ -146,7 +146,7 @@ enum ScanAt {
     Beside(PageReply),
     /// O's rows for the keys of these items, which are of a page of N that ends so.
     Beneath(Vec<Row>, PageEnd),
-    /// A partial item is being read with what lies beneath; the others of its page follow.
+    /// A partial item is being read with what the old store has; the others of its page follow.
     Partial {
         get: Box<Get>,
         rest: Vec<ScannedRow>,

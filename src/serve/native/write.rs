@@ -13,7 +13,7 @@ use crate::serve::fault::{Fault, Twice};
 use crate::serve::item::ItemWrite;
 use crate::serve::target::{is_same_twice, json};
 
-/// What stands for expressions in a request: they are printed anew.
+/// What is in place of expressions in a request: they are printed anew.
 pub(super) const EXPRESSIONS: [&str; 7] = [
     "AttributeUpdates",
     "ConditionExpression",

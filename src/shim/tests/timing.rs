@@ -96,7 +96,7 @@ async fn adds_that_waited_through_a_hiccup_have_deadlines_of_their_own() {
     );
 }
 
-/// The one that waits behind a write that hangs knows at its own deadline that nothing was sent.
+/// The one that waits for a write that hangs knows at its own deadline that nothing was sent.
 #[tokio::test(start_paused = true)]
 async fn an_add_that_was_never_sent_has_certainly_not_happened() {
     for exactly_once in [false, true] {

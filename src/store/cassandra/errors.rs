@@ -442,8 +442,8 @@ fn invalid(why: &str, doing: Doing) -> Error {
 
 /// The name of the guardrail in whose words a request was refused (Cassandra 4.1 and later).
 pub(super) fn guardrail(why: &str) -> Option<&str> {
-    let (_, behind) = why.split_once("Guardrail ")?;
-    let (name, _) = behind.split_once(" violated")?;
+    let (_, tail) = why.split_once("Guardrail ")?;
+    let (name, _) = tail.split_once(" violated")?;
     Some(name)
 }
 

@@ -130,7 +130,7 @@ fn timeuuid_back(number: u128) -> [u8; 16] {
 
 const SIGNS: u64 = 0x8080_8080_8080_8080;
 
-/// The 60 bits of the time, which stand low, middle, high in the first half.
+/// The 60 bits of the time, which are stored low, middle, high in the first half.
 fn time_of(all: u128) -> u128 {
     (all >> 64 & 0xfff) << 48 | (all >> 80 & 0xffff) << 32 | all >> 96
 }

@@ -149,16 +149,16 @@ fn parts(table: &Table, query: &Query) -> Result<Vec<QueryPart>> {
         Some(Some(after)) => {
             fits(after, columns)?;
             let here = || ops::Bound::Included(after.clone());
-            let behind = ops::Bound::Excluded(after.clone());
+            let beyond = ops::Bound::Excluded(after.clone());
             if query.reverse {
                 // One that lies beyond the range takes nothing from it.
                 if !is_empty(columns, &here(), &until) {
-                    until = behind;
+                    until = beyond;
                 }
             } else {
                 statics = false;
                 if !is_empty(columns, &from, &here()) {
-                    from = behind;
+                    from = beyond;
                 }
             }
         }

@@ -24,7 +24,7 @@ pub(super) enum Stage {
     /// clustering values and are after the next; of depth 0, all rows. Then one less.
     Rest {
         depth: usize,
-        behind: Vec<Vec<u8>>,
+        after: Vec<Vec<u8>>,
         token: i64,
     },
     /// A slice.
@@ -48,11 +48,11 @@ impl Stage {
             } => above(*token),
             Stage::Rest {
                 depth,
-                behind,
+                after,
                 token,
             } => Some(Stage::Rest {
                 depth: depth - 1,
-                behind: behind.clone(),
+                after: after.clone(),
                 token: *token,
             }),
         }
@@ -117,14 +117,14 @@ impl StagePosition {
             }
             Stage::Rest {
                 depth,
-                behind,
+                after,
                 token,
             } => {
                 out.push(b'r');
                 out.extend_from_slice(&token.to_be_bytes());
                 out.extend_from_slice(&(*depth as u32).to_be_bytes());
-                out.extend_from_slice(&(behind.len() as u32).to_be_bytes());
-                for value in behind {
+                out.extend_from_slice(&(after.len() as u32).to_be_bytes());
+                for value in after {
                     out.extend_from_slice(&(value.len() as u32).to_be_bytes());
                     out.extend_from_slice(value);
                 }
@@ -165,16 +165,16 @@ impl StagePosition {
             [b'r'] => {
                 let token = i64::from_be_bytes(take(rest)?);
                 let depth = u32::from_be_bytes(take(rest)?) as usize;
-                let mut behind = Vec::new();
+                let mut after = Vec::new();
                 for _ in 0..u32::from_be_bytes(take(rest)?) {
                     let size = u32::from_be_bytes(take(rest)?) as usize;
-                    let (value, after) = rest.split_at_checked(size)?;
-                    *rest = after;
-                    behind.push(value.to_vec());
+                    let (value, tail) = rest.split_at_checked(size)?;
+                    *rest = tail;
+                    after.push(value.to_vec());
                 }
                 Stage::Rest {
                     depth,
-                    behind,
+                    after,
                     token,
                 }
             }
@@ -198,7 +198,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 
 impl Cassandra {
     /// Where a range goes on after a key; `None` if nothing of it is left. A slice starts again.
-    pub(super) async fn behind(
+    pub(super) async fn after(
         &self,
         table: &Table,
         range: &Range,
@@ -209,14 +209,14 @@ impl Cassandra {
             Stage::Again { token }.next(range)
         } else {
             let values = key.clustering.as_deref().unwrap_or_default();
-            let behind: Vec<Vec<u8>> = values
+            let after: Vec<Vec<u8>> = values
                 .iter()
                 .zip(table.clustering())
                 .map(|(value, column)| cql::to_bytes(value, &column.ty))
                 .collect();
             Some(Stage::Rest {
-                depth: behind.len(),
-                behind,
+                depth: after.len(),
+                after,
                 token,
             })
         };
@@ -253,7 +253,7 @@ mod tests {
             Stage::Again { token: -7 },
             Stage::Rest {
                 depth: 2,
-                behind: vec![vec![], vec![0, 255]],
+                after: vec![vec![], vec![0, 255]],
                 token: 9,
             },
             Stage::Slice,
@@ -283,7 +283,7 @@ mod tests {
         });
         let mut stage = Stage::Rest {
             depth: 3,
-            behind: vec![vec![1], vec![2], vec![3]],
+            after: vec![vec![1], vec![2], vec![3]],
             token: 4,
         };
         let mut depths = Vec::new();

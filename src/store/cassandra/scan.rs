@@ -2,7 +2,7 @@
 //!
 //! A scan goes through stages: the whole of a token range is one statement, a slice is one, and
 //! going on after a row of an earlier process takes a few (see [`super::resume`]). Where it is
-//! stands in [`Cursor::state`]; a range ends where the server gives no paging state, whatever the
+//! is in [`Cursor::state`]; a range ends where the server gives no paging state, whatever the
 //! number of rows.
 
 use scylla::response::{PagingState, PagingStateResponse};
@@ -99,7 +99,7 @@ impl Cassandra {
             None => StagePosition::start(range)?,
             Some(cursor) => match &cursor.state {
                 Some(state) => StagePosition::from_bytes(state)?,
-                None => match self.behind(table, range, &cursor.key).await? {
+                None => match self.after(table, range, &cursor.key).await? {
                     Some(position) => position,
                     None => return Ok(Page::default()),
                 },
@@ -176,7 +176,7 @@ impl Cassandra {
                     statics: table.has_statics(),
                 })
             }
-            (Stage::Rest { depth, behind, .. }, Range::Tokens(_)) => {
+            (Stage::Rest { depth, after, .. }, Range::Tokens(_)) => {
                 let key = key.ok_or_else(|| foreign("a key"))?;
                 values.push_all(&key.partition, table.partition());
                 let mut conditions = equal(table.partition());
@@ -199,7 +199,7 @@ impl Cassandra {
                         " AND {} {is_behind} ?",
                         quoted_always(&column.name)
                     ));
-                    values.push_bytes(behind.iter().take(*depth));
+                    values.push_bytes(after.iter().take(*depth));
                 }
                 Ok(Select {
                     selection: rows(),

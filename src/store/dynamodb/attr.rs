@@ -153,9 +153,9 @@ pub(super) fn key_from_bytes(bytes: &[u8]) -> Result<Attrs> {
     while let Some((letter, tail)) = rest.split_first() {
         let mut tail = tail;
         let mut part = || -> Option<&[u8]> {
-            let (len, behind) = tail.split_first_chunk::<4>()?;
-            let (part, behind) = behind.split_at_checked(u32::from_be_bytes(*len) as usize)?;
-            tail = behind;
+            let (len, rest) = tail.split_first_chunk::<4>()?;
+            let (part, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+            tail = rest;
             Some(part)
         };
         let pair = part().zip(part()).and_then(|(name, value)| {

@@ -1,4 +1,4 @@
-//! Expressions: names and values that stand in place of an item's, and an [`Condition`] in DynamoDB's words.
+//! Expressions: names and values in place of an item's, and a [`Condition`] in DynamoDB's words.
 
 use std::collections::{BTreeSet, HashMap};
 

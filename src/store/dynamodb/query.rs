@@ -133,11 +133,11 @@ fn start(mapping: &Mapping, query: &Query, range: SortRange, forward: bool) -> R
     }
     let Some(key) = mapping.key_to_find(after)? else {
         // A row of the old store: what lies after it is a range.
-        let behind = match mapping.sort_range(&behind(query, after))? {
-            Some(behind) => range.and(behind),
+        let following = match mapping.sort_range(&following(query, after))? {
+            Some(following) => range.and(following),
             None => None,
         };
-        return Ok(behind.map_or(Start::Over, Start::First));
+        return Ok(following.map_or(Start::Over, Start::First));
     };
     // Without a sort key a partition has one row.
     let Some(sort_key) = sort_of(mapping, &key) else {
@@ -152,7 +152,7 @@ fn start(mapping: &Mapping, query: &Query, range: SortRange, forward: bool) -> R
 }
 
 /// The rows of a query's partition that come after a key.
-fn behind(query: &Query, after: &Key) -> ClusteringRange {
+fn following(query: &Query, after: &Key) -> ClusteringRange {
     let values = after.clustering.clone().unwrap_or_default();
     let whole = ClusteringRange::whole(query.range.partition.clone());
     match query.reverse {

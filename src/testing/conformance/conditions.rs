@@ -111,7 +111,7 @@ fn items(key: &Key, expires: bool) -> Vec<Option<Row>> {
             item.decided = [0, 1].into();
         }
         item.mark = mark;
-        // Each age stands with some marks only, or there would be too many.
+        // Each age goes with some marks only, or there would be too many.
         item.expires = ages[at % ages.len()];
         items.push(Some(item));
     }

@@ -80,16 +80,16 @@ async fn resumes(store: &dyn Store, table: &Table) {
             key: all[at].clone(),
             state: None,
         };
-        let mut behind = BTreeSet::new();
+        let mut following = BTreeSet::new();
         let mut next = Some(cursor);
         while let Some(cursor) = next {
             let page = store.scan(table, &range, Some(&cursor), 4).await.unwrap();
-            behind.extend(page.rows.iter().map(|row| format!("{:?}", row.key)));
+            following.extend(page.rows.iter().map(|row| format!("{:?}", row.key)));
             next = page.next;
         }
         for key in &all[at + 1..] {
             assert!(
-                behind.contains(&format!("{key:?}")),
+                following.contains(&format!("{key:?}")),
                 "{key:?} comes after {:?}",
                 all[at]
             );

@@ -146,7 +146,7 @@ fn a_row_goes_with_its_first_cell_or_only_if_all_agree() {
     let min = lifetime(Some(ExpiryFrom::Min), None, 0);
     let cells = row([(at(900), 100), (mixed(800), 200), (NEVER, 1)]);
     assert_eq!(min.end(&cells, |_| true).unwrap(), Some(800));
-    // A column that is left behind takes nothing with it.
+    // A column that isn't moved takes nothing with it.
     assert_eq!(min.end(&cells, |at| at == 0).unwrap(), Some(900));
     assert_eq!(min.end(&cells, |at| at == 2).unwrap(), None);
     let reject = lifetime(Some(ExpiryFrom::Reject), None, 0);

@@ -12,7 +12,7 @@ fn contains(text: &str, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_control_table_that_is_spelt_otherwise() {
+async fn a_control_table_that_is_spelled_differently() {
     let bench = Bench::new("misspelt").await;
     bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
     bench.cql("INSERT INTO t (p, v) VALUES (1, 1)").await;
@@ -45,7 +45,7 @@ async fn a_control_table_that_is_spelt_otherwise() {
             &[
                 "carries the marks of a migration",
                 &other,
-                "spelt as it was",
+                "spelled as it was",
             ],
         );
         // Alone it would begin at `old`; with the phase it looks whether that can be.

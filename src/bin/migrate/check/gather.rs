@@ -57,7 +57,7 @@ impl Checked {
         }
     }
 
-    /// What stands against moving it as the plan says, a line each.
+    /// What prevents moving it as the plan says, a line each.
     pub fn decisions(&self) -> Vec<String> {
         let mut decisions = Vec::new();
         decisions.extend(

@@ -222,7 +222,7 @@ fn comment(indent: &str, text: &str) -> String {
     lines.join("\n")
 }
 
-/// Words, of which what stands between backticks is one.
+/// Words, of which what is between backticks is one.
 fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
