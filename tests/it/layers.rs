@@ -35,7 +35,10 @@ const DIRECTIONS: &[(&str, &str)] = &[
     ("json", ""),
     ("layer", "store"),
     ("item", ""),
-    ("testing", "express failpoints item store"),
+    (
+        "testing",
+        "control express failpoints item protocol store store::memory",
+    ),
     ("transform", "secret"),
     (
         "migration",
