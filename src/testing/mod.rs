@@ -4,7 +4,6 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod faulty;
-#[cfg(test)]
-pub(crate) mod rig;
+pub mod rig;
 #[cfg(feature = "conformance")]
 pub mod stopping;

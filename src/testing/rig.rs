@@ -1,4 +1,4 @@
-//! What unit tests of the tools and the shim build on: two stores in memory with a control table, and what is in them.
+//! What tests of the tools, the shim and the control table build on: two stores in memory with a control table, and what is in them.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -12,8 +12,10 @@ use crate::store::memory::Memory;
 use crate::store::{Cursor, Range, Reads, Store, WriteOutcome};
 
 /// An old store and a new one, with the control table in the new one.
-pub(crate) struct Rig {
+pub struct Rig {
+    /// The old store.
     pub old: Arc<Memory>,
+    /// The new one.
     pub new: Arc<Memory>,
 }
 
@@ -28,6 +30,7 @@ impl Rig {
         rig
     }
 
+    /// The control table in the new store.
     pub fn control(&self) -> Control {
         Control::new(New::over(self.new.clone()), "control")
     }
@@ -40,7 +43,7 @@ impl Rig {
 }
 
 /// A control record as `init` would write it, under names that say what they are.
-pub(crate) fn record(phase: Phase, source: &Table, target: &Table) -> Record {
+pub fn record(phase: Phase, source: &Table, target: &Table) -> Record {
     Record {
         plan: "test".into(),
         phase,
@@ -62,14 +65,14 @@ pub(crate) fn record(phase: Phase, source: &Table, target: &Table) -> Record {
 }
 
 /// Puts rows as they are, marks and all.
-pub(crate) async fn put(store: &Memory, table: &Table, rows: &[Row]) {
+pub async fn put(store: &Memory, table: &Table, rows: &[Row]) {
     let outcomes = store.put(table, rows, &Condition::Always).await;
     let mut outcomes = outcomes.rows.iter();
     assert!(outcomes.all(|outcome| matches!(outcome, Ok(WriteOutcome::Written))));
 }
 
 /// All that a table has, by its key as `Debug` shows it.
-pub(crate) async fn content(store: &Memory, table: &Table) -> BTreeMap<String, Row> {
+pub async fn content(store: &Memory, table: &Table) -> BTreeMap<String, Row> {
     let range = Range::Tokens(Tokens::ALL);
     let mut all = BTreeMap::new();
     let mut cursor: Option<Cursor> = None;

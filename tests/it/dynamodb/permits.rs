@@ -10,9 +10,10 @@ use crossfade::control::{Control, Lease, Member, MemberRole, New, ParticipantKin
 use crossfade::error::{Effect, Error, Kind};
 use crossfade::model::{Add, Change, Condition, Fold, Key, Move, Value};
 use crossfade::protocol::Phase;
-use crossfade::schema::{Role, StoredTable, Table, Type};
+use crossfade::schema::{Role, Table, Type};
 use crossfade::store::dynamodb::{DynamoDb, DynamoDbConfig};
 use crossfade::store::{Permit, Store};
+use crossfade::testing::rig;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
@@ -183,24 +184,10 @@ async fn a_renewal_that_hangs_is_made_again_within_the_lease() {
     let store = Arc::new(connect(&proxy.url).await);
     let control = Control::new(New::over(store.clone()), &name);
     control.create().await.unwrap();
-    let table = StoredTable::of(&notes("t"));
+    let table = notes("t");
     let record = Record {
-        plan: "p".into(),
-        phase: Phase::Switch,
         freeze: 0,
-        frozen_at: None,
-        incarnation: "once".into(),
-        old_id: "old".into(),
-        target_id: "new".into(),
-        mapping: "m".into(),
-        source: table.clone(),
-        target: table,
-        default_ttl: 0,
-        emptying: false,
-        adopted: false,
-        adoption: None,
-        fenced: Default::default(),
-        later: Default::default(),
+        ..rig::record(Phase::Switch, &table, &table)
     };
     assert!(control.add("t", &record).await.unwrap());
     let lease = Lease {
