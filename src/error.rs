@@ -72,6 +72,29 @@ pub enum Effect {
     Unknown,
 }
 
+/// What a store that asks for less is short of, where it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ThrottleCause {
+    /// The throughput of the table, or of an index, as provisioned or as set as the most.
+    Table,
+    /// The quota of the account for one table.
+    Account,
+    /// What one partition bears: others may have room.
+    Partition,
+}
+
+impl ThrottleCause {
+    /// Its name in metrics and histories.
+    pub fn name(self) -> &'static str {
+        match self {
+            ThrottleCause::Table => "table",
+            ThrottleCause::Account => "account",
+            ThrottleCause::Partition => "partition",
+        }
+    }
+}
+
 /// An error: what happened, where, what to do next.
 ///
 /// `Display` is one line for people, or one for each of [`Error::with_line`]; what others wrote is escaped in it.
@@ -87,6 +110,7 @@ struct ErrorInner {
     lines: Vec<String>,
     context: Vec<(&'static str, String)>,
     help: Option<String>,
+    throttled_by: Option<ThrottleCause>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -100,6 +124,7 @@ impl Error {
             lines: Vec::new(),
             context: Vec::new(),
             help: None,
+            throttled_by: None,
             source: None,
         }))
     }
@@ -137,6 +162,18 @@ impl Error {
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
+    }
+
+    /// The same error, with what the store is short of.
+    #[must_use]
+    pub fn with_throttle_cause(mut self, cause: ThrottleCause) -> Self {
+        self.0.throttled_by = Some(cause);
+        self
+    }
+
+    /// What the store is short of, of a throttled call; none where it doesn't tell.
+    pub fn throttled_by(&self) -> Option<ThrottleCause> {
+        self.0.throttled_by
     }
 
     /// What it means.

@@ -76,6 +76,20 @@ pub const COMMANDS: &[Permissions] = &[
         old: "none: it doesn't connect",
     },
     Permissions {
+        command: "pace",
+        targets: &[],
+        targets_at_times: &[],
+        control: &["BatchGetItem", "Query"],
+        control_at_times: &[
+            ("PartiQLInsert", "what is said first of a table"),
+            (
+                "PutItem",
+                "what is said later, and endpoints without PartiQL",
+            ),
+        ],
+        old: "none: it doesn't connect",
+    },
+    Permissions {
         command: "failures",
         targets: &[],
         targets_at_times: &[],
@@ -135,8 +149,8 @@ pub const COMMANDS: &[Permissions] = &[
         command: "verify",
         targets: &["DescribeTable", "DescribeTimeToLive", "Scan"],
         targets_at_times: &[("BatchGetItem", "rows that seem to differ")],
-        control: &["BatchGetItem", "PutItem", "Query"],
-        control_at_times: &[("DeleteItem", "a verification that isn't the first")],
+        control: &["BatchGetItem", "DeleteItem", "PutItem", "Query"],
+        control_at_times: &[],
         old: "SELECT",
     },
     Permissions {
@@ -213,9 +227,10 @@ const POLICIES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "Move",
-        "Copy, verify and move: `copy`, `verify` with and without `--repair`, `failures --retry`, `advance`, `back`.",
+        "Copy, verify and move: `copy`, `pace`, `verify` with and without `--repair`, `failures --retry`, `advance`, `back`.",
         &[
             "copy",
+            "pace",
             "verify",
             "verify --repair",
             "failures --retry",

@@ -9,6 +9,8 @@
 //! | `failure <digest>` | a dead letter: a row or range that could not be copied |
 //! | `verified` | what the last whole verification found |
 //! | `adopted <id> <n>` | digests of items that `init --adopt` found |
+//! | `pace` | what operators want of the tools' pace; changed by compare-and-set only |
+//! | `pacing <id>` | what one process of the tools does at the moment, and why not more |
 //! | `instance <id>` | a participant: an application or a tool that may write to the target |
 //!
 //! And one under a plan's name: `tables`, for what the plan's patterns stand for.
@@ -19,6 +21,7 @@ mod expansion;
 mod leased;
 mod member;
 mod new;
+mod pacing;
 mod record;
 
 pub use barrier::{Awaited, Gone, Late, Watch};
@@ -26,6 +29,7 @@ pub use expansion::Expansion;
 pub use leased::Leased;
 pub use member::{Accept, Lease, Member, MemberRole, PhaseGuard};
 pub use new::New;
+pub use pacing::{PaceReport, PaceSharers, PaceWish};
 pub use record::{
     Adoption, Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey,
     Verified, Versioned,
@@ -392,7 +396,7 @@ impl Control {
     /// # Errors
     /// The store's.
     pub async fn clear(&self, target: &str) -> Result<()> {
-        for prefix in [PROGRESS, FAILURE, VERIFIED] {
+        for prefix in [PROGRESS, FAILURE, VERIFIED, pacing::PACING] {
             let rows = self.rows(target, prefix).await?;
             let keys = rows.into_iter().map(|(_, row)| row.key).collect();
             self.purge(keys).await?;

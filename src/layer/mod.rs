@@ -1,9 +1,10 @@
 //! Wrappers around a store that are stores themselves.
 
+mod outage;
 pub mod pace;
 pub mod retry;
 mod sizes;
 
-pub use pace::Pace;
+pub use pace::{Pace, PaceNow, PaceOrders, PaceReason, PacedStore};
 pub use retry::Retry;
 pub use sizes::{FIRST_PAGE, next_page};

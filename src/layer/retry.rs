@@ -5,18 +5,21 @@
 //! call, also one that is made again, keeps within a [`Pace`] if there is one, and every page within the process's
 //! [`Room`](crate::store::Room); those are waited for here, before the layers beneath look at their lease.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::Pace;
+pub use super::outage::RetryCounts;
+use super::outage::{Outage, WaitingCall};
+use super::pace::WrittenRows;
 use super::sizes::Sizes;
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row,
+    Add, Change, ClusteringRange, Condition, Fold, Key, Mutation, Query, Returns, Row, Value,
 };
 use crate::schema::Table;
 use crate::store::{
@@ -97,24 +100,6 @@ impl Default for Patience {
     }
 }
 
-/// What a [`Retry`] has seen, for the one that shows it.
-#[derive(Debug, Default)]
-pub struct RetryCounts {
-    /// Times the store asked for less.
-    pub throttles: AtomicU64,
-    /// Calls that are waiting right now for a store that couldn't be reached.
-    pub waiting: AtomicU64,
-    /// No call has had an answer since one couldn't reach the store.
-    pub is_silent: AtomicBool,
-}
-
-impl RetryCounts {
-    /// Whether the store is being waited for. One that has answered a call is back, though others still pause.
-    pub fn is_away(&self) -> bool {
-        self.is_silent.load(Ordering::Relaxed) && self.waiting.load(Ordering::Relaxed) > 0
-    }
-}
-
 /// The wrapper.
 pub struct Retry {
     inner: Arc<dyn Store>,
@@ -177,10 +162,22 @@ impl Retry {
             bytes => bytes * 2,
         };
         let (rows, mut held) = self.pace.room().take(limit, each, most).await;
+        let begun = Instant::now();
         let mut page = self.inner.scan(table, range, after, rows).await?;
+        self.pace.took(begun);
         held.settle(self.sizes.saw(&table.name, &page));
         page.room = Some(Arc::new(held));
         Ok(page)
+    }
+
+    /// A read, with the time it takes told to the pace.
+    async fn timed<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
+        let begun = Instant::now();
+        let answer = read.await;
+        if answer.is_ok() {
+            self.pace.took(begun);
+        }
+        answer
     }
 
     async fn again<T, F>(&self, call: impl Fn() -> F) -> Result<T>
@@ -222,6 +219,9 @@ impl Retry {
         let Some(pause) = pauses.next() else {
             return Err(error);
         };
+        if error.kind() == Kind::Throttled {
+            self.pace.again().await;
+        }
         if matches!(error.kind(), Kind::Unreachable | Kind::Timeout) {
             let waiting = || WaitingCall::new(&self.outage, &self.seen);
             pauses.waiting.get_or_insert_with(waiting);
@@ -232,76 +232,6 @@ impl Retry {
         }
         tokio::time::sleep(pause).await;
         Ok(())
-    }
-}
-
-/// How long one outage isn't told after another one has been: of a store that comes and goes.
-const APART: Duration = Duration::from_secs(5);
-
-/// A time in which a store is away, as all calls see it together: from the first one that fails until each that
-/// has failed has its answer.
-#[derive(Debug, Default)]
-struct Outage(Mutex<Away>);
-
-#[derive(Debug, Default)]
-struct Away {
-    calls: usize,
-    since: Option<Instant>,
-    /// When the present one was told.
-    told: Option<Instant>,
-    /// When the last one was told.
-    last_told: Option<Instant>,
-}
-
-impl Outage {
-    fn away(&self) -> MutexGuard<'_, Away> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether to say that the store is away: once for each outage.
-    fn is_to_be_told(&self) -> bool {
-        let mut away = self.away();
-        let is_soon = away.last_told.is_some_and(|told| told.elapsed() < APART);
-        if away.told.is_some() || is_soon {
-            return false;
-        }
-        away.told = Some(Instant::now());
-        away.last_told = away.told;
-        true
-    }
-
-    /// How long it was, if it is over and had been told.
-    fn ended(&self) -> Option<Duration> {
-        let mut away = self.away();
-        if away.calls > 0 {
-            return None;
-        }
-        let since = away.since.take();
-        away.told.take().and(since).map(|since| since.elapsed())
-    }
-}
-
-/// A call that waits for a store that is away, until it has its answer or is dropped.
-struct WaitingCall(Arc<Outage>, Arc<RetryCounts>);
-
-impl WaitingCall {
-    fn new(outage: &Arc<Outage>, seen: &Arc<RetryCounts>) -> Self {
-        let mut away = outage.away();
-        if away.calls == 0 {
-            // Also after one whose last call was given up.
-            (away.since, away.told) = (Some(Instant::now()), None);
-        }
-        away.calls += 1;
-        drop(away);
-        seen.waiting.fetch_add(1, Ordering::Relaxed);
-        WaitingCall(outage.clone(), seen.clone())
-    }
-}
-
-impl Drop for WaitingCall {
-    fn drop(&mut self) {
-        self.0.away().calls -= 1;
-        self.1.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -357,7 +287,7 @@ impl Reads for Retry {
 
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         let get = || {
-            let get = self.inner.get(table, keys);
+            let get = self.timed(self.inner.get(table, keys));
             self.pace.reading(get, |_| keys.len())
         };
         self.again(get).await
@@ -365,7 +295,7 @@ impl Reads for Retry {
 
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         let read = || {
-            let read = self.inner.read(table, key, reading);
+            let read = self.timed(self.inner.read(table, key, reading));
             self.pace.reading(read, |_| 1)
         };
         self.again(read).await
@@ -373,7 +303,7 @@ impl Reads for Retry {
 
     async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
         let get = || {
-            let get = self.inner.get_together(keys);
+            let get = self.timed(self.inner.get_together(keys));
             self.pace.reading(get, |_| keys.len())
         };
         self.again(get).await
@@ -381,7 +311,7 @@ impl Reads for Retry {
 
     async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
         let page = || {
-            let page = self.inner.query(table, query);
+            let page = self.timed(self.inner.query(table, query));
             self.pace.reading(page, |page| page.rows.len())
         };
         self.again(page).await
@@ -459,7 +389,7 @@ impl Store for Retry {
     ) -> Result<Changed> {
         let change = || {
             let change = self.inner.update_item(table, key, change, on);
-            self.pace.writing(1, change, |_| 0.0)
+            self.pace.changing(change)
         };
         self.again(change).await
     }
@@ -532,6 +462,18 @@ impl RowWrites<'_> {
     }
 }
 
+impl<'a> RowWrites<'a> {
+    /// The partition key of each of these.
+    fn partitions(&self, places: &[usize]) -> Vec<&'a [Value]> {
+        let of = |place: &usize| match *self {
+            RowWrites::Put(rows, _) => rows[*place].key.partition.as_slice(),
+            RowWrites::Purge(keys, _) => keys[*place].partition.as_slice(),
+            RowWrites::Fold(folds) => folds[*place].key.partition.as_slice(),
+        };
+        places.iter().map(of).collect()
+    }
+}
+
 fn chosen<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
     places.iter().map(|&place| all[place].clone()).collect()
 }
@@ -556,9 +498,13 @@ impl Retry {
         let mut places: Vec<usize> = (0..write.len()).collect();
         let mut pauses = JitteredPauses::new(self.patience);
         loop {
+            let keys = write.partitions(&places);
+            let rows = WrittenRows {
+                table: &table.name,
+                keys: &keys,
+            };
             let sending = self.send(table, &write, &places);
-            let sent = self.pace.writing(places.len(), sending, |sent| sent.units);
-            let sent = sent.await;
+            let sent = self.pace.writing(rows, sending).await;
             total.units += sent.units;
             total.bytes += sent.bytes;
             let mut again = Vec::new();
@@ -593,36 +539,5 @@ impl Retry {
             .map(|answer| answer.unwrap_or_else(unanswered))
             .collect();
         total
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outage_is_told_once_and_its_end_once() {
-        let (outage, seen) = (Arc::<Outage>::default(), Arc::<RetryCounts>::default());
-        let wait = || WaitingCall::new(&outage, &seen);
-        let (one, other) = (wait(), wait());
-        assert!(outage.is_to_be_told());
-        assert!(!outage.is_to_be_told(), "one word for all calls");
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert!(!outage.is_to_be_told(), "however long it lasts");
-        drop(one);
-        assert_eq!(outage.ended(), None, "a call is waiting still");
-        drop(other);
-        assert_eq!(outage.ended(), Some(Duration::from_secs(30)));
-        assert_eq!(outage.ended(), None);
-        assert_eq!(seen.waiting.load(Ordering::Relaxed), 0);
-
-        // Another one, long after it; and one whose only call is dropped.
-        let one = wait();
-        assert!(outage.is_to_be_told());
-        drop(one);
-        tokio::time::advance(APART).await;
-        let other = wait();
-        assert!(outage.is_to_be_told());
-        drop(other);
     }
 }

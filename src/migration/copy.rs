@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::pacing::PacedTool;
 use super::tool::under_lease;
 use super::{Event, Migration, Survey};
 use crate::clock::Clock;
@@ -265,8 +266,15 @@ impl Migration {
             freeze: record.freeze,
             incarnation: record.incarnation,
             mapping: record.mapping,
-            copier: options.copier,
+            copier: options.copier.clone(),
             options: copy,
+        };
+        let tool = PacedTool {
+            command: "copy",
+            name: &options.copier,
+            reads_old: true,
+            writes: true,
+            lease: options.lease,
         };
         let work = async {
             self.may_begin(counters, phase, stop).await?;
@@ -274,7 +282,7 @@ impl Migration {
                 .run(&opened.journal, opened.remembered, &elsewhere, &live, stop)
                 .await
         };
-        match under_lease(&member, work).await {
+        match under_lease(&member, self.at_pace(tool, work)).await {
             Err(error) if error.kind() == Kind::Mismatch => Err(self.moved_on(&begun, error).await),
             copied => copied,
         }

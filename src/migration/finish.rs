@@ -6,6 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::moves::{MoveOptions, Observer};
+use super::pacing::PacedTool;
 use super::tool::{under_lease, unless_stopped};
 use super::{Migration, SCAN_ROWS};
 use crate::clock::Clock;
@@ -138,7 +139,14 @@ impl Migration {
             target,
             strip,
         };
-        let work = unless_stopped(stop, purging.all());
+        let tool = PacedTool {
+            command: "finish",
+            name: copier,
+            reads_old: false,
+            writes: true,
+            lease: lease.lasts,
+        };
+        let work = self.at_pace(tool, unless_stopped(stop, purging.all()));
         let finished = under_lease(&member, work).await?;
         // In `done` items without a mark are what applications write.
         self.control.forget_adopted(&self.spec.to).await?;

@@ -16,6 +16,7 @@ mod lost;
 mod marks;
 mod measure;
 mod moves;
+mod pacing;
 mod reset;
 mod retry;
 mod settle;
@@ -32,6 +33,7 @@ pub use lost::Regain;
 pub use marks::Marks;
 pub use measure::{ExpectedLetters, Measured, Portion};
 pub use moves::{Event, MoveOptions, MovePreview, Observer, OpenOld, Refusal};
+pub use pacing::PaceStatus;
 pub use reset::Reset;
 pub use retry::Retried;
 pub use settle::Unkept;
@@ -73,7 +75,7 @@ pub struct Migration {
     fresh: Duration,
 }
 
-/// The ceilings within which the tools work in either store, and the room that their pages share.
+/// The paces at which the tools work in either store, and the room that their pages share.
 #[derive(Clone, Debug)]
 pub struct Paces {
     /// In the old one.
@@ -135,6 +137,8 @@ pub struct Status {
     pub failures: u64,
     /// What the last whole verification of this freeze found.
     pub verified: Option<Verified>,
+    /// What operators want of its tools' pace, and what these do.
+    pub pace: PaceStatus,
 }
 
 const SCAN_ROWS: usize = 500;
@@ -192,6 +196,11 @@ impl Migration {
     pub fn paced(mut self, pace: Paces) -> Self {
         self.pace = pace;
         self
+    }
+
+    /// Its paces, which are what operators and stores make of them while a command works.
+    pub fn paces(&self) -> &Paces {
+        &self.pace
     }
 
     /// The same, for a network and a service that may hold a call for so long after its sender has given it up:
@@ -495,6 +504,7 @@ impl Migration {
                 instances: Vec::new(),
                 failures: 0,
                 verified: None,
+                pace: PaceStatus::default(),
             });
         };
         let record = there.record;
@@ -523,6 +533,7 @@ impl Migration {
             copiers,
             instances: instances.collect(),
             failures,
+            pace: self.pace_status().await?,
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Migration;
+use super::pacing::PacedTool;
 use super::tool::{under_lease, unless_stopped};
 use crate::control::{Control, DeadLetter, ParticipantKind};
 use crate::display;
@@ -82,8 +83,15 @@ impl Migration {
                 decrements: self.spec.decrements,
             }),
         };
-        let work = again.all(&control, &self.spec.to, letters);
-        under_lease(&member, unless_stopped(stop, work)).await
+        let tool = PacedTool {
+            command: "failures --retry",
+            name,
+            reads_old: true,
+            writes: true,
+            lease,
+        };
+        let work = unless_stopped(stop, again.all(&control, &self.spec.to, letters));
+        under_lease(&member, self.at_pace(tool, work)).await
     }
 }
 

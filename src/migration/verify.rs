@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::pacing::PacedTool;
 use super::tool::under_lease;
 use super::{Migration, Refusal, Survey};
 use crate::clock::unix_seconds;
@@ -114,7 +115,18 @@ impl Migration {
         };
         let live = Arc::new(VerifyProgress::default());
         ready(live.clone());
+        let tool = PacedTool {
+            command: match options.repair {
+                None => "verify",
+                Some(_) => "verify --repair",
+            },
+            name: &options.name,
+            reads_old: true,
+            writes: options.repair.is_some(),
+            lease: options.lease,
+        };
         let work = verifier.run(&mut checkpoint, repair, &live, stop);
+        let work = self.at_pace(tool, work);
         let outcome = match &member {
             None => work.await,
             Some(member) => under_lease(member, work).await,

@@ -159,13 +159,15 @@ pub struct DynamoDbPlan {
     pub partiql: Option<bool>,
 }
 
-/// What one process of the tools may take of the stores in a second; `None` is no ceiling.
+/// What the tools of one table may take of the stores in a second, all their processes together; `None` is no ceiling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacePlan {
     /// Write units of the new store.
     pub write_units: Option<u32>,
     /// Rows read, of either store.
     pub read_rows: Option<u32>,
+    /// What 99 of 100 reads of the old store are to keep within; `None` = however long they take.
+    pub old_p99: Option<Duration>,
 }
 
 /// How applications go about their work.

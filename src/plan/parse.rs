@@ -1,5 +1,7 @@
 //! A plan's text, read as a whole: what is where, then whether it fits together.
 
+use std::time::Duration;
+
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -130,13 +132,18 @@ fn prices(mut prices: Section<'_>) -> Prices {
     read
 }
 
+/// The most that the reads of an old store may be said to take, in milliseconds: a minute.
+const SLOWEST_READ: u32 = 60_000;
+
 fn pace(mut pace: Section<'_>) -> PacePlan {
     let write_units = pace.whole("write_units", 1..=u32::MAX, "units a second");
     let read_rows = pace.whole("read_rows", 1..=u32::MAX, "rows a second");
+    let old_p99 = pace.whole("old_p99_ms", 1..=SLOWEST_READ, "milliseconds");
     pace.finish();
     PacePlan {
         write_units,
         read_rows,
+        old_p99: old_p99.map(|millis| Duration::from_millis(millis.into())),
     }
 }
 

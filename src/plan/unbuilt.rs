@@ -23,11 +23,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "tables are moved to \"dynamodb\" or \"embedded\"",
     },
     Unbuilt {
-        key: "pace.old_p99_ms",
-        values: &[],
-        instead: "leave it out, and keep `read_rows` low enough for the old store",
-    },
-    Unbuilt {
         key: "table.oversize",
         values: &["compress", "split"],
         instead: "write \"reject\": a row over the item limit is a dead letter",

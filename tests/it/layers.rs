@@ -33,7 +33,7 @@ const DIRECTIONS: &[(&str, &str)] = &[
     ("forecast", ""),
     ("journal", "control disk"),
     ("json", ""),
-    ("layer", "store"),
+    ("layer", "clock store"),
     ("item", ""),
     (
         "testing",

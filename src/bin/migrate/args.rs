@@ -40,6 +40,8 @@ pub enum Command {
     Copy(Copy),
     /// Compare both stores, row by row and in both directions; start it again whenever it stopped
     Verify(Verify),
+    /// Say how much the tools may take of the stores, while they run; acts on all processes of a table
+    Pace(PaceArgs),
     /// List the rows and ranges that could not be copied, with the reason
     Failures(Failures),
     /// End a table's migration: to `done`, and take away what is left of it in the new table
@@ -170,6 +172,35 @@ pub struct StatusArgs {
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(
+    after_help = "Examples:\n  migrate pace --plan bgt.toml --table users --write-units 2000\n  migrate pace --plan bgt.toml --pause\n\
+                  Running copies, verifications, folds and finishes follow within a third of `[lease] seconds`."
+)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub struct PaceArgs {
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// The most write units of the new store in a second, for all processes of a table together
+    #[arg(long, value_name = "N", group = "what", value_parser = clap::value_parser!(u32).range(1..))]
+    pub write_units: Option<u32>,
+    /// The most rows read in a second, of either store
+    #[arg(long, value_name = "N", group = "what", value_parser = clap::value_parser!(u32).range(1..))]
+    pub read_rows: Option<u32>,
+    /// Go back to the ceilings of the plan
+    #[arg(long, group = "what", conflicts_with_all = ["write_units", "read_rows"])]
+    pub as_planned: bool,
+    /// Stand still until --resume; what is under way is finished
+    #[arg(long, group = "what", conflicts_with = "resume")]
+    pub pause: bool,
+    /// Go on
+    #[arg(long, group = "what")]
+    pub resume: bool,
+    /// Only show what holds, and what each process does
+    #[arg(long, group = "what", conflicts_with_all = ["write_units", "read_rows", "as_planned", "pause", "resume"])]
+    pub show: bool,
 }
 
 #[derive(ClapArgs)]

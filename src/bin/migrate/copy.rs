@@ -124,7 +124,12 @@ pub async fn one(
 ) -> Result<CopiedTable> {
     let mut shown = None;
     let ready = |started: crossfade::migration::Started| {
-        shown = Some(screen.follow(&migration.spec.name, started.live, started.rows));
+        shown = Some(screen.follow(
+            &migration.spec.name,
+            started.live,
+            started.rows,
+            migration.paces().clone(),
+        ));
     };
     let outcome = migration.copy(options, stop, ready).await;
     drop(shown);

@@ -12,6 +12,7 @@ mod finish;
 mod format;
 mod init;
 mod next;
+mod pace;
 mod plan;
 mod progress;
 mod reset;
@@ -83,6 +84,7 @@ async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error>
         Command::Back(args) => back::run(&args, screen).await,
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Verify(args) => verify::run(&args, screen).await,
+        Command::Pace(args) => pace::run(&args).await,
         Command::Failures(args) => failures::run(&args, screen).await,
         Command::Finish(args) => finish::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args, screen).await,

@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crossfade::copier::{CopyProgress, CopySnapshot};
 use crossfade::error::Error;
+use crossfade::migration::Paces;
 use crossfade::verifier;
 use crossfade::visible::visible_lines;
 
@@ -59,14 +60,19 @@ impl Screen {
     }
 
     /// Shows a verification until the answer is dropped.
-    pub fn follow_verify(&self, table: &str, live: Arc<verifier::VerifyProgress>) -> Followed {
+    pub fn follow_verify(
+        &self,
+        table: &str,
+        live: Arc<verifier::VerifyProgress>,
+        paces: Paces,
+    ) -> Followed {
         let begun = Instant::now();
         if !self.terminal {
             let table = table.to_owned();
             let task = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(LINE_EVERY).await;
-                    eprintln!("{}", verify_line(&table, &live, begun));
+                    eprintln!("{}", verify_line(&table, &live, begun, &paces));
                 }
             });
             return Followed { bar: None, task };
@@ -81,7 +87,9 @@ impl Screen {
                 let (old, new) = live.rows();
                 drawn.set_position((live.share() * 1_000.0) as u64);
                 let (old, new) = (format::count(old), format::count(new));
-                drawn.set_message(format!("{old} old rows, {new} new ones compared"));
+                let mut text = format!("{old} old rows, {new} new ones compared");
+                add_reason(&mut text, &paces);
+                drawn.set_message(text);
             }
         });
         Followed {
@@ -91,7 +99,13 @@ impl Screen {
     }
 
     /// Shows a copy until the answer is dropped.
-    pub fn follow(&self, table: &str, live: Arc<CopyProgress>, rows: Option<u64>) -> Followed {
+    pub fn follow(
+        &self,
+        table: &str,
+        live: Arc<CopyProgress>,
+        rows: Option<u64>,
+        paces: Paces,
+    ) -> Followed {
         let mut speed = Speed::new(rows);
         let (bar, task) = if self.terminal {
             let bar = self.bars.add(ProgressBar::new(1_000));
@@ -101,7 +115,7 @@ impl Screen {
             let task = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(DRAW_EVERY).await;
-                    draw(&drawn, &live.reading(), &mut speed);
+                    draw(&drawn, &live.reading(), &mut speed, &paces);
                 }
             });
             (Some(bar), task)
@@ -110,7 +124,7 @@ impl Screen {
             let task = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(LINE_EVERY).await;
-                    eprintln!("{}", line(&table, &live.reading(), &mut speed));
+                    eprintln!("{}", line(&table, &live.reading(), &mut speed, &paces));
                 }
             });
             (None, task)
@@ -150,7 +164,46 @@ fn style() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn verify_line(table: &str, live: &verifier::VerifyProgress, begun: Instant) -> String {
+/// What holds the work back, if anything does.
+fn add_reason(text: &mut String, paces: &Paces) {
+    if let Some(reason) = paces.reason() {
+        text.push_str(&format!(", {reason}"));
+    }
+}
+
+/// How fast the work is, how fast it may be, and why not faster.
+#[derive(serde::Serialize)]
+struct PaceLine {
+    /// Units written, and rows read of the old store and of the new one, in the last second.
+    units: f64,
+    old_rows: f64,
+    new_rows: f64,
+    /// The most of each in a second now; null = as many as the stores give.
+    most_units: Option<f64>,
+    most_old_rows: Option<f64>,
+    most_new_rows: Option<f64>,
+    reason: Option<String>,
+}
+
+fn pace_line(paces: &Paces) -> PaceLine {
+    let (old, new) = (paces.old.now(), paces.new.now());
+    PaceLine {
+        units: new.units.round(),
+        old_rows: old.rows.round(),
+        new_rows: new.rows.round(),
+        most_units: new.write_units.map(f64::round),
+        most_old_rows: old.read_rows.map(f64::round),
+        most_new_rows: new.read_rows.map(f64::round),
+        reason: paces.reason().map(|reason| reason.to_string()),
+    }
+}
+
+fn verify_line(
+    table: &str,
+    live: &verifier::VerifyProgress,
+    begun: Instant,
+    paces: &Paces,
+) -> String {
     let (old_rows, new_rows) = live.rows();
     format::json(&VerifyLine {
         event: "progress",
@@ -159,6 +212,7 @@ fn verify_line(table: &str, live: &verifier::VerifyProgress, begun: Instant) -> 
         old_rows,
         new_rows,
         seconds: (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        pace: pace_line(paces),
     })
 }
 
@@ -170,9 +224,10 @@ struct VerifyLine<'a> {
     old_rows: u64,
     new_rows: u64,
     seconds: f64,
+    pace: PaceLine,
 }
 
-fn draw(bar: &ProgressBar, reading: &CopySnapshot, speed: &mut Speed) {
+fn draw(bar: &ProgressBar, reading: &CopySnapshot, speed: &mut Speed, paces: &Paces) {
     let counts = &reading.counts;
     let (rate, eta) = speed.of(reading);
     let mut text = format!(
@@ -192,11 +247,12 @@ fn draw(bar: &ProgressBar, reading: &CopySnapshot, speed: &mut Speed) {
     if let Some(store) = away(reading) {
         text.push_str(&format!(", waiting for the {store} store"));
     }
+    add_reason(&mut text, paces);
     bar.set_position((reading.share * 1_000.0) as u64);
     bar.set_message(text);
 }
 
-fn line(table: &str, reading: &CopySnapshot, speed: &mut Speed) -> String {
+fn line(table: &str, reading: &CopySnapshot, speed: &mut Speed, paces: &Paces) -> String {
     let counts = &reading.counts;
     let (rate, eta) = speed.of(reading);
     let line = ProgressLine {
@@ -214,6 +270,7 @@ fn line(table: &str, reading: &CopySnapshot, speed: &mut Speed) -> String {
         rows_per_second: rate.round(),
         seconds_left: eta.map(f64::round),
         waiting_for: away(reading),
+        pace: pace_line(paces),
     };
     format::json(&line)
 }
@@ -234,6 +291,7 @@ struct ProgressLine<'a> {
     rows_per_second: f64,
     seconds_left: Option<f64>,
     waiting_for: Option<&'static str>,
+    pace: PaceLine,
 }
 
 /// How much of the past counts for what is left, seconds: a pace, or a store that was away, changes it soon.

@@ -1,7 +1,7 @@
 //! `migrate status`
 
 use crossfade::clock;
-use crossfade::control::Progress;
+use crossfade::control::{PaceReport, PaceWish, Progress};
 use crossfade::error::Error;
 use crossfade::migration::{Migration, Status};
 use crossfade::protocol::Phase;
@@ -9,7 +9,8 @@ use crossfade::protocol::Phase;
 use crate::Exit;
 use crate::args;
 use crate::format;
-use crate::next::next;
+use crate::next::{self, next};
+use crate::pace;
 use crate::stores::OpenStores;
 
 pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
@@ -21,6 +22,7 @@ pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
     let mut copiers = Vec::new();
     let mut instances = Vec::new();
     let mut steps = Vec::new();
+    let (mut paused, mut tools) = (Vec::new(), Vec::new());
     for migration in &migrations {
         let spec = &migration.spec;
         let status = migration.status().await?;
@@ -53,6 +55,12 @@ pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
                 format::count(progress.counts.written + progress.counts.folded),
                 format::time(progress.counts.seconds),
             ]);
+        }
+        if status.pace.wish.as_ref().is_some_and(|wish| wish.paused) {
+            paused.push(spec.name.clone());
+        }
+        for (_, report) in &status.pace.tools {
+            tools.push(pace::tool_row(&spec.name, report));
         }
         for (id, one) in &status.instances {
             instances.push(vec![
@@ -104,6 +112,16 @@ pub async fn run(args: &args::StatusArgs) -> Result<Exit, Error> {
         if !copiers.is_empty() {
             let header = ["table", "copier", "", "read", "written", "time"];
             format::print(&format!("\n{}", format::results(&header, copiers)));
+        }
+        if !tools.is_empty() {
+            format::print(&format!("\n{}", format::results(&pace::TOOLS, tools)));
+        }
+        if !paused.is_empty() {
+            let resume = next::command("pace", &args.chosen.plan, None);
+            format::print(&format!(
+                "\npaused by an operator: {}; go on with {resume} --resume",
+                paused.join(", ")
+            ));
         }
         if !steps.is_empty() {
             format::print(&format!("\nnext:\n  {}", steps.join("\n  ")));
@@ -205,6 +223,10 @@ struct StatusLine<'a> {
     /// What the last whole verification of this freeze found.
     verified: Option<VerifiedLine>,
     copiers: Vec<CopierLine<'a>>,
+    /// What operators want of the tools' pace; null if none has said anything.
+    pace: Option<&'a PaceWish>,
+    /// What each process of the tools does, as it told last.
+    tools: Vec<ToolLine<'a>>,
     instances: Vec<Instance<'a>>,
     old: &'a str,
     new: &'a str,
@@ -237,6 +259,13 @@ struct CopierLine<'a> {
 }
 
 #[derive(serde::Serialize)]
+struct ToolLine<'a> {
+    id: &'a str,
+    #[serde(flatten)]
+    report: &'a PaceReport,
+}
+
+#[derive(serde::Serialize)]
 struct Instance<'a> {
     id: &'a str,
     kind: &'static str,
@@ -260,6 +289,8 @@ fn json(stores: &OpenStores, migration: &Migration, status: &Status) -> String {
         noted_at: progress.noted_at,
         counts: &progress.counts,
     });
+    let tools = status.pace.tools.iter();
+    let tools = tools.map(|(id, report)| ToolLine { id, report });
     let instances = status.instances.iter().map(|(id, one)| Instance {
         id,
         kind: one.kind.name(),
@@ -288,6 +319,8 @@ fn json(stores: &OpenStores, migration: &Migration, status: &Status) -> String {
             fresh: migration.is_stale(verified.oldest_at).is_none(),
         }),
         copiers: copiers.collect(),
+        pace: status.pace.wish.as_ref(),
+        tools: tools.collect(),
         instances: instances.collect(),
         old: &stores.old_name,
         new: &stores.new_name,

@@ -38,7 +38,7 @@ pub struct OpenStores {
     /// Where the new store is, for people.
     pub new_name: String,
     control: Control,
-    /// One for all tables: the stores are the same.
+    /// What each table begins with.
     pace: Paces,
 }
 
@@ -107,7 +107,7 @@ impl OpenStores {
         };
         let new_name = new.name().to_owned();
         let pace = Paces::new(
-            Pace::new(plan.pace.read_rows, None),
+            Pace::new(plan.pace.read_rows, None).of_old(plan.pace.old_p99),
             Pace::new(plan.pace.read_rows, plan.pace.write_units),
         );
         Ok(OpenStores {
@@ -213,7 +213,7 @@ impl OpenStores {
             let (old, new) = (self.old.clone(), self.new.clone());
             let migration = Migration::new(spec, old, new, self.control.clone());
             let migration = migration
-                .paced(self.pace.clone())
+                .paced(self.pace.anew())
                 .landing(self.plan.lease.landing);
             let migration = migration.fresh(self.plan.verify.fresh);
             match &self.cassandra {

@@ -128,7 +128,7 @@ async fn one(
 ) -> Result<VerifyOutcome> {
     let mut shown = None;
     let ready = |live: Arc<verifier::VerifyProgress>| {
-        shown = Some(screen.follow_verify(&migration.spec.name, live));
+        shown = Some(screen.follow_verify(&migration.spec.name, live, migration.paces().clone()));
     };
     let outcome = migration.verify(options, stop, ready).await;
     drop(shown);

@@ -202,6 +202,22 @@ fn facts(status: &Status) -> Vec<String> {
             some(&at_work, each)
         ));
     }
+    for (_, tool) in &status.pace.tools {
+        let mut fact = format!(
+            "{} ({}): {} units/s, {} rows/s",
+            tool.command,
+            visible(&tool.name),
+            format::count(tool.units.round() as u64),
+            format::count(tool.rows.round() as u64)
+        );
+        if let Some(reason) = &tool.reason {
+            fact += &format!(", {}", visible(reason));
+        }
+        facts.push(fact);
+    }
+    if status.pace.wish.as_ref().is_some_and(|wish| wish.paused) {
+        facts.push("paused by an operator".to_owned());
+    }
     let throttles: u64 = status
         .copiers
         .iter()
@@ -368,6 +384,7 @@ mod tests {
             instances: Vec::new(),
             failures: 2,
             verified: None,
+            pace: Default::default(),
         }
     }
 

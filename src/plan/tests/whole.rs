@@ -102,8 +102,11 @@ fn ceilings() {
     let pace = PacePlan {
         write_units: Some(5_000),
         read_rows: None,
+        old_p99: None,
     };
     assert_eq!(plan.pace, pace);
+    let plan = parsed(&format!("{SMALL}[pace]\nold_p99_ms = 50\n"));
+    assert_eq!(plan.pace.old_p99, Some(Duration::from_millis(50)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum};
 
-use crate::error::{Effect, Error, Kind};
+use crate::error::{Effect, Error, Kind, ThrottleCause};
 
 /// A call: what every error of it says.
 #[derive(Clone, Copy)]
@@ -45,7 +45,14 @@ impl SdkCall<'_> {
                         false => self.unreadable(context.into_err()),
                     };
                 }
-                self.refused(status, context.into_err())
+                let cause = told_cause(raw.body().bytes().unwrap_or_default());
+                let refused = self.refused(status, context.into_err());
+                match cause {
+                    Some(cause) if refused.kind() == Kind::Throttled => {
+                        refused.with_throttle_cause(cause)
+                    }
+                    Some(_) | None => refused,
+                }
             }
             SdkError::ConstructionFailure(_) => self
                 .error(Kind::Invalid, Effect::None, "the request can't be made")
@@ -108,7 +115,11 @@ impl SdkCall<'_> {
             // Also every code that AWS may add.
             Some(_) | None => (Kind::Unknown, Effect::Unknown),
         };
-        self.explained(kind, effect, code, message)
+        let explained = self.explained(kind, effect, code, message);
+        match throttle_cause(message) {
+            Some(cause) if kind == Kind::Throttled => explained.with_throttle_cause(cause),
+            Some(_) | None => explained,
+        }
     }
 
     /// The error of a transaction that was cancelled for this reason: nothing of it was done.
@@ -303,6 +314,36 @@ pub(super) fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespons
         error.as_service_error().and_then(E::code),
         Some("AccessDeniedException" | "AccessDenied")
     )
+}
+
+/// What a table is short of, by the `ThrottlingReasons` of an answer's JSON.
+fn told_cause(body: &[u8]) -> Option<ThrottleCause> {
+    // Few answers are errors, and few errors are throttles.
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let reasons = body.get("ThrottlingReasons")?.as_array()?;
+    let reasons = reasons
+        .iter()
+        .filter_map(|reason| reason.get("reason")?.as_str());
+    // Where several hold, it isn't one partition alone.
+    reasons
+        .filter_map(throttle_cause)
+        .min_by_key(|cause| match cause {
+            ThrottleCause::Table => 0,
+            ThrottleCause::Account => 1,
+            ThrottleCause::Partition => 2,
+        })
+}
+
+/// What a reason says, `TableWriteKeyRangeThroughputExceeded` say. One that AWS may add is none.
+fn throttle_cause(reason: &str) -> Option<ThrottleCause> {
+    const REASONS: [(&str, ThrottleCause); 4] = [
+        ("KeyRangeThroughputExceeded", ThrottleCause::Partition),
+        ("AccountLimitExceeded", ThrottleCause::Account),
+        ("ProvisionedThroughputExceeded", ThrottleCause::Table),
+        ("MaxOnDemandThroughputExceeded", ThrottleCause::Table),
+    ];
+    let told = REASONS.iter().find(|(word, _)| reason.contains(word));
+    told.map(|(_, cause)| *cause)
 }
 
 fn kind_of(code: &str, status: u16) -> (Kind, Effect) {

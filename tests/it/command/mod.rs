@@ -30,6 +30,7 @@ mod refusals;
 mod resets;
 mod secure;
 mod shards;
+mod throttling;
 mod traffic;
 mod ttls;
 mod unkept;

@@ -116,6 +116,8 @@ async fn each_command_does_what_its_permissions_say() {
         );
         run("copy", &["--table", name], &[0, 1]);
     }
+    run("pace", &["--write-units", "900000"], &[0]);
+    run("pace", &["--as-planned"], &[0]);
     run("failures", &[], &[1]);
     run("failures --retry", &[], &[1]);
     bench.cql("DELETE FROM t WHERE p = 100").await;

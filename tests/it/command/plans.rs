@@ -52,10 +52,10 @@ fn all_errors_at_once_with_their_lines() {
 
 #[test]
 fn what_is_not_built_yet_is_said_to_be_so() {
-    let (_folder, outcome) = check(&format!("{GOOD}[pace]\nold_p99_ms = 50\n"));
+    let (_folder, outcome) = check(&format!("{GOOD}where = \"a = 1\"\n"));
     says(
         &outcome.expect_code(2),
-        &["cf.toml:11", "`pace.old_p99_ms` isn't built yet"],
+        &["cf.toml:10", "`table.where` isn't built yet"],
     );
 }
 

@@ -47,7 +47,7 @@ fn faults() -> impl FnMut(&Request) -> Fault {
         *turn += 1;
         match (request.call.as_str(), &FAULTS[*turn % FAULTS.len()]) {
             ("BatchExecuteStatement", Fault::None) if *turn % FAULTS.len() % 4 == 1 => {
-                Fault::StatementsThrottled(SOME)
+                Fault::StatementsThrottled(SOME.to_vec())
             }
             // The first of its kind: a call that times out takes ten seconds.
             ("UpdateItem" | "BatchExecuteStatement", _) if *turn == 4 => Fault::ReplyWithheld,
@@ -177,7 +177,7 @@ async fn replies_lost_failures_and_throttles() {
         count(
             &seen,
             "BatchExecuteStatement",
-            &Fault::StatementsThrottled(SOME)
+            &Fault::StatementsThrottled(SOME.to_vec())
         ) > 3
     );
 

@@ -76,7 +76,12 @@ impl DemoStores<'_> {
         };
         let name = &migration.spec.name;
         let mut shown = None;
-        let ready = |live| shown = Some(self.screen.follow_verify(name, live));
+        let ready = |live| {
+            shown = Some(
+                self.screen
+                    .follow_verify(name, live, migration.paces().clone()),
+            )
+        };
         let stop = CancellationToken::new();
         let found = migration.verify(options, &stop, ready).await?.found;
         drop(shown);
@@ -152,7 +157,12 @@ impl DemoStores<'_> {
         let mut shown = None;
         let ready = |started: Started| {
             let live = started.live.clone();
-            shown = Some(self.screen.follow(name, started.live, started.rows));
+            shown = Some(self.screen.follow(
+                name,
+                started.live,
+                started.rows,
+                migration.paces().clone(),
+            ));
             drop(begun.send(live));
         };
         let stop = CancellationToken::new();

@@ -1,0 +1,511 @@
+//! The pace: how much of a store a process takes in a second.
+//!
+//! What a call costs is known once it is over. So it takes what such calls have cost lately, waits until
+//! that is there, and puts the account right afterwards. The account may be overdrawn: whoever comes next
+//! waits for it. So a ceiling holds over any stretch of time, but for one second's worth that may have been
+//! saved up, and for calls that cost more than those before them.
+//!
+//! Within the ceilings the pace follows what the store bears ([`adaptive`]):
+//!
+//! | store | what it says | what is done |
+//! |---|---|---|
+//! | either | it asks for less (throttles, `Overloaded`) | a tenth less than it has really done lately, then slowly more |
+//! | old | reads time out, or too few replicas answer | three tenths less |
+//! | old | the p99 of its reads is above the plan's `old_p99_ms` | the same |
+//! | new | calls time out | as after a throttle |
+//! | new | one partition is hot | that one's rows wait, the others don't ([`hot`]) |
+//!
+//! Calls that a store has refused are made again within a budget ([`budget`]).
+
+mod account;
+mod adaptive;
+mod budget;
+mod hot;
+mod latency;
+mod meter;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use account::{Account, HeldBy, Orders, Spent, TELLING};
+use budget::RetryBudget;
+use hot::{HotPartitions, HotTaken};
+use latency::Latencies;
+
+use crate::error::{Error, Kind, Result, ThrottleCause};
+use crate::model::Value;
+use crate::store::Room;
+
+/// What is left after a throttle, and after an old store was found to suffer.
+const TO_AFTER_THROTTLE: f64 = 0.9;
+const TO_WHEN_SLOW: f64 = 0.7;
+/// An old store that suffers is judged anew after so long at the earliest.
+const SLOW_EVERY: Duration = Duration::from_secs(1);
+/// However ill a store is, one call is made in so many seconds, to see whether it is better.
+const PROBE_SECONDS: f64 = 2.0;
+
+/// Which of the two stores it is, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PacedStore {
+    /// The one that is left.
+    Old,
+    /// The one that is moved to.
+    #[default]
+    New,
+}
+
+/// Why a pace is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaceReason {
+    /// An operator said so: `migrate pace --pause`.
+    Paused,
+    /// The control table doesn't say what operators want, so nothing is taken.
+    OrdersUnknown,
+    /// A store asks for less.
+    Throttled(PacedStore),
+    /// Some partitions of the new store are hot.
+    HotPartitions(usize),
+    /// The p99 of the old store's reads, and what the plan allows.
+    OldSlow {
+        /// What it is.
+        p99: Duration,
+        /// What it may be.
+        over: Duration,
+    },
+    /// Reads of the old store time out, or it has too few replicas.
+    OldFails,
+    /// Calls of the new store time out.
+    NewFails,
+    /// The plan's ceiling, or an operator's.
+    Ceiling,
+}
+
+impl fmt::Display for PaceReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PaceReason::Paused => f.write_str("paused by an operator"),
+            PaceReason::OrdersUnknown => {
+                f.write_str("held: the control table doesn't say what operators want")
+            }
+            PaceReason::Throttled(PacedStore::Old) => f.write_str("throttled by the old store"),
+            PaceReason::Throttled(PacedStore::New) => f.write_str("throttled by the new store"),
+            PaceReason::HotPartitions(1) => f.write_str("one partition of the new store is hot"),
+            PaceReason::HotPartitions(count) => {
+                write!(f, "{count} partitions of the new store are hot")
+            }
+            PaceReason::OldSlow { p99, over } => write!(
+                f,
+                "old store slow: p99 {} ms over {}",
+                p99.as_millis(),
+                over.as_millis()
+            ),
+            PaceReason::OldFails => {
+                f.write_str("old store slow: reads time out, or too few replicas answer")
+            }
+            PaceReason::NewFails => f.write_str("new store slow: calls time out"),
+            PaceReason::Ceiling => f.write_str("ceiling"),
+        }
+    }
+}
+
+/// A pace as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PaceNow {
+    /// The most rows read in a second; none = as many as the store gives.
+    pub read_rows: Option<f64>,
+    /// The most units written in a second.
+    pub write_units: Option<f64>,
+    /// Rows that are read in a second, over the last one.
+    pub rows: f64,
+    /// Units that are written in a second, over the last one.
+    pub units: f64,
+    /// Why it isn't more; none where nothing holds it back.
+    pub reason: Option<PaceReason>,
+}
+
+/// What operators want of a pace.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PaceOrders {
+    /// The most rows read in a second; none = no ceiling.
+    pub read_rows: Option<f64>,
+    /// The most units written in a second; none = no ceiling.
+    pub write_units: Option<f64>,
+    /// Nothing is taken.
+    pub is_paused: bool,
+    /// By [`crate::clock::Clock::Machine`]: past it nothing is taken until there are new orders. None = for ever.
+    pub valid_until: Option<Duration>,
+}
+
+/// The pace of one table in one store, for all that a process does there as a tool. Applications have none.
+#[derive(Debug)]
+pub struct Pace {
+    store: PacedStore,
+    reads: Account,
+    writes: Account,
+    hot: HotPartitions,
+    budget: RetryBudget,
+    /// What the p99 of reads may be, and what they took.
+    slow: Option<(Duration, Mutex<Latencies>)>,
+    suffering: Mutex<Suffering>,
+    room: Arc<Room>,
+}
+
+/// What the store has complained of last.
+#[derive(Debug, Default)]
+struct Suffering {
+    last: Option<(PaceReason, Instant)>,
+    judged: Option<Instant>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace::new(None, None)
+    }
+}
+
+impl Pace {
+    /// So many rows read in a second, and so many write units; `None` is no ceiling.
+    ///
+    /// A row counts as one unit where the store doesn't tell what a write has cost.
+    pub fn new(read_rows: Option<u32>, write_units: Option<u32>) -> Self {
+        Pace {
+            store: PacedStore::New,
+            // It isn't known how many rows a page has before the first one is there.
+            reads: Account::new(read_rows.map(f64::from), 0.0),
+            writes: Account::new(write_units.map(f64::from), 1.0),
+            hot: HotPartitions::default(),
+            budget: RetryBudget::default(),
+            slow: None,
+            suffering: Mutex::default(),
+            room: Arc::default(),
+        }
+    }
+
+    /// The same for the old store, whose reads are to keep within this time: 99 of 100 of them.
+    #[must_use]
+    pub fn of_old(mut self, p99: Option<Duration>) -> Self {
+        self.store = PacedStore::Old;
+        self.slow = p99.map(|p99| (p99, Mutex::default()));
+        self
+    }
+
+    /// The same, with pages that take their room from this: that of the whole process.
+    #[must_use]
+    pub fn within(mut self, room: &Arc<Room>) -> Self {
+        self.room = room.clone();
+        self
+    }
+
+    /// A pace of the same ceilings for another table, which has borne nothing yet.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        let ceiling = |account: &Account| account.orders().ceiling;
+        let slow = self.slow.as_ref().map(|(p99, _)| *p99);
+        Pace {
+            store: self.store,
+            reads: Account::new(ceiling(&self.reads), 0.0),
+            writes: Account::new(ceiling(&self.writes), 1.0),
+            hot: HotPartitions::default(),
+            budget: RetryBudget::default(),
+            slow: slow.map(|p99| (p99, Mutex::default())),
+            suffering: Mutex::default(),
+            room: self.room.clone(),
+        }
+    }
+
+    /// The most rows read and units written in a second, as they are ordered now.
+    pub fn ceilings(&self) -> (Option<f64>, Option<f64>) {
+        (self.reads.orders().ceiling, self.writes.orders().ceiling)
+    }
+
+    /// What operators want from now on, calls that wait included.
+    pub fn order(&self, orders: PaceOrders) {
+        let each = |ceiling| Orders {
+            ceiling,
+            is_paused: orders.is_paused,
+            valid_until: orders.valid_until,
+        };
+        self.reads.order(each(orders.read_rows));
+        self.writes.order(each(orders.write_units));
+    }
+
+    /// How it stands now.
+    pub fn now(&self) -> PaceNow {
+        let (read_rows, rows, reads_held) = self.reads.now();
+        let (write_units, units, writes_held) = self.writes.now();
+        PaceNow {
+            read_rows,
+            write_units,
+            rows,
+            units,
+            reason: self.reason([reads_held, writes_held]),
+        }
+    }
+
+    fn reason(&self, held: [Option<HeldBy>; 2]) -> Option<PaceReason> {
+        let is = |why| held.contains(&Some(why));
+        if is(HeldBy::Operator) {
+            return Some(PaceReason::Paused);
+        }
+        if is(HeldBy::Ignorance) {
+            return Some(PaceReason::OrdersUnknown);
+        }
+        let suffering = self.suffering().last;
+        let lately = suffering.filter(|(_, at)| at.elapsed() < TELLING);
+        if let Some((reason, _)) = lately {
+            return Some(reason);
+        }
+        if is(HeldBy::Store) {
+            return Some(suffering.map_or(PaceReason::Throttled(self.store), |(reason, _)| reason));
+        }
+        match (self.hot.count(), is(HeldBy::Ceiling)) {
+            (0, true) => Some(PaceReason::Ceiling),
+            (0, false) => None,
+            (count, _) => Some(PaceReason::HotPartitions(count)),
+        }
+    }
+
+    /// Where pages take their room.
+    pub(super) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// Waits for its part of the budget: a call that was refused is to be made again.
+    pub(super) async fn again(&self) {
+        self.budget.take().await;
+    }
+
+    /// Reads, and tells how many rows that were.
+    pub(super) async fn reading<T>(
+        &self,
+        call: impl Future<Output = Result<T>>,
+        rows: impl Fn(&T) -> usize,
+    ) -> Result<T> {
+        let taken = self.reads.take(1).await;
+        let answer = call.await;
+        match &answer {
+            Ok(page) => {
+                let done = rows(page) as f64;
+                self.reads.settle(1, taken, Spent { done, refused: 0 });
+                self.budget.earn();
+                self.is_quick(taken.begun);
+            }
+            Err(error) => {
+                self.reads.forgo(taken);
+                self.read_failed(error, taken.begun);
+            }
+        }
+        answer
+    }
+
+    /// Writes `count` rows, and tells what that has cost. `partitions` tells each row's partition, where that is asked.
+    pub(super) async fn writing(
+        &self,
+        rows: WrittenRows<'_>,
+        call: impl Future<Output = crate::store::WriteOutcomes>,
+    ) -> crate::store::WriteOutcomes {
+        let hot = self.cool(&rows).await;
+        let taken = self.writes.take(rows.count()).await;
+        let answer = call.await;
+        let refused = rows.refused(&answer);
+        let is_done = |row: &&Result<crate::store::WriteOutcome>| row.is_ok();
+        let done = answer.rows.iter().filter(is_done).count();
+        // What an embedded store has no units for counts as one.
+        let units = if answer.units > 0.0 {
+            answer.units
+        } else {
+            done as f64
+        };
+        let spent = Spent {
+            done: units,
+            refused: rows.count().saturating_sub(done),
+        };
+        self.writes.settle(rows.count(), taken, spent);
+        if let Some(hot) = hot {
+            self.hot.settle(hot, &refused.hot);
+        } else if !refused.hot.is_empty() {
+            self.hot.settle(HotTaken::default(), &refused.hot);
+        }
+        let throttled = refused.all - refused.hot.values().sum::<usize>();
+        if throttled > 0 {
+            self.throttled(&self.writes, taken.begun);
+        } else if has_timed_out(&answer) {
+            self.timed_out(&self.writes, taken.begun);
+        } else {
+            self.writes.is_well(taken.begun);
+        }
+        if refused.all == 0 {
+            self.budget.earn();
+        }
+        answer
+    }
+
+    /// Changes one thing, which counts as one unit.
+    pub(super) async fn changing<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let taken = self.writes.take(1).await;
+        let answer = call.await;
+        let refused = match &answer {
+            Err(error) if error.kind() == Kind::Throttled => 1,
+            Ok(_) | Err(_) => 0,
+        };
+        let done = 1.0 - refused as f64;
+        self.writes.settle(1, taken, Spent { done, refused });
+        match refused {
+            0 => {
+                self.writes.is_well(taken.begun);
+                self.budget.earn();
+            }
+            _ => self.throttled(&self.writes, taken.begun),
+        }
+        answer
+    }
+
+    /// A read took this long, from when it was sent.
+    pub(super) fn took(&self, begun: Instant) {
+        if let Some((_, reads)) = &self.slow {
+            locked(reads).add(begun, begun.elapsed());
+        }
+    }
+
+    async fn cool(&self, rows: &WrittenRows<'_>) -> Option<HotTaken> {
+        match self.hot.any() {
+            true => Some(self.hot.take(rows.partitions()).await),
+            false => None,
+        }
+    }
+
+    fn throttled(&self, account: &Account, begun: Instant) {
+        self.suffers(PaceReason::Throttled(self.store));
+        if account.is_told_by(begun) {
+            account.step_down(TO_AFTER_THROTTLE, true, least(account));
+        }
+    }
+
+    fn timed_out(&self, account: &Account, begun: Instant) {
+        self.suffers(PaceReason::NewFails);
+        if account.is_told_by(begun) {
+            account.step_down(TO_AFTER_THROTTLE, true, least(account));
+        }
+    }
+
+    fn read_failed(&self, error: &Error, begun: Instant) {
+        match (error.kind(), self.store) {
+            (Kind::Throttled, _) => self.throttled(&self.reads, begun),
+            (Kind::Timeout | Kind::Unreachable, PacedStore::Old) => {
+                self.suffers(PaceReason::OldFails);
+                if self.may_judge(begun) {
+                    self.reads
+                        .step_down(TO_WHEN_SLOW, false, least(&self.reads));
+                }
+            }
+            (Kind::Timeout, PacedStore::New) => self.timed_out(&self.reads, begun),
+            // What can't be reached is waited for by the layer above.
+            (_, _) => {}
+        }
+    }
+
+    /// A read went well. Whether all of them are quick enough is judged now and then.
+    fn is_quick(&self, begun: Instant) {
+        let Some((over, reads)) = &self.slow else {
+            self.reads.is_well(begun);
+            return;
+        };
+        let now = Instant::now();
+        let judged = self.suffering().judged;
+        let Some(p99) = locked(reads).p99(now, judged) else {
+            return;
+        };
+        if p99 <= *over {
+            self.reads.is_well(begun);
+            return;
+        }
+        self.suffers(PaceReason::OldSlow { p99, over: *over });
+        if self.may_judge(begun) {
+            self.reads
+                .step_down(TO_WHEN_SLOW, false, least(&self.reads));
+        }
+    }
+
+    /// Whether the last judgement is long enough ago, and this read began after it.
+    fn may_judge(&self, begun: Instant) -> bool {
+        let now = Instant::now();
+        let mut suffering = self.suffering();
+        let is_time = suffering.judged.is_none_or(|judged| {
+            now.saturating_duration_since(judged) >= SLOW_EVERY && begun >= judged
+        });
+        if is_time {
+            suffering.judged = Some(now);
+        }
+        is_time
+    }
+
+    fn suffers(&self, reason: PaceReason) {
+        self.suffering().last = Some((reason, Instant::now()));
+    }
+
+    fn suffering(&self) -> MutexGuard<'_, Suffering> {
+        locked(&self.suffering)
+    }
+}
+
+fn has_timed_out(answer: &crate::store::WriteOutcomes) -> bool {
+    let mut failed = answer.rows.iter().filter_map(|row| row.as_ref().err());
+    failed.any(|error| error.kind() == Kind::Timeout)
+}
+
+fn least(account: &Account) -> f64 {
+    (account.usual() / PROBE_SECONDS).max(1.0)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The rows of a write, of which a pace asks the partitions if some are hot.
+#[derive(Clone, Copy)]
+pub(super) struct WrittenRows<'a> {
+    pub table: &'a str,
+    /// Each row's partition key.
+    pub keys: &'a [&'a [Value]],
+}
+
+/// How many rows were refused, in all and in hot partitions.
+struct RefusedRows {
+    all: usize,
+    hot: BTreeMap<u64, usize>,
+}
+
+impl WrittenRows<'_> {
+    fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = u64> {
+        self.keys.iter().map(|key| hot::partition(self.table, key))
+    }
+
+    fn refused(&self, answer: &crate::store::WriteOutcomes) -> RefusedRows {
+        let mut refused = RefusedRows {
+            all: 0,
+            hot: BTreeMap::new(),
+        };
+        for (key, row) in self.keys.iter().zip(&answer.rows) {
+            let Err(error) = row else { continue };
+            if error.kind() != Kind::Throttled {
+                continue;
+            }
+            refused.all += 1;
+            if error.throttled_by() == Some(ThrottleCause::Partition) {
+                let partition = hot::partition(self.table, key);
+                *refused.hot.entry(partition).or_default() += 1;
+            }
+        }
+        refused
+    }
+}
