@@ -8,11 +8,11 @@ use crossfade::model::{
 };
 use crossfade::protocol::phase::Work;
 use crossfade::protocol::row::{
-    Call, ClusteringOrder, CopyRow, DeleteRange, Get, Got, PageLimit, Purge, Queried, QueryRange,
-    Repair, Repaired, Reply, Resave, RowStep, ScanCall, ScanOrder, ScanReply, Walked, Walkover,
-    Write, WriteAnswer,
+    Call, Cause, ClusteringOrder, Concluded, CopyRow, DeleteRange, Get, Got, PageLimit, Purge,
+    Queried, QueryRange, Repair, Repaired, Reply, Resave, RowStep, ScanCall, ScanOrder, ScanReply,
+    TogetherCall, TogetherReply, Walked, Walkover, Write, WriteAnswer, WriteTogether,
 };
-use crossfade::protocol::{Machine as _, Phase};
+use crossfade::protocol::{Machine as _, Phase, Step};
 
 use super::history::{Meaning, Meant, Wanted, cells};
 use super::stores::{key, range};
@@ -33,6 +33,9 @@ pub enum Kind {
     PutIf,
     DeleteThere,
     Compute,
+    /// Those that are a transaction of the new store.
+    SetTogether,
+    PutIfTogether,
     Get,
     Query,
     Scan,
@@ -60,7 +63,12 @@ impl Kind {
     pub fn is_conditional(self) -> bool {
         matches!(
             self,
-            Kind::Insert | Kind::UpdateIf | Kind::PutNew | Kind::PutIf | Kind::DeleteThere
+            Kind::Insert
+                | Kind::UpdateIf
+                | Kind::PutNew
+                | Kind::PutIf
+                | Kind::PutIfTogether
+                | Kind::DeleteThere
         )
     }
 
@@ -68,7 +76,7 @@ impl Kind {
     fn wanted(self) -> Option<Wanted> {
         match self {
             Kind::PutNew => Some(Wanted::Nothing),
-            Kind::PutIf => Some(Wanted::First(OLD)),
+            Kind::PutIf | Kind::PutIfTogether => Some(Wanted::First(OLD)),
             Kind::DeleteThere => Some(Wanted::There),
             _ => None,
         }
@@ -77,7 +85,7 @@ impl Kind {
     /// The write on a rule that it is.
     pub fn judged(self, number: u16) -> Option<Judged> {
         let then = match self {
-            Kind::PutNew | Kind::PutIf => Then::Put(row([number, number])),
+            Kind::PutNew | Kind::PutIf | Kind::PutIfTogether => Then::Put(row([number, number])),
             Kind::DeleteThere => Then::Delete,
             Kind::Compute => Then::Compute,
             _ => return None,
@@ -104,7 +112,7 @@ impl Kind {
         let keep = Meaning::Keep;
         match self {
             Kind::Put => Some(Meant::Put([number, number])),
-            Kind::SetFirst => Some(Meant::Update([Meaning::Set(number), keep])),
+            Kind::SetFirst | Kind::SetTogether => Some(Meant::Update([Meaning::Set(number), keep])),
             Kind::SetSecond => Some(Meant::Update([keep, Meaning::Set(number)])),
             Kind::ClearFirst => Some(Meant::Update([Meaning::Clear, keep])),
             Kind::Append => Some(Meant::Update([keep, Meaning::Append(number)])),
@@ -112,7 +120,9 @@ impl Kind {
             Kind::Insert => Some(Meant::Insert([number, number])),
             Kind::UpdateIf => Some(Meant::UpdateIf([keep, Meaning::Set(number)], OLD)),
             Kind::PutNew => Some(Meant::PutIf([number, number], Wanted::Nothing)),
-            Kind::PutIf => Some(Meant::PutIf([number, number], Wanted::First(OLD))),
+            Kind::PutIf | Kind::PutIfTogether => {
+                Some(Meant::PutIf([number, number], Wanted::First(OLD)))
+            }
             Kind::DeleteThere => Some(Meant::DeleteIf(Wanted::There)),
             Kind::Compute => Some(Meant::Compute(number)),
             Kind::Get | Kind::Query | Kind::Scan | Kind::Copy | Kind::Repair | Kind::Purge => None,
@@ -129,7 +139,7 @@ impl Kind {
         match self {
             Kind::Put => Some(Mutation::Put(row([number, number]))),
             Kind::Insert => Some(Mutation::Insert(row([number, number]))),
-            Kind::SetFirst => Some(Mutation::Update(update([
+            Kind::SetFirst | Kind::SetTogether => Some(Mutation::Update(update([
                 Some(Edit::Set(digit(number))),
                 None,
             ]))),
@@ -146,6 +156,7 @@ impl Kind {
             | Kind::PutIf
             | Kind::DeleteThere
             | Kind::Compute
+            | Kind::PutIfTogether
             | Kind::Get
             | Kind::Query
             | Kind::Scan
@@ -153,6 +164,11 @@ impl Kind {
             | Kind::Repair
             | Kind::Purge => None,
         }
+    }
+
+    /// Whether it is a transaction.
+    fn is_together(self) -> bool {
+        matches!(self, Kind::SetTogether | Kind::PutIfTogether)
     }
 }
 
@@ -237,6 +253,7 @@ pub enum Machine {
     Resave(Resave),
     Query(QueryRange<OneKey>),
     Write(Write),
+    Together(Transaction),
     DeleteRange(DeleteRange<OneKey>),
     Copy(CopyRow),
     Repair(Repair),
@@ -264,11 +281,14 @@ pub enum Answer {
 
 impl Machine {
     pub fn new(kind: Kind, number: u16, phase: Phase, now: i64, rows_expire: bool) -> Self {
-        if let Some(mutation) = kind.mutation(number) {
-            return Machine::Write(Write::new(phase, mutation, now));
-        }
-        if let Some(judged) = kind.judged(number) {
-            return Machine::Write(Write::judged(phase, judged, now));
+        let plain = |mutation| Write::new(phase, mutation, now);
+        let write = kind.mutation(number).map(plain);
+        let judged = |judged| Write::judged(phase, judged, now);
+        if let Some(write) = write.or_else(|| kind.judged(number).map(judged)) {
+            return match kind.is_together() {
+                true => Machine::Together(Transaction::new(phase, write)),
+                false => Machine::Write(write),
+            };
         }
         match kind {
             Kind::Get => Machine::Get(Get::new(phase, key(), now, rows_expire)),
@@ -312,6 +332,7 @@ impl Machine {
             Machine::Resave(resave) => nothing(resave.begin()),
             Machine::Query(query) => queried(query.begin()),
             Machine::Write(write) => wrote(write.begin()),
+            Machine::Together(transaction) => transaction.begin(),
             Machine::DeleteRange(delete) => wrote(delete.begin()),
             Machine::Copy(copy) => nothing(copy.begin()),
             Machine::Repair(repair) => repaired(repair.begin()),
@@ -337,6 +358,7 @@ impl Machine {
             Machine::Resave(resave) => nothing(resave.step(reply)),
             Machine::Query(query) => queried(query.step(reply)),
             Machine::Write(write) => wrote(write.step(reply)),
+            Machine::Together(transaction) => transaction.step(reply),
             Machine::DeleteRange(delete) => wrote(delete.step(reply)),
             Machine::Copy(copy) => nothing(copy.step(reply)),
             Machine::Repair(repair) => repaired(repair.step(reply)),
@@ -348,6 +370,62 @@ impl Machine {
             Machine::JudgedBeneath(write) => write.step(reply),
             Machine::NewFirst(scan) => scan.step(reply),
         }
+    }
+}
+
+/// A transaction of one write: what prepares it are calls like any others, and all that is its own goes at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Transaction {
+    all: WriteTogether,
+    /// Its own write is out, and not what prepares it.
+    is_own: bool,
+}
+
+impl Transaction {
+    fn new(phase: Phase, write: Write) -> Self {
+        Transaction {
+            all: WriteTogether::new(vec![(phase, write)]),
+            is_own: false,
+        }
+    }
+
+    fn begin(&mut self) -> RowStep<Answer> {
+        let step = self.all.begin();
+        self.took(step)
+    }
+
+    fn step(&mut self, reply: Reply) -> RowStep<Answer> {
+        let reply = match (self.is_own, reply) {
+            (false, reply) => TogetherReply::One(reply),
+            (true, Reply::Written) => TogetherReply::Written,
+            (true, Reply::Refused(met)) => TogetherReply::Refused(vec![Some(met)]),
+            (true, Reply::Unknown) => TogetherReply::Unknown,
+            (true, other) => panic!("a transaction doesn't get {other:?}"),
+        };
+        let step = self.all.step(reply);
+        self.took(step)
+    }
+
+    fn took(&mut self, step: Step<TogetherCall, Concluded>) -> RowStep<Answer> {
+        self.is_own = matches!(step, Step::Call(TogetherCall::Write(_)));
+        let answer = match step {
+            Step::Call(TogetherCall::One(0, call)) => return RowStep::Call(*call),
+            Step::Call(TogetherCall::Write(mut writes)) if writes.len() == 1 => {
+                let (_, key, change, on) = writes.remove(0);
+                return RowStep::Call(Call::WriteNew { key, change, on });
+            }
+            Step::Call(other) => panic!("a transaction of one write asks for {other:?}"),
+            Step::Done(Concluded::Done) => WriteAnswer::Done,
+            Step::Done(Concluded::Unknown) => WriteAnswer::Unknown,
+            // In `old` there are none, and nothing was changed either.
+            Step::Done(Concluded::Later | Concluded::Unsupported) => WriteAnswer::Later,
+            Step::Done(Concluded::Refused) => WriteAnswer::Refused,
+            Step::Done(Concluded::Cancelled(mut causes)) => match causes.pop() {
+                Some(Cause::Unmet(row)) => WriteAnswer::Unmet(row),
+                other => panic!("it is cancelled because of {other:?}"),
+            },
+        };
+        RowStep::Done(Answer::Wrote(answer))
     }
 }
 

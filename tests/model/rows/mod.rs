@@ -14,7 +14,7 @@ use crossfade::protocol::Phase::{self, Bridge, Copy, Done, New, Old, Switch};
 use crate::checking::{breaks, holds, long};
 use machines::Kind::{
     self, Append, ClearFirst, Compute, Delete, DeleteRange, DeleteThere, Get, Insert, Purge, Put,
-    PutIf, PutNew, Query, Scan, SetFirst, SetSecond, UpdateIf,
+    PutIf, PutIfTogether, PutNew, Query, Scan, SetFirst, SetSecond, SetTogether, UpdateIf,
 };
 use scenarios::{Cast, expiring, pair, repairs, stores, world};
 use variants::AsDesigned;
@@ -155,6 +155,22 @@ fn writes_on_a_rule() {
     };
     let starts = casts.into_iter().flat_map(pairs);
     holds("rows, writes on a rule", as_designed(starts.collect()));
+}
+
+#[test]
+fn transactions() {
+    let (writers, tools): (&[Kind], _) = match long() {
+        false => (&[SetFirst, SetTogether, PutIfTogether], &[][..]),
+        true => (
+            &[Put, SetFirst, SetSecond, Delete, SetTogether, PutIfTogether],
+            TOOLS,
+        ),
+    };
+    let cast = Cast {
+        writers,
+        ..Cast::of(tools)
+    };
+    holds("rows, transactions", as_designed(pairs(cast)));
 }
 
 /// Where `bridge` meets `switch`, with one writer: of two, one in `bridge` may have found nothing in the new store and

@@ -1,4 +1,4 @@
-//! Writes on a rule, and scans.
+//! Writes on a rule, scans, and transactions.
 
 use crossfade::protocol::row::Write;
 
@@ -100,4 +100,27 @@ fn conditional_put_that_is_not_conditional_on_what_was_read() {
     let name = "rows put-if without IF in N";
     let puts = cast(&[Kind::PutIf, Kind::Put], &[]);
     mutant(name, (New, New), puts, &Calls(in_new), TOLD);
+}
+
+/// A transaction is sent without its conditions: it puts a row over one that another has written since, and is told that the
+/// row was as it wanted it; and in `bridge` it writes to the new store what those in `old` don't see.
+#[test]
+fn transaction_without_its_conditions() {
+    fn calls(_: &Stores, call: &Call, who: Who) -> Option<Call> {
+        let Call::WriteNew { key, change, .. } = call else {
+            return None;
+        };
+        let is_meant = matches!(who.kind, Kind::PutIfTogether | Kind::SetTogether);
+        is_meant.then(|| Call::WriteNew {
+            key: key.clone(),
+            change: change.clone(),
+            on: Condition::Always,
+        })
+    }
+    let name = "rows transaction without IF";
+    let puts = cast(&[Kind::PutIfTogether, Kind::Put], &[]);
+    mutant(name, (New, New), puts, &Calls(calls), TOLD);
+    let name = "rows transaction without IF beside `old`";
+    let sets = cast(&[Kind::SetTogether, Kind::Put], &[]);
+    mutant(name, (Old, Bridge), sets, &Calls(calls), I1);
 }
