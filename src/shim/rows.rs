@@ -449,7 +449,10 @@ impl TableInner {
             operation.may_write(|joined| joined.keeps(key))?;
             // But for what is brought over in `copy`, an old row is only looked at.
             operation.shows = operation.phase() != Phase::Copy;
-            let mut write = write(operation.phase());
+            let mut write = match later {
+                None => write(operation.phase()),
+                Some(_) => write(operation.phase()).after_later(),
+            };
             let outcome = match operation.drive(&mut write, Reading::Strong).await {
                 Ok(outcome) => outcome,
                 Err(error) if write.is_made() => return Err(error.with_effect(Effect::Unknown)),

@@ -126,7 +126,7 @@ impl Shim {
         let mut waited = None;
         loop {
             let mut operations = tables.begin()?;
-            let concluded = write_all(&mut operations, &wanted).await;
+            let concluded = write_all(&mut operations, &wanted, waited.is_some()).await;
             let concluded = concluded.map_err(|error| instead_of_late(error, waited.take()))?;
             let causes = match concluded {
                 Concluded::Done => {
@@ -242,6 +242,7 @@ fn updating(inner: &Arc<TableInner>, begun: &Begun, write: TransactWrite) -> Res
 async fn write_all(
     operations: &mut [Operation],
     wanted: &[(usize, Updating)],
+    after_later: bool,
 ) -> Result<Concluded> {
     let mut writes = Vec::with_capacity(wanted.len());
     for (place, updating) in wanted {
@@ -251,6 +252,10 @@ async fn write_all(
         let write = match updating {
             Updating::Plain(mutation) => Write::new(phase, mutation.clone(), now),
             Updating::Judged(judged) => Write::judged(phase, judged.clone(), now),
+        };
+        let write = match after_later {
+            true => write.after_later(),
+            false => write,
         };
         writes.push((phase, write));
     }

@@ -14,6 +14,8 @@ pub struct Write {
     returns: Returns,
     /// It goes with others in one transaction of the new store.
     together: bool,
+    /// It has been told [`WriteAnswer::Later`] before.
+    looks_first: bool,
     now: i64,
     at: WriteAt,
 }
@@ -146,6 +148,7 @@ impl Write {
             place,
             returns: Returns::Nothing,
             together: false,
+            looks_first: false,
             now,
             at: WriteAt::Start,
         }
@@ -175,6 +178,16 @@ impl Write {
         }
     }
 
+    /// The same write, made again after [`WriteAnswer::Later`]: it looks whether the item that it needs is there by now before
+    /// it sends anything that changes something, so that where it isn't, it is still known that nothing was changed.
+    #[must_use]
+    pub fn after_later(self) -> Self {
+        Write {
+            looks_first: true,
+            ..self
+        }
+    }
+
     /// Whether the call that is out is the write itself, and not one that prepares it.
     pub(super) fn is_own(&self) -> bool {
         matches!(self.at, WriteAt::WritingNew(_))
@@ -193,7 +206,8 @@ impl Machine for Write {
 
     /// The write for an item as most items are. Where it is in another state, the refusal tells which.
     fn begin(&mut self) -> RowStep<WriteAnswer> {
-        if self.action(ItemState::Row) == CellAction::Compute {
+        if self.looks_first || self.action(ItemState::Row) == CellAction::Compute {
+            self.looks_first = false;
             self.at = WriteAt::JudgingNew;
             return RowStep::Call(Call::ReadNew(self.wanted.key().clone()));
         }

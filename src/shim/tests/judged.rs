@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::error::Effect;
 use crate::express::{ConditionExpression, Item, Placeholders, UpdateExpression};
 use crate::item::Attr;
 use crate::model::{Key, Returns};
@@ -471,5 +472,45 @@ async fn adds_are_told_their_totals_in_every_phase() {
         let before = votes.add_and_count(&act, vec![Some(5)], Returns::Old).await;
         assert_eq!(before.unwrap(), [Some(60)], "{phase}");
         assert_eq!(votes.count(&act).await.unwrap(), [Some(65)], "{phase}");
+    }
+}
+
+/// What waits for `copy` is looked for and not sent again, so that where the deadline cuts it off, it is known that nothing
+/// was changed.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_copy_is_cut_off_without_effect() {
+    for phase in [Phase::Bridge, Phase::Switch] {
+        for together in [false, true] {
+            let bench = Bench::new(phase).await;
+            let new = Arc::new(Faulty::new(bench.rig.new.clone(), Faults::default(), 1));
+            let settings = Settings::new("test");
+            let deadline = settings.deadline;
+            let shim = bench.shim_of(settings, bench.rig.old.clone(), new.clone(), false);
+            let users = shim.table("users").unwrap();
+            let (row, ttl) = user(&users, json!({"id": "u1", "name": "Ann"})).await;
+            let is_new = condition("attribute_not_exists(id)", json!({}));
+            let put = async {
+                match together {
+                    false => {
+                        let put = users.put_if(row, ttl, is_new, Returns::Nothing);
+                        put.await.map(drop)
+                    }
+                    true => {
+                        let put = transact(Writes::Put(row, ttl), is_new);
+                        shim.transact(vec![put]).await.map(drop)
+                    }
+                }
+            };
+            // It has been told by then that the key hasn't moved; from now on the new store says nothing.
+            let silence = async {
+                tokio::time::sleep(deadline / 2).await;
+                new.take(deadline * 10);
+            };
+            let error = tokio::join!(put, silence).0.unwrap_err();
+            let what = format!("{phase}, together {together}: {error}");
+            assert_eq!(error.known_effect(), Effect::None, "{what}");
+            assert_eq!(error.kind(), Kind::Transient, "{what}");
+            assert!(error.to_string().contains("from `copy` on"), "{what}");
+        }
     }
 }

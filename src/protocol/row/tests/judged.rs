@@ -167,6 +167,20 @@ fn what_is_made_of_the_row_is_written_on_what_was_read() {
     assert_steps(&more, copy, [set, wrong, completed, copied, wrong]);
 }
 
+/// What was told to come later looks before it sends anything that changes something.
+#[test]
+fn what_was_told_later_looks_first() {
+    let held = judged(Wants::First(1), put());
+    for phase in [Phase::Bridge, Phase::Switch] {
+        let calls = items().map(|item| {
+            let write = Write::judged(phase, held.clone(), NOW).after_later();
+            run(write, &mut Stores::of(item, old())).1
+        });
+        let put = "N?, N put a IF as wanted";
+        assert_eq!(calls, [put, "N?", "N?", "N?", "N?"], "{phase}");
+    }
+}
+
 /// In `old`: the row is read, judged, and written where the cells that were looked at are still so.
 #[test]
 fn the_old_store_is_written_on_the_cells_that_were_looked_at() {
