@@ -1,6 +1,7 @@
 //! What the requests on a sidecar share: its tables, and the way to others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
-use super::fault::Fault;
+use super::fault::{Fault, Twice};
 use super::indexes::Indexes;
 use super::pass::{Passed, Upstream, table_of};
 use super::signature::Access;
 use super::target::Target;
+use crate::error::{Effect, Error, Kind};
 use crate::protocol::Phase;
 use crate::shim::{Shim, Table};
 
@@ -32,8 +34,15 @@ pub enum Unknown {
     Refuse,
 }
 
-/// Answers requests.
+/// Answers requests: each by one of these of its own ([`App::begin`]).
 pub(super) struct App {
+    shared: Arc<Shared>,
+    /// When the request has to be over: whatever it waits for, it has one deadline.
+    until: Option<Instant>,
+}
+
+/// What all requests share.
+pub(super) struct Shared {
     shim: Shim,
     /// By their names in the new store.
     pub tables: BTreeMap<String, Table>,
@@ -43,6 +52,14 @@ pub(super) struct App {
     pub unknown: Unknown,
     pub attempts: Arc<Attempts>,
     pub indexes: Indexes,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl App {
@@ -56,42 +73,70 @@ impl App {
         let tables = shim.tables();
         let tables = tables.map(|table| (table.target().to_owned(), table.clone()));
         App {
-            tables: tables.collect(),
-            shim,
-            withheld,
-            upstream,
-            access,
-            unknown,
-            attempts: Arc::default(),
-            indexes: Indexes::default(),
+            shared: Arc::new(Shared {
+                tables: tables.collect(),
+                shim,
+                withheld,
+                upstream,
+                access,
+                unknown,
+                attempts: Arc::default(),
+                indexes: Indexes::default(),
+            }),
+            until: None,
         }
     }
 
-    pub fn shim(&self) -> &Shim {
-        &self.shim
+    /// For one request, that begins now.
+    pub fn begin(&self) -> App {
+        App {
+            shared: self.shared.clone(),
+            until: Some(Instant::now() + self.shared.shim.deadline()),
+        }
+    }
+
+    /// When what begins now has to be over.
+    pub fn until(&self) -> Instant {
+        let deadline = || Instant::now() + self.shared.shim.deadline();
+        self.until.unwrap_or_else(deadline)
+    }
+
+    pub fn shim(&self) -> Shim {
+        self.shared.shim.until(self.until())
+    }
+
+    /// How long a request takes at most.
+    pub fn deadline(&self) -> Duration {
+        self.shared.shim.deadline()
+    }
+
+    /// A table of the plan, by its name in the new store.
+    pub fn table(&self, name: &str) -> Option<Table> {
+        let table = self.shared.tables.get(name)?;
+        Some(table.until(self.until()))
     }
 
     /// A table of the plan, by its name or ARN; `None` for another one that requests may go to.
     pub async fn target(&self, name: &str) -> Result<Option<Target>, Fault> {
         let name = table_of(name);
-        match self.tables.get(name) {
+        match self.table(name) {
             Some(table) => {
-                let phase = self.can_begin(table).await?;
+                let phase = self.can_begin(&table).await?;
                 Ok(Some(Target {
                     phase,
                     name: name.to_owned(),
-                    table: table.clone(),
                     items: table.items().await?,
+                    table,
                 }))
             }
             None => self.refuse_other(name).map(|()| None),
         }
     }
 
-    /// Waits, as long as an operation takes at most, until one can begin. A lease that is lost comes back by itself, and
+    /// Waits, as long as the request has time, until an operation can begin. A lease that is lost comes back by itself, and
     /// an SDK that was told to ask again would have given up within a second.
     async fn can_begin(&self, table: &Table) -> Result<Phase, Fault> {
-        let until = Instant::now() + self.shim.deadline();
+        let until = self.until();
         loop {
             match table.ready() {
                 Ok(phase) => return Ok(phase),
@@ -119,11 +164,20 @@ impl App {
         Ok(())
     }
 
-    /// Sends a request on.
-    pub async fn send_on(&self, operation: &str, body: Bytes) -> Result<Passed, Fault> {
+    /// Sends a part of a request on, for as long as that has time. A lost reply means this.
+    pub async fn send_on(
+        &self,
+        operation: &str,
+        body: Bytes,
+        lost: Effect,
+    ) -> Result<Passed, Fault> {
         let target = format!("{SERVICE}{operation}");
-        self.send_as(&target, "application/x-amz-json-1.0", body)
-            .await
+        let sending = self.send_as(&target, "application/x-amz-json-1.0", body);
+        let sent = tokio::time::timeout_at(self.until(), sending).await;
+        sent.unwrap_or_else(|_| {
+            let late = Error::new(Kind::Timeout, "the new store didn't answer in time");
+            Err(Fault::of(&late.with_effect(lost), Twice::Same))
+        })
     }
 
     pub async fn send_as(&self, target: &str, kind: &str, body: Bytes) -> Result<Passed, Fault> {

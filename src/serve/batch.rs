@@ -1,7 +1,7 @@
 //! BatchGetItem and BatchWriteItem: each item by itself, on tables of the plan and others together.
 //!
-//! What can't be done now, and certainly wasn't, goes into `UnprocessedKeys` and `UnprocessedItems`, as the service
-//! does it. What goes to other tables is sent on as one request, and the two replies are joined.
+//! What can't be done now goes into `UnprocessedKeys` and `UnprocessedItems`, as the service does it; so do writes of which it
+//! can't be known whether they were made, since made again they come to the same. What goes to other tables is sent on as one request, and the two replies are joined.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use super::item::whole;
 use super::json::GivenItem;
 use super::native::{ReadWhole, Way, refuse_marks};
 use super::target::{Target, counters_alone, json as item_json, project, reply};
+use crate::error::Effect;
 use crate::express::{Item, Projection};
 use crate::model::{Key, Row};
 use crate::protocol::Phase;
@@ -73,13 +74,13 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
             continue;
         };
         if way.takes(&target, Phase::Done).await? {
-            let (native, request) = ReadWhole::of(target, request)?;
+            let (native, request) = ReadWhole::of(target, &asked_as, request)?;
             others.insert(asked_as.clone(), request);
             natives.insert(asked_as, native);
             continue;
         }
-        let text = request.to_string();
-        let mut asked: Asked = super::json::read(text.as_bytes())?;
+        let mut asked: Asked =
+            super::json::read_value(&request, format_args!("RequestItems.{asked_as}"))?;
         let (partition, sort) = target.key_names();
         let keys = asked.keys.take().unwrap_or_default();
         let projection = asked.expressed(partition, sort)?.projection;
@@ -239,7 +240,13 @@ impl JoinedAnswers {
             WantedCapacity::Indexes => "INDEXES",
         };
         let body = json!({"RequestItems": others, "ReturnConsumedCapacity": wanted});
-        let answer = app.send_on(operation, body.to_string().into()).await?;
+        let lost = match operation {
+            "BatchGetItem" => Effect::None,
+            _ => Effect::Unknown,
+        };
+        let answer = app
+            .send_on(operation, body.to_string().into(), lost)
+            .await?;
         let said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
         if answer.status != 200 {
             return Err(Fault::passed_on(answer.status, &said));
@@ -329,8 +336,9 @@ pub(super) async fn read(app: &Arc<App>, body: &[u8]) -> Result<WriteBatch, Faul
             return Err(counters_alone(&target.name));
         }
         let mut seen = BTreeSet::new();
-        for given in all {
-            let request: WriteRequest = super::json::read(given.to_string().as_bytes())?;
+        for (at, given) in all.into_iter().enumerate() {
+            let request: WriteRequest =
+                super::json::read_value(&given, format_args!("RequestItems.{asked_as}[{at}]"))?;
             let (does, units) = match (request.put_request, request.delete_request) {
                 (Some(put), None) => {
                     let item = super::json::item(put.item);

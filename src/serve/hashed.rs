@@ -11,6 +11,7 @@ use super::capacity::{self, WantedCapacity};
 use super::fault::Fault;
 use super::json::GivenItem;
 use super::target::{Target, json as item_json, reply};
+use crate::error::Effect;
 use crate::express::Item;
 use crate::item::Attr;
 use crate::model::Key;
@@ -72,7 +73,7 @@ impl App {
         body: Json,
     ) -> Result<Option<Key>, Fault> {
         let answer = self
-            .send_on(operation, Bytes::from(body.to_string()))
+            .send_on(operation, Bytes::from(body.to_string()), Effect::None)
             .await?;
         let mut said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
         if answer.status != 200 {
@@ -85,7 +86,7 @@ impl App {
         if !item.is_object() {
             return Ok(None);
         }
-        let item: GivenItem = super::json::read(item.to_string().as_bytes())?;
+        let item: GivenItem = super::json::read_value(&item, "the new store's item")?;
         Ok(Some(target.items.key_of_item(&super::json::item(item))?))
     }
 }

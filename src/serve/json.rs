@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value as Json;
 
 use super::fault::Fault;
 use crate::express::{self, Item};
@@ -31,6 +32,21 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
                 Fault::invalid(&message[..place])
             }
             None => Fault::new(400, "SerializationException", text),
+        }
+    })
+}
+
+/// A part of a body that was read as JSON before. It has no line and column any more: what is wrong with its form is told
+/// with the place that the caller knows it by.
+pub(super) fn read_value<T: DeserializeOwned>(
+    value: &Json,
+    place: impl fmt::Display,
+) -> Result<T, Fault> {
+    T::deserialize(value).map_err(|error| {
+        let text = error.to_string();
+        match text.split_once(REFUSED) {
+            Some((_, message)) => Fault::invalid(message),
+            None => Fault::new(400, "SerializationException", format!("{place}: {text}")),
         }
     })
 }
@@ -270,7 +286,7 @@ impl Serialize for ShownItem {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use proptest::prelude::*;
 
@@ -329,6 +345,52 @@ mod tests {
             let quoted = format!("{{\"N\":\"{text}\"}}");
             if let Ok(Attr::N(kept)) = given(&quoted) {
                 prop_assert!(express::compare_numbers(&kept, &text).is_eq(), "{} became {}", text, kept);
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_reads_as_the_text_does() {
+        for text in [
+            "{\"S\":\"x\"}",
+            "{\"N\":\"1.0\"}",
+            "{\"N\":1}",
+            "{\"N\":\"abc\"}",
+            "{\"B\":\"AQI=\"}",
+            "{\"B\":\"?\"}",
+            "{\"NULL\":false}",
+            "{\"SS\":[\"a\",\"a\"]}",
+            "{\"M\":{\"a\":{\"L\":[{\"BOOL\":true},{\"BS\":[\"AQ==\"]}]}}}",
+            "{\"X\":\"a\"}",
+            "{}",
+            "[]",
+            "7",
+        ] {
+            let part: Json = serde_json::from_str(text).unwrap();
+            let part = read_value::<Given>(&part, "TransactItems[3].Put");
+            match (part, read::<Given>(text.as_bytes())) {
+                (Ok(part), Ok(whole)) => assert_eq!(part, whole, "{text}"),
+                (Err(part), Err(whole)) if whole.code == "ValidationException" => {
+                    assert_eq!(part, whole, "{text}");
+                }
+                // Where it is in the text that the client sent, or in which part of that.
+                (Err(part), Err(whole)) => {
+                    let (said, _) = whole.message.rsplit_once(" at line ").unwrap();
+                    assert_eq!(part.code, whole.code, "{text}");
+                    assert_eq!(part.message, format!("TransactItems[3].Put: {said}"));
+                }
+                (part, whole) => panic!("{text}: {part:?} and {whole:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_part_is_read_or_refused_as_its_text(text in "[\\[\\]{}\":,SNBLM0-9e.tru ]{0,60}") {
+            if let Ok(part) = serde_json::from_str::<Json>(&text) {
+                let read = read::<GivenItem>(part.to_string().as_bytes());
+                let part = read_value::<GivenItem>(&part, "here");
+                prop_assert_eq!(part.is_ok(), read.is_ok());
             }
         }
     }

@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::hashed::FoundByHash;
 use super::range::{RowStretch, RowsRead, rows};
 use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
+use crate::error::Kind;
 use crate::express::{ConditionExpression, Item, Projection};
 use crate::model::{Key, Query};
 
@@ -189,9 +190,17 @@ pub(super) async fn query(app: &App, target: &Target, mut asked: Asked) -> Attem
         after: start,
         limit: 1,
     };
+    let mut reached = None;
     loop {
         query.limit = page.rows();
-        let found = target.table.query(query.clone()).await?;
+        let found = match (target.table.query(query.clone()).await, reached.take()) {
+            (Ok(found), _) => found,
+            // What was found in time is a page.
+            (Err(error), Some(reached)) if error.kind() == Kind::Timeout => {
+                return Ok(page.reply(target, Some(reached)));
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
         // Its time was over before there were more.
         let is_short = found.rows.len() < query.limit;
         for row in found.rows {
@@ -208,8 +217,12 @@ pub(super) async fn query(app: &App, target: &Target, mut asked: Asked) -> Attem
             None => return Ok(page.reply(target, None)),
             Some(next) => match last(target, &next) {
                 Ok(last) if is_short => return Ok(page.reply(target, Some(last))),
+                Ok(last) => {
+                    reached = Some(last);
+                    query.after = Some(next);
+                }
                 // A key that no item can have is in no reply.
-                Ok(_) | Err(_) => query.after = Some(next),
+                Err(_) => query.after = Some(next),
             },
         }
     }

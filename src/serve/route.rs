@@ -20,6 +20,7 @@ use super::pass::{Named, described, mentions, only_looks, statements, table_of};
 use super::target::Target;
 use super::wire::{Hold, HttpAnswer, Received, Service};
 use super::{batch, hashed, item, native, query, scan, transact};
+use crate::error::Effect;
 use crate::protocol::Phase;
 use crate::shim::AddToken;
 
@@ -141,7 +142,7 @@ impl App {
         let named: Named = super::json::read(&request.body)?;
         for name in named.all() {
             self.refuse_other(name)?;
-            let Some(table) = self.tables.get(name) else {
+            let Some(table) = self.table(name) else {
                 continue;
             };
             if !only_looks(operation) && table.phase().await? != Phase::Done {
@@ -185,7 +186,9 @@ impl App {
             let names: Vec<&String> = self.tables.keys().collect();
             return Ok(json!({ "TableNames": names }).to_string().into());
         }
-        let answer = self.send_on("ListTables", request.body.clone()).await?;
+        let answer = self
+            .send_on("ListTables", request.body.clone(), Effect::None)
+            .await?;
         let mut said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
         if answer.status != 200 {
             return Err(Fault::passed_on(answer.status, &said));
@@ -219,10 +222,14 @@ impl Service for App {
         let strange = Attempt::is_retry_of(&request.parts.headers)
             .then(|| self.strange_write(&attempt(&request), target))
             .flatten();
-        let answered = self.route(&request).await.map_err(|fault| match strange {
-            Some(twice) => fault.after_another(twice),
-            None => fault,
-        });
+        let answered =
+            Arc::new(self.begin())
+                .route(&request)
+                .await
+                .map_err(|fault| match strange {
+                    Some(twice) => fault.after_another(twice),
+                    None => fault,
+                });
         let outcome = match &answered {
             Ok(answer) if answer.status == 200 => "ok",
             Ok(_) => "refused upstream",
@@ -257,7 +264,7 @@ impl Service for App {
     }
 
     fn longest(&self) -> Duration {
-        self.shim().deadline()
+        self.deadline()
     }
 }
 

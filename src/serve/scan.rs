@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::json::{self, GivenItem};
 use super::query::{Evaluation, refuse_index};
 use super::target::{Target, counters_alone, json as item_json};
+use crate::error::Kind;
 use crate::express::Item;
 use crate::item::Attr;
 use crate::model::Key;
@@ -40,6 +41,7 @@ pub(super) async fn scan(target: &Target, mut asked: Asked) -> AttemptOutcome {
         Some(start) => Some(position(target, start, phase)?),
         None => None,
     };
+    let mut reached = None;
     // The shim ends a page by its bytes, and so does the service: one request, one page.
     loop {
         let scan = Scan {
@@ -47,7 +49,15 @@ pub(super) async fn scan(target: &Target, mut asked: Asked) -> AttemptOutcome {
             limit: page.rows(),
             part,
         };
-        let found = target.table.scan(scan).await?;
+        let found = match (target.table.scan(scan).await, reached.take()) {
+            (Ok(found), _) => found,
+            // What was found in time is a page.
+            (Err(error), Some(reached)) if error.kind() == Kind::Timeout => {
+                let last = last(target, &reached, phase)?;
+                return Ok(page.reply(target, Some(last)));
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
         for row in &found.rows {
             page.take(target.shown(row)?);
         }
@@ -57,7 +67,10 @@ pub(super) async fn scan(target: &Target, mut asked: Asked) -> AttemptOutcome {
                 let last = last(target, &next, phase)?;
                 return Ok(page.reply(target, Some(last)));
             }
-            Some(next) => position = Some(next),
+            Some(next) => {
+                reached = Some(next.clone());
+                position = Some(next);
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ async fn actions(
         )));
     }
     let mut all = Vec::with_capacity(count);
-    for item in request.transact_items {
+    for (at, item) in request.transact_items.into_iter().enumerate() {
         let mut item = item.into_iter().filter(|(_, action)| !action.is_null());
         let (Some((name, action)), None) = (item.next(), item.next()) else {
             return Err(Fault::invalid(
@@ -80,7 +80,7 @@ async fn actions(
         if target.is_counter() {
             return Err(counters_alone(&target.name));
         }
-        let asked = super::json::read(action.to_string().as_bytes())?;
+        let asked = super::json::read_value(&action, format_args!("TransactItems[{at}].{name}"))?;
         all.push((name, target, asked));
     }
     Ok((all, wanted))
@@ -136,7 +136,7 @@ pub(super) async fn write(app: &Arc<App>, body: &[u8]) -> Result<ItemWrite, Faul
         });
         shown.push((target, shows_unmet));
     }
-    let shim = app.shim().clone();
+    let shim = app.shim();
     let making = async move {
         let transacted = shim.transact(writes).await;
         match transacted.map_err(|error| Fault::of(&error, twice))? {

@@ -69,6 +69,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 #[cfg(feature = "serve")]
 pub(crate) use self::held::HeldPhase;
 pub use self::items::Items;
@@ -154,6 +156,7 @@ impl Settings {
 pub struct Shim {
     tables: BTreeMap<String, Table>,
     deadline: Duration,
+    until: Option<Instant>,
 }
 
 impl Shim {
@@ -209,6 +212,7 @@ impl Shim {
         Ok(Shim {
             tables: tables.into_iter().map(table).collect(),
             deadline: settings.deadline,
+            until: None,
         })
     }
 
@@ -217,11 +221,24 @@ impl Shim {
     /// # Errors
     /// [`Kind::Config`] if there is none.
     pub fn table(&self, name: &str) -> Result<Table> {
-        self.tables.get(name).cloned().ok_or_else(|| {
+        let table = self.tables.get(name).map(|table| match self.until {
+            Some(until) => table.until(until),
+            None => table.clone(),
+        });
+        table.ok_or_else(|| {
             let names: Vec<&str> = self.tables.keys().map(String::as_str).collect();
             Error::new(Kind::Config, format!("there is no table `{name}`"))
                 .with_help(format!("there are: {}", names.join(", ")))
         })
+    }
+
+    /// The same application, whose operations have to be over by then: they are parts of one request.
+    #[cfg(feature = "serve")]
+    pub(crate) fn until(&self, until: Instant) -> Shim {
+        Shim {
+            until: Some(until),
+            ..self.clone()
+        }
     }
 
     /// How long an operation takes at most.

@@ -25,6 +25,8 @@ use crate::spec::TableSpec;
 pub struct Table {
     pub(super) inner: Arc<TableInner>,
     keeper: Arc<Keeper>,
+    /// When what is asked of it has to be over, if that is earlier than each operation's own deadline.
+    until: Option<Instant>,
 }
 
 /// The deletion of a range of rows that may take more than one deadline: [`Table::range_deletion`].
@@ -85,6 +87,16 @@ impl Table {
         Table {
             inner,
             keeper: Arc::new(Keeper(keeper)),
+            until: None,
+        }
+    }
+
+    /// The same table, whose operations have to be over by then: they are parts of one request.
+    #[cfg(feature = "serve")]
+    pub(crate) fn until(&self, until: Instant) -> Table {
+        Table {
+            until: Some(until),
+            ..self.clone()
         }
     }
 
@@ -372,6 +384,7 @@ impl Table {
     /// Begins a call of the application: what it may take counts from here, joining included.
     pub(super) async fn begun(&self) -> Result<Begun> {
         let deadline = Instant::now() + self.inner.settings.deadline;
+        let deadline = self.until.map_or(deadline, |until| until.min(deadline));
         let joined = self.inner.joined(deadline).await?;
         Ok(Begun { joined, deadline })
     }

@@ -23,8 +23,9 @@ impl ReadWhole {
     ///
     /// # Errors
     /// What of it is wrong.
-    pub fn of(target: Target, request: Json) -> Result<(Self, Json), Fault> {
-        let asked: Result<Asked, Fault> = super::super::json::read(request.to_string().as_bytes());
+    pub fn of(target: Target, asked_as: &str, request: Json) -> Result<(Self, Json), Fault> {
+        let place = format_args!("RequestItems.{asked_as}");
+        let asked: Result<Asked, Fault> = super::super::json::read_value(&request, place);
         let (mut asked, Json::Object(mut body)) = (asked?, request) else {
             return Err(super::super::asked::missing("keys"));
         };

@@ -14,15 +14,20 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
+use tokio::time::Instant;
 
 use super::app::{App, SERVICE};
 use super::attempts::AttemptOutcome;
 use super::fault::{Fault, Twice};
 use super::json::ShownItem;
+use super::pass::Passed;
 use super::target::Target;
 use crate::clock::unix_seconds;
+use crate::error::{Effect, Error, Kind, Result as LibResult};
 use crate::express::{Comparison, ConditionExpression, Operand, Path, Printer};
 use crate::item::{Attr, Mapping};
 use crate::model::Mark;
@@ -93,20 +98,51 @@ impl Way {
         Ok(takes)
     }
 
-    pub fn check(&self) -> Result<(), Fault> {
-        self.held.iter().try_for_each(HeldPhase::check)?;
-        Ok(())
+    pub fn check(&self) -> LibResult<()> {
+        self.held.iter().try_for_each(HeldPhase::check)
     }
 
-    fn has_time(&self) -> Result<(), Fault> {
-        self.held.iter().try_for_each(HeldPhase::has_time)?;
-        Ok(())
+    fn has_time(&self) -> LibResult<()> {
+        self.held.iter().try_for_each(HeldPhase::has_time)
+    }
+
+    /// Sends a request, for which a lost reply means this: again while it certainly changed nothing and there is time
+    /// left.
+    async fn send(&self, operation: &str, body: &Json, lost: Effect) -> LibResult<Passed> {
+        let Some(upstream) = &self.app.upstream else {
+            return Err(Error::new(Kind::Unreachable, "there is no endpoint"));
+        };
+        let (until, kind) = (self.app.until(), "application/x-amz-json-1.0");
+        let (target, body) = (
+            format!("{SERVICE}{operation}"),
+            Bytes::from(body.to_string()),
+        );
+        loop {
+            self.check()?;
+            self.has_time()?;
+            let sending = upstream.send(&target, kind, body.clone());
+            let error = match tokio::time::timeout_at(until, sending).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if error.known_effect() == Effect::Unknown => {
+                    error.with_effect(lost)
+                }
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    let message = "the new store didn't answer in time";
+                    return Err(Error::new(Kind::Timeout, message).with_effect(lost));
+                }
+            };
+            let may_do = error.kind().is_transient() && error.known_effect() == Effect::None;
+            if !may_do || Instant::now() + PAUSE >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Asks for what changes nothing.
     async fn read(&self, operation: &str, body: &Json) -> Result<Json, Fault> {
-        self.check()?;
-        let answer = self.app.send_on(operation, body.to_string().into()).await?;
+        let answer = self.send(operation, body, Effect::None).await?;
         let said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
         if answer.status != 200 {
             return Err(Fault::passed_on(answer.status, &said));
@@ -117,13 +153,7 @@ impl Way {
 
     /// Sends a write, once.
     async fn write(&self, operation: &str, body: &Json, twice: Twice) -> Result<Said, Fault> {
-        self.check()?;
-        let target = format!("{SERVICE}{operation}");
-        let Some(upstream) = &self.app.upstream else {
-            return Err(Fault::unavailable("there is no endpoint"));
-        };
-        let kind = "application/x-amz-json-1.0";
-        let sent = upstream.send(&target, kind, body.to_string().into()).await;
+        let sent = self.send(operation, body, Effect::Unknown).await;
         let answer = sent.map_err(|error| Fault::of(&error, twice))?;
         let said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
         if answer.status != 200 {
@@ -181,6 +211,9 @@ impl Way {
         }
     }
 }
+
+/// How long to wait before a request is sent again that the endpoint didn't get.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a failed condition is called.
 const UNMET: &str = "ConditionalCheckFailedException";

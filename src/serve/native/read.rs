@@ -41,7 +41,7 @@ pub(super) fn part(
     let Some(projection) = projection else {
         return Ok(Some(item));
     };
-    let item: GivenItem = super::super::json::read(item.to_string().as_bytes())?;
+    let item: GivenItem = super::super::json::read_value(&item, "the new store's item")?;
     let item = super::super::json::item(item);
     Ok(Some(item_json(project(item, Some(projection)))))
 }

@@ -72,6 +72,12 @@ async fn actions(
     Ok(Some((way, actions)))
 }
 
+/// What one action says.
+fn asked(body: &Map<String, Json>, at: usize, name: &str) -> Result<Asked, Fault> {
+    let place = format_args!("TransactItems[{at}].{name}");
+    super::super::json::read_value(&Json::Object(body.clone()), place)
+}
+
 /// TransactWriteItems.
 pub(in crate::serve) async fn write(
     app: &Arc<App>,
@@ -86,15 +92,14 @@ pub(in crate::serve) async fn write(
     body.remove("ClientRequestToken");
     let mut twice = Twice::Same;
     let mut parts = Vec::with_capacity(actions.len());
-    for (name, mut body, target) in actions {
+    for (at, (name, mut body, target)) in actions.into_iter().enumerate() {
         let own = match target {
             None => {
                 twice = Twice::Counts;
                 None
             }
             Some(target) => {
-                let text = Json::Object(body.clone()).to_string();
-                let asked: Asked = super::super::json::read(text.as_bytes())?;
+                let asked = asked(&body, at, &name)?;
                 let own = WriteParts::of(target.mapping(), &name, asked)?;
                 if own.twice == Twice::Counts {
                     twice = Twice::Counts;
@@ -181,10 +186,9 @@ pub(in crate::serve) async fn get(
     };
     let mut all = Vec::with_capacity(actions.len());
     let mut read: Vec<Option<(Target, Option<Projection>)>> = Vec::with_capacity(actions.len());
-    for (name, mut body, target) in actions {
+    for (at, (name, mut body, target)) in actions.into_iter().enumerate() {
         if let Some(target) = &target {
-            let text = Json::Object(body.clone()).to_string();
-            let mut asked: Asked = super::super::json::read(text.as_bytes())?;
+            let mut asked = asked(&body, at, &name)?;
             asked.take_key()?;
             let (partition, sort) = target.key_names();
             let projection = asked.expressed(partition, sort)?.projection;

@@ -358,3 +358,25 @@ async fn counting_exactly_once_takes_a_deadline_within_the_ten_minutes_of_a_toke
         assert!(error.is_none_or(|error| error.kind() == Kind::Config));
     }
 }
+
+/// Operations that are parts of one request share its deadline, however late they begin.
+#[cfg(feature = "serve")]
+#[tokio::test(start_paused = true)]
+async fn parts_of_one_request_have_one_deadline() {
+    let slowly = Slowly::new(Phase::New, Faults::default(), false).await;
+    let begun = Instant::now();
+    let shim = slowly.shim.until(begun + DEADLINE);
+    let votes = shim.table("votes").unwrap();
+    let act = votes.key_of(&json!({"act": "a1"})).await.unwrap();
+    sleep(DEADLINE / 2).await;
+    slowly.new.take(DEADLINE * 10);
+    let late = votes.count(&act).await.unwrap_err();
+    assert_eq!(late.kind(), Kind::Timeout);
+    assert_eq!(begun.elapsed().as_secs(), DEADLINE.as_secs());
+    let late = votes.add(&act, "n", 1).await.unwrap_err();
+    assert_eq!(
+        (late.kind(), late.known_effect()),
+        (Kind::Timeout, Effect::None)
+    );
+    assert_eq!(begun.elapsed().as_secs(), DEADLINE.as_secs());
+}

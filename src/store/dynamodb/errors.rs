@@ -278,13 +278,14 @@ impl SdkCall<'_> {
             effect,
             format!("DynamoDB can't be reached: {}", root_cause(&error)),
         )
-        .with_help(
-            "check that region and endpoint are right, that it is running, and that nothing is \
-             between (VPC endpoint, proxy, firewall)",
-        )
+        .with_help(CHECK_REACH)
         .with_source(error)
     }
 }
+
+/// What to do where it can't be reached.
+pub(super) const CHECK_REACH: &str = "check that region and endpoint are right, that it is running, and that nothing is between (VPC \
+     endpoint, proxy, firewall)";
 
 /// Whether a request as a whole was refused for what is in it, so that its other rows may be fine.
 pub(super) fn is_refused_request<E: ProvideErrorMetadata>(

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::connect::{self, ANY_REGION, CALL, CONNECT, DynamoDbConfig};
+use super::errors::{CHECK_REACH, root_cause};
 use super::http::{Timed, connections};
 use crate::error::{Effect, Error, Kind, Result};
 
@@ -93,16 +94,18 @@ impl Raw {
         };
         let answering = async {
             let answer = self.http.request(request).await.map_err(|error| {
-                let connecting = error.is_connect();
-                let error = lost(format!("the endpoint didn't answer: {error}")).with_source(error);
-                match connecting {
-                    true => error.with_effect(Effect::None),
-                    false => error,
-                }
+                let cause = root_cause(&error);
+                let told = match error.is_connect() {
+                    true => lost(format!("DynamoDB can't be reached: {cause}"))
+                        .with_effect(Effect::None)
+                        .with_help(CHECK_REACH),
+                    false => lost(format!("DynamoDB didn't answer: {cause}")),
+                };
+                told.with_source(error)
             })?;
             let (parts, body) = answer.into_parts();
             let body = body.collect().await.map_err(|error| {
-                lost(format!("the endpoint's answer broke off: {error}")).with_source(error)
+                lost(format!("DynamoDB's answer broke off: {error}")).with_source(error)
             })?;
             Ok(RawAnswer {
                 status: parts.status.as_u16(),
@@ -112,7 +115,12 @@ impl Raw {
         };
         tokio::time::timeout(self.timeout, answering)
             .await
-            .unwrap_or_else(|_| Err(lost(format!("no answer within {:?}", self.timeout))))
+            .unwrap_or_else(|_| {
+                Err(lost(format!(
+                    "DynamoDB didn't answer within {:?}",
+                    self.timeout
+                )))
+            })
     }
 
     async fn signed(
