@@ -51,6 +51,9 @@ pub struct Record {
     /// `migrate reset` has begun to empty the target.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptying: bool,
+    /// `migrate finish --strip` has been over the whole target: none of its items has an attribute of the migration's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stripped: bool,
     /// `init --adopt` took a target over that had items already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,

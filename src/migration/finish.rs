@@ -150,7 +150,31 @@ impl Migration {
         let finished = under_lease(&member, work).await?;
         // In `done` items without a mark are what applications write.
         self.control.forget_adopted(&self.spec.to).await?;
+        if strip {
+            self.note_stripped(&record).await?;
+        }
         Ok(finished)
+    }
+
+    /// Notes that no item has an attribute of the migration's own any more, and none will get one.
+    async fn note_stripped(&self, begun: &Record) -> Result<()> {
+        loop {
+            let there = self.control.require(&self.spec.to).await?;
+            if there.record.incarnation != begun.incarnation || there.record.stripped {
+                return Ok(());
+            }
+            let stripped = Record {
+                stripped: true,
+                ..there.record.clone()
+            };
+            if self
+                .control
+                .replace(&self.spec.to, &there, &stripped)
+                .await?
+            {
+                return Ok(());
+            }
+        }
     }
 
     /// What [`Migration::purge`] would do, and change nothing. Lawful in every phase.

@@ -347,6 +347,7 @@ impl Migration {
             target: StoredTable::of(survey.transform.target()),
             default_ttl: survey.old.default_ttl,
             emptying: false,
+            stripped: false,
             adopted: false,
             adoption: None,
             fenced: BTreeSet::new(),

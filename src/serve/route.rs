@@ -80,7 +80,7 @@ impl App {
                 }
             }
             "ExecuteStatement" | "BatchExecuteStatement" | "ExecuteTransaction" => {
-                self.refuse_statements(body)?;
+                self.refuse_statements(body).await?;
                 return self.pass(request).await;
             }
             "DescribeEndpoints" => endpoints(request),
@@ -100,17 +100,19 @@ impl App {
         Ok(own)
     }
 
-    fn refuse_statements(&self, body: &[u8]) -> Result<(), Fault> {
+    async fn refuse_statements(&self, body: &[u8]) -> Result<(), Fault> {
         let statements = statements(body)?;
         let tables = self.tables.keys().chain(&self.withheld);
-        for table in tables {
-            if statements
-                .iter()
-                .any(|statement| mentions(statement, table))
-            {
+        let is_named = |table: &&String| statements.iter().any(|text| mentions(text, table));
+        for name in tables.filter(is_named) {
+            let is_stripped = match self.table(name) {
+                Some(table) => table.is_stripped().await?,
+                None => false,
+            };
+            if !is_stripped {
                 return Err(Fault::invalid(format!(
-                    "PartiQL on `{table}` isn't taken by the sidecar: use the operations on items, or PartiQL at \
-                     DynamoDB itself once the table's migration is over"
+                    "PartiQL on `{name}` isn't taken by the sidecar until `migrate finish --strip` has been over the \
+                     table: use the operations on items"
                 )));
             }
         }

@@ -1,5 +1,7 @@
 //! The right to go to the new store by another way than this shim's.
 
+use std::sync::atomic::Ordering;
+
 use super::operation::Operation;
 use super::table::Table;
 use crate::error::Result;
@@ -16,6 +18,16 @@ impl Table {
     pub(crate) async fn hold(&self) -> Result<HeldPhase> {
         let begun = self.begun().await?;
         Operation::begin(&self.inner, &begun.joined, begun.deadline).map(HeldPhase)
+    }
+
+    /// Whether no item of the table has an attribute of the migration's own any more, and none will get one: `finish --strip` has
+    /// been over it.
+    ///
+    /// # Errors
+    /// As of [`Table::hold`].
+    pub(crate) async fn is_stripped(&self) -> Result<bool> {
+        let joined = self.begun().await?.joined;
+        Ok(joined.member.phase() == Phase::Done && joined.stripped.load(Ordering::SeqCst))
     }
 }
 

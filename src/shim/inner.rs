@@ -1,6 +1,6 @@
 //! What all operations on a table share: the record that it was joined under, and the stores.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
@@ -63,6 +63,12 @@ pub(super) struct Joined {
     pub old_id: String,
     /// When the old table was frozen.
     pub frozen_at: Arc<FrozenAt>,
+    /// Whether the record that was read last says that no item has an attribute of the migration's own any more.
+    #[cfg_attr(
+        not(feature = "serve"),
+        allow(dead_code, reason = "only the sidecar asks")
+    )]
+    pub stripped: Arc<AtomicBool>,
     /// Set once the old table has been found to be the recorded one.
     pub old_is_right: tokio::sync::OnceCell<()>,
 }
@@ -374,7 +380,8 @@ impl TableInner {
             clock: self.settings.clock.clone(),
         };
         let frozen_at = Arc::new(FrozenAt::default());
-        let accept = accept(&spec.to, &record, frozen_at.clone());
+        let stripped = Arc::new(AtomicBool::new(record.stripped));
+        let accept = accept(&spec.to, &record, frozen_at.clone(), stripped.clone());
         let items = Mapping::new(transform.target()).map(Arc::new);
         let keys = match self.new.capabilities().key_attributes {
             true => Some(items.clone()?),
@@ -388,6 +395,7 @@ impl TableInner {
             default_ttl: record.default_ttl,
             old_id: record.old_id,
             frozen_at,
+            stripped,
             old_is_right: tokio::sync::OnceCell::new(),
         })
     }
@@ -424,7 +432,12 @@ impl TableInner {
 
 /// What a record has to be like, as long as this application works under it: phases come and go. Of each that
 /// is accepted it notes when the old table was frozen.
-fn accept(target: &str, begun: &Record, frozen_at: Arc<FrozenAt>) -> Accept {
+fn accept(
+    target: &str,
+    begun: &Record,
+    frozen_at: Arc<FrozenAt>,
+    stripped: Arc<AtomicBool>,
+) -> Accept {
     let (target, begun) = (target.to_owned(), begun.clone());
     Box::new(move |now: &Record| {
         if now.phase == Phase::Offline || now.emptying {
@@ -444,6 +457,7 @@ fn accept(target: &str, begun: &Record, frozen_at: Arc<FrozenAt>) -> Accept {
             && now.old_id == begun.old_id;
         if same {
             frozen_at.set(now.frozen_at);
+            stripped.store(now.stripped, Ordering::SeqCst);
             return Ok(());
         }
         Err(

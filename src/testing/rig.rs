@@ -57,6 +57,7 @@ pub fn record(phase: Phase, source: &Table, target: &Table) -> Record {
         target: StoredTable::of(target),
         default_ttl: 0,
         emptying: false,
+        stripped: false,
         adopted: false,
         adoption: None,
         fenced: Default::default(),

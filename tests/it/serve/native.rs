@@ -423,10 +423,28 @@ async fn indexes_are_read_from_new_on_and_done_is_dynamodb_itself() {
     ]);
     assert_eq!(said["Responses"], expected);
 
+    let statement =
+        json!({"Statement": format!("SELECT \"name\" FROM \"{users}\" WHERE id = 'u5'")});
+    let finish = ["finish", "--table", "users"];
+    bench.migrate(&finish).run().expect_code(0);
+    let refused = sidecar.refused("ExecuteStatement", statement.clone()).await;
+    assert!(
+        refused.contains("until `migrate finish --strip`"),
+        "{refused}"
+    );
     for table in ["votes", "users"] {
         let finish = ["finish", "--table", table, "--strip", "--yes-strip"];
         bench.migrate(&finish).run().expect_code(0);
     }
+    // It hears of that when it reads its record next.
+    let said = loop {
+        match sidecar.ask("ExecuteStatement", statement.clone()).await {
+            (200, said) => break said,
+            (status, said) => assert_eq!(status, 400, "{said}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(said["Items"], json!([{"name": {"S": "fresh"}}]));
     for table in [&users, &votes] {
         let scan = json!({"TableName": table});
         let (through, itself) = (
