@@ -2,6 +2,7 @@
 
 mod attempts;
 pub(crate) mod clients;
+mod embedded;
 mod ending;
 mod hashed;
 mod languages;
