@@ -350,6 +350,16 @@ pub enum ParticipantKind {
 }
 
 impl ParticipantKind {
+    /// All of them.
+    pub const ALL: [ParticipantKind; 6] = [
+        ParticipantKind::Shim,
+        ParticipantKind::Copier,
+        ParticipantKind::Repair,
+        ParticipantKind::Retry,
+        ParticipantKind::Purge,
+        ParticipantKind::Reset,
+    ];
+
     /// Its name, as people and the control table write it.
     pub fn name(self) -> &'static str {
         match self {

@@ -164,18 +164,22 @@ impl Retry {
         let (rows, mut held) = self.pace.room().take(limit, each, most).await;
         let begun = Instant::now();
         let mut page = self.inner.scan(table, range, after, rows).await?;
-        self.pace.took(begun);
+        self.pace.took("scan", begun);
         held.settle(self.sizes.saw(&table.name, &page));
         page.room = Some(Arc::new(held));
         Ok(page)
     }
 
     /// A read, with the time it takes told to the pace.
-    async fn timed<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn timed<T>(
+        &self,
+        call: &'static str,
+        read: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let begun = Instant::now();
         let answer = read.await;
         if answer.is_ok() {
-            self.pace.took(begun);
+            self.pace.took(call, begun);
         }
         answer
     }
@@ -287,7 +291,7 @@ impl Reads for Retry {
 
     async fn get(&self, table: &Table, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         let get = || {
-            let get = self.timed(self.inner.get(table, keys));
+            let get = self.timed("read", self.inner.get(table, keys));
             self.pace.reading(get, |_| keys.len())
         };
         self.again(get).await
@@ -295,7 +299,7 @@ impl Reads for Retry {
 
     async fn read(&self, table: &Table, key: &Key, reading: Reading) -> Result<Option<Row>> {
         let read = || {
-            let read = self.timed(self.inner.read(table, key, reading));
+            let read = self.timed("read", self.inner.read(table, key, reading));
             self.pace.reading(read, |_| 1)
         };
         self.again(read).await
@@ -303,7 +307,7 @@ impl Reads for Retry {
 
     async fn get_together(&self, keys: &[(&Table, &Key)]) -> Result<Vec<Option<Row>>> {
         let get = || {
-            let get = self.timed(self.inner.get_together(keys));
+            let get = self.timed("read", self.inner.get_together(keys));
             self.pace.reading(get, |_| keys.len())
         };
         self.again(get).await
@@ -311,7 +315,7 @@ impl Reads for Retry {
 
     async fn query(&self, table: &Table, query: &Query) -> Result<QueryPage> {
         let page = || {
-            let page = self.timed(self.inner.query(table, query));
+            let page = self.timed("list", self.inner.query(table, query));
             self.pace.reading(page, |page| page.rows.len())
         };
         self.again(page).await
@@ -453,6 +457,15 @@ enum RowWrites<'a> {
 }
 
 impl RowWrites<'_> {
+    /// As the shim calls it in its metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            RowWrites::Put(..) => "put",
+            RowWrites::Purge(..) => "purge",
+            RowWrites::Fold(..) => "fold",
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             RowWrites::Put(rows, _) => rows.len(),
@@ -480,14 +493,17 @@ fn chosen<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
 
 impl Retry {
     async fn send(&self, table: &Table, write: &RowWrites<'_>, places: &[usize]) -> WriteOutcomes {
-        match write {
+        let begun = Instant::now();
+        let sent = match write {
             RowWrites::Put(rows, on) if places.len() == rows.len() => {
                 self.inner.put(table, rows, on).await
             }
             RowWrites::Put(rows, on) => self.inner.put(table, &chosen(rows, places), on).await,
             RowWrites::Purge(keys, on) => self.inner.purge(table, chosen(keys, places), on).await,
             RowWrites::Fold(folds) => self.inner.fold(table, chosen(folds, places)).await,
-        }
+        };
+        self.pace.wrote(write.name(), begun);
+        sent
     }
 
     /// Sends what failed again, and only that, until each one has an answer that is final.

@@ -275,6 +275,7 @@ impl Migration {
             reads_old: true,
             writes: true,
             lease: options.lease,
+            journal: Some((&options.journal, journal_folder(&self.spec.name, shard))),
         };
         let work = async {
             self.may_begin(counters, phase, stop).await?;

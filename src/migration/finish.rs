@@ -145,6 +145,7 @@ impl Migration {
             reads_old: false,
             writes: true,
             lease: lease.lasts,
+            journal: None,
         };
         let work = self.at_pace(tool, unless_stopped(stop, purging.all()));
         let finished = under_lease(&member, work).await?;

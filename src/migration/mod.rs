@@ -11,6 +11,7 @@ mod emptying;
 mod entering;
 mod fence;
 mod finish;
+pub mod history;
 mod init;
 mod lost;
 mod marks;
@@ -41,7 +42,8 @@ pub use verify::{OldReading, VerifyOptions};
 
 use crate::codec::text::hex;
 use crate::control::{
-    Control, DeadLetter, Lease, New, Participant, Progress, Record, Verified, Versioned,
+    Control, DeadLetter, Lease, New, Participant, ParticipantKind, Progress, Record, Verified,
+    Versioned,
 };
 use crate::error::{Error, Kind, Result};
 use crate::layer::retry::Patience;
@@ -477,6 +479,19 @@ impl Migration {
         let record = self.control.require(&self.spec.to).await?.record;
         self.spec.same_plan(&record)?;
         Ok(record)
+    }
+
+    /// How many participants of each kind are registered.
+    ///
+    /// # Errors
+    /// The new store's.
+    pub async fn registered(&self) -> Result<Vec<(&'static str, usize)>> {
+        let there = self.control.participants(&self.spec.to).await?;
+        let of = |kind: ParticipantKind| {
+            let count = there.iter().filter(|(_, one, _)| one.kind == kind).count();
+            (kind.name(), count)
+        };
+        Ok(ParticipantKind::ALL.into_iter().map(of).collect())
     }
 
     /// The table's phase, or `None` before `init`.

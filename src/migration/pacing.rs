@@ -1,9 +1,11 @@
 //! Work at the pace that operators ask for, though they reach none of its processes: all of them read what is wanted
 //! from the control table, and write there what they do.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::history::HistoryFile;
 use super::{Migration, Paces};
 use crate::clock::{self, Clock};
 use crate::control::{Control, PaceReport, PaceSharers, PaceWish};
@@ -31,6 +33,8 @@ pub(super) struct PacedTool<'a> {
     pub writes: bool,
     /// Within a third of it the command does what operators want.
     pub lease: Duration,
+    /// The plan's journal folder, and what the table is called there: where the command's history goes.
+    pub journal: Option<(&'a Path, String)>,
 }
 
 /// What operators want of a table's tools, and what these do.
@@ -71,6 +75,10 @@ impl Migration {
             self.leases.clone(),
             format!("{:016x}", rand::random::<u64>()),
         );
+        let mut history = tool
+            .journal
+            .as_ref()
+            .map(|(journal, name)| HistoryFile::new(journal, name, tool.command));
         let planned = (self.pace.old.ceilings().0, self.pace.new.ceilings().1);
         let mut keeper = PaceKeeper {
             target: &self.spec.to,
@@ -87,7 +95,13 @@ impl Migration {
         let worked = tokio::select! {
             worked = work => worked,
             () = keeper.keep() => Err(Error::new(Kind::Stopped, "the pace isn't kept any more")),
+            () = keep(&mut history, &self.pace) => {
+                Err(Error::new(Kind::Stopped, "the history isn't kept any more"))
+            }
         };
+        if let Some(history) = &mut history {
+            history.note(&self.pace);
+        }
         // Of one that can't say so, others see that it is silent.
         let _ = tokio::time::timeout(GOODBYE_WITHIN, keeper.leave()).await;
         worked
@@ -244,8 +258,15 @@ impl PaceKeeper<'_> {
     }
 }
 
+async fn keep(history: &mut Option<HistoryFile>, paces: &Paces) {
+    match history {
+        Some(history) => history.keep(paces).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Why the paces of both stores are what they are: what a store says before a ceiling, the old store before the new one.
-fn reason(old: &PaceNow, new: &PaceNow) -> Option<PaceReason> {
+pub(super) fn reason(old: &PaceNow, new: &PaceNow) -> Option<PaceReason> {
     let both = [old.reason, new.reason];
     let told = |is_ceiling: bool| {
         let mut told = both.into_iter().flatten();
@@ -257,10 +278,10 @@ fn reason(old: &PaceNow, new: &PaceNow) -> Option<PaceReason> {
 impl Paces {
     /// The same ceilings and the same room, for another table.
     #[must_use]
-    pub fn anew(&self) -> Self {
+    pub fn anew(&self, table: &str) -> Self {
         Paces {
-            old: Arc::new(self.old.anew()),
-            new: Arc::new(self.new.anew()),
+            old: Arc::new(self.old.anew(table)),
+            new: Arc::new(self.new.anew(table)),
         }
     }
 

@@ -89,6 +89,7 @@ impl Migration {
             reads_old: true,
             writes: true,
             lease,
+            journal: None,
         };
         let work = unless_stopped(stop, again.all(&control, &self.spec.to, letters));
         under_lease(&member, self.at_pace(tool, work)).await

@@ -124,6 +124,7 @@ impl Migration {
             reads_old: true,
             writes: options.repair.is_some(),
             lease: options.lease,
+            journal: Some((&options.journal, self.spec.name.clone())),
         };
         let work = verifier.run(&mut checkpoint, repair, &live, stop);
         let work = self.at_pace(tool, work);

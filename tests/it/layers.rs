@@ -82,6 +82,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["bin"]),
     ("comfy_table", &["bin"]),
     ("indicatif", &["bin"]),
+    ("metrics_exporter_prometheus", &["bin"]),
     ("scylla", &["store::cassandra"]),
     ("sled", &["disk", "journal", "store::embedded"]),
     ("toml", &["plan"]),

@@ -19,6 +19,7 @@ mod formats;
 mod forwarding;
 mod history;
 mod layers;
+mod metrics;
 mod names;
 mod on_items;
 mod operations;

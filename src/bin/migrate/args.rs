@@ -229,6 +229,9 @@ pub struct Finish {
     /// Drop the old table without asking: its name
     #[arg(long, value_name = "NAME")]
     pub yes_drop: Option<String>,
+    /// Serve metrics for Prometheus at this address: an IP address and a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 #[derive(ClapArgs)]
@@ -311,6 +314,9 @@ pub struct Copy {
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,
+    /// Serve metrics for Prometheus at this address: an IP address and a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 #[derive(ClapArgs)]
@@ -336,6 +342,9 @@ pub struct Verify {
     /// Write a JSON array with an object for each table to this file; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Serve metrics for Prometheus at this address: an IP address and a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -389,6 +398,9 @@ pub struct ServeArgs {
     /// Don't serve: ask the sidecar that listens there whether it runs, or whether it is ready. For probes
     #[arg(long, value_name = "WHAT", conflicts_with = "tables")]
     pub probe: Option<Probe>,
+    /// Serve metrics for Prometheus at this address: an IP address and a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

@@ -12,6 +12,7 @@ use crossfade::migration::{CopyOptions, Migration};
 use crate::Exit;
 use crate::args;
 use crate::format;
+use crate::metrics::{self, Metered};
 use crate::next;
 use crate::progress::Screen;
 use crate::signal;
@@ -23,6 +24,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let shard = args.shard.as_deref().map(shard).transpose()?;
     let stores = OpenStores::open(&args.chosen.plan).await?;
+    metrics::serve(args.metrics, stores.plan.serve.key.as_ref(), screen).await?;
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;
@@ -40,7 +42,8 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
             copy: copier::CopySettings::default(),
         };
         let table = &migration.spec.name;
-        let copied = one(migration, options, &stop, screen).await;
+        let on = args.metrics.is_some();
+        let copied = one(migration, options, on, &stop, screen).await;
         match copied {
             Ok(copied) => {
                 exit = exit.max(copied.exit);
@@ -119,11 +122,18 @@ pub struct CopiedTable {
 pub async fn one(
     migration: &Migration,
     options: CopyOptions,
+    metrics: bool,
     stop: &CancellationToken,
     screen: &Screen,
 ) -> Result<CopiedTable> {
-    let mut shown = None;
+    let (mut shown, mut metered) = (None, None);
     let ready = |started: crossfade::migration::Started| {
+        let live = started.live.clone();
+        let progress = move || {
+            let now = live.reading();
+            (Some(now.share), Some(now.counts.failed))
+        };
+        metered = Some(Metered::new(metrics, migration, progress));
         shown = Some(screen.follow(
             &migration.spec.name,
             started.live,
@@ -132,7 +142,7 @@ pub async fn one(
         ));
     };
     let outcome = migration.copy(options, stop, ready).await;
-    drop(shown);
+    drop((shown, metered));
     let outcome = outcome?;
     let failures = if outcome.complete {
         migration.failures().await?.len() as u64

@@ -15,6 +15,7 @@ use crate::args;
 use crate::consent::{Name, agreed, check_terminal};
 use crate::copy::copier_name;
 use crate::format;
+use crate::metrics::{self, Metered};
 use crate::next;
 use crate::progress::Screen;
 use crate::signal;
@@ -24,7 +25,9 @@ pub async fn run(args: &args::Finish, screen: &Screen) -> Result<Exit> {
     let stores = OpenStores::open_new(&args.plan).await?;
     let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
+    metrics::serve(args.metrics, stores.plan.serve.key.as_ref(), screen).await?;
     for migration in stores.migrations(Some(&args.table))? {
+        let _metered = Metered::new(args.metrics.is_some(), &migration, || (None, None));
         let questions = Questions::of(args, &migration);
         let options = MoveOptions {
             expect: None,

@@ -11,6 +11,7 @@ mod failures;
 mod finish;
 mod format;
 mod init;
+mod metrics;
 mod next;
 mod pace;
 mod plan;

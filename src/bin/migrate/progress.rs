@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crossfade::copier::{CopyProgress, CopySnapshot};
 use crossfade::error::Error;
 use crossfade::migration::Paces;
+use crossfade::migration::history::HistorySecond;
 use crossfade::verifier;
 use crossfade::visible::visible_lines;
 
@@ -70,9 +71,10 @@ impl Screen {
         if !self.terminal {
             let table = table.to_owned();
             let task = tokio::spawn(async move {
+                let mut told = 0;
                 loop {
                     tokio::time::sleep(LINE_EVERY).await;
-                    eprintln!("{}", verify_line(&table, &live, begun, &paces));
+                    eprintln!("{}", verify_line(&table, &live, begun, &paces, &mut told));
                 }
             });
             return Followed { bar: None, task };
@@ -122,9 +124,13 @@ impl Screen {
         } else {
             let table = table.to_owned();
             let task = tokio::spawn(async move {
+                let mut told = 0;
                 loop {
                     tokio::time::sleep(LINE_EVERY).await;
-                    eprintln!("{}", line(&table, &live.reading(), &mut speed, &paces));
+                    eprintln!(
+                        "{}",
+                        line(&table, &live.reading(), &mut speed, &paces, &mut told)
+                    );
                 }
             });
             (None, task)
@@ -183,9 +189,14 @@ struct PaceLine {
     most_old_rows: Option<f64>,
     most_new_rows: Option<f64>,
     reason: Option<String>,
+    /// What was done in each second since the last line.
+    seconds: Vec<HistorySecond>,
 }
 
-fn pace_line(paces: &Paces) -> PaceLine {
+/// `told` is the last second that an earlier line has told.
+fn pace_line(paces: &Paces, told: &mut i64) -> PaceLine {
+    let seconds = paces.seconds(*told);
+    *told = seconds.last().map_or(*told, |second| second.at);
     let (old, new) = (paces.old.now(), paces.new.now());
     PaceLine {
         units: new.units.round(),
@@ -195,6 +206,7 @@ fn pace_line(paces: &Paces) -> PaceLine {
         most_old_rows: old.read_rows.map(f64::round),
         most_new_rows: new.read_rows.map(f64::round),
         reason: paces.reason().map(|reason| reason.to_string()),
+        seconds,
     }
 }
 
@@ -203,6 +215,7 @@ fn verify_line(
     live: &verifier::VerifyProgress,
     begun: Instant,
     paces: &Paces,
+    told: &mut i64,
 ) -> String {
     let (old_rows, new_rows) = live.rows();
     format::json(&VerifyLine {
@@ -212,7 +225,7 @@ fn verify_line(
         old_rows,
         new_rows,
         seconds: (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-        pace: pace_line(paces),
+        pace: pace_line(paces, told),
     })
 }
 
@@ -252,7 +265,13 @@ fn draw(bar: &ProgressBar, reading: &CopySnapshot, speed: &mut Speed, paces: &Pa
     bar.set_message(text);
 }
 
-fn line(table: &str, reading: &CopySnapshot, speed: &mut Speed, paces: &Paces) -> String {
+fn line(
+    table: &str,
+    reading: &CopySnapshot,
+    speed: &mut Speed,
+    paces: &Paces,
+    told: &mut i64,
+) -> String {
     let counts = &reading.counts;
     let (rate, eta) = speed.of(reading);
     let line = ProgressLine {
@@ -270,7 +289,7 @@ fn line(table: &str, reading: &CopySnapshot, speed: &mut Speed, paces: &Paces) -
         rows_per_second: rate.round(),
         seconds_left: eta.map(f64::round),
         waiting_for: away(reading),
-        pace: pace_line(paces),
+        pace: pace_line(paces, told),
     };
     format::json(&line)
 }

@@ -12,6 +12,7 @@ use crate::Exit;
 use crate::args;
 use crate::copy;
 use crate::format;
+use crate::metrics;
 use crate::progress::Screen;
 use crate::signal;
 
@@ -29,6 +30,7 @@ pub async fn run(args: &args::ServeArgs, screen: &Screen) -> Result<Exit, Error>
         .with_context("--listen", listen.to_string())
         .with_help("listen on 127.0.0.1, or give clients a key with `access_key` and `secret_key` in [serve]"));
     }
+    metrics::serve(args.metrics, plan.serve.key.as_ref(), screen).await?;
     let name = format!("serve on {}", copy::copier_name());
     let (shim, settings) = connect::sidecar(&plan, name, &args.tables, listen).await?;
     let listener = TcpListener::bind(listen).await.map_err(|error| {

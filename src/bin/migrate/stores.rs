@@ -213,7 +213,7 @@ impl OpenStores {
             let (old, new) = (self.old.clone(), self.new.clone());
             let migration = Migration::new(spec, old, new, self.control.clone());
             let migration = migration
-                .paced(self.pace.anew())
+                .paced(self.pace.anew(&table.name))
                 .landing(self.plan.lease.landing);
             let migration = migration.fresh(self.plan.verify.fresh);
             match &self.cassandra {

@@ -16,6 +16,7 @@ use crate::Exit;
 use crate::args;
 use crate::copy;
 use crate::format;
+use crate::metrics::{self, Metered};
 use crate::next;
 use crate::progress::Screen;
 use crate::signal;
@@ -31,6 +32,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
         None => VerifyReads::AsPlanned,
     };
     let stores = OpenStores::open(&args.chosen.plan).await?;
+    metrics::serve(args.metrics, stores.plan.serve.key.as_ref(), screen).await?;
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;
@@ -56,7 +58,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
                 ..verifier::VerifySettings::default()
             },
         };
-        match one(migration, options, &stop, screen).await {
+        match one(migration, options, args.metrics.is_some(), &stop, screen).await {
             Ok(outcome) => {
                 let stale = stale(migration, &outcome, sample);
                 if !outcome.found.is_clean() {
@@ -123,15 +125,19 @@ fn stale(migration: &Migration, outcome: &VerifyOutcome, sample: Option<f64>) ->
 async fn one(
     migration: &Migration,
     options: VerifyOptions,
+    metrics: bool,
     stop: &CancellationToken,
     screen: &Screen,
 ) -> Result<VerifyOutcome> {
-    let mut shown = None;
+    let (mut shown, mut metered) = (None, None);
     let ready = |live: Arc<verifier::VerifyProgress>| {
+        let progress = live.clone();
+        let progress = move || (Some(progress.share()), None);
+        metered = Some(Metered::new(metrics, migration, progress));
         shown = Some(screen.follow_verify(&migration.spec.name, live, migration.paces().clone()));
     };
     let outcome = migration.verify(options, stop, ready).await;
-    drop(shown);
+    drop((shown, metered));
     outcome
 }
 

@@ -23,11 +23,13 @@ mod budget;
 mod hot;
 mod latency;
 mod meter;
+mod seconds;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ use account::{Account, HeldBy, Orders, Spent, TELLING};
 use budget::RetryBudget;
 use hot::{HotPartitions, HotTaken};
 use latency::Latencies;
+pub use seconds::PaceSecond;
+use seconds::PaceSeconds;
 
 use crate::error::{Error, Kind, Result, ThrottleCause};
 use crate::model::Value;
@@ -146,6 +150,8 @@ pub struct PaceOrders {
 #[derive(Debug)]
 pub struct Pace {
     store: PacedStore,
+    /// The old table's name, for metrics.
+    table: Arc<str>,
     reads: Account,
     writes: Account,
     hot: HotPartitions,
@@ -153,7 +159,48 @@ pub struct Pace {
     /// What the p99 of reads may be, and what they took.
     slow: Option<(Duration, Mutex<Latencies>)>,
     suffering: Mutex<Suffering>,
+    seconds: Mutex<PaceSeconds>,
+    totals: Mutex<PaceTotals>,
+    in_flight: AtomicU64,
     room: Arc<Room>,
+}
+
+/// What was done at a pace so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PaceTotals {
+    /// Rows read.
+    pub rows: u64,
+    /// Units written.
+    pub units: f64,
+    /// Rows and reads that the store asked to send later, by what it is short of.
+    pub throttled: [(&'static str, u64); 4],
+    /// Reads that timed out, or found too few replicas or no server.
+    pub failed: u64,
+}
+
+/// What a store is short of that doesn't tell.
+const UNTOLD: &str = "untold";
+
+impl PaceTotals {
+    fn new() -> Self {
+        let cause = |cause: ThrottleCause| (cause.name(), 0);
+        PaceTotals {
+            throttled: [
+                cause(ThrottleCause::Table),
+                cause(ThrottleCause::Account),
+                cause(ThrottleCause::Partition),
+                (UNTOLD, 0),
+            ],
+            ..PaceTotals::default()
+        }
+    }
+
+    fn throttled_by(&mut self, cause: Option<ThrottleCause>) {
+        let name = cause.map_or(UNTOLD, ThrottleCause::name);
+        for (known, count) in &mut self.throttled {
+            *count += u64::from(*known == name);
+        }
+    }
 }
 
 /// What the store has complained of last.
@@ -176,6 +223,10 @@ impl Pace {
     pub fn new(read_rows: Option<u32>, write_units: Option<u32>) -> Self {
         Pace {
             store: PacedStore::New,
+            table: Arc::default(),
+            seconds: Mutex::default(),
+            totals: Mutex::new(PaceTotals::new()),
+            in_flight: AtomicU64::default(),
             // It isn't known how many rows a page has before the first one is there.
             reads: Account::new(read_rows.map(f64::from), 0.0),
             writes: Account::new(write_units.map(f64::from), 1.0),
@@ -204,19 +255,33 @@ impl Pace {
 
     /// A pace of the same ceilings for another table, which has borne nothing yet.
     #[must_use]
-    pub fn anew(&self) -> Self {
+    pub fn anew(&self, table: &str) -> Self {
         let ceiling = |account: &Account| account.orders().ceiling;
         let slow = self.slow.as_ref().map(|(p99, _)| *p99);
         Pace {
             store: self.store,
+            table: table.into(),
             reads: Account::new(ceiling(&self.reads), 0.0),
             writes: Account::new(ceiling(&self.writes), 1.0),
-            hot: HotPartitions::default(),
-            budget: RetryBudget::default(),
             slow: slow.map(|p99| (p99, Mutex::default())),
-            suffering: Mutex::default(),
             room: self.room.clone(),
+            ..Pace::default()
         }
+    }
+
+    /// What was done so far.
+    pub fn totals(&self) -> PaceTotals {
+        *locked(&self.totals)
+    }
+
+    /// Calls under way.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What was done in each whole second after this one (seconds since 1970); the last two minutes are known.
+    pub fn seconds(&self, after: i64) -> Vec<PaceSecond> {
+        locked(&self.seconds).after(after)
     }
 
     /// The most rows read and units written in a second, as they are ordered now.
@@ -288,10 +353,13 @@ impl Pace {
         rows: impl Fn(&T) -> usize,
     ) -> Result<T> {
         let taken = self.reads.take(1).await;
-        let answer = call.await;
+        let answer = self.under_way(call).await;
         match &answer {
             Ok(page) => {
-                let done = rows(page) as f64;
+                let count = rows(page) as u64;
+                let done = count as f64;
+                locked(&self.seconds).now().rows += count;
+                locked(&self.totals).rows += count;
                 self.reads.settle(1, taken, Spent { done, refused: 0 });
                 self.budget.earn();
                 self.is_quick(taken.begun);
@@ -312,7 +380,7 @@ impl Pace {
     ) -> crate::store::WriteOutcomes {
         let hot = self.cool(&rows).await;
         let taken = self.writes.take(rows.count()).await;
-        let answer = call.await;
+        let answer = self.under_way(call).await;
         let refused = rows.refused(&answer);
         let is_done = |row: &&Result<crate::store::WriteOutcome>| row.is_ok();
         let done = answer.rows.iter().filter(is_done).count();
@@ -322,6 +390,7 @@ impl Pace {
         } else {
             done as f64
         };
+        self.count_writes(units, &refused);
         let spent = Spent {
             done: units,
             refused: rows.count().saturating_sub(done),
@@ -349,12 +418,17 @@ impl Pace {
     /// Changes one thing, which counts as one unit.
     pub(super) async fn changing<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let taken = self.writes.take(1).await;
-        let answer = call.await;
-        let refused = match &answer {
-            Err(error) if error.kind() == Kind::Throttled => 1,
-            Ok(_) | Err(_) => 0,
-        };
+        let answer = self.under_way(call).await;
+        let mut rows = RefusedRows::default();
+        if let Err(error) = &answer
+            && error.kind() == Kind::Throttled
+        {
+            rows.all = 1;
+            rows.causes.push(error.throttled_by());
+        }
+        let refused = rows.all;
         let done = 1.0 - refused as f64;
+        self.count_writes(done, &rows);
         self.writes.settle(1, taken, Spent { done, refused });
         match refused {
             0 => {
@@ -366,10 +440,51 @@ impl Pace {
         answer
     }
 
-    /// A read took this long, from when it was sent.
-    pub(super) fn took(&self, begun: Instant) {
+    /// A read took until now, from when it was sent.
+    pub(super) fn took(&self, call: &'static str, begun: Instant) {
+        let took = begun.elapsed();
         if let Some((_, reads)) = &self.slow {
-            locked(reads).add(begun, begun.elapsed());
+            locked(reads).add(begun, took);
+        }
+        let mut seconds = locked(&self.seconds);
+        let second = seconds.now();
+        second.slowest = second.slowest.max(took);
+        drop(seconds);
+        self.tell(call, took);
+    }
+
+    /// A call took this long: a metric.
+    fn tell(&self, call: &'static str, took: Duration) {
+        let store = match self.store {
+            PacedStore::Old => "old",
+            PacedStore::New => "new",
+        };
+        let table = self.table.to_string();
+        metrics::histogram!("crossfade_store_seconds", "table" => table, "store" => store, "call" => call)
+            .record(took);
+    }
+
+    /// A write took until now, from when it was sent.
+    pub(super) fn wrote(&self, call: &'static str, begun: Instant) {
+        self.tell(call, begun.elapsed());
+    }
+
+    async fn under_way<T>(&self, call: impl Future<Output = T>) -> T {
+        let _one = InFlight::new(&self.in_flight);
+        call.await
+    }
+
+    fn count_writes(&self, units: f64, refused: &RefusedRows) {
+        let mut seconds = locked(&self.seconds);
+        let second = seconds.now();
+        second.units += units;
+        second.throttled += refused.all as u64;
+        second.hot += refused.hot.values().sum::<usize>() as u64;
+        drop(seconds);
+        let mut totals = locked(&self.totals);
+        totals.units += units;
+        for cause in &refused.causes {
+            totals.throttled_by(*cause);
         }
     }
 
@@ -395,6 +510,19 @@ impl Pace {
     }
 
     fn read_failed(&self, error: &Error, begun: Instant) {
+        let is_refused = error.kind() == Kind::Throttled;
+        let is_failed = matches!(error.kind(), Kind::Timeout | Kind::Unreachable);
+        let mut seconds = locked(&self.seconds);
+        let second = seconds.now();
+        second.throttled += u64::from(is_refused);
+        second.failed += u64::from(is_failed);
+        drop(seconds);
+        let mut totals = locked(&self.totals);
+        totals.failed += u64::from(is_failed);
+        if is_refused {
+            totals.throttled_by(error.throttled_by());
+        }
+        drop(totals);
         match (error.kind(), self.store) {
             (Kind::Throttled, _) => self.throttled(&self.reads, begun),
             (Kind::Timeout | Kind::Unreachable, PacedStore::Old) => {
@@ -475,10 +603,28 @@ pub(super) struct WrittenRows<'a> {
     pub keys: &'a [&'a [Value]],
 }
 
-/// How many rows were refused, in all and in hot partitions.
+/// How many rows were refused, in all and in hot partitions, and what the store was short of for each.
+#[derive(Default)]
 struct RefusedRows {
     all: usize,
     hot: BTreeMap<u64, usize>,
+    causes: Vec<Option<ThrottleCause>>,
+}
+
+/// A call under way, until it is dropped.
+struct InFlight<'a>(&'a AtomicU64);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        InFlight(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl WrittenRows<'_> {
@@ -491,16 +637,14 @@ impl WrittenRows<'_> {
     }
 
     fn refused(&self, answer: &crate::store::WriteOutcomes) -> RefusedRows {
-        let mut refused = RefusedRows {
-            all: 0,
-            hot: BTreeMap::new(),
-        };
+        let mut refused = RefusedRows::default();
         for (key, row) in self.keys.iter().zip(&answer.rows) {
             let Err(error) = row else { continue };
             if error.kind() != Kind::Throttled {
                 continue;
             }
             refused.all += 1;
+            refused.causes.push(error.throttled_by());
             if error.throttled_by() == Some(ThrottleCause::Partition) {
                 let partition = hot::partition(self.table, key);
                 *refused.hot.entry(partition).or_default() += 1;

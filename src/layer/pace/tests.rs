@@ -204,7 +204,7 @@ async fn an_old_store_that_is_slow_is_asked_for_less_until_it_is_quick_again() {
                 let read = async {
                     let begun = Instant::now();
                     tokio::time::sleep(Duration::from_millis(took.load(Ordering::Relaxed))).await;
-                    pace.took(begun);
+                    pace.took("scan", begun);
                     pages.fetch_add(1, Ordering::Relaxed);
                     Ok(100)
                 };

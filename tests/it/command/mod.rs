@@ -19,6 +19,7 @@ mod markers;
 mod masks;
 mod memory;
 mod messages;
+mod metering;
 mod outages;
 mod pacing;
 mod patterns;
