@@ -147,6 +147,21 @@ pub async fn open_cassandra(plan: &crate::plan::CassandraPlan) -> Result<Cassand
     Cassandra::connect(config).await
 }
 
+/// The DynamoDB that a plan moves to, for what only that has: its tables' capacity.
+///
+/// # Errors
+/// The store's; [`Kind::Unsupported`] if the plan moves to another store.
+#[cfg(feature = "dynamodb")]
+pub async fn dynamodb(plan: &Plan) -> Result<DynamoDb> {
+    match &plan.new {
+        NewStorePlan::DynamoDb(plan) => open_dynamodb(plan).await,
+        NewStorePlan::Embedded { .. } => Err(Error::new(
+            Kind::Unsupported,
+            "an embedded store has no capacity that could be changed",
+        )),
+    }
+}
+
 #[cfg(feature = "dynamodb")]
 async fn open_dynamodb(plan: &crate::plan::DynamoDbPlan) -> Result<DynamoDb> {
     DynamoDb::connect(dynamodb_config(plan)).await

@@ -11,6 +11,11 @@ pub struct Prices {
     pub storage_gb_month: f64,
 }
 
+/// Dollars for a provisioned write unit in an hour (us-east-1, table class Standard, November 2024). To be warm for one
+/// more costs as much, once.
+pub const WRITE_UNIT_HOUR: f64 = 0.00065;
+/// The same for a read unit.
+pub const READ_UNIT_HOUR: f64 = 0.00013;
 /// The region whose prices [`PRICES`] are.
 pub const PRICES_REGION: &str = "us-east-1";
 /// When they held: they change, and a plan can name its own.

@@ -90,6 +90,17 @@ pub const COMMANDS: &[Permissions] = &[
         old: "none: it doesn't connect",
     },
     Permissions {
+        command: "capacity",
+        targets: &["DescribeTable"],
+        targets_at_times: &[(
+            "UpdateTable",
+            "a table that takes something else than is wanted",
+        )],
+        control: &[],
+        control_at_times: &[("BatchGetItem", "plans with patterns")],
+        old: "none: it doesn't connect",
+    },
+    Permissions {
         command: "failures",
         targets: &[],
         targets_at_times: &[],
@@ -140,6 +151,7 @@ pub const COMMANDS: &[Permissions] = &[
             ),
             ("GetItem", PARTIAL),
             ("UpdateItem", COUNTERS),
+            ("UpdateTable", "`capacity` and `warm` in the plan"),
         ],
         control: REGISTERED,
         control_at_times: &[],
@@ -227,8 +239,9 @@ const POLICIES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "Move",
-        "Copy, verify and move: `copy`, `pace`, `verify` with and without `--repair`, `failures --retry`, `advance`, `back`.",
+        "Copy, verify and move: `copy`, `pace`, `verify` with and without `--repair`, `failures --retry`, `capacity`, `advance`, `back`.",
         &[
+            "capacity",
             "copy",
             "pace",
             "verify",

@@ -36,8 +36,30 @@ pub struct TablePlan {
     pub final_read: FinalRead,
     /// The role whose permission to write to the old table is taken when the table enters `copy`.
     pub fence: Option<String>,
+    /// Write units a second that a provisioned target is given while it is copied, and afterwards.
+    pub capacity: Option<CapacityPlan>,
+    /// What a target on demand is to be ready for at once before it is copied.
+    pub warm: Option<WarmPlan>,
     /// Columns that don't stay as they are, by their name in the old store.
     pub columns: BTreeMap<String, ColumnRule>,
+}
+
+/// Write units a second of a provisioned target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapacityPlan {
+    /// While it is copied; a target that has more keeps it.
+    pub during_copy: u32,
+    /// Afterwards.
+    pub after: u32,
+}
+
+/// Units a second that a target on demand is to be ready for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WarmPlan {
+    /// Write units.
+    pub write: u32,
+    /// Read units; left out = as they are.
+    pub read: Option<u32>,
 }
 
 /// How many replicas of the old store a final pass over counters reads.
@@ -108,6 +130,8 @@ impl TablePlan {
             exactly_once: false,
             final_read: FinalRead::All,
             fence: None,
+            capacity: None,
+            warm: None,
             columns: BTreeMap::new(),
         }
     }

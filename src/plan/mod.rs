@@ -18,7 +18,7 @@ pub use crate::control::Lease;
 pub use crate::forecast::Prices;
 use crate::secret::Secret;
 pub use crate::shim::ResaveMode;
-pub use crate::spec::{FinalRead, Ignore, KeyNames, TablePlan};
+pub use crate::spec::{CapacityPlan, FinalRead, Ignore, KeyNames, TablePlan, WarmPlan};
 use crate::store::Reading;
 pub use crate::store::{ClientCertificate, Consistency, Login, Tls};
 

@@ -15,8 +15,8 @@ use super::reader::{Section, Source, What};
 /// Every section there is; what is asked for depends on the kinds of the stores.
 const SECTIONS: [&str; 2] = [
     "[old]\nkind = \"cassandra\"\n[old.tls]\n[new]\nkind = \"dynamodb\"\n[new.tls]\n[journal]\n[pace]\n[lease]\n[shim]\n\
-     [verify]\n[prices]\n[serve]\n[mask]\n[defaults]\nfence = {}\nexpiry = {}\n\
-     [[table]]\nfence = {}\nexpiry = {}\nkeys = {}\ncolumns = { any = {} }\n",
+     [verify]\n[prices]\n[serve]\n[mask]\n[defaults]\nfence = {}\ncapacity = {}\nwarm = {}\nexpiry = {}\n\
+     [[table]]\nfence = {}\ncapacity = {}\nwarm = {}\nexpiry = {}\nkeys = {}\ncolumns = { any = {} }\n",
     "[old]\nkind = \"embedded\"\n[new]\nkind = \"embedded\"\n[[table]]\n",
 ];
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::patterns::{Except, PatternPlan, matches};
 use super::reader::{Section, Source, Text};
-use super::{FinalRead, Ignore, KeyNames, ShimPlan, TablePlan};
+use super::{CapacityPlan, FinalRead, Ignore, KeyNames, ShimPlan, TablePlan, WarmPlan};
 use crate::shim::EXACTLY_ONCE_WITHIN;
 use crate::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 
@@ -35,6 +35,8 @@ struct TableRules {
     final_read: Option<FinalRead>,
     reserved_prefix: Option<Text>,
     fence: Option<Option<String>>,
+    capacity: Option<Option<CapacityPlan>>,
+    warm: Option<Option<WarmPlan>>,
 }
 
 impl TableRules {
@@ -51,6 +53,8 @@ impl TableRules {
             final_read: self.final_read.or(defaults.final_read),
             reserved_prefix: self.reserved_prefix.or(defaults.reserved_prefix),
             fence: self.fence.or(defaults.fence),
+            capacity: self.capacity.or(defaults.capacity),
+            warm: self.warm.or(defaults.warm),
         }
     }
 }
@@ -100,6 +104,10 @@ fn rules(section: &mut Section<'_>, shim: &ShimPlan) -> TableRules {
         final_read: section.choice("final_read", &final_reads),
         reserved_prefix: section.text("reserved_prefix"),
         fence: section.section_or_none("fence").map(|f| f.and_then(fence)),
+        capacity: section
+            .section_or_none("capacity")
+            .map(|c| c.and_then(capacity)),
+        warm: section.section_or_none("warm").map(|w| w.and_then(warm)),
     };
     if rules.exactly_once == Some(true) && shim.deadline > EXACTLY_ONCE_WITHIN {
         section.source.wrong(
@@ -184,6 +192,8 @@ fn table(
         exactly_once: rules.exactly_once.unwrap_or(false),
         final_read: rules.final_read.unwrap_or_default(),
         fence: rules.fence.flatten(),
+        capacity: rules.capacity.flatten(),
+        warm: rules.warm.flatten(),
         columns: columns.unwrap_or_default(),
     };
     if pattern.is_some() {
@@ -264,6 +274,36 @@ fn ends_by_expiry(table: &Section<'_>, rules: &TableRules) {
 }
 
 /// The role whose permission to write is taken.
+fn capacity(mut capacity: Section<'_>) -> Option<CapacityPlan> {
+    const UNITS: &str = "write units a second";
+    capacity.require(
+        "during_copy",
+        "write capacity = { during_copy = 10_000, after = 500 }",
+    );
+    capacity.require(
+        "after",
+        "write capacity = { during_copy = 10_000, after = 500 }",
+    );
+    let during_copy = capacity.whole("during_copy", 1..=u32::MAX, UNITS);
+    let after = capacity.whole("after", 1..=u32::MAX, UNITS);
+    capacity.finish();
+    Some(CapacityPlan {
+        during_copy: during_copy?,
+        after: after?,
+    })
+}
+
+fn warm(mut warm: Section<'_>) -> Option<WarmPlan> {
+    warm.require("write", "write warm = { write = 12_000 }");
+    let write = warm.whole("write", 1..=u32::MAX, "write units a second");
+    let read = warm.whole("read", 1..=u32::MAX, "read units a second");
+    warm.finish();
+    Some(WarmPlan {
+        write: write?,
+        read,
+    })
+}
+
 fn fence(mut fence: Section<'_>) -> Option<String> {
     fence.require(
         "role",

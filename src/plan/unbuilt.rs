@@ -33,16 +33,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
         instead: "write \"columns\": the sidecar refuses items with an attribute that is no column",
     },
     Unbuilt {
-        key: "table.capacity",
-        values: &[],
-        instead: "leave it out, and set the target's capacity in the new store",
-    },
-    Unbuilt {
-        key: "table.warm",
-        values: &[],
-        instead: "leave it out, and set the target's warm throughput in the new store",
-    },
-    Unbuilt {
         key: "table.where",
         values: &[],
         instead: "leave it out: tables are moved whole",

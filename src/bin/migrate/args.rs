@@ -42,6 +42,8 @@ pub enum Command {
     Verify(Verify),
     /// Say how much the tools may take of the stores, while they run; acts on all processes of a table
     Pace(PaceArgs),
+    /// Change what a target takes in a second, in the steps that the service allows, and say what each costs
+    Capacity(CapacityArgs),
     /// List the rows and ranges that could not be copied, with the reason
     Failures(Failures),
     /// End a table's migration: to `done`, and take away what is left of it in the new table
@@ -201,6 +203,31 @@ pub struct PaceArgs {
     /// Only show what holds, and what each process does
     #[arg(long, group = "what", conflicts_with_all = ["write_units", "read_rows", "as_planned", "pause", "resume"])]
     pub show: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct CapacityArgs {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// The table (its old name)
+    #[arg(long, value_name = "NAME")]
+    pub table: String,
+    /// Write units a second: of a provisioned table; what one on demand is to be ready for at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub write: u64,
+    /// Read units a second [default: as they are]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub read: Option<u64>,
+    /// Wait until then first: 2026-12-05T19:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub at: Option<time::OffsetDateTime>,
+}
+
+fn moment(text: &str) -> Result<time::OffsetDateTime, String> {
+    use time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "write a moment such as 2026-12-05T19:00:00Z".to_owned())
 }
 
 #[derive(ClapArgs)]

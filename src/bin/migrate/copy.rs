@@ -11,6 +11,7 @@ use crossfade::migration::{CopyOptions, Migration};
 
 use crate::Exit;
 use crate::args;
+use crate::capacity::CopyCapacity;
 use crate::format;
 use crate::metrics::{self, Metered};
 use crate::next;
@@ -43,7 +44,11 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
         };
         let table = &migration.spec.name;
         let on = args.metrics.is_some();
+        let capacity = CopyCapacity::raise(&stores.plan, migration, &stop, screen).await;
         let copied = one(migration, options, on, &stop, screen).await;
+        if let Some(capacity) = capacity {
+            capacity.lower(migration, screen).await;
+        }
         match copied {
             Ok(copied) => {
                 exit = exit.max(copied.exit);

@@ -3,6 +3,7 @@
 mod advance;
 mod args;
 mod back;
+mod capacity;
 mod check;
 mod consent;
 mod copy;
@@ -86,6 +87,7 @@ async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error>
         Command::Copy(args) => copy::run(&args, screen).await,
         Command::Verify(args) => verify::run(&args, screen).await,
         Command::Pace(args) => pace::run(&args).await,
+        Command::Capacity(args) => capacity::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args, screen).await,
         Command::Finish(args) => finish::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args, screen).await,

@@ -125,8 +125,8 @@ fn what_the_reader_refuses_doesnt_fit() {
         ),
         (
             "[[table]]",
-            "[defaults]\ncapacity = 5\n[[table]]",
-            ".defaults.capacity: unknown",
+            "[defaults]\nwhere = 5\n[[table]]",
+            ".defaults.where: unknown",
         ),
     ] {
         let text = with(line, by);

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | look at a table, create one | `DescribeTable`, `DescribeTimeToLive` (may lack); `CreateTable` |
 //! | let expired items be deleted | `DescribeTimeToLive`, `UpdateTimeToLive` |
+//! | see and change what a table takes in a second | `DescribeTable`, `UpdateTable` |
 //! | put where nothing is there | `PartiQLInsert`; `PutItem` too, for rows of many columns |
 //! | put on another condition, purge | `PutItem`; `DeleteItem` |
 //! | change one item | `PutItem`, `UpdateItem`, `DeleteItem`; `GetItem` too, for elements of collections and for more columns than an expression holds |
@@ -41,6 +42,7 @@ mod add;
 mod asking;
 mod attr;
 mod batch;
+mod capacity;
 mod change;
 mod connect;
 mod create;
@@ -63,6 +65,7 @@ mod update;
 mod whole;
 
 use asking::Asking;
+pub use capacity::{CapacityStep, TableBilling, TableCapacity, Throughput};
 pub use connect::{Credentials, DynamoDbConfig, EndpointTls};
 use errors::SdkCall;
 pub use raw::{Raw, RawAnswer};

@@ -3,6 +3,7 @@
 
 mod adopting;
 mod advancing;
+mod capacity;
 mod copying;
 mod desk;
 mod fencing;

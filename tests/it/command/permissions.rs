@@ -116,6 +116,7 @@ async fn each_command_does_what_its_permissions_say() {
         );
         run("copy", &["--table", name], &[0, 1]);
     }
+    run("capacity", &["--table", "t", "--write", "1"], &[0, 2]);
     run("pace", &["--write-units", "900000"], &[0]);
     run("pace", &["--as-planned"], &[0]);
     run("failures", &[], &[1]);

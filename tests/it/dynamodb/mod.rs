@@ -5,6 +5,7 @@ use crossfade::model::{Key, Row, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type};
 use crossfade::store::dynamodb::{Credentials, DynamoDb, DynamoDbConfig};
 
+mod capacity;
 mod changes;
 mod connection;
 mod faults;
