@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::record::LANDING_SECONDS;
+use super::told::ToldPhase;
 use super::{Control, INSTANCE, New, Participant, ParticipantKind, Record, VERSION};
 use crate::clock::Clock;
 use crate::error::{Effect, Error, Kind, Result};
@@ -95,7 +96,7 @@ pub struct Member {
     /// The control table over connections of its own, since one has hung.
     afresh: Mutex<Option<Control>>,
     /// The phase that metrics tell.
-    told: Mutex<Option<Phase>>,
+    told: ToldPhase,
 }
 
 struct MemberState {
@@ -200,7 +201,7 @@ impl Member {
             drained: Notify::new(),
             hung: AtomicU32::new(0),
             afresh: Mutex::new(None),
-            told: Mutex::new(None),
+            told: ToldPhase::default(),
         })
     }
 
@@ -501,27 +502,8 @@ impl Member {
         state.acknowledged = acknowledged;
         state.until = since + self.role.lease.lasts;
         drop(state);
-        self.tell(phase);
-    }
-
-    /// The lease was renewed in this phase: metrics.
-    fn tell(&self, phase: Phase) {
-        let target = self.target.clone();
-        metrics::gauge!("crossfade_lease_renewed_timestamp_seconds", "target" => target)
-            .set(self.role.clock.unix_seconds().unwrap_or(0) as f64);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told == Some(phase) {
-            return;
-        }
-        let is = |phase: Phase, value: f64| {
-            let target = self.target.clone();
-            metrics::gauge!("crossfade_phase", "target" => target, "phase" => phase.name())
-                .set(value);
-        };
-        if let Some(before) = told.replace(phase) {
-            is(before, 0.0);
-        }
-        is(phase, 1.0);
+        self.told
+            .renewed(&self.target, phase, self.role.clock.unix_seconds());
     }
 
     fn lapse(&self, why: Error) {

@@ -23,6 +23,7 @@ mod member;
 mod new;
 mod pacing;
 mod record;
+mod told;
 
 pub use barrier::{Awaited, Gone, Late, Watch};
 pub use expansion::Expansion;

@@ -33,8 +33,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Paces;
-use super::pacing::reason;
-use crate::layer::PaceSecond;
+use crate::layer::{PaceNow, PaceReason, PaceSecond};
 
 /// The most that one of the two files holds: about five hours of work.
 pub const MOST_BYTES: u64 = 4 << 20;
@@ -104,6 +103,16 @@ impl Paces {
         };
         seconds.into_iter().map(as_now).collect()
     }
+}
+
+/// Why the paces of both stores are what they are: what a store says before a ceiling, the old store before the new one.
+pub(super) fn reason(old: &PaceNow, new: &PaceNow) -> Option<PaceReason> {
+    let both = [old.reason, new.reason];
+    let told = |is_ceiling: bool| {
+        let mut told = both.into_iter().flatten();
+        told.find(|reason| (*reason == PaceReason::Ceiling) == is_ceiling)
+    };
+    told(false).or_else(|| told(true))
 }
 
 fn millis(second: &PaceSecond) -> f64 {

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::history::HistoryFile;
+use super::history::{HistoryFile, reason};
 use super::{Migration, Paces};
 use crate::clock::{self, Clock};
 use crate::control::{Control, PaceReport, PaceSharers, PaceWish};
 use crate::error::{Effect, Error, Kind, Result};
 use crate::layer::retry::Patience;
-use crate::layer::{PaceNow, PaceOrders, PaceReason};
+use crate::layer::{PaceOrders, PaceReason};
 
 /// Renewals in the time of a lease, as of the lease itself.
 const RENEWALS: u32 = 3;
@@ -263,16 +263,6 @@ async fn keep(history: &mut Option<HistoryFile>, paces: &Paces) {
         Some(history) => history.keep(paces).await,
         None => std::future::pending().await,
     }
-}
-
-/// Why the paces of both stores are what they are: what a store says before a ceiling, the old store before the new one.
-pub(super) fn reason(old: &PaceNow, new: &PaceNow) -> Option<PaceReason> {
-    let both = [old.reason, new.reason];
-    let told = |is_ceiling: bool| {
-        let mut told = both.into_iter().flatten();
-        told.find(|reason| (*reason == PaceReason::Ceiling) == is_ceiling)
-    };
-    told(false).or_else(|| told(true))
 }
 
 impl Paces {

@@ -133,7 +133,7 @@ fn what_a_pattern_cant_say_is_pointed_at() {
         errors(&text),
         "cf.toml:10: `key_only` lets rows end, but the table has no `expiry` (add expiry = { attribute = \"expires_at\", from = \"max\" }, or write key_only = \"keep\")
 cf.toml:11: `defaults.where` isn't built yet (leave it out: tables are moved whole)
-cf.toml:12: unknown key `to` in [defaults] (known here: oversize, attributes, ignore, key_only, to_prefix, expiry, decrements, exactly_once, final_read, reserved_prefix, fence)
+cf.toml:12: unknown key `to` in [defaults] (known here: oversize, attributes, ignore, key_only, to_prefix, expiry, decrements, exactly_once, final_read, reserved_prefix, fence, capacity, warm)
 cf.toml:15: `ts_*` is many tables, which can't all move to one (write to_prefix = \"…\", or leave it out)
 cf.toml:16: `users` is none of `ts_*` anyway (leave it out)
 cf.toml:17: `ts_*` is many tables, and columns are those of one (write a [[table]] with its name for each table whose columns change)
