@@ -46,6 +46,8 @@ struct Write {
     begun: u64,
     /// When it was told, and what. Without it nobody knows: it may have been done, or may be yet.
     told: Option<(u64, Told)>,
+    /// It was sent more than once, so that it may have been done more than once, and the earlier one may land late.
+    repeated: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +123,7 @@ impl History {
             meant,
             begun: self.now(),
             told: None,
+            repeated: false,
         });
         writes.len() - 1
     }
@@ -128,6 +131,11 @@ impl History {
     /// It has been answered.
     pub fn end_write(&self, write: usize, told: Told) {
         self.writes()[write].told = Some((self.now(), told));
+    }
+
+    /// It was sent more than once, as SDKs do it of themselves.
+    pub fn repeated(&self, write: usize) {
+        self.writes()[write].repeated = true;
     }
 
     /// A read is about to be sent.
@@ -356,13 +364,14 @@ impl Register {
                 continue;
             };
             let by = match write.told {
-                Some((ended, Told::Done)) => ended,
                 Some((_, Told::Not)) => continue,
+                Some((_, Told::Done)) if write.repeated => NEVER,
+                Some((ended, Told::Done)) => ended,
                 None => NEVER,
             };
             let begun = write.begun;
             match cells.get(column).copied().flatten() {
-                Some(Some(value)) => register.live(value, Effect { begun, by }),
+                Some(Some(value)) => register.live(value, Effect { begun, by }, write.repeated),
                 Some(None) => register.nulls.push(Effect { begun, by }),
                 None => {}
             }
@@ -370,10 +379,13 @@ impl Register {
         register
     }
 
-    fn live(&mut self, value: u64, mut effect: Effect) {
+    fn live(&mut self, value: u64, mut effect: Effect, repeated: bool) {
         let mut last_begun = effect.begun;
         for (_, begun, ended) in self.saw.iter().filter(|(seen, ..)| *seen == value) {
-            effect.by = effect.by.min(*ended);
+            // What may be done again isn't over with the first time that it is seen.
+            if !repeated {
+                effect.by = effect.by.min(*ended);
+            }
             last_begun = last_begun.max(*begun);
         }
         self.lives.push(Life {

@@ -71,15 +71,21 @@ impl Answer {
 }
 
 impl Process {
+    /// The example, by this plan.
     pub fn start(plan: &Path) -> Self {
-        let mut child = Command::new(drive())
-            .arg("--plan")
-            .arg(plan)
+        let mut drive = Command::new(drive());
+        drive.arg("--plan").arg(plan);
+        Self::start_by(drive)
+    }
+
+    /// A program that takes the example's commands.
+    pub fn start_by(mut program: Command) -> Self {
+        let mut child = program
             .envs(credentials())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("drive");
+            .expect("it starts");
         let commands = child.stdin.take();
         let answers = child.stdout.take().expect("stdout");
         let waiting = Arc::new(Waiting::default());
@@ -114,9 +120,12 @@ impl Process {
         answered
     }
 
-    /// One command, and what came of it.
-    pub async fn ask(&self, command: Json) -> Answer {
-        answered(self.send(command)).await
+    /// One command, what came of it, and whether the client has sent it more than once.
+    pub async fn ask(&self, command: Json) -> (Answer, bool) {
+        let answer = tokio::time::timeout(PATIENCE, self.send(command)).await;
+        let answer = answer.expect("an answer in time");
+        let line = answer.expect("the process has ended without an answer");
+        (Answer::of(&line), line["repeated"] == true)
     }
 
     /// How many commands haven't been answered.
@@ -190,13 +199,6 @@ fn stands_still(process: u32) -> bool {
         }
     };
     states.iter().all(|state: &String| state.starts_with('T'))
-}
-
-/// The answer to a command that was sent.
-pub async fn answered(answer: oneshot::Receiver<Json>) -> Answer {
-    let answer = tokio::time::timeout(PATIENCE, answer).await;
-    let answer = answer.expect("an answer in time");
-    Answer::of(&answer.expect("the process has ended without an answer"))
 }
 
 /// Hands on the answers until the process ends; who waits still then, is told so.

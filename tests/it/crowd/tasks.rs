@@ -24,6 +24,8 @@ pub const MESSAGES: usize = 20;
 const HOT_ROOMS: usize = 2;
 pub const POLLS: usize = 200;
 const HOT_POLLS: usize = 20;
+/// Users that conditional writes may have for themselves.
+const CONDITIONAL: usize = 100;
 
 /// The columns of a row in the new store. The old one calls the second `b`.
 pub const COLUMNS: [&str; 3] = ["a", "second", "c"];
@@ -79,7 +81,7 @@ impl Key {
         format!("{} {}", self.table(), self.id())
     }
 
-    fn columns(self) -> Map<String, Json> {
+    pub fn columns(self) -> Map<String, Json> {
         let columns = match self {
             Key::User(_) | Key::Poll(_) => json!({"id": self.id()}),
             Key::Message(room, at) => json!({"room": format!("r{room}"), "at": at}),
@@ -99,7 +101,7 @@ impl Key {
         }
     }
 
-    fn of_polls(chance: &mut SmallRng) -> Key {
+    pub fn of_polls(chance: &mut SmallRng) -> Key {
         Key::Poll(one_of(chance, POLLS, HOT_POLLS))
     }
 }
@@ -129,10 +131,14 @@ pub struct Crowd {
     /// The phase that everyone is in, for as long as nobody moves.
     phase: Mutex<Option<&'static str>>,
     tallies: Mutex<BTreeMap<(Option<&'static str>, &'static str), Tally>>,
-    errors: Mutex<BTreeMap<String, u64>>,
+    /// By the command's kind and the error's.
+    errors: Mutex<BTreeMap<(&'static str, String), u64>>,
     /// What a single answer was wrong with.
     wrongs: Mutex<Vec<String>>,
     is_over: AtomicBool,
+    /// Keys at the end of the users are left to conditional writes: in `old`, Cassandra orders those and plain ones each
+    /// for itself.
+    pub conditions_apart: AtomicBool,
 }
 
 impl Crowd {
@@ -145,6 +151,7 @@ impl Crowd {
             errors: Mutex::default(),
             wrongs: Mutex::default(),
             is_over: AtomicBool::new(false),
+            conditions_apart: AtomicBool::new(false),
         }
     }
 
@@ -188,12 +195,11 @@ impl Crowd {
         wrongs
     }
 
-    /// Fails if there was an error that no application should see.
-    pub fn look_at_errors(&self) {
+    /// Fails if there was an error that no application should see, by the command's kind and the error's.
+    pub fn look_at_errors(&self, may_be: impl Fn(&str, &str) -> bool) {
         let errors = self.errors.lock().expect("no panic").clone();
         println!("errors: {errors:?}");
-        let passes = ["unreachable", "timeout", "throttled", "transient"];
-        let odd = errors.keys().find(|kind| !passes.contains(&kind.as_str()));
+        let odd = errors.keys().find(|(kind, error)| !may_be(kind, error));
         assert_eq!(odd, None, "{errors:?}");
     }
 
@@ -204,22 +210,30 @@ impl Crowd {
         println!("{:?}", self.history.judged());
     }
 
-    fn phase(&self) -> Option<&'static str> {
+    /// The phase, if nobody moves.
+    pub fn phase(&self) -> Option<&'static str> {
         *self.phase.lock().expect("no panic")
     }
 
     /// One command, counted.
-    async fn ask(&self, process: &Process, kind: &'static str, mut command: Json) -> Answer {
+    pub async fn ask(&self, process: &Process, kind: &'static str, mut command: Json) -> Answer {
         command["op"] = json!(kind);
+        // The history's numbers of the writes in it.
+        let writes = command["writes"].take();
         let before = self.phase();
-        let answer = process.ask(command).await;
+        let (answer, repeated) = process.ask(command).await;
+        let writes = writes.as_array().filter(|_| repeated);
+        for write in writes.into_iter().flatten() {
+            let write = write.as_u64().expect("a number");
+            self.history.repeated(write as usize);
+        }
         let phase = before.filter(|_| before == self.phase());
         let mut tallies = self.tallies.lock().expect("no panic");
         let tally = tallies.entry((phase, kind)).or_default();
         match &answer {
             Answer::Ok(_) => tally.done += 1,
             Answer::Error {
-                kind,
+                kind: error,
                 without_effect,
             } => {
                 match without_effect {
@@ -227,7 +241,7 @@ impl Crowd {
                     false => tally.unknown += 1,
                 }
                 let mut errors = self.errors.lock().expect("no panic");
-                *errors.entry(kind.clone()).or_default() += 1;
+                *errors.entry((kind, error.clone())).or_default() += 1;
             }
         }
         answer
@@ -239,9 +253,10 @@ impl Crowd {
         process: &Process,
         kind: &'static str,
         (key, meant): (Key, Meant),
-        command: Json,
+        mut command: Json,
     ) -> Answer {
         let write = self.history.begin_write(&key.name(), meant);
+        command["writes"] = json!([write]);
         let answer = self.ask(process, kind, command).await;
         match &answer {
             Answer::Ok(ok) => {
@@ -393,7 +408,8 @@ impl Crowd {
         }
     }
 
-    fn saw(&self, reading: &Reading, key: Key, row: &Json) {
+    /// A row was seen, or null.
+    pub fn saw(&self, reading: &Reading, key: Key, row: &Json) {
         let cell = |column: &&str| match &row[*column] {
             Json::Null => None,
             value => Some(value.as_u64().expect("a value that somebody wrote")),
@@ -411,7 +427,7 @@ impl Crowd {
         };
         for key in Key::all().filter(|key| key.table() == table) {
             let item = items.get(&key.name());
-            let item = item.filter(|item| item["_m"] != AttributeValue::S("t".into()));
+            let item = item.filter(|item| item.get("_m") != Some(&AttributeValue::S("t".into())));
             let value = |name| number(item?, name);
             match key {
                 Key::Poll(_) => {
@@ -426,9 +442,27 @@ impl Crowd {
         }
     }
 
+    /// A row for plain writes.
+    pub fn any_row(&self, chance: &mut SmallRng) -> Key {
+        match Key::of_rows(chance, self.begun.elapsed()) {
+            Key::User(at) if self.conditions_apart.load(Ordering::SeqCst) => {
+                Key::User(at % (USERS - CONDITIONAL))
+            }
+            key => key,
+        }
+    }
+
+    /// A user for conditional writes.
+    pub fn any_conditional(&self, chance: &mut SmallRng) -> Key {
+        match chance.random_bool(0.5) || self.conditions_apart.load(Ordering::SeqCst) {
+            true => Key::User(USERS - 1 - chance.random_range(0..CONDITIONAL)),
+            false => Key::User(one_of(chance, USERS, HOT_USERS)),
+        }
+    }
+
     /// Something, at random.
-    async fn operate(&self, process: &Process, chance: &mut SmallRng) {
-        let key = Key::of_rows(chance, self.begun.elapsed());
+    pub async fn operate(&self, process: &Process, chance: &mut SmallRng) {
+        let key = self.any_row(chance);
         match chance.random_range(0..100) {
             0..30 => self.get(process, key).await,
             30..44 => self.put(process, key, chance).await,
@@ -446,9 +480,15 @@ impl Crowd {
 
 type Item = HashMap<String, AttributeValue>;
 
+impl Crowd {
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+}
+
 /// One task of a process, until all is over.
 pub async fn task(crowd: Arc<Crowd>, process: Arc<Process>, mut chance: SmallRng) {
-    while !crowd.is_over.load(Ordering::SeqCst) {
+    while !crowd.is_over() {
         tokio::time::sleep(Duration::from_millis(chance.random_range(BREATH))).await;
         if !process.rests() {
             crowd.operate(&process, &mut chance).await;

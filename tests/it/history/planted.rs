@@ -312,3 +312,27 @@ fn a_register_is_judged_as_trying_every_order_does() {
     }
     assert!(counts.iter().all(|count| *count > 2_000), "{counts:?}");
 }
+
+/// What a client sends again may take effect twice, the second time over another's write.
+#[test]
+fn what_was_sent_again_may_come_back() {
+    let wrongs = |repeated: bool| {
+        let history = History::default();
+        let put = |value: u64| history.begin_write(KEY, Meant::Cells(vec![Some(Some(value))]));
+        let sees = |value: u64| {
+            let reading = history.begin_read();
+            history.saw_cells(&reading, KEY, vec![Some(value)]);
+        };
+        let first = put(1);
+        history.end_write(first, Told::Done);
+        if repeated {
+            history.repeated(first);
+        }
+        let second = put(2);
+        history.end_write(second, Told::Done);
+        sees(2);
+        sees(1);
+        history.wrongs().len()
+    };
+    assert_eq!((wrongs(true), wrongs(false)), (0, 1));
+}
