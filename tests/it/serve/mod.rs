@@ -8,5 +8,7 @@ mod hashed;
 mod languages;
 mod lost;
 mod native;
+mod outages;
 pub(crate) mod python;
+mod relay;
 mod wire;
