@@ -139,6 +139,13 @@ async fn tried(sidecar: &Asked, phase: &str) {
     });
     let refused = sidecar.refused("Query", index).await;
     assert!(refused.contains("the index `by-age`"), "{refused}");
+    let put = |table: &str| json!({"Put": {"TableName": table, "Item": {"id": {"S": "mixed"}}}});
+    let mixed = json!({"TransactItems": [put("users"), put("other")]});
+    let refused = sidecar.refused("TransactWriteItems", mixed).await;
+    assert!(
+        refused.contains("can't take in another one, `other`"),
+        "{refused}"
+    );
     let nowhere = sidecar
         .refused("GetItem", json!({"TableName": "other", "Key": {}}))
         .await;
