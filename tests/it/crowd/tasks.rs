@@ -219,11 +219,13 @@ impl Crowd {
     pub async fn ask(&self, process: &Process, kind: &'static str, mut command: Json) -> Answer {
         command["op"] = json!(kind);
         // The history's numbers of the writes in it.
-        let writes = command["writes"].take();
+        let writes = command
+            .as_object_mut()
+            .and_then(|command| command.remove("writes"));
         let before = self.phase();
         let (answer, repeated) = process.ask(command).await;
-        let writes = writes.as_array().filter(|_| repeated);
-        for write in writes.into_iter().flatten() {
+        let writes = writes.filter(|_| repeated);
+        for write in writes.iter().filter_map(Json::as_array).flatten() {
             let write = write.as_u64().expect("a number");
             self.history.repeated(write as usize);
         }
