@@ -111,19 +111,19 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Wraps a store.
+    /// Wraps a store, with no ceiling and no regard to what it bears.
     pub fn new(inner: Arc<dyn Store>, patience: Patience) -> Self {
         Retry {
             inner,
             patience,
             seen: Arc::default(),
             outage: Arc::default(),
-            pace: Arc::default(),
+            pace: Arc::new(Pace::unlimited()),
             sizes: Arc::default(),
         }
     }
 
-    /// The same, within these ceilings.
+    /// The same, at this pace.
     #[must_use]
     pub fn paced(mut self, pace: &Arc<Pace>) -> Self {
         self.pace = pace.clone();

@@ -55,6 +55,10 @@ const TO_WHEN_SLOW: f64 = 0.7;
 const SLOW_EVERY: Duration = Duration::from_secs(1);
 /// However ill a store is, one call is made in so many seconds, to see whether it is better.
 const PROBE_SECONDS: f64 = 2.0;
+/// While calls fail, so many are made in a second all the same.
+const CALLS_WHILE_FAILING: f64 = 5.0;
+/// The rows of a full call that writes.
+const ROWS_OF_A_WRITE: usize = 25;
 
 /// Which of the two stores it is, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,6 +169,8 @@ pub struct Pace {
     totals: Mutex<PaceTotals>,
     in_flight: AtomicU64,
     room: Arc<Room>,
+    /// Whether it follows what the store bears.
+    is_adaptive: bool,
 }
 
 /// What the store has complained of last.
@@ -199,6 +205,15 @@ impl Pace {
             slow: None,
             suffering: Mutex::default(),
             room: Arc::default(),
+            is_adaptive: true,
+        }
+    }
+
+    /// One that counts, and holds nothing back: for a store whose pace isn't set.
+    pub fn unlimited() -> Self {
+        Pace {
+            is_adaptive: false,
+            ..Pace::default()
         }
     }
 
@@ -229,6 +244,7 @@ impl Pace {
             writes: Account::new(ceiling(&self.writes), 1.0),
             slow: slow.map(|p99| (p99, Mutex::default())),
             room: self.room.clone(),
+            is_adaptive: self.is_adaptive,
             ..Pace::default()
         }
     }
@@ -307,7 +323,9 @@ impl Pace {
 
     /// Waits for its part of the budget: a call that was refused is to be made again.
     pub(super) async fn again(&self) {
-        self.budget.take().await;
+        if self.is_adaptive {
+            self.budget.take().await;
+        }
     }
 
     /// Reads, and tells how many rows that were.
@@ -369,7 +387,7 @@ impl Pace {
         if throttled > 0 {
             self.throttled(&self.writes, taken.begun);
         } else if has_timed_out(&answer) {
-            self.timed_out(&self.writes, taken.begun);
+            self.timed_out(&self.writes, ROWS_OF_A_WRITE, taken.begun);
         } else {
             self.writes.is_well(taken.begun);
         }
@@ -461,15 +479,16 @@ impl Pace {
 
     fn throttled(&self, account: &Account, begun: Instant) {
         self.suffers(PaceReason::Throttled(self.store));
-        if account.is_told_by(begun) {
+        if self.is_adaptive && account.is_told_by(begun) {
             account.step_down(TO_AFTER_THROTTLE, true, least(account));
         }
     }
 
-    fn timed_out(&self, account: &Account, begun: Instant) {
+    /// A call of about so many rows didn't get its answer in time.
+    fn timed_out(&self, account: &Account, rows: usize, begun: Instant) {
         self.suffers(PaceReason::NewFails);
-        if account.is_told_by(begun) {
-            account.step_down(TO_AFTER_THROTTLE, true, least(account));
+        if self.is_adaptive && account.is_told_by(begun) {
+            account.step_down(TO_AFTER_THROTTLE, true, least_while_failing(account, rows));
         }
     }
 
@@ -491,12 +510,12 @@ impl Pace {
             (Kind::Throttled, _) => self.throttled(&self.reads, begun),
             (Kind::Timeout | Kind::Unreachable, PacedStore::Old) => {
                 self.suffers(PaceReason::OldFails);
-                if self.may_judge(begun) {
-                    self.reads
-                        .step_down(TO_WHEN_SLOW, false, least(&self.reads));
+                if self.is_adaptive && self.may_judge(begun) {
+                    let least = least_while_failing(&self.reads, 1);
+                    self.reads.step_down(TO_WHEN_SLOW, false, least);
                 }
             }
-            (Kind::Timeout, PacedStore::New) => self.timed_out(&self.reads, begun),
+            (Kind::Timeout, PacedStore::New) => self.timed_out(&self.reads, 1, begun),
             // What can't be reached is waited for by the layer above.
             (_, _) => {}
         }
@@ -546,9 +565,19 @@ impl Pace {
     }
 }
 
+/// Whether the call as a whole got no answer in time. A row alone says little of what the store bears.
 fn has_timed_out(answer: &crate::store::WriteOutcomes) -> bool {
-    let mut failed = answer.rows.iter().filter_map(|row| row.as_ref().err());
-    failed.any(|error| error.kind() == Kind::Timeout)
+    let mut rows = answer.rows.iter();
+    let is_late = |row: &Result<crate::store::WriteOutcome>| {
+        row.as_ref()
+            .is_err_and(|error| error.kind() == Kind::Timeout)
+    };
+    !answer.rows.is_empty() && rows.all(is_late)
+}
+
+/// The least while calls fail, which may have another cause than the pace: what is left of a dying store is still read.
+fn least_while_failing(account: &Account, rows: usize) -> f64 {
+    (account.usual() * rows as f64 * CALLS_WHILE_FAILING).max(1.0)
 }
 
 fn least(account: &Account) -> f64 {
