@@ -158,6 +158,39 @@ pub const COMMANDS: &[Permissions] = &[
         old: "SELECT",
     },
     Permissions {
+        command: "copy --to-suffix",
+        targets: &[
+            "CreateTable",
+            "DescribeTable",
+            "DescribeTimeToLive",
+            "PartiQLInsert",
+            "Scan",
+        ],
+        targets_at_times: &[
+            ("PutItem", WIDE),
+            ("BatchGetItem", COUNTERS),
+            ("UpdateItem", COUNTERS),
+        ],
+        control: &[
+            "BatchGetItem",
+            "DeleteItem",
+            "DescribeTable",
+            "PartiQLInsert",
+            "PutItem",
+            "Query",
+        ],
+        control_at_times: &[("CreateTable", "the first command of all")],
+        old: "SELECT",
+    },
+    Permissions {
+        command: "rehearse drop",
+        targets: &["DeleteTable", "DescribeTable", "UpdateTable"],
+        targets_at_times: &[],
+        control: &["BatchGetItem", "DeleteItem", "Query"],
+        control_at_times: &[],
+        old: "none: it doesn't connect",
+    },
+    Permissions {
         command: "verify",
         targets: &["DescribeTable", "DescribeTimeToLive", "Scan"],
         targets_at_times: &[("BatchGetItem", "rows that seem to differ")],
@@ -250,6 +283,11 @@ const POLICIES: &[(&str, &str, &[&str])] = &[
             "advance",
             "back",
         ],
+    ),
+    (
+        "Rehearse",
+        "Rehearse: `copy --to-suffix`, `rehearse drop`. The scratch tables alone need this.",
+        &["copy --to-suffix", "rehearse drop"],
     ),
     ("Finish", "`finish`.", &["finish"]),
     (

@@ -7,7 +7,7 @@ use crate::control::Record;
 use crate::error::{Error, Kind, Result};
 use crate::schema::{Layout, StoredTable, Table};
 use crate::secret::Secret;
-use crate::transform::{ColumnRule, ExpiryRule, KeyOnly, Transform};
+use crate::transform::{ColumnRule, ExpiryRule, KeyOnly, Mask, Transform};
 
 /// One table of a plan.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct TablePlan {
     pub warm: Option<WarmPlan>,
     /// Columns that don't stay as they are, by their name in the old store.
     pub columns: BTreeMap<String, ColumnRule>,
+    /// How columns are masked in rehearsals, in place of what is done to their values else.
+    pub rehearsal_masks: BTreeMap<String, Mask>,
 }
 
 /// Write units a second of a provisioned target.
@@ -133,6 +135,7 @@ impl TablePlan {
             capacity: None,
             warm: None,
             columns: BTreeMap::new(),
+            rehearsal_masks: BTreeMap::new(),
         }
     }
 
@@ -143,6 +146,25 @@ impl TablePlan {
             to: to.into(),
             ..self
         }
+    }
+
+    /// The same table as a rehearsal has it: under its name with the suffix, masked, and nothing is taken from the
+    /// application.
+    #[must_use]
+    pub fn rehearsed(mut self, suffix: &str) -> Self {
+        self.to += suffix;
+        self.fence = None;
+        for (name, mask) in std::mem::take(&mut self.rehearsal_masks) {
+            let rule = self.columns.remove(&name).unwrap_or_default();
+            let masked = ColumnRule {
+                mask: Some(mask),
+                constant: None,
+                convert: None,
+                ..rule
+            };
+            self.columns.insert(name, masked);
+        }
+        self
     }
 
     /// Whether the plan's `ignore` has this word.
@@ -175,6 +197,8 @@ pub struct TableSpec {
     pub table: TablePlan,
     /// The plan's key of `mask = "hmac"`.
     pub mask_key: Option<Secret>,
+    /// Whether the target is a scratch table of a rehearsal.
+    pub rehearsal: bool,
 }
 
 impl Deref for TableSpec {
@@ -192,6 +216,7 @@ impl TableSpec {
             plan: plan.into(),
             table,
             mask_key: None,
+            rehearsal: false,
         }
     }
 
@@ -226,6 +251,22 @@ impl TableSpec {
     /// # Errors
     /// [`Kind::Mismatch`] with both names.
     pub fn same_plan(&self, there: &Record) -> Result<()> {
+        if there.rehearsal != self.rehearsal {
+            let (message, help) = match there.rehearsal {
+                true => (
+                    "this is a scratch table of a rehearsal, and no target of a migration",
+                    "name another target in `to`; `migrate rehearse drop` takes scratch tables away",
+                ),
+                false => (
+                    "this is the target of a migration, and no scratch table of a rehearsal",
+                    "write another suffix in --to-suffix",
+                ),
+            };
+            return Err(Error::new(Kind::Mismatch, message)
+                .with_context("target", self.to.as_str())
+                .with_context("plan", there.plan.as_str())
+                .with_help(help));
+        }
         if there.plan == self.plan {
             return Ok(());
         }
@@ -245,6 +286,15 @@ impl TableSpec {
     /// # Errors
     /// [`Kind::Mismatch`] with both values.
     pub fn same(&self, there: &Record, here: &Record) -> Result<()> {
+        match self.compared(there, here) {
+            Err(error) if self.rehearsal && there.rehearsal => Err(error.with_help(
+                "`migrate rehearse drop` takes this rehearsal away; then begin another",
+            )),
+            compared => compared,
+        }
+    }
+
+    fn compared(&self, there: &Record, here: &Record) -> Result<()> {
         let mismatch = |what: &str, there: &str, here: &str, help: &str| {
             Err(Error::new(
                 Kind::Mismatch,

@@ -405,6 +405,19 @@ impl Control {
         Ok(())
     }
 
+    /// Forgets everything of a target, its record last.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget(&self, target: &str) -> Result<()> {
+        let rows = self.rows(target, "").await?;
+        let record = key(target, RECORD);
+        let others = rows.into_iter().map(|(_, row)| row.key);
+        self.purge(others.filter(|key| *key != record).collect())
+            .await?;
+        self.purge(vec![record]).await
+    }
+
     async fn purge(&self, keys: Vec<Key>) -> Result<()> {
         let purged = self
             .store

@@ -64,6 +64,9 @@ pub struct Record {
     /// it is taken, and forgotten only after it was given back.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fenced: BTreeSet<String>,
+    /// The target is a scratch table of a rehearsal: nobody's data, and `migrate rehearse drop` may drop it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearsal: bool,
     /// What a later version has noted, which an earlier version that changes the record leaves there.
     #[serde(flatten)]
     pub later: BTreeMap<String, serde_json::Value>,

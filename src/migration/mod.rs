@@ -18,6 +18,7 @@ mod marks;
 mod measure;
 mod moves;
 mod pacing;
+mod rehearsal;
 mod reset;
 mod retry;
 mod settle;
@@ -35,6 +36,7 @@ pub use marks::Marks;
 pub use measure::{ExpectedLetters, Measured, Portion};
 pub use moves::{Event, MoveOptions, MovePreview, Observer, OpenOld, Refusal};
 pub use pacing::PaceStatus;
+pub use rehearsal::Dropped;
 pub use reset::Reset;
 pub use retry::Retried;
 pub use settle::Unkept;
@@ -353,6 +355,7 @@ impl Migration {
             adopted: false,
             adoption: None,
             fenced: BTreeSet::new(),
+            rehearsal: self.spec.rehearsal,
             later: Default::default(),
         }
     }

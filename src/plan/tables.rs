@@ -6,7 +6,7 @@ use super::patterns::{Except, PatternPlan, matches};
 use super::reader::{Section, Source, Text};
 use super::{CapacityPlan, FinalRead, Ignore, KeyNames, ShimPlan, TablePlan, WarmPlan};
 use crate::shim::EXACTLY_ONCE_WITHIN;
-use crate::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
+use crate::transform::{ColumnRule, Convert, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 
 /// A table, with what later checks need to name places.
 pub(super) struct ReadTable {
@@ -160,11 +160,13 @@ fn table(
             from,
         }
     });
+    let mut rehearsal_masks = BTreeMap::new();
     let columns = table.section("columns").map(|columns| {
         let columns = columns.all().into_iter();
         columns
             .map(|(name, section)| {
-                let plan = column(section, &name, has_mask_key, &mut attributes);
+                let (plan, masked) = column(section, &name, has_mask_key, &mut attributes);
+                rehearsal_masks.extend(masked.map(|mask| (name.clone(), mask)));
                 (name, plan)
             })
             .collect::<BTreeMap<_, _>>()
@@ -195,6 +197,7 @@ fn table(
         capacity: rules.capacity.flatten(),
         warm: rules.warm.flatten(),
         columns: columns.unwrap_or_default(),
+        rehearsal_masks,
     };
     if pattern.is_some() {
         all.patterns.push(PatternPlan {
@@ -356,46 +359,68 @@ fn key_only(table: &mut Section<'_>) -> Option<KeyOnly> {
     )
 }
 
+/// What becomes of a column, and how it is masked in rehearsals.
 fn column(
     mut column: Section<'_>,
     name: &str,
     has_mask_key: bool,
     attributes: &mut Vec<Text>,
-) -> ColumnRule {
+) -> (ColumnRule, Option<Mask>) {
     let source = column.source;
     let rename = column.text("rename");
     attributes.extend(rename.clone());
     let drop = column.flag("drop").unwrap_or(false);
-    let masks = [("hmac", Mask::Hmac), ("redact", Mask::Redact)];
-    let mask = column.choice("mask", &masks);
+    let mask = column.choice("mask", Mask::NAMES);
+    let rehearsal_mask = column.choice("rehearsal_mask", Mask::NAMES);
+    let constant = column.text("constant");
+    let convert = column.choice("convert", Convert::NAMES);
 
-    if drop && (column.has("rename") || column.has("mask")) {
+    let on_values = ["mask", "constant", "convert"];
+    let changed: Vec<&str> = on_values
+        .into_iter()
+        .filter(|key| column.has(key))
+        .collect();
+    if drop && (column.has("rename") || column.has("rehearsal_mask") || !changed.is_empty()) {
         source.wrong(
             column.line,
-            format!("column `{name}` is dropped, and renamed or masked too"),
+            format!("column `{name}` is dropped, and renamed, masked or changed too"),
             "keep drop = true alone, or leave it out",
         );
     }
-    if mask == Some(Mask::Hmac) && !has_mask_key {
+    if let [first, second, ..] = changed.as_slice() {
         source.wrong(
-            column.line_of("mask"),
-            format!("column `{name}` has mask = \"hmac\", but the plan has no key for it"),
-            "write [mask] with key = \"${MASK_KEY}\", or mask = \"redact\"",
+            column.line_of(second),
+            format!("column `{name}` has both `{first}` and `{second}`"),
+            "keep one of them",
         );
     }
-    if !["rename", "drop", "mask"].iter().any(|key| column.has(key)) {
+    for (key, mask) in [("mask", mask), ("rehearsal_mask", rehearsal_mask)] {
+        if let Some(mask) = mask.filter(|mask| mask.is_keyed() && !has_mask_key) {
+            let of = mask.name();
+            source.wrong(
+                column.line_of(key),
+                format!("column `{name}` has {key} = \"{of}\", but the plan has no key for it"),
+                format!("write [mask] with key = \"${{MASK_KEY}}\", or {key} = \"redact\""),
+            );
+        }
+    }
+    let keys = ["rename", "drop", "rehearsal_mask"];
+    if changed.is_empty() && !keys.iter().any(|key| column.has(key)) {
         source.wrong(
             column.line,
             format!("column `{name}` has nothing to do"),
-            "write rename, drop or mask; columns that stay as they are aren't named",
+            "write rename, drop, mask, constant or convert; columns that stay as they are aren't named",
         );
     }
     column.finish();
-    ColumnRule {
+    let rule = ColumnRule {
         rename: rename.map(|rename| rename.value),
         drop,
         mask,
-    }
+        constant: constant.map(|constant| constant.value),
+        convert,
+    };
+    (rule, rehearsal_mask)
 }
 
 fn distinct(source: &Source<'_>, attributes: &[Text]) {

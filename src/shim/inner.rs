@@ -351,14 +351,21 @@ impl TableInner {
             ..record.clone()
         };
         spec.same(&record, &here)?;
-        if transform.masks() {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "columns of this table are masked, so that what an application writes couldn't be written \
-                 to the old store",
-            )
-            .with_context("table", self.name.as_str())
-            .with_help("masked tables are copied with `migrate copy --offline`"));
+        if let [(_, _), ..] = transform.changes() {
+            let changes = transform.changes().iter();
+            let changes: Vec<String> = changes
+                .map(|(name, what)| format!("{name} ({what})"))
+                .collect();
+            let message = format!(
+                "values of these columns are changed on their way, so that what an application writes couldn't be \
+                 written to the old store: {}",
+                changes.join(", ")
+            );
+            return Err(Error::new(Kind::Unsupported, message)
+                .with_context("table", self.name.as_str())
+                .with_help(
+                    "such a table is copied with `migrate copy --offline`, or is a rehearsal's",
+                ));
         }
         if !self.new.capabilities().change {
             return Err(self.wrong(format!(

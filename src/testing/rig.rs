@@ -61,6 +61,7 @@ pub fn record(phase: Phase, source: &Table, target: &Table) -> Record {
         adopted: false,
         adoption: None,
         fenced: Default::default(),
+        rehearsal: false,
         later: Default::default(),
     }
 }

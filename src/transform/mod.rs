@@ -4,26 +4,26 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::codec::canonical;
 use crate::codec::ordered::holds_others;
-use crate::codec::{canonical, text};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Row, Times, Value};
+use crate::model::{Row, Times};
 use crate::schema::{Column, Layout, Order, Role, Table, Type};
 use crate::secret::Secret;
 
 mod lifetime;
+mod mask;
 #[cfg(test)]
 mod tests;
 
 use lifetime::Lifetime;
+pub use mask::{Convert, Mask};
+use mask::{ValueStep, digest, keyed};
 
 /// Part of every fingerprint: to be counted up when rows become other items than before.
 const FORMAT: u8 = 1;
-/// What masked text reads with [`Mask::Redact`].
-const REDACTED: &str = "[redacted]";
 
 /// What becomes of one column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,16 +34,25 @@ pub struct ColumnRule {
     pub drop: bool,
     /// How its values are made unreadable.
     pub mask: Option<Mask>,
+    /// What stands in place of each of its values, as the plan writes it. Null stays null.
+    pub constant: Option<String>,
+    /// The type or unit that its values get.
+    pub convert: Option<Convert>,
 }
 
-/// How values are made unreadable. Null stays null.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mask {
-    /// HMAC-SHA256 under the plan's mask key: equal values stay equal. Text becomes its lower-case
-    /// hexadecimal digits, a blob its 32 bytes.
-    Hmac,
-    /// `[redacted]`, whatever it was.
-    Redact,
+impl ColumnRule {
+    /// What it does to values, each with its name in a plan and for people.
+    fn on_values(&self) -> impl Iterator<Item = String> {
+        let mask = self.mask.map(|mask| format!("mask = \"{}\"", mask.name()));
+        let constant = self
+            .constant
+            .as_ref()
+            .map(|text| format!("constant = {text:?}"));
+        let convert = self
+            .convert
+            .map(|to| format!("convert = \"{}\"", to.name()));
+        mask.into_iter().chain(constant).chain(convert)
+    }
 }
 
 /// What becomes of the expiries of a row's cells.
@@ -96,22 +105,18 @@ pub struct Transform {
     may_be_trimmed: bool,
     lifetime: Lifetime,
     fingerprint: [u8; 32],
+    /// What is done to values, by column.
+    changes: Vec<(String, String)>,
 }
 
-/// The mask of one key column, in key order.
-type KeyStep = Option<Masking>;
+/// What is done to the values of one key column, in key order.
+type KeyStep = Option<ValueStep>;
 
 /// Where a cell of the new row comes from.
 #[derive(Clone)]
 struct CellStep {
     from: usize,
-    mask: Option<Masking>,
-}
-
-#[derive(Clone)]
-enum Masking {
-    Hmac(Box<Hmac<Sha256>>),
-    Redact,
+    step: Option<ValueStep>,
 }
 
 impl fmt::Debug for Transform {
@@ -130,8 +135,8 @@ impl Transform {
     ///
     /// # Errors
     /// [`Kind::Config`] with everything that is wrong at once: unknown columns; a key column dropped or
-    /// redacted, since rows would fall together; a mask on anything but text and blobs, or without a
-    /// key; new names that clash; an attribute of the expiry without a name.
+    /// redacted, since rows would fall together; a mask, constant or conversion that doesn't fit its column, or a mask
+    /// without a key; new names that clash; an attribute of the expiry without a name.
     pub fn new(
         old: &Table,
         rules: &BTreeMap<String, ColumnRule>,
@@ -148,6 +153,10 @@ impl Transform {
         let rule = |column: &Column| rules.get(&column.name).unwrap_or(&none);
         let renamed = |column: &Column| Column {
             name: rule(column).rename.clone().unwrap_or(column.name.clone()),
+            ty: rule(column)
+                .convert
+                .and_then(|to| to.of(&column.ty))
+                .unwrap_or(column.ty.clone()),
             ..column.clone()
         };
         let kept = old.columns.iter().filter(|column| !rule(column).drop);
@@ -156,24 +165,25 @@ impl Transform {
         if let Some(expiry) = expiry {
             target.layout.expiry_attribute = Some(expiry.attribute.clone());
         }
-        let masking = |column: &Column| masking(rule(column).mask, mask_key);
+        let step = |column: &Column| step(column, rule(column), mask_key);
         let key_columns = old.partition().iter().chain(old.clustering());
-        let key = key_columns.map(masking).collect::<Result<Vec<_>>>()?;
+        let key = key_columns.map(step).collect::<Result<Vec<_>>>()?;
         let mut cells = Vec::with_capacity(target.cells().len());
         for column in target.cells() {
             let mut olds = old.cells().iter().enumerate();
             let came_from =
                 |(_, old): &(usize, &Column)| !rule(old).drop && renamed(old).name == column.name;
             if let Some((from, old)) = olds.find(came_from) {
-                let mask = masking(old)?;
-                cells.push(CellStep { from, mask });
+                let step = step(old)?;
+                cells.push(CellStep { from, step });
             }
         }
         let may_be_trimmed = |column: &Column| canonical::may_be_trimmed(&column.ty);
         let mut moves = vec![false; old.cells().len()];
         cells.iter().for_each(|step| moves[step.from] = true);
-        let in_place = |(at, step): (usize, &CellStep)| step.from == at && step.mask.is_none();
+        let in_place = |(at, step): (usize, &CellStep)| step.from == at && step.step.is_none();
         Ok(Transform {
+            changes: changes(old, rules),
             fingerprint: fingerprint(old, rules, expiry, mask_key, &target)?,
             source: old.clone(),
             moves,
@@ -255,9 +265,10 @@ impl Transform {
         self.key.iter().all(Option::is_none)
     }
 
-    /// Whether any value is made unreadable on the way, so that there is no way back.
-    pub fn masks(&self) -> bool {
-        self.key.iter().any(Option::is_some) || self.cells.iter().any(|step| step.mask.is_some())
+    /// What is done to values on the way, so that there is no way back: the old columns' names, each with the plan's
+    /// words for it.
+    pub fn changes(&self) -> &[(String, String)] {
+        &self.changes
     }
 
     /// Whether an item is gone once the first of its row's cells is.
@@ -338,16 +349,16 @@ impl Transform {
         if !self.moves_nothing {
             let key = row.key.partition.iter_mut();
             let key = key.chain(row.key.clustering.iter_mut().flatten());
-            for (value, mask) in key.zip(&self.key) {
-                if let Some(mask) = mask {
-                    mask.apply(value)?;
+            for (value, step) in key.zip(&self.key) {
+                if let Some(step) = step {
+                    step.apply(value)?;
                 }
             }
             let mut cells = Vec::with_capacity(self.cells.len());
             for step in &self.cells {
                 let mut value = row.cells.get_mut(step.from).and_then(Option::take);
-                if let (Some(value), Some(mask)) = (&mut value, &step.mask) {
-                    mask.apply(value)?;
+                if let (Some(value), Some(step)) = (&mut value, &step.step) {
+                    step.apply(value)?;
                 }
                 cells.push(value);
             }
@@ -376,43 +387,23 @@ impl Transform {
     }
 }
 
-impl Masking {
-    fn apply(&self, value: &mut Value) -> Result<()> {
-        let masked = match (self, &*value) {
-            (Masking::Hmac(mac), Value::Text(text)) => {
-                Value::Text(text::hex(&digest(mac, text.as_bytes())))
-            }
-            (Masking::Hmac(mac), Value::Blob(bytes)) => Value::Blob(digest(mac, bytes)),
-            (Masking::Redact, Value::Text(_)) => Value::text(REDACTED),
-            (Masking::Redact, Value::Blob(_)) => Value::Blob(REDACTED.into()),
-            _ => {
-                let message = "a value to be masked is neither text nor a blob";
-                return Err(Error::new(Kind::Invalid, message));
-            }
-        };
-        *value = masked;
-        Ok(())
+fn step(column: &Column, rule: &ColumnRule, key: Option<&Secret>) -> Result<Option<ValueStep>> {
+    if let Some(mask) = rule.mask {
+        return ValueStep::masking(mask, key).map(Some);
     }
+    // What doesn't fit was refused with the rest.
+    let constant = rule.constant.as_ref();
+    let constant = constant.and_then(|text| mask::constant(text, &column.ty));
+    let convert = rule.convert.map(ValueStep::Convert);
+    Ok(constant.map(ValueStep::Constant).or(convert))
 }
 
-fn digest(mac: &Hmac<Sha256>, bytes: &[u8]) -> Vec<u8> {
-    let mut mac = mac.clone();
-    mac.update(bytes);
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn masking(mask: Option<Mask>, key: Option<&Secret>) -> Result<Option<Masking>> {
-    Ok(match mask {
-        None => None,
-        Some(Mask::Redact) => Some(Masking::Redact),
-        Some(Mask::Hmac) => Some(Masking::Hmac(Box::new(keyed(key)?))),
-    })
-}
-
-fn keyed(key: Option<&Secret>) -> Result<Hmac<Sha256>> {
-    let key = key.map_or("", Secret::expose);
-    Hmac::new_from_slice(key.as_bytes())
-        .map_err(|error| Error::new(Kind::Config, "the mask key can't be used").with_source(error))
+fn changes(old: &Table, rules: &BTreeMap<String, ColumnRule>) -> Vec<(String, String)> {
+    let of = |column: &Column| {
+        let words = rules.get(&column.name)?.on_values().next()?;
+        Some((column.name.clone(), words))
+    };
+    old.columns.iter().filter_map(of).collect()
 }
 
 fn wrong_with(
@@ -434,9 +425,17 @@ fn wrong_with(
             }
         }
     }
-    let hmac = rules.values().any(|rule| rule.mask == Some(Mask::Hmac));
-    if hmac && mask_key.is_none_or(|key| key.expose().is_empty()) {
-        wrong.push("mask = \"hmac\" needs a key: add `[mask] key = \"${MASK_KEY}\"`".into());
+    let keyed = rules
+        .values()
+        .filter_map(|rule| rule.mask)
+        .find(|mask| mask.is_keyed());
+    if let Some(mask) = keyed
+        && mask_key.is_none_or(|key| key.expose().is_empty())
+    {
+        wrong.push(format!(
+            "mask = \"{}\" needs a key: add `[mask] key = \"${{MASK_KEY}}\"`",
+            mask.name()
+        ));
     }
     if expiry.is_some_and(|rule| rule.attribute.is_empty()) {
         wrong.push("the expiry's attribute has no name".into());
@@ -469,9 +468,15 @@ fn wrong_with_rule(column: &Column, rule: &ColumnRule) -> Vec<String> {
             "the key column {name} can't be dropped: rows would fall together"
         ));
     }
-    if rule.drop && (rule.rename.is_some() || rule.mask.is_some()) {
+    let on_values: Vec<String> = rule.on_values().collect();
+    if rule.drop && (rule.rename.is_some() || !on_values.is_empty()) {
         wrong.push(format!(
-            "the column {name} is dropped, so it can't be renamed or masked too"
+            "the column {name} is dropped, so it can't be renamed, masked or converted too"
+        ));
+    }
+    if let [first, second, ..] = on_values.as_slice() {
+        wrong.push(format!(
+            "the column {name} has {first} and {second}: keep one of them"
         ));
     }
     if rule.rename.as_ref().is_some_and(String::is_empty) {
@@ -482,11 +487,44 @@ fn wrong_with_rule(column: &Column, rule: &ColumnRule) -> Vec<String> {
             "the key column {name} can't be redacted: rows would fall together; mask = \"hmac\" keeps them apart"
         ));
     }
-    let can_mask = matches!(column.ty, Type::Text | Type::Ascii | Type::Blob);
-    if rule.mask.is_some() && !can_mask {
-        let ty = column.cql_type();
+    if rule.constant.is_some() && in_key {
         wrong.push(format!(
-            "the column {name} is of type {ty}; only text, ascii and blob can be masked"
+            "the key column {name} can't be a constant: rows would fall together"
+        ));
+    }
+    if rule.convert.is_some() && in_key {
+        wrong.push(format!(
+            "the key column {name} can't be converted: rows may fall together, or their order change"
+        ));
+    }
+    let ty = column.cql_type();
+    if let Some(mask) = rule.mask.filter(|mask| !mask.fits(&column.ty)) {
+        wrong.push(match mask {
+            Mask::Hmac | Mask::Redact => format!(
+                "the column {name} is of type {ty}; only text, ascii and blob can be masked"
+            ),
+            Mask::Email | Mask::Phone | Mask::Digits => format!(
+                "the column {name} is of type {ty}; mask = \"{}\" is for text and ascii",
+                mask.name()
+            ),
+        });
+    }
+    let unfit = |text: &&String| mask::constant(text, &column.ty).is_none();
+    if let Some(text) = rule.constant.as_ref().filter(unfit) {
+        wrong.push(format!(
+            "the column {name} is of type {ty}, which has no constant {text:?}; there are constants of text, ascii, \
+             boolean and whole numbers up to bigint"
+        ));
+    }
+    if let Some(to) = rule.convert.filter(|to| to.of(&column.ty).is_none()) {
+        let from = match to {
+            Convert::Text => "whole numbers up to bigint",
+            Convert::Number => "text and ascii",
+            Convert::Milliseconds | Convert::Seconds => "int, bigint and timestamp",
+        };
+        wrong.push(format!(
+            "the column {name} is of type {ty}; convert = \"{}\" is for {from}",
+            to.name()
         ));
     }
     wrong
@@ -534,13 +572,19 @@ fn fingerprint(
         print.text(name);
         print.maybe(rule.rename.as_deref());
         print.maybe(rule.drop.then_some("drop"));
-        print.maybe(rule.mask.map(|mask| match mask {
-            Mask::Hmac => "hmac",
-            Mask::Redact => "redact",
-        }));
+        print.maybe(rule.mask.map(Mask::name));
+        // Once there was none of these: a rule without them keeps its print.
+        if let Some(text) = &rule.constant {
+            print.text("constant");
+            print.text(text);
+        }
+        if let Some(to) = rule.convert {
+            print.text("convert");
+            print.text(to.name());
+        }
     }
-    let hmac = |(_, rule): (&String, &ColumnRule)| rule.mask == Some(Mask::Hmac);
-    if rules.clone().any(hmac) && mask_key.is_some() {
+    let keyed_mask = |(_, rule): (&String, &ColumnRule)| rule.mask.is_some_and(Mask::is_keyed);
+    if rules.clone().any(keyed_mask) && mask_key.is_some() {
         print
             .0
             .update(digest(&keyed(mask_key)?, b"crossfade mask key"));

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::model::Key;
+use crate::codec::text;
+use crate::model::{Key, Value};
 use crate::schema::Udt;
 use std::sync::Arc;
 
@@ -137,6 +138,83 @@ fn keys_can_be_masked_and_stay_apart() {
 }
 
 #[test]
+fn values_are_replaced_and_converted() {
+    let constant = ColumnRule {
+        constant: Some("nobody".into()),
+        ..ColumnRule::default()
+    };
+    let convert = ColumnRule {
+        convert: Some(Convert::Text),
+        ..rename("years")
+    };
+    let transform = transform(&rules([("email", constant), ("age", convert)]), None).unwrap();
+    let years = transform
+        .target()
+        .columns
+        .iter()
+        .find(|c| c.name == "years");
+    assert_eq!(years.unwrap().ty, Type::Text);
+    let mut cells = transform.apply(row()).unwrap().cells;
+    cells.sort_by_key(|cell| format!("{cell:?}"));
+    for wanted in [Value::text("nobody"), Value::text("40")] {
+        assert!(cells.contains(&Some(wanted)), "{cells:?}");
+    }
+    let changes: Vec<_> = transform
+        .changes()
+        .iter()
+        .map(|(_, words)| words.as_str())
+        .collect();
+    assert_eq!(changes, ["convert = \"text\"", "constant = \"nobody\""]);
+}
+
+#[test]
+fn values_that_would_lose_keys_or_dont_fit_are_refused() {
+    let with = |change: fn(&mut ColumnRule)| {
+        let mut rule = ColumnRule::default();
+        change(&mut rule);
+        rule
+    };
+    for (column, rule, wanted) in [
+        (
+            "id",
+            with(|rule| rule.constant = Some("x".into())),
+            "id can't be a constant",
+        ),
+        (
+            "at",
+            with(|rule| rule.convert = Some(Convert::Text)),
+            "at can't be converted",
+        ),
+        (
+            "age",
+            with(|rule| rule.mask = Some(Mask::Digits)),
+            "is for text and ascii",
+        ),
+        (
+            "age",
+            with(|rule| rule.constant = Some("x".into())),
+            "no constant \"x\"",
+        ),
+        (
+            "email",
+            with(|rule| rule.convert = Some(Convert::Seconds)),
+            "is for int, bigint",
+        ),
+        (
+            "email",
+            with(|rule| {
+                rule.mask = Some(Mask::Redact);
+                rule.constant = Some("x".into());
+            }),
+            "keep one of them",
+        ),
+    ] {
+        let error = transform(&rules([(column, rule)]), None).unwrap_err();
+        assert!(error.message().contains(wanted), "{wanted}: {error}");
+    }
+}
+
+#[test]
 fn redacted_values_say_nothing_and_null_stays_null() {
     let rules = rules([("email", mask(Mask::Redact)), ("photo", mask(Mask::Redact))]);
     let transform = transform(&rules, None).unwrap();
@@ -224,6 +302,13 @@ fn the_fingerprint_tells_mappings_apart() {
     let none = Rules::new();
     let hmac = rules([("email", mask(Mask::Hmac))]);
     let redact = rules([("email", mask(Mask::Redact))]);
+    let constant = |text: &str| {
+        let rule = ColumnRule {
+            constant: Some(text.into()),
+            ..ColumnRule::default()
+        };
+        rules([("email", rule)])
+    };
     let plain = Layout::default;
     let print = |old: &Table, rules: &Rules, expiry, key: &str, layout| {
         let transform = Transform::new(old, rules, expiry, Some(&Secret::new(key)), "t", layout);
@@ -237,6 +322,22 @@ fn the_fingerprint_tells_mappings_apart() {
         print(&old(), &hmac, None, "a", plain()),
         print(&old(), &hmac, None, "b", plain()),
         print(&old(), &redact, None, "a", plain()),
+        print(
+            &old(),
+            &rules([("email", mask(Mask::Email))]),
+            None,
+            "a",
+            plain(),
+        ),
+        print(
+            &old(),
+            &rules([("email", mask(Mask::Email))]),
+            None,
+            "b",
+            plain(),
+        ),
+        print(&old(), &constant("x"), None, "a", plain()),
+        print(&old(), &constant("y"), None, "a", plain()),
         print(&with_udt(&["a"]), &none, None, "a", plain()),
         print(&with_udt(&["a", "b"]), &none, None, "a", plain()),
     ];

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crossfade::protocol::Phase;
 use std::time::Duration;
 
+use crate::rehearse::{SUFFIX, suffix};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 /// Move tables from Apache Cassandra or ScyllaDB to Amazon DynamoDB.
@@ -15,6 +16,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
     after_help = "Exit codes: 0 done; 1 differences or dead letters; 2 error; 3 stopped, start again to go on."
 )]
 pub struct Args {
+    /// Show no progress and log warnings alone; results, questions and errors stay
+    #[arg(long, global = true)]
+    pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -48,10 +52,33 @@ pub enum Command {
     Failures(Failures),
     /// End a table's migration: to `done`, and take away what is left of it in the new table
     Finish(Finish),
+    /// Take away what a rehearsal (`copy --to-suffix`) has left
+    #[command(subcommand)]
+    Rehearse(Rehearse),
+    /// Copy the rows of some partitions into scratch tables, masked as in rehearsals: test data
+    Slice(SliceArgs),
     /// Leave `offline`: delete what the copier wrote and go back to `old`
     Reset(ResetArgs),
     /// Speak DynamoDB's protocol in front of a migration, for applications in any language; until it is stopped
     Serve(ServeArgs),
+    /// Print what completes command lines in a shell: `source <(migrate completions bash)`
+    Completions(Completions),
+    /// Write manual pages into a folder
+    #[command(hide = true)]
+    Man(Man),
+}
+
+#[derive(ClapArgs)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(ClapArgs)]
+pub struct Man {
+    /// The folder
+    #[arg(long, value_name = "DIR", default_value = "docs/man")]
+    pub dir: PathBuf,
 }
 
 #[derive(ClapArgs)]
@@ -162,6 +189,9 @@ pub struct InitArgs {
     /// With --phase done: the table's name (its old one), without a question
     #[arg(long, value_name = "NAME", requires = "phase")]
     pub yes_done: Option<String>,
+    /// Show what would be made; change nothing
+    #[arg(long, conflicts_with = "adopt")]
+    pub dry_run: bool,
 }
 
 #[derive(ClapArgs)]
@@ -338,12 +368,69 @@ pub struct Copy {
     /// Indexed Job or an AWS Batch array
     #[arg(long, value_name = "I/N")]
     pub shard: Option<String>,
+    /// Read and work out all that would be copied, and write nothing
+    #[arg(long, conflicts_with_all = ["offline", "settle", "shard", "to_suffix"])]
+    pub dry_run: bool,
+    /// With --dry-run or --to-suffix: this part of each table, in whole token ranges: `1%`
+    #[arg(long, value_name = "PERCENT")]
+    pub sample: Option<String>,
+    /// Rehearse: copy into scratch tables, which are called as the targets with this suffix, and touch nothing of the
+    /// migration itself
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
+    pub to_suffix: Option<String>,
     /// One JSON object per table on stdout
     #[arg(long)]
     pub json: bool,
     /// Serve metrics for Prometheus at this address: an IP address and a port
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<std::net::SocketAddr>,
+}
+
+#[derive(ClapArgs)]
+#[command(
+    after_help = "Examples:\n  migrate slice --plan bgt.toml --where \"account = 'itv'\" --to-suffix -test\n  \
+                  migrate slice --plan bgt.toml --keys keys.jsonl --to-suffix -test"
+)]
+#[group(skip)]
+pub struct SliceArgs {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// The partitions, a JSON object of their key columns in each line: {"account": "itv"}
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "condition",
+        conflicts_with = "condition"
+    )]
+    pub keys: Option<PathBuf>,
+    /// The partition with these values, as CQL writes them: account = 'itv' and year = 2026
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// What the scratch tables are called after the targets' own names
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
+    pub to_suffix: String,
+    /// Show which tables have such partitions; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Rehearse {
+    /// Drop the scratch tables, and what the control table has of them; nothing of the migration itself
+    Drop(RehearseDrop),
+}
+
+#[derive(ClapArgs)]
+pub struct RehearseDrop {
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// What the scratch tables are called after the targets' own names
+    #[arg(long, value_name = "SUFFIX", default_value = SUFFIX, value_parser = suffix, allow_hyphen_values = true)]
+    pub to_suffix: String,
+    /// Show what would be dropped; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(ClapArgs)]
@@ -357,6 +444,9 @@ pub struct Verify {
     /// With --repair: delete items that were copied and whose rows the old store lacks
     #[arg(long, requires = "repair")]
     pub delete_extra: bool,
+    /// Compare the scratch tables of a rehearsal with this suffix
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
+    pub to_suffix: Option<String>,
     /// Look at a part of the old table only, and not for items that the old store lacks: `1%`
     #[arg(long, value_name = "PERCENT")]
     pub sample: Option<String>,
@@ -387,6 +477,9 @@ pub struct Failures {
     /// reason
     #[arg(long)]
     pub retry: bool,
+    /// Those of a rehearsal with this suffix
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix, conflicts_with = "retry", allow_hyphen_values = true)]
+    pub to_suffix: Option<String>,
     /// One JSON object per dead letter on stdout
     #[arg(long)]
     pub json: bool,

@@ -8,24 +8,47 @@ use crossfade::control::Counts;
 use crossfade::copier;
 use crossfade::error::{Error, Kind, Result};
 use crossfade::migration::{CopyOptions, Migration};
+use crossfade::model::Tokens;
 
 use crate::Exit;
 use crate::args;
 use crate::capacity::CopyCapacity;
+use crate::dry;
 use crate::format;
 use crate::metrics::{self, Metered};
 use crate::next;
 use crate::progress::Screen;
+use crate::rehearse;
 use crate::signal;
 use crate::stores::OpenStores;
+use crate::verify::share;
 
 /// How long an operator who has stopped a copy waits for the number of dead letters.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let shard = args.shard.as_deref().map(shard).transpose()?;
-    let stores = OpenStores::open(&args.chosen.plan).await?;
+    let sample = args.sample.as_deref().map(share).transpose()?;
+    let mut stores = OpenStores::open(&args.chosen.plan).await?;
     metrics::serve(args.metrics, stores.plan.serve.key.as_ref(), screen).await?;
+    if args.dry_run {
+        return dry::run(args, sample, &stores).await;
+    }
+    if sample.is_some() && args.to_suffix.is_none() {
+        let message =
+            "--sample is for --dry-run and --to-suffix: what is copied in part is no copy";
+        return Err(Error::new(Kind::Config, message)
+            .with_help("add --dry-run, which writes nothing, or --to-suffix -rehearsal"));
+    }
+    if let Some(suffix) = &args.to_suffix {
+        rehearse::refuse("--offline", args.offline)?;
+        rehearse::refuse("--shard", args.shard.is_some())?;
+        stores.suffixed(suffix)?;
+        for migration in stores.migrations(args.chosen.table.as_deref())? {
+            migration.init_scratch().await?;
+        }
+    }
+    let is_rehearsal = args.to_suffix.is_some();
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;
@@ -34,17 +57,24 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let (mut rows, mut counters) = (Vec::new(), Vec::new());
     for migration in &migrations {
         let options = CopyOptions {
-            offline: args.offline,
+            offline: args.offline || is_rehearsal,
             settle: args.settle,
             shard,
             journal: stores.plan.journal_dir.clone(),
             copier: copier_name(),
             lease: stores.plan.lease.lasts,
-            copy: copier::CopySettings::default(),
+            copy: copier::CopySettings {
+                share: sample.map_or(Tokens::ALL, part_of_ring),
+                ..copier::CopySettings::default()
+            },
         };
         let table = &migration.spec.name;
         let on = args.metrics.is_some();
-        let capacity = CopyCapacity::raise(&stores.plan, migration, &stop, screen).await;
+        // A scratch table is on demand, and isn't the plan's to provision.
+        let capacity = match is_rehearsal {
+            true => None,
+            false => CopyCapacity::raise(&stores.plan, migration, &stop, screen).await,
+        };
         let copied = one(migration, options, on, &stop, screen).await;
         if let Some(capacity) = capacity {
             capacity.lower(migration, screen).await;
@@ -108,7 +138,10 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     if exit == Exit::Stopped {
         screen.say("stopped; run the same command again to go on");
     } else if exit == Exit::Differences {
-        let failures = next::command("failures", &args.chosen.plan, None);
+        let mut failures = next::command("failures", &args.chosen.plan, None);
+        if let Some(suffix) = &args.to_suffix {
+            failures += &format!(" --to-suffix {suffix}");
+        }
         screen.say(&format!("some rows could not be copied: {failures}"));
     }
     stores.close().await;
@@ -273,6 +306,15 @@ pub fn copier_name() -> String {
         .or_else(|_| std::fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()))
         .unwrap_or_else(|_| "unknown host".to_owned());
     format!("{host} process {}", std::process::id())
+}
+
+/// So much of the ring, from its beginning: the tokens of rows are spread evenly.
+fn part_of_ring(share: f64) -> Tokens {
+    let width = (share * u64::MAX as f64) as u64;
+    Tokens {
+        up_to: Tokens::ALL.after.saturating_add_unsigned(width.max(1)),
+        ..Tokens::ALL
+    }
 }
 
 /// Reads `2/8` or `auto/8`: which part, counted from 0, of how many.

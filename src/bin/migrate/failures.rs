@@ -23,10 +23,13 @@ struct LetterLine<'a> {
 
 pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> {
     // Only sending them again takes the old store.
-    let stores = match args.retry {
+    let mut stores = match args.retry {
         true => OpenStores::open(&args.chosen.plan).await?,
         false => OpenStores::open_new(&args.chosen.plan).await?,
     };
+    if let Some(suffix) = &args.to_suffix {
+        stores.suffixed(suffix)?;
+    }
     let stop = signal::stop_on_signal(screen);
     let mut exit = Exit::Done;
     for migration in stores.migrations(args.chosen.table.as_deref())? {

@@ -3,6 +3,7 @@
 use crossfade::error::{Error, Kind};
 use crossfade::migration::{Init, InitOptions, Migration, Regain};
 use crossfade::protocol::Phase;
+use crossfade::store::Finding;
 
 use crate::Exit;
 use crate::args;
@@ -14,6 +15,11 @@ use crate::stores::OpenStores;
 
 pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> {
     let mut stores = OpenStores::open_anew(&args.chosen.plan).await?;
+    if args.dry_run {
+        let exit = dry(&stores, args.chosen.table.as_deref(), screen).await;
+        stores.close().await;
+        return exit;
+    }
     stores.note_patterns().await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
     if let Some(target) = &args.adopt
@@ -67,6 +73,49 @@ pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> 
     }
     stores.close().await;
     Ok(exit)
+}
+
+/// Says what would be made, and what is against it.
+async fn dry(stores: &OpenStores, table: Option<&str>, screen: &Screen) -> Result<Exit, Error> {
+    let mut exit = Exit::Done;
+    for migration in stores.migrations(table)? {
+        let spec = &migration.spec;
+        let what = match would_make(&migration).await {
+            Ok(what) => what,
+            Err(error) if copy::concerns_one_table(&error) || error.kind() == Kind::Config => {
+                screen.error(&error);
+                exit = Exit::Error;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        format::print(&format!("{} -> {}: {what}", spec.name, spec.to));
+    }
+    Ok(exit)
+}
+
+async fn would_make(migration: &Migration) -> Result<&'static str, Error> {
+    let survey = migration.survey().await?;
+    let target = migration.check_target(&survey).await?;
+    let refused = |findings: &[Finding]| {
+        let refusals = migration.refusals(findings);
+        refusals.first().map(|finding| {
+            Error::new(Kind::Unsupported, finding.message.clone())
+                .with_context("table", migration.spec.name.as_str())
+                .with_help(finding.next_step(true))
+        })
+    };
+    if let Some(error) = refused(&survey.old.findings) {
+        return Err(error);
+    }
+    match (&target, migration.phase().await?) {
+        (None, _) => Ok("would be made, with its control record"),
+        (Some(target), phase) => match (refused(&target.findings), phase) {
+            (Some(error), _) => Err(error),
+            (None, Some(_)) => Ok("is ready already"),
+            (None, None) => Ok("is there; its control record would be made"),
+        },
+    }
 }
 
 /// Asks for the table's name: from `done` there is no way back.

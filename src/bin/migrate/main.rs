@@ -8,18 +8,23 @@ mod check;
 mod consent;
 mod copy;
 mod demo;
+mod dry;
 mod failures;
 mod finish;
 mod format;
 mod init;
+mod manual;
 mod metrics;
 mod next;
 mod pace;
 mod plan;
+mod pointed;
 mod progress;
+mod rehearse;
 mod reset;
 mod serve;
 mod signal;
+mod slice;
 mod status;
 mod stores;
 mod verify;
@@ -48,7 +53,7 @@ enum Exit {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let screen = progress::Screen::new();
+    let screen = progress::Screen::new(args.quiet);
     screen.log();
     // One thread: a copy is one flow of pages, and handing each answer from thread to thread took a
     // tenth of its time. More cores are used by `--shard`.
@@ -90,8 +95,12 @@ async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error>
         Command::Capacity(args) => capacity::run(&args, screen).await,
         Command::Failures(args) => failures::run(&args, screen).await,
         Command::Finish(args) => finish::run(&args, screen).await,
+        Command::Rehearse(args) => rehearse::run(&args, screen).await,
+        Command::Slice(args) => slice::run(&args, screen).await,
         Command::Reset(args) => reset::run(&args, screen).await,
         Command::Serve(args) => serve::run(&args, screen).await,
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::pages(&args),
     }
 }
 

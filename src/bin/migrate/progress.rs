@@ -28,20 +28,27 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 pub struct Screen {
     bars: MultiProgress,
     terminal: bool,
+    /// Whether no progress is shown.
+    quiet: bool,
 }
 
 impl Screen {
-    pub fn new() -> Self {
+    pub fn new(quiet: bool) -> Self {
         Screen {
             bars: MultiProgress::new(),
             terminal: io::stderr().is_terminal() && !is_dumb(),
+            quiet,
         }
     }
 
     /// Sends the log to stderr, above the bars. `RUST_LOG` chooses what is in it.
     pub fn log(&self) {
-        let filter = EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| EnvFilter::new("error,crossfade=info,scylla=off,aws=off"));
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+            EnvFilter::new(match self.quiet {
+                true => "error,crossfade=warn,scylla=off,aws=off",
+                false => "error,crossfade=info,scylla=off,aws=off",
+            })
+        });
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(self.clone())
@@ -67,6 +74,9 @@ impl Screen {
         live: Arc<verifier::VerifyProgress>,
         paces: Paces,
     ) -> Followed {
+        if self.quiet {
+            return Followed::unseen();
+        }
         let begun = Instant::now();
         if !self.terminal {
             let table = table.to_owned();
@@ -108,6 +118,9 @@ impl Screen {
         rows: Option<u64>,
         paces: Paces,
     ) -> Followed {
+        if self.quiet {
+            return Followed::unseen();
+        }
         let mut speed = Speed::new(rows);
         let (bar, task) = if self.terminal {
             let bar = self.bars.add(ProgressBar::new(1_000));
@@ -153,6 +166,15 @@ fn without_colour() -> bool {
 pub struct Followed {
     bar: Option<ProgressBar>,
     task: tokio::task::JoinHandle<()>,
+}
+
+impl Followed {
+    fn unseen() -> Self {
+        Followed {
+            bar: None,
+            task: tokio::spawn(async {}),
+        }
+    }
 }
 
 impl Drop for Followed {

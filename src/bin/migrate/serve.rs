@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crossfade::error::{Error, Kind};
-use crossfade::{Plan, connect, serve};
+use crossfade::{connect, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -13,11 +13,12 @@ use crate::args;
 use crate::copy;
 use crate::format;
 use crate::metrics;
+use crate::pointed;
 use crate::progress::Screen;
 use crate::signal;
 
 pub async fn run(args: &args::ServeArgs, screen: &Screen) -> Result<Exit, Error> {
-    let plan = Plan::load(&args.plan)?;
+    let plan = pointed::load(&args.plan)?;
     let listen = args.listen.unwrap_or(plan.serve.listen);
     if let Some(probe) = args.probe {
         return asked(listen, probe).await;

@@ -40,6 +40,8 @@ pub struct OpenStores {
     control: Control,
     /// What each table begins with.
     pace: Paces,
+    /// What scratch tables are called after the targets, where this is a rehearsal.
+    suffix: Option<String>,
 }
 
 /// Which tables a pattern of the plan stands for.
@@ -121,6 +123,7 @@ impl OpenStores {
             new_name,
             control,
             pace,
+            suffix: None,
         })
     }
 
@@ -159,6 +162,24 @@ impl OpenStores {
         };
         self.control.create().await?;
         self.control.note_expansion(&name, &expansion).await
+    }
+
+    /// From now on, the plan's tables move to scratch tables with this suffix, as a plan of its own.
+    pub fn suffixed(&mut self, suffix: &str) -> Result<()> {
+        let mut plan = self.plan.clone();
+        let targets: Vec<String> = plan.tables.iter().map(|table| table.to.clone()).collect();
+        plan.name += suffix;
+        plan.journal_dir.as_mut_os_string().push(suffix);
+        for table in &mut plan.tables {
+            *table = table.clone().rehearsed(suffix);
+            if targets.contains(&table.to) {
+                let message = format!("`{}` is a target of the plan itself", table.to);
+                return Err(Error::new(Kind::Config, message).with_help("write another suffix"));
+            }
+        }
+        self.plan = plan.expand(&[], Names::Noted)?;
+        self.suffix = Some(suffix.to_owned());
+        Ok(())
     }
 
     /// What [`OpenStores::migrations`] gives but for tables that are finished, unless one is named: a plan keeps its
@@ -209,7 +230,8 @@ impl OpenStores {
             );
         }
         let migration = |table: &TablePlan| {
-            let spec = connect::spec(&self.plan, table);
+            let mut spec = connect::spec(&self.plan, table);
+            spec.rehearsal = self.suffix.is_some();
             let (old, new) = (self.old.clone(), self.new.clone());
             let migration = Migration::new(spec, old, new, self.control.clone());
             let migration = migration
@@ -289,5 +311,5 @@ pub enum VerifyReads {
 }
 
 fn load(file: &Path) -> Result<Plan> {
-    Plan::load(file).map_err(Error::from)
+    crate::pointed::load(file)
 }

@@ -19,6 +19,7 @@ use crate::format;
 use crate::metrics::{self, Metered};
 use crate::next;
 use crate::progress::Screen;
+use crate::rehearse;
 use crate::signal;
 use crate::stores::{OpenStores, VerifyReads};
 
@@ -31,8 +32,12 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
         Some(args::VerifyConsistency::All) => VerifyReads::All,
         None => VerifyReads::AsPlanned,
     };
-    let stores = OpenStores::open(&args.chosen.plan).await?;
+    let mut stores = OpenStores::open(&args.chosen.plan).await?;
     metrics::serve(args.metrics, stores.plan.serve.key.as_ref(), screen).await?;
+    if let Some(suffix) = &args.to_suffix {
+        stores.suffixed(suffix)?;
+        rehearse::refuse_parts(&stores, args.chosen.table.as_deref()).await?;
+    }
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;

@@ -393,12 +393,12 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         r#"name = "users""#,
         "name = \"users\"\n[table.columns]\nemail = { drop = true, mask = \"redact\" }",
-        "cf.toml:12: column `email` is dropped, and renamed or masked too (keep drop = true alone, or leave it out)",
+        "cf.toml:12: column `email` is dropped, and renamed, masked or changed too (keep drop = true alone, or leave it out)",
     ),
     (
         r#"name = "users""#,
         "name = \"users\"\n[table.columns]\nemail = {}\nphone = \"redact\"",
-        "cf.toml:12: column `email` has nothing to do (write rename, drop or mask; columns that stay as they are aren't named)\n\
+        "cf.toml:12: column `email` has nothing to do (write rename, drop, mask, constant or convert; columns that stay as they are aren't named)\n\
          cf.toml:13: `phone` has the wrong type (expected a table, found a string)",
     ),
     (

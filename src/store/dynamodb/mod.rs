@@ -47,6 +47,7 @@ mod change;
 mod connect;
 mod create;
 mod digest;
+mod drop;
 mod errors;
 mod expression;
 mod fold;
@@ -255,6 +256,10 @@ impl Store for DynamoDb {
 
     async fn create(&self, table: &Table) -> Result<()> {
         self.create_table(&*self.mapping(table)?).await
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<()> {
+        self.drop_protected(table).await
     }
 
     async fn put(&self, table: &Table, rows: &[Row], on: &Condition) -> WriteOutcomes {

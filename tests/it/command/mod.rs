@@ -29,6 +29,7 @@ mod plainly;
 mod planning;
 mod plans;
 mod refusals;
+mod rehearsing;
 mod resets;
 mod secure;
 mod shards;

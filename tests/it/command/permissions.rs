@@ -172,6 +172,8 @@ async fn each_command_does_what_its_permissions_say() {
         ];
         run("finish", &finish, &[0]);
     }
+    run("copy --to-suffix", &["-rehearsal", "--table", "o"], &[0]);
+    run("rehearse drop", &["--table", "o"], &[0]);
     run("copy", &["--table", "o", "--offline"], &[0]);
     run("reset", &["--table", "o", "--yes-reset", "o"], &[0]);
 

@@ -147,7 +147,13 @@ fn changes(migration: &Migration) {
         changes.extend(rule.mask.map(|mask| match mask {
             Mask::Hmac => "masked by HMAC".to_owned(),
             Mask::Redact => "redacted".to_owned(),
+            Mask::Email | Mask::Phone | Mask::Digits => format!("masked as {}", mask.name()),
         }));
+        let constant = rule.constant.as_ref();
+        changes.extend(constant.map(|text| format!("always {text:?} where it isn't null")));
+        changes.extend(rule.convert.map(|to| format!("converted to {}", to.name())));
+        let rehearsed = migration.spec.rehearsal_masks.get(column);
+        changes.extend(rehearsed.map(|mask| format!("in rehearsals masked as {}", mask.name())));
         format::print(&format!("  plan: {column}: {}", changes.join(", ")));
     }
 }

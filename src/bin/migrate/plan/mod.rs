@@ -6,7 +6,6 @@ mod reserved;
 
 use std::path::Path;
 
-use crossfade::Plan;
 use crossfade::error::Error;
 use crossfade::plan::schema;
 
@@ -14,6 +13,7 @@ use crate::Exit;
 use crate::args;
 use crate::format;
 use crate::next;
+use crate::pointed;
 
 pub async fn run(args: &args::PlanCommand) -> Result<Exit, Error> {
     match args {
@@ -30,7 +30,7 @@ pub async fn run(args: &args::PlanCommand) -> Result<Exit, Error> {
 
 /// Reads a plan and asks no store.
 fn check(file: &Path) -> Result<Exit, Error> {
-    let plan = Plan::load(file)?;
+    let plan = pointed::load(file)?;
     let shown = file.display();
     let mut parts = Vec::new();
     match plan.tables.len() {
