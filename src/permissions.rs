@@ -184,7 +184,12 @@ pub const COMMANDS: &[Permissions] = &[
     },
     Permissions {
         command: "rehearse drop",
-        targets: &["DeleteTable", "DescribeTable", "UpdateTable"],
+        targets: &[
+            "DeleteTable",
+            "DescribeTable",
+            "DescribeTimeToLive",
+            "UpdateTable",
+        ],
         targets_at_times: &[],
         control: &["BatchGetItem", "DeleteItem", "Query"],
         control_at_times: &[],
@@ -286,7 +291,7 @@ const POLICIES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "Rehearse",
-        "Rehearse: `copy --to-suffix`, `rehearse drop`. The scratch tables alone need this.",
+        "Rehearse: `copy --to-suffix`, `slice`, `rehearse drop`. The scratch tables alone need this.",
         &["copy --to-suffix", "rehearse drop"],
     ),
     ("Finish", "`finish`.", &["finish"]),
