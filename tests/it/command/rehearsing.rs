@@ -324,8 +324,8 @@ async fn slices_are_masked_test_data() {
     let made = bench.migrate(&slice).run().expect_code(0);
     says(&made, &["by_year (id, year)"]);
     let keys = bench.write("keys.jsonl", "{\"id\": 4}\n\n{\"id\": 5}\n{\"id\": -1}\n");
-    let by_keys = ["slice", "--to-suffix", "-test", "--keys"];
-    bench.migrate(&by_keys).arg(&keys).run().expect_code(0);
+    let by_keys = bench.migrate(&["slice", "--to-suffix", "-test"]);
+    by_keys.arg("--keys").arg(&keys).run().expect_code(0);
     let mut ids: Vec<String> = Vec::new();
     for item in bench.items("users-test").await {
         assert!(!format!("{item:?}").contains("itv.test"), "{item:?}");
