@@ -55,8 +55,8 @@ const TO_WHEN_SLOW: f64 = 0.7;
 const SLOW_EVERY: Duration = Duration::from_secs(1);
 /// However ill a store is, one call is made in so many seconds, to see whether it is better.
 const PROBE_SECONDS: f64 = 2.0;
-/// While calls fail, so many are made in a second all the same.
-const CALLS_WHILE_FAILING: f64 = 5.0;
+/// While calls fail, so many full ones are made in a second all the same.
+const CALLS_WHILE_FAILING: f64 = 1.0;
 /// The rows of a full call that writes.
 const ROWS_OF_A_WRITE: usize = 25;
 
