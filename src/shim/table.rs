@@ -92,7 +92,6 @@ impl Table {
     }
 
     /// The same table, whose operations have to be over by then: they are parts of one request.
-    #[cfg(feature = "serve")]
     pub(crate) fn until(&self, until: Instant) -> Table {
         Table {
             until: Some(until),
