@@ -5,7 +5,7 @@
 //! waits for it. So a ceiling holds over any stretch of time, but for one second's worth that may have been
 //! saved up, and for calls that cost more than those before them.
 //!
-//! Within the ceilings the pace follows what the store bears ([`adaptive`]):
+//! Within the ceilings the pace follows what the store bears (`adaptive.rs`):
 //!
 //! | store | what it says | what is done |
 //! |---|---|---|
@@ -13,9 +13,9 @@
 //! | old | reads time out, or too few replicas answer | three tenths less |
 //! | old | the p99 of its reads is above the plan's `old_p99_ms` | the same |
 //! | new | calls time out | as after a throttle |
-//! | new | one partition is hot | that one's rows wait, the others don't ([`hot`]) |
+//! | new | one partition is hot | that one's rows wait, the others don't (`hot.rs`) |
 //!
-//! Calls that a store has refused are made again within a budget ([`budget`]).
+//! Calls that a store has refused are made again within a budget (`budget.rs`).
 
 mod account;
 mod adaptive;
