@@ -17,6 +17,8 @@ const LATELY: Duration = Duration::from_secs(1);
 /// How much may be saved up beneath a ceiling, and beneath a limit that a store has set, in seconds.
 const SAVED: f64 = 1.0;
 const SAVED_WITHIN_LIMIT: f64 = 0.1;
+/// The most that is owed beneath a limit that a store has set, in seconds.
+const MOST_OWED: f64 = 2.0;
 /// What held a call up counts as the reason of the pace for so long.
 pub(super) const TELLING: Duration = Duration::from_secs(3);
 
@@ -117,7 +119,11 @@ impl AccountState {
         self.at = now;
         let amount = self.usual * count as f64;
         if let Some((rate, saved, why)) = self.rate(now) {
-            let balance = self.balance + passed * rate;
+            let mut balance = self.balance + passed * rate;
+            if matches!(why, HeldBy::Store) {
+                // A page larger than thought isn't paid off for minutes at the rate of a store that suffers.
+                balance = balance.max(-rate * MOST_OWED);
+            }
             // A call that costs more than may be saved up has to be made too.
             let needed = amount.min(saved);
             self.balance = balance.min(saved.max(needed));

@@ -55,10 +55,6 @@ const TO_WHEN_SLOW: f64 = 0.7;
 const SLOW_EVERY: Duration = Duration::from_secs(1);
 /// However ill a store is, one call is made in so many seconds, to see whether it is better.
 const PROBE_SECONDS: f64 = 2.0;
-/// While calls fail, so many full ones are made in a second all the same.
-const CALLS_WHILE_FAILING: f64 = 1.0;
-/// The rows of a full call that writes.
-const ROWS_OF_A_WRITE: usize = 25;
 
 /// Which of the two stores it is, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -387,7 +383,7 @@ impl Pace {
         if throttled > 0 {
             self.throttled(&self.writes, taken.begun);
         } else if has_timed_out(&answer) {
-            self.timed_out(&self.writes, ROWS_OF_A_WRITE, taken.begun);
+            self.suffers(PaceReason::NewFails);
         } else {
             self.writes.is_well(taken.begun);
         }
@@ -484,14 +480,6 @@ impl Pace {
         }
     }
 
-    /// A call of about so many rows didn't get its answer in time.
-    fn timed_out(&self, account: &Account, rows: usize, begun: Instant) {
-        self.suffers(PaceReason::NewFails);
-        if self.is_adaptive && account.is_told_by(begun) {
-            account.step_down(TO_AFTER_THROTTLE, true, least_while_failing(account, rows));
-        }
-    }
-
     fn read_failed(&self, error: &Error, begun: Instant) {
         let is_refused = error.kind() == Kind::Throttled;
         let is_failed = matches!(error.kind(), Kind::Timeout | Kind::Unreachable);
@@ -510,12 +498,13 @@ impl Pace {
             (Kind::Throttled, _) => self.throttled(&self.reads, begun),
             (Kind::Timeout | Kind::Unreachable, PacedStore::Old) => {
                 self.suffers(PaceReason::OldFails);
-                if self.is_adaptive && self.may_judge(begun) {
-                    let least = least_while_failing(&self.reads, 1);
-                    self.reads.step_down(TO_WHEN_SLOW, false, least);
+                // Failures have causes besides the pace: without a bound on its reads the store is read all the same.
+                if self.slow.is_some() && self.may_judge(begun) {
+                    self.reads
+                        .step_down(TO_WHEN_SLOW, false, least(&self.reads));
                 }
             }
-            (Kind::Timeout, PacedStore::New) => self.timed_out(&self.reads, 1, begun),
+            (Kind::Timeout, PacedStore::New) => self.suffers(PaceReason::NewFails),
             // What can't be reached is waited for by the layer above.
             (_, _) => {}
         }
@@ -573,11 +562,6 @@ fn has_timed_out(answer: &crate::store::WriteOutcomes) -> bool {
             .is_err_and(|error| error.kind() == Kind::Timeout)
     };
     !answer.rows.is_empty() && rows.all(is_late)
-}
-
-/// The least while calls fail, which may have another cause than the pace: what is left of a dying store is still read.
-fn least_while_failing(account: &Account, rows: usize) -> f64 {
-    (account.usual() * rows as f64 * CALLS_WHILE_FAILING).max(1.0)
 }
 
 fn least(account: &Account) -> f64 {
