@@ -73,17 +73,18 @@ pub struct HistorySecond {
 }
 
 impl Paces {
-    /// The whole seconds after this one in which anything happened, at the pace as it is now.
-    pub fn seconds(&self, after: i64) -> Vec<HistorySecond> {
+    /// The whole seconds after this one in which anything happened, at the pace as it is now; if the work is over the
+    /// last one too, which isn't whole.
+    pub fn seconds(&self, after: i64, is_over: bool) -> Vec<HistorySecond> {
         let mut seconds: BTreeMap<i64, HistorySecond> = BTreeMap::new();
-        for one in self.old.seconds(after) {
+        for one in self.old.seconds(after, is_over) {
             let second = seconds.entry(one.at).or_default();
             second.old_rows = one.rows;
             second.old_throttled = one.throttled;
             second.old_failed = one.failed;
             second.old_slowest_ms = millis(&one);
         }
-        for one in self.new.seconds(after) {
+        for one in self.new.seconds(after, is_over) {
             let second = seconds.entry(one.at).or_default();
             second.new_rows = one.rows;
             second.units = (one.units * 10.0).round() / 10.0;
@@ -146,13 +147,13 @@ impl HistoryFile {
     pub(super) async fn keep(&mut self, paces: &Paces) {
         loop {
             tokio::time::sleep(EVERY).await;
-            self.note(paces);
+            self.note(paces, false);
         }
     }
 
     /// Writes what isn't yet.
-    pub(super) fn note(&mut self, paces: &Paces) {
-        let seconds = paces.seconds(self.written);
+    pub(super) fn note(&mut self, paces: &Paces, is_over: bool) {
+        let seconds = paces.seconds(self.written, is_over);
         let Some(last) = seconds.last() else { return };
         self.written = last.at;
         if let Err(error) = self.append(&seconds)

@@ -100,7 +100,7 @@ impl Migration {
             }
         };
         if let Some(history) = &mut history {
-            history.note(&self.pace);
+            history.note(&self.pace, true);
         }
         // Of one that can't say so, others see that it is silent.
         let _ = tokio::time::timeout(GOODBYE_WITHIN, keeper.leave()).await;

@@ -217,7 +217,7 @@ struct PaceLine {
 
 /// `told` is the last second that an earlier line has told.
 fn pace_line(paces: &Paces, told: &mut i64) -> PaceLine {
-    let seconds = paces.seconds(*told);
+    let seconds = paces.seconds(*told, false);
     *told = seconds.last().map_or(*told, |second| second.at);
     let (old, new) = (paces.old.now(), paces.new.now());
     PaceLine {

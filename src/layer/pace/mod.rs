@@ -12,7 +12,6 @@
 //! | either | it asks for less (throttles, `Overloaded`) | a tenth less than it has really done lately, then slowly more |
 //! | old | reads time out, or too few replicas answer | three tenths less |
 //! | old | the p99 of its reads is above the plan's `old_p99_ms` | the same |
-//! | new | calls time out | as after a throttle |
 //! | new | one partition is hot | that one's rows wait, the others don't (`hot.rs`) |
 //!
 //! Calls that a store has refused are made again within a budget (`budget.rs`).
@@ -55,6 +54,8 @@ const TO_WHEN_SLOW: f64 = 0.7;
 const SLOW_EVERY: Duration = Duration::from_secs(1);
 /// However ill a store is, one call is made in so many seconds, to see whether it is better.
 const PROBE_SECONDS: f64 = 2.0;
+/// And so many rows are read in a second: calls fail for causes besides the pace, which a tool outlasts in no other way.
+const LEAST_ROWS: f64 = 100.0;
 
 /// Which of the two stores it is, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -255,9 +256,10 @@ impl Pace {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// What was done in each whole second after this one (seconds since 1970); the last two minutes are known.
-    pub fn seconds(&self, after: i64) -> Vec<PaceSecond> {
-        locked(&self.seconds).after(after)
+    /// What was done in each whole second after this one (seconds since 1970), and if the work is over in the last one
+    /// too; the last two minutes are known.
+    pub fn seconds(&self, after: i64, is_over: bool) -> Vec<PaceSecond> {
+        locked(&self.seconds).after(after, is_over)
     }
 
     /// The most rows read and units written in a second, as they are ordered now.
@@ -476,7 +478,18 @@ impl Pace {
     fn throttled(&self, account: &Account, begun: Instant) {
         self.suffers(PaceReason::Throttled(self.store));
         if self.is_adaptive && account.is_told_by(begun) {
-            account.step_down(TO_AFTER_THROTTLE, true, least(account));
+            let least = (account.usual() / PROBE_SECONDS).max(1.0);
+            account.step_down(TO_AFTER_THROTTLE, true, least);
+        }
+    }
+
+    /// The old store suffers: it is asked for less. What pages have been read in a second doesn't tell what it bears.
+    fn ease(&self, begun: Instant, to: f64) {
+        let each = self.reads.usual();
+        // Before the first page nothing is known that could be made less.
+        if self.is_adaptive && each > 0.0 && self.may_judge(begun) {
+            let least = (each / PROBE_SECONDS).max(LEAST_ROWS);
+            self.reads.step_down(to, false, least);
         }
     }
 
@@ -495,14 +508,14 @@ impl Pace {
         }
         drop(totals);
         match (error.kind(), self.store) {
-            (Kind::Throttled, _) => self.throttled(&self.reads, begun),
+            (Kind::Throttled, PacedStore::Old) => {
+                self.suffers(PaceReason::Throttled(self.store));
+                self.ease(begun, TO_AFTER_THROTTLE);
+            }
+            (Kind::Throttled, PacedStore::New) => self.throttled(&self.reads, begun),
             (Kind::Timeout | Kind::Unreachable, PacedStore::Old) => {
                 self.suffers(PaceReason::OldFails);
-                // Failures have causes besides the pace: without a bound on its reads the store is read all the same.
-                if self.slow.is_some() && self.may_judge(begun) {
-                    self.reads
-                        .step_down(TO_WHEN_SLOW, false, least(&self.reads));
-                }
+                self.ease(begun, TO_WHEN_SLOW);
             }
             (Kind::Timeout, PacedStore::New) => self.suffers(PaceReason::NewFails),
             // What can't be reached is waited for by the layer above.
@@ -526,10 +539,7 @@ impl Pace {
             return;
         }
         self.suffers(PaceReason::OldSlow { p99, over: *over });
-        if self.may_judge(begun) {
-            self.reads
-                .step_down(TO_WHEN_SLOW, false, least(&self.reads));
-        }
+        self.ease(begun, TO_WHEN_SLOW);
     }
 
     /// Whether the last judgement is long enough ago, and this read began after it.
@@ -562,10 +572,6 @@ fn has_timed_out(answer: &crate::store::WriteOutcomes) -> bool {
             .is_err_and(|error| error.kind() == Kind::Timeout)
     };
     !answer.rows.is_empty() && rows.all(is_late)
-}
-
-fn least(account: &Account) -> f64 {
-    (account.usual() / PROBE_SECONDS).max(1.0)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

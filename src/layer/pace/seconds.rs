@@ -48,10 +48,11 @@ impl PaceSeconds {
         &mut self.0[last]
     }
 
-    /// The whole ones after this one. Those in which nothing happened are left out.
-    pub(super) fn after(&self, at: i64) -> Vec<PaceSecond> {
+    /// Those after this one; the present one isn't whole, and is wanted at the end of the work alone. Those in which
+    /// nothing happened are left out.
+    pub(super) fn after(&self, at: i64, is_over: bool) -> Vec<PaceSecond> {
         let now = clock::unix_seconds();
-        let is_wanted = |second: &&PaceSecond| second.at > at && second.at < now;
+        let is_wanted = |second: &&PaceSecond| second.at > at && (is_over || second.at < now);
         self.0.iter().filter(is_wanted).copied().collect()
     }
 }
