@@ -50,10 +50,10 @@ async fn score(bench: &Bench, n: usize, by: i64) {
 }
 
 /// Runs a copy that is to stop at a point. `None` if it came to its end, else where it stopped.
-fn stopped_at(bench: &Bench, arguments: &[&str], point: u64) -> Option<String> {
+fn stopped_at(bench: &Bench, arguments: &[&str], point: &str) -> Option<String> {
     let copy = bench
         .migrate(arguments)
-        .env("CROSSFADE_STOP_AT", point.to_string());
+        .env("CROSSFADE_STOP_AT", point.replace('@', &bench.keyspace));
     let outcome = copy.run();
     if outcome.code == Some(0) {
         return None;
@@ -68,10 +68,12 @@ fn stopped_at(bench: &Bench, arguments: &[&str], point: u64) -> Option<String> {
     Some(place.replace(&bench.keyspace, "@"))
 }
 
-/// The points that are tried: all of them where the run is a long one, else every third. What comes before a
-/// write and what comes after it take turns, so that those are of both kinds.
-fn tried(count: u64) -> impl Iterator<Item = u64> {
-    (1..=count).step_by(if is_long() { 1 } else { 3 })
+/// The points that are tried: all of them where the run is a long one, else every fifth, and the first of each
+/// of these places.
+fn tried(count: u64, places: &[&str]) -> Vec<String> {
+    let by_number = (1..=count).step_by(if is_long() { 1 } else { 5 });
+    let by_place = places.iter().map(|place| format!("1 {place}"));
+    by_number.map(|n| n.to_string()).chain(by_place).collect()
 }
 
 /// How many points a copy comes to that nothing stops.
@@ -169,6 +171,24 @@ impl Snapshot {
     }
 }
 
+const FIRST_PLACES: [&str; 6] = [
+    "before a put in @-control",
+    "after a put in @-control",
+    "before a put in @-scores",
+    "after a put in @-scores",
+    "before a flush of the journal",
+    "after a flush of the journal",
+];
+
+const LATER_PLACES: [&str; 6] = [
+    "before a put in @-control",
+    "after a put in @-control",
+    "before a fold in @-scores",
+    "after a fold in @-scores",
+    "before a flush of the journal",
+    "after a flush of the journal",
+];
+
 /// From nothing to settled: the record goes offline, every item is put, what is settled is noted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_and_last_pass_stopped_at_every_point() {
@@ -178,21 +198,14 @@ async fn a_first_and_last_pass_stopped_at_every_point() {
     let count = points(&bench, &COPY);
     assert_eq!(SCORES.assert_equal(&bench).await, COUNTERS);
     let mut places = Places::default();
-    for point in tried(count) {
+    for point in tried(count, &FIRST_PLACES) {
         begun.restore(&bench).await;
-        places.add(stopped_at(&bench, &COPY, point));
+        places.add(stopped_at(&bench, &COPY, &point));
         bench.migrate(&COPY).run().expect_code(0);
         assert_eq!(SCORES.assert_equal(&bench).await, COUNTERS, "point {point}");
     }
     assert_eq!(bench.status()[0]["copied"], 1.0);
-    places.assert_enough(&[
-        "before a put in @-control",
-        "after a put in @-control",
-        "before a put in @-scores",
-        "after a put in @-scores",
-        "before a flush of the journal",
-        "after a flush of the journal",
-    ]);
+    places.assert_enough(&FIRST_PLACES);
     bench.done().await;
 }
 
@@ -210,22 +223,15 @@ async fn later_passes_stopped_at_every_point() {
     let count = points(&bench, &["copy"]);
     assert_eq!(SCORES.assert_equal(&bench).await, COUNTERS);
     let mut places = Places::default();
-    for point in tried(count) {
-        let from = point as usize * 5;
+    for (turn, point) in tried(count, &LATER_PLACES).into_iter().enumerate() {
+        let from = (turn + 1) * 5;
         grow(from, GROWN).await;
-        places.add(stopped_at(&bench, &["copy"], point));
+        places.add(stopped_at(&bench, &["copy"], &point));
         // Some of those that the stopped one was at.
         grow(from, 3).await;
         bench.migrate(&["copy"]).run().expect_code(0);
         assert_eq!(SCORES.assert_equal(&bench).await, COUNTERS, "point {point}");
     }
-    places.assert_enough(&[
-        "before a put in @-control",
-        "after a put in @-control",
-        "before a fold in @-scores",
-        "after a fold in @-scores",
-        "before a flush of the journal",
-        "after a flush of the journal",
-    ]);
+    places.assert_enough(&LATER_PLACES);
     bench.done().await;
 }
