@@ -44,7 +44,7 @@ public final class CrossfadeKeys {
     /** What a column is in its table. */
     public enum Role { PARTITION, ASCENDING, DESCENDING, STATIC, REGULAR }
 
-    /** A column with its CQL type. A user-defined type is {@code udt<type, …>}: its fields in their order. */
+    /** A column with its CQL type. A user-defined type is {@code udt<type, ...>}: its fields in their order. */
     public record Column(String name, String type, Role role) {}
 
     /** A value as the bytes that CQL holds. */
