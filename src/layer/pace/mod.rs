@@ -54,8 +54,10 @@ const TO_WHEN_SLOW: f64 = 0.7;
 const SLOW_EVERY: Duration = Duration::from_secs(1);
 /// However ill a store is, one call is made in so many seconds, to see whether it is better.
 const PROBE_SECONDS: f64 = 2.0;
-/// And so many rows are read in a second: calls fail for causes besides the pace, which a tool outlasts in no other way.
+/// And so much is read and written in a second: calls are refused and fail for causes besides the pace too, and a tool
+/// that made no more than one call for each of them would never end.
 const LEAST_ROWS: f64 = 100.0;
+const LEAST_UNITS: f64 = 10.0;
 
 /// Which of the two stores it is, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -478,7 +480,7 @@ impl Pace {
     fn throttled(&self, account: &Account, begun: Instant) {
         self.suffers(PaceReason::Throttled(self.store));
         if self.is_adaptive && account.is_told_by(begun) {
-            let least = (account.usual() / PROBE_SECONDS).max(1.0);
+            let least = (account.usual() / PROBE_SECONDS).max(LEAST_UNITS);
             account.step_down(TO_AFTER_THROTTLE, true, least);
         }
     }
