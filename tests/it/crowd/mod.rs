@@ -19,14 +19,12 @@ use rand::{RngExt, SeedableRng};
 use scylla::value::Counter;
 
 use self::process::{Answer, Process};
-use self::tasks::{COLUMNS, Crowd, HOT_USERS, Key, MESSAGES, ROOMS, task};
+use self::tasks::{COLUMNS, Crowd, CrowdSize, HOT_USERS, Key, MESSAGES, ROOMS, task};
 use self::walk::{OPERATION, Walk};
 use crate::command::Bench;
 use crate::forwarding::{Fault, Forwarding};
 use crate::history::{Meant, Told};
 use crate::support::is_long;
-
-const TASKS: usize = 20;
 
 /// The leases are short, so that one that stands still loses its own soon.
 const PLAN: &str = "[lease]\nseconds = 3\noperation_seconds = 2\nlanding_seconds = 3\n[shim]\nresave = \"background\"\n\
@@ -69,7 +67,7 @@ async fn filled(crowd: &Crowd, chance: &mut SmallRng) -> Bench {
     }
     let history = &crowd.history;
     let (mut users, mut messages, mut polls) = (Vec::new(), Vec::new(), Vec::new());
-    for key in Key::all() {
+    for key in crowd.keys() {
         if !chance.random_bool(0.8) {
             continue;
         }
@@ -104,12 +102,12 @@ async fn filled(crowd: &Crowd, chance: &mut SmallRng) -> Bench {
 
 /// Reads every key once more, now that nothing writes any longer: without the shim, and most of them with it.
 async fn look_at_the_end(bench: &Bench, crowd: &Arc<Crowd>, processes: &[Arc<Process>]) {
-    let keys = Key::all().filter(|key| match key {
+    let keys = crowd.keys().filter(|key| match key {
         Key::User(at) => *at < HOT_USERS || at % 5 == 0,
         Key::Message(..) | Key::Poll(_) => true,
     });
     let keys: Vec<Key> = keys.collect();
-    let readers = TASKS * processes.len();
+    let readers = crowd.size.tasks * processes.len();
     let read = |at: usize| {
         let (crowd, process) = (crowd.clone(), processes[at % processes.len()].clone());
         let keys: Vec<Key> = keys.iter().copied().skip(at).step_by(readers).collect();
@@ -156,7 +154,7 @@ async fn processes_go_on_while_their_tables_move_to_and_fro() {
     let seed = seed();
     println!("CROSSFADE_SEED={seed}");
     let mut chance = SmallRng::seed_from_u64(seed);
-    let crowd = Arc::new(Crowd::new());
+    let crowd = Arc::new(Crowd::new(CrowdSize::FULL));
     let _verdict = Verdict(crowd.clone());
     let bench = filled(&crowd, &mut chance).await;
     bench.plan(PLAN).init();
@@ -179,7 +177,7 @@ async fn processes_go_on_while_their_tables_move_to_and_fro() {
     let processes = plans.map(|plan| Arc::new(Process::start(&plan)));
     let mut tasks = Vec::new();
     for process in &processes {
-        for _ in 0..TASKS {
+        for _ in 0..crowd.size.tasks {
             let chance = SmallRng::seed_from_u64(chance.random());
             tasks.push(tokio::spawn(task(crowd.clone(), process.clone(), chance)));
         }

@@ -12,6 +12,26 @@ use super::process::{Answer, Process};
 use super::tasks::{COLUMNS, Crowd, Key, MESSAGES, ROOMS};
 use crate::history::{Cell, Meant, Told};
 
+/// All that is done by the protocol.
+pub const PROTOCOL: [&str; 16] = [
+    "add",
+    "add_and_count",
+    "batch_get",
+    "batch_write",
+    "count",
+    "delete",
+    "delete_if",
+    "get",
+    "put",
+    "put_new",
+    "query",
+    "scan",
+    "transact_get",
+    "transact_write",
+    "update",
+    "update_if",
+];
+
 /// A column that is written is given a value.
 const GIVEN: f64 = 0.8;
 

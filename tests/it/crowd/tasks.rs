@@ -16,8 +16,32 @@ use serde_json::{Map, Value as Json, json};
 use super::process::{Answer, Process};
 use crate::history::{Cell, History, Meant, Reading, Told};
 
-/// Keys of each table, and how many of them are hot.
-pub const USERS: usize = 4_500;
+/// How large a crowd is, and how much it has to do.
+#[derive(Clone, Copy, Debug)]
+pub struct CrowdSize {
+    /// Keys of users.
+    pub users: usize,
+    /// Tasks of each process.
+    pub tasks: usize,
+    /// Commands of a kind that are to be acknowledged in each phase.
+    pub enough: u64,
+}
+
+impl CrowdSize {
+    pub const FULL: CrowdSize = CrowdSize {
+        users: 4_500,
+        tasks: 20,
+        enough: 15,
+    };
+    /// For what works so much for each command that a crowd of the full size would take minutes for every step.
+    pub const SMALL: CrowdSize = CrowdSize {
+        users: 300,
+        tasks: 8,
+        enough: 5,
+    };
+}
+
+/// Keys of the other tables, and how many of all are hot.
 pub const HOT_USERS: usize = 40;
 pub const ROOMS: usize = 25;
 pub const MESSAGES: usize = 20;
@@ -34,8 +58,6 @@ pub const COLUMNS: [&str; 3] = ["a", "second", "c"];
 const MOMENT: Duration = Duration::from_millis(100);
 /// The pause of a task after each command, so that the machine has time for others too.
 const BREATH: std::ops::Range<u64> = 100..300;
-/// Commands of a kind that are to be acknowledged in each phase.
-const ENOUGH: u64 = 15;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 const KINDS: [&str; 7] = ["get", "put", "update", "delete", "query", "add", "count"];
@@ -49,11 +71,11 @@ pub enum Key {
 }
 
 impl Key {
-    /// All of them.
-    pub fn all() -> impl Iterator<Item = Key> {
+    /// All of them, with so many users.
+    fn all(users: usize) -> impl Iterator<Item = Key> {
         let messages = (0..ROOMS).flat_map(|room| (0..MESSAGES).map(move |at| (room, at)));
         let messages = messages.map(|(room, at)| Key::Message(room, at));
-        (0..USERS)
+        (0..users)
             .map(Key::User)
             .chain(messages)
             .chain((0..POLLS).map(Key::Poll))
@@ -90,13 +112,13 @@ impl Key {
     }
 
     /// A row of either table, be it there or not.
-    fn of_rows(chance: &mut SmallRng, since: Duration) -> Key {
+    fn of_rows(chance: &mut SmallRng, users: usize, since: Duration) -> Key {
         if chance.random_bool(0.25) {
             let moment = since.as_millis() / MOMENT.as_millis();
-            return Key::User(moment as usize * 7_919 % USERS);
+            return Key::User(moment as usize * 7_919 % users);
         }
         match chance.random_bool(0.6) {
-            true => Key::User(one_of(chance, USERS, HOT_USERS)),
+            true => Key::User(one_of(chance, users, HOT_USERS)),
             false => Key::Message(room(chance), chance.random_range(0..MESSAGES)),
         }
     }
@@ -126,6 +148,7 @@ struct Tally {
 
 /// What all tasks share.
 pub struct Crowd {
+    pub size: CrowdSize,
     begun: Instant,
     pub history: History,
     /// The phase that everyone is in, for as long as nobody moves.
@@ -142,8 +165,9 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    pub fn new() -> Self {
+    pub fn new(size: CrowdSize) -> Self {
         Crowd {
+            size,
             begun: Instant::now(),
             history: History::default(),
             phase: Mutex::default(),
@@ -153,6 +177,11 @@ impl Crowd {
             is_over: AtomicBool::new(false),
             conditions_apart: AtomicBool::new(false),
         }
+    }
+
+    /// All keys that there may be.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        Key::all(self.size.users)
     }
 
     /// Somebody is about to leave the phase.
@@ -173,7 +202,7 @@ impl Crowd {
         while done()
             .iter()
             .zip(before)
-            .any(|(now, then)| now - then < ENOUGH)
+            .any(|(now, then)| now - then < self.size.enough)
         {
             let (now, waited) = (done(), begun.elapsed());
             assert!(
@@ -201,6 +230,17 @@ impl Crowd {
         println!("errors: {errors:?}");
         let odd = errors.keys().find(|(kind, error)| !may_be(kind, error));
         assert_eq!(odd, None, "{errors:?}");
+    }
+
+    /// Fails if a kind of command was never acknowledged: then the run has shown nothing of it.
+    pub fn did_each(&self, kinds: &[&str]) {
+        let tallies = self.tallies.lock().expect("no panic");
+        let done = |wanted: &str| -> u64 {
+            let of = tallies.iter().filter(|((_, kind), _)| *kind == wanted);
+            of.map(|(_, tally)| tally.done).sum()
+        };
+        let never: Vec<&&str> = kinds.iter().filter(|kind| done(kind) == 0).collect();
+        assert!(never.is_empty(), "never done: {never:?}");
     }
 
     pub fn print(&self) {
@@ -427,7 +467,7 @@ impl Crowd {
             Some(other) => panic!("{name} is {other:?}"),
             None => None,
         };
-        for key in Key::all().filter(|key| key.table() == table) {
+        for key in self.keys().filter(|key| key.table() == table) {
             let item = items.get(&key.name());
             let item = item.filter(|item| item.get("_m") != Some(&AttributeValue::S("t".into())));
             let value = |name| number(item?, name);
@@ -446,9 +486,9 @@ impl Crowd {
 
     /// A row for plain writes.
     pub fn any_row(&self, chance: &mut SmallRng) -> Key {
-        match Key::of_rows(chance, self.begun.elapsed()) {
+        match Key::of_rows(chance, self.size.users, self.begun.elapsed()) {
             Key::User(at) if self.conditions_apart.load(Ordering::SeqCst) => {
-                Key::User(at % (USERS - CONDITIONAL))
+                Key::User(at % (self.size.users - CONDITIONAL))
             }
             key => key,
         }
@@ -457,8 +497,8 @@ impl Crowd {
     /// A user for conditional writes.
     pub fn any_conditional(&self, chance: &mut SmallRng) -> Key {
         match chance.random_bool(0.5) || self.conditions_apart.load(Ordering::SeqCst) {
-            true => Key::User(USERS - 1 - chance.random_range(0..CONDITIONAL)),
-            false => Key::User(one_of(chance, USERS, HOT_USERS)),
+            true => Key::User(self.size.users - 1 - chance.random_range(0..CONDITIONAL)),
+            false => Key::User(one_of(chance, self.size.users, HOT_USERS)),
         }
     }
 

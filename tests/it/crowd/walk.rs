@@ -10,9 +10,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value as Json;
 use tokio::task::JoinHandle;
 
-use super::TASKS;
 use super::process::{Answer, Process};
-use super::tasks::{Crowd, Key, POLLS, USERS};
+use super::tasks::{Crowd, Key, POLLS};
 use crate::command::Bench;
 use crate::forwarding::Forwarding;
 use crate::scripted::Request;
@@ -241,6 +240,7 @@ impl Walk {
     /// What is still from `switch` on loses its lease: the move goes on without it, and all that it had
     /// under way and begins afterwards fails, until it has joined again.
     async fn stopped_across_its_lease(&mut self, step: Step) {
+        let tasks = self.crowd.size.tasks;
         let process = self.processes[HELD].clone();
         let signals = process.signals.lock().await;
         process.rest(true);
@@ -256,7 +256,7 @@ impl Walk {
         })
         .await;
         self.crowd.serves(step.1).await;
-        within("commands of all tasks", || process.under_way() >= TASKS).await;
+        within("commands of all tasks", || process.under_way() >= tasks).await;
         let outstanding = process.under_way() as u64;
 
         // It can't learn that it may work again; the new store would do whatever it asks for.
@@ -284,7 +284,7 @@ impl Walk {
         })
         .await;
         within("successes again", || {
-            process.answered().0 >= ok + TASKS as u64
+            process.answered().0 >= ok + tasks as u64
         })
         .await;
         self.say(&format!(
@@ -299,7 +299,7 @@ impl Walk {
         let mut probes = Vec::new();
         for at in 1..=10 {
             let key = match at % 5 {
-                0..3 => Key::User(USERS - at),
+                0..3 => Key::User(self.crowd.size.users - at),
                 _ => Key::Poll(POLLS - at),
             };
             let (crowd, process) = (self.crowd.clone(), process.clone());
