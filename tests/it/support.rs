@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,12 +57,33 @@ fn server(variable: &str) -> String {
     })
 }
 
+/// Ports that a test may choose: the system gives none of them to whoever wants any (a listener at port 0, a connection
+/// that goes out), and `tests/servers` takes none of them.
+const PORTS: std::ops::Range<u16> = 30_100..32_700;
+
+/// An address at which nobody listens: for a server that is started later, or again, and for what is to reach nobody. No
+/// other test of this run is given it. A port that was listened at and closed is no such thing: by the time that a test
+/// comes to it, another's connection may have it, or another's server.
+pub fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    for _ in 0..count {
+        // Runs beside this one begin elsewhere.
+        let at = std::process::id().wrapping_mul(97);
+        let at = at.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + (at % count) as u16;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}
+
 /// A proxy in front of a Cassandra node, and its own `host:port`.
 pub async fn proxied(node: &str) -> (RunningProxy, String) {
     let mut real = node.to_socket_addrs().expect("an address");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
+    let address = free_address();
     let node = Node::builder()
         .real_address(real.next().expect("one"))
         .proxy_address(address)
@@ -472,6 +493,15 @@ fn servers_of_a_test_can_be_taken_away_and_given_back() {
     TcpStream::connect(&address).expect("it answers again at the same place");
     drop(servers);
     TcpStream::connect(&address).expect_err("it was stopped");
+}
+
+#[test]
+fn a_free_address_is_given_to_one_alone() {
+    let mut given: Vec<SocketAddr> = (0..50).map(|_| free_address()).collect();
+    given.sort();
+    given.dedup();
+    assert_eq!(given.len(), 50);
+    assert!(given.iter().all(|one| PORTS.contains(&one.port())));
 }
 
 #[test]

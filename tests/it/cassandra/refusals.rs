@@ -12,7 +12,7 @@ use crossfade::store::cassandra::{Cassandra, CassandraConfig, Login, Tls};
 use crossfade::store::{Range, Reads, Store};
 
 use super::{Bench, config, key};
-use crate::support::{OwnServers, cassandra_address, secure_cassandra, unique};
+use crate::support::{OwnServers, cassandra_address, free_address, secure_cassandra, unique};
 
 async fn refused(config: CassandraConfig) -> Error {
     let started = Instant::now();
@@ -30,10 +30,7 @@ fn mentions(error: &Error, parts: &[&str]) {
 
 #[tokio::test]
 async fn a_node_that_does_not_listen() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = free_address();
     let error = refused(CassandraConfig::new([free.to_string()], "ks")).await;
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
     mentions(&error, &[&free.to_string(), "check"]);

@@ -1,13 +1,12 @@
 //! Stores, tables and records that don't fit: refused by name, with what to do, before a row moves.
 
-use std::net::TcpListener;
-
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue as A, BillingMode, KeySchemaElement, KeyType,
     ScalarAttributeType,
 };
 
 use super::{Bench, says};
+use crate::support::free_address;
 
 const PLAN: &str = "[[table]]\nname = \"t\"\nto = \"@-t\"\n";
 
@@ -33,8 +32,7 @@ async fn count(bench: &Bench) -> usize {
 
 /// Nothing listens there.
 fn nowhere() -> String {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    free.local_addr().expect("an address").to_string()
+    free_address().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use crossfade::store::{Reads, Store};
 use super::faults::{all_written, errors};
 use super::{config, connect, notes, some_notes};
 use crate::scripted::{Reply, Scripted, error};
+use crate::support::free_address;
 
 #[tokio::test]
 async fn no_secret_is_shown_even_if_the_server_quotes_it() {
@@ -41,9 +42,7 @@ async fn no_secret_is_shown_even_if_the_server_quotes_it() {
 
 #[tokio::test]
 async fn an_unreachable_endpoint_is_reported_soon_with_its_name() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let url = format!("http://{}", free_address());
     let store = connect(&url).await;
     // Soon is: without the half hour that a copy waits.
     let begun = Instant::now();

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::languages::Language;
 use crate::command::{Bench, credentials, says};
-use crate::support::Running;
+use crate::support::{Running, free_address};
 
 const PLAN: &str = "[lease]\nseconds = 6\noperation_seconds = 10\n[shim]\nresave = \"inline\"\ndeadline_seconds = 10\n\
                     [[table]]\nname = \"votes\"\nto = \"@-votes\"\n\
@@ -29,10 +29,7 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts one, and waits until it is ready.
     pub fn start(bench: &Bench) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
-        let address = address.to_string();
+        let address = free_address().to_string();
         let probe = |what| {
             let probe = ["serve", "--listen", &address, "--probe", what];
             bench.migrate(&probe).run()

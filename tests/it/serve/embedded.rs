@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value as Json, json};
 
 use super::native::Asked;
-use crate::support::{Migrate, Running, folder};
+use crate::support::{Migrate, Running, folder, free_address};
 
 const PLAN: &str = "name = \"try\"\n[old]\nkind = \"embedded\"\npath = \"old\"\n[new]\nkind = \"embedded\"\npath = \"new\"\n\
                     [lease]\nseconds = 4\noperation_seconds = 3\n[shim]\nresave = \"inline\"\ndeadline_seconds = 2\n\
@@ -60,9 +60,7 @@ fn migrate(folder: &Path, arguments: &[&str]) -> Migrate {
 
 /// A sidecar that is ready, and its URL. The embedded stores are its own as long as it runs.
 fn started(folder: &Path) -> (Running, String) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("an address").to_string();
-    drop(free);
+    let address = free_address().to_string();
     let mut running = migrate(folder, &["serve", "--listen", &address]).spawn();
     loop {
         let probe = migrate(folder, &["serve", "--listen", &address, "--probe", "ready"]);
