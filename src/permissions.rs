@@ -37,6 +37,16 @@ const PARTIAL: &str = "items of some columns that applications wrote before thei
 const UNKNOWN: &str = "a target without a control record, which is looked through for items";
 const LETTERS: &str = "dead letters";
 
+/// Reads that `migrate check` makes to find out whether other commands may. Each may be refused, and then it says so.
+pub const ASKED: &[&str] = &[
+    "BatchGetItem",
+    "DescribeTable",
+    "DescribeTimeToLive",
+    "GetItem",
+    "Query",
+    "Scan",
+];
+
 /// Every command that asks a store anything.
 pub const COMMANDS: &[Permissions] = &[
     Permissions {
@@ -69,6 +79,14 @@ pub const COMMANDS: &[Permissions] = &[
     },
     Permissions {
         command: "status",
+        targets: &[],
+        targets_at_times: &[],
+        control: &["BatchGetItem", "Query"],
+        control_at_times: &[],
+        old: "none: it doesn't connect",
+    },
+    Permissions {
+        command: "report",
         targets: &[],
         targets_at_times: &[],
         control: &["BatchGetItem", "Query"],
@@ -236,7 +254,7 @@ pub const COMMANDS: &[Permissions] = &[
         targets_at_times: &[],
         control: REGISTERED,
         control_at_times: &[],
-        old: "SELECT, or none with `--blind`",
+        old: "SELECT; without it nothing is compared",
     },
     Permissions {
         command: "shim, serve",
@@ -267,8 +285,8 @@ pub const COMMANDS: &[Permissions] = &[
 const POLICIES: &[(&str, &str, &[&str])] = &[
     (
         "Look",
-        "Look only: `check`, `status`, `failures`.",
-        &["check", "status", "failures"],
+        "Look only: `check`, `status`, `report`, `failures`.",
+        &["check", "status", "report", "failures"],
     ),
     (
         "SetUp",
@@ -340,6 +358,14 @@ impl Permissions {
     /// Every action that it may take on targets.
     pub fn all_on_targets(&self) -> Vec<&'static str> {
         all(self.targets, self.targets_at_times)
+    }
+
+    /// Permissions that it may take on old tables: `SELECT`.
+    pub fn all_on_old(&self) -> Vec<&'static str> {
+        let words = self.old.split(|c: char| !c.is_ascii_alphabetic());
+        words
+            .filter(|word| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase()))
+            .collect()
     }
 
     /// Every action that it may take on the control table.

@@ -32,8 +32,8 @@ pub use member::{Accept, Lease, Member, MemberRole, PhaseGuard};
 pub use new::New;
 pub use pacing::{PaceReport, PaceSharers, PaceWish};
 pub use record::{
-    Adoption, Counts, DeadLetter, Participant, ParticipantKind, Progress, Record, StoredKey,
-    Verified, Versioned,
+    Adoption, Counts, DeadLetter, Participant, ParticipantKind, PhaseMove, Progress, Record,
+    StoredKey, Verified, Versioned,
 };
 
 use std::ops::Bound;

@@ -64,12 +64,41 @@ pub struct Record {
     /// it is taken, and forgotten only after it was given back.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fenced: BTreeSet<String>,
+    /// When it came to which phase, the oldest first, for people: the last 24 of them. What an earlier version has
+    /// moved isn't there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<PhaseMove>,
     /// The target is a scratch table of a rehearsal: nobody's data, and `migrate rehearse drop` may drop it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rehearsal: bool,
     /// What a later version has noted, which an earlier version that changes the record leaves there.
     #[serde(flatten)]
     pub later: BTreeMap<String, serde_json::Value>,
+}
+
+/// Moves that a record remembers. Every participant reads it with each renewal, so it stays small.
+const MOST_MOVES: usize = 24;
+
+impl Record {
+    /// The moves of this record, and one more.
+    pub fn moves_and(&self, to: Phase, at: i64) -> Vec<PhaseMove> {
+        let mut moves = self.moves.clone();
+        moves.push(PhaseMove {
+            to: to.name().to_owned(),
+            at,
+        });
+        moves.drain(..moves.len().saturating_sub(MOST_MOVES));
+        moves
+    }
+}
+
+/// That a migration came to a phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseMove {
+    /// The phase's name: a later version may have more of them.
+    pub to: String,
+    /// When, seconds since 1970, by the clock of the machine that moved it.
+    pub at: i64,
 }
 
 /// Which list of adopted items is a target's. The record names it once all of it is written.

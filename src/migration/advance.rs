@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::moves::{Event, MoveOptions, MovePreview, Observer, Refusal};
 use super::{Migration, WATCH_EVERY};
+use crate::clock;
 use crate::codec::text::hex;
 use crate::control::{Control, Gone, Participant, ParticipantKind, Record, Versioned, Watch};
 use crate::copier::stopped;
@@ -466,6 +467,7 @@ fn moved(record: &Record, to: Phase) -> Record {
     Record {
         phase: to,
         freeze: record.freeze + u64::from(is_freezing(record.phase, to)),
+        moves: record.moves_and(to, clock::unix_seconds()),
         ..record.clone()
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::pacing::PacedTool;
 use super::tool::under_lease;
 use super::{Event, Migration, Survey};
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_seconds};
 use crate::control::{Gone, ParticipantKind, Record, Watch};
 use crate::copier::{self, Copier, CopyOutcome, CopyProgress, Counters};
 use crate::error::{Error, Kind, Result};
@@ -109,6 +109,7 @@ impl Migration {
             phase: Phase::Offline,
             freeze,
             frozen_at: self.old_looks.0.now().await?,
+            moves: there.record.moves_and(Phase::Offline, unix_seconds()),
             ..there.record.clone()
         };
         if self.control.replace(&self.spec.to, &there, &record).await? {

@@ -10,6 +10,7 @@ mod copy;
 mod emptying;
 mod entering;
 mod fence;
+pub mod findings;
 mod finish;
 pub mod history;
 mod init;
@@ -50,8 +51,7 @@ use crate::control::{
 use crate::error::{Error, Kind, Result};
 use crate::layer::retry::Patience;
 use crate::layer::{Pace, Retry};
-use crate::model::Intervals;
-use crate::model::{Row, Tokens};
+use crate::model::{Intervals, Row, Tokens};
 use crate::protocol::Phase;
 use crate::schema::{StoredTable, Table};
 use crate::store::{Cursor, Finding, Inspection, Old, Range, Room, Weight};
@@ -356,6 +356,7 @@ impl Migration {
             adoption: None,
             fenced: BTreeSet::new(),
             rehearsal: self.spec.rehearsal,
+            moves: Vec::new(),
             later: Default::default(),
         }
     }

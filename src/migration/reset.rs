@@ -8,7 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::tool::under_lease;
 use super::{Migration, SCAN_ROWS, WATCH_EVERY, beginning};
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_seconds};
 use crate::control::{Awaited, Late, Member, ParticipantKind, Record, Versioned, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
@@ -88,6 +88,7 @@ impl Migration {
             emptying: false,
             // Whatever a journal remembers of the emptied target is worth nothing from now on.
             incarnation: beginning(),
+            moves: begun.record.moves_and(Phase::Old, unix_seconds()),
             ..begun.record.clone()
         };
         match self.control.replace(&self.spec.to, begun, &back).await? {

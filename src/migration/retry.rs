@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Migration;
 use super::pacing::PacedTool;
 use super::tool::{under_lease, unless_stopped};
-use crate::control::{Control, DeadLetter, ParticipantKind};
+use super::{Migration, Survey};
+use crate::control::{Control, DeadLetter, ParticipantKind, Record};
 use crate::display;
 use crate::driver::BothStores;
 use crate::error::{Error, Kind, Result};
@@ -44,22 +44,8 @@ impl Migration {
         lease: Duration,
         stop: &CancellationToken,
     ) -> Result<Retried> {
-        let survey = self.survey().await?;
-        self.refuse_incapable(&survey)?;
-        let record = self.checked(&survey).await?.record;
+        let (survey, record) = self.may_retry().await?;
         let source = survey.transform.source();
-        let work = match source.is_counter() {
-            true => Work::Fold,
-            false => Work::Copy,
-        };
-        if !record.phase.allows(work) {
-            return Err(
-                Error::new(Kind::Mismatch, "nothing is copied in this phase")
-                    .with_context("table", self.spec.name.as_str())
-                    .with_context("phase", record.phase.name())
-                    .with_help("move the table with `migrate advance --to copy`, or back with `migrate back --to copy`"),
-            );
-        }
         let control = self.patient_control();
         let letters = control.failures(&self.spec.to).await?;
         if letters.is_empty() {
@@ -93,6 +79,37 @@ impl Migration {
         };
         let work = unless_stopped(stop, again.all(&control, &self.spec.to, letters));
         under_lease(&member, self.at_pace(tool, work)).await
+    }
+
+    /// How many dead letters [`Migration::retry`] would send again: rows, and ranges. Changes nothing.
+    ///
+    /// # Errors
+    /// What it would be refused with.
+    pub async fn would_retry(&self) -> Result<(u64, u64)> {
+        self.may_retry().await?;
+        let letters = self.control.failures(&self.spec.to).await?;
+        let rows = letters.iter().filter(|letter| letter.key.is_some()).count();
+        Ok((rows as u64, (letters.len() - rows) as u64))
+    }
+
+    /// The table and its record, if dead letters may be sent again now.
+    async fn may_retry(&self) -> Result<(Survey, Record)> {
+        let survey = self.survey().await?;
+        self.refuse_incapable(&survey)?;
+        let record = self.checked(&survey).await?.record;
+        let work = match survey.transform.source().is_counter() {
+            true => Work::Fold,
+            false => Work::Copy,
+        };
+        if record.phase.allows(work) {
+            return Ok((survey, record));
+        }
+        Err(
+            Error::new(Kind::Mismatch, "nothing is copied in this phase")
+                .with_context("table", self.spec.name.as_str())
+                .with_context("phase", record.phase.name())
+                .with_help("move the table with `migrate advance --to copy`, or back with `migrate back --to copy`"),
+        )
     }
 }
 

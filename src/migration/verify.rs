@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::findings::{self, LastVerification};
 use super::pacing::PacedTool;
 use super::tool::under_lease;
 use super::{Migration, Refusal, Survey};
@@ -40,6 +41,8 @@ pub struct VerifyOptions {
     pub lease: Duration,
     /// Whether what is found is mended; and if so, whether items are deleted that the old store lacks.
     pub repair: Option<bool>,
+    /// Only where a repair may be done, though none is: to see what it would find.
+    pub as_repair: bool,
     /// How the old store is read; `None` reads it like all others, and finds no late writes.
     pub old: Option<OldReading>,
     /// A name for that, with which an unfinished run has to agree.
@@ -66,7 +69,7 @@ impl Migration {
     ) -> Result<VerifyOutcome> {
         let survey = self.survey().await?;
         let record = self.checked(&survey).await?.record;
-        self.may_verify(&record, options.repair.is_some())?;
+        self.may_verify(&record, options.repair.is_some() || options.as_repair)?;
         let copiers = self.copiers(&record).await?;
         let mut checkpoint = self.checkpoint(&survey, &record, &options, copiers.clone())?;
         let old = match &options.old {
@@ -142,6 +145,8 @@ impl Migration {
             noted = self.note(&record, &outcome, is_whole.then_some(copiers)) => noted?,
             () = stop.cancelled() => return Err(verifier::stopped()),
         }
+        let last = LastVerification::new(&record, &outcome, verifier.options.sample);
+        findings::keep(&options.journal, &self.spec.name, &last);
         if is_whole {
             checkpoint.remove();
         }

@@ -62,6 +62,7 @@ pub fn record(phase: Phase, source: &Table, target: &Table) -> Record {
         adoption: None,
         fenced: Default::default(),
         rehearsal: false,
+        moves: Vec::new(),
         later: Default::default(),
     }
 }

@@ -12,7 +12,7 @@ use crate::protocol::counter::{CounterReply, Folded, Rules};
 use crate::protocol::row::{Copied, Repair, Repaired};
 
 /// What a repair has done, in rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Mended {
     /// Copied, because the new store had none.
     pub copied: u64,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod browser;
 mod cassandra;
 mod cluster;
 mod command;

@@ -36,6 +36,8 @@ pub enum Command {
     Init(InitArgs),
     /// Show the phase and progress of each table
     Status(StatusArgs),
+    /// Write what is known of a migration into one HTML file: phases, work second by second, dead letters, verification
+    Report(ReportArgs),
     /// Move a table on, phase by phase, with every application that uses it; waits until all follow
     Advance(Advance),
     /// Move a table back, phase by phase: to `bridge`, and to `old` while the new table holds nothing
@@ -208,6 +210,24 @@ pub struct StatusArgs {
 
 #[derive(ClapArgs)]
 #[command(
+    after_help = "Example: migrate report --plan bgt.toml --html bgt.html\n\
+        It asks the new store only, and reads the journal folder of this machine. The file needs no network. It may hold keys \
+        and values of rows that differ."
+)]
+pub struct ReportArgs {
+    /// The plan's TOML file
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// Only this table of the plan (its old name); may be repeated
+    #[arg(long = "table", value_name = "NAME")]
+    pub tables: Vec<String>,
+    /// Where to write it; a file that is there is replaced
+    #[arg(long, value_name = "FILE")]
+    pub html: PathBuf,
+}
+
+#[derive(ClapArgs)]
+#[command(
     after_help = "Examples:\n  migrate pace --plan bgt.toml --table users --write-units 2000\n  migrate pace --plan bgt.toml --pause\n\
                   Running copies, verifications, folds and finishes follow within a third of `[lease] seconds`."
 )]
@@ -233,6 +253,9 @@ pub struct PaceArgs {
     /// Only show what holds, and what each process does
     #[arg(long, group = "what", conflicts_with_all = ["write_units", "read_rows", "as_planned", "pause", "resume"])]
     pub show: bool,
+    /// Show what would hold; change nothing
+    #[arg(long, conflicts_with = "show")]
+    pub dry_run: bool,
 }
 
 #[derive(ClapArgs)]
@@ -252,6 +275,9 @@ pub struct CapacityArgs {
     /// Wait until then first: 2026-12-05T19:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub at: Option<time::OffsetDateTime>,
+    /// Show what would be asked for, and what it costs; change nothing, and don't wait
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 fn moment(text: &str) -> Result<time::OffsetDateTime, String> {
@@ -444,6 +470,9 @@ pub struct Verify {
     /// With --repair: delete items that were copied and whose rows the old store lacks
     #[arg(long, requires = "repair")]
     pub delete_extra: bool,
+    /// With --repair: compare, and show what would be mended; mend nothing
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
     /// Compare the scratch tables of a rehearsal with this suffix
     #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
     pub to_suffix: Option<String>,
@@ -477,6 +506,9 @@ pub struct Failures {
     /// reason
     #[arg(long)]
     pub retry: bool,
+    /// With --retry: show how many would be sent again; send none
+    #[arg(long, requires = "retry")]
+    pub dry_run: bool,
     /// Those of a rehearsal with this suffix
     #[arg(long, value_name = "SUFFIX", value_parser = suffix, conflicts_with = "retry", allow_hyphen_values = true)]
     pub to_suffix: Option<String>,

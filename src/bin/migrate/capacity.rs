@@ -15,7 +15,7 @@ use crossfade::store::dynamodb::{CapacityStep, DynamoDb, TableBilling, TableCapa
 
 use crate::Exit;
 use crate::args;
-use crate::format;
+use crate::format::{self, moment};
 use crate::progress::Screen;
 use crate::signal;
 use crate::stores::OpenStores;
@@ -32,6 +32,15 @@ pub async fn run(args: &args::CapacityArgs, screen: &Screen) -> Result<Exit, Err
     let stop = signal::stop_on_signal(screen);
     for migration in &migrations {
         let target = &migration.spec.to;
+        if args.dry_run {
+            let there = look(&dynamo, target).await?;
+            let wanted = wanted(&there, args.write, args.read);
+            format::print(&format!("{target}: {}", shown(&there)));
+            let begins = args.at.map(time::OffsetDateTime::unix_timestamp);
+            let begins = begins.unwrap_or(0).max(clock::unix_seconds());
+            format::print(&would(target, &there, wanted, begins));
+            continue;
+        }
         if let Some(at) = args.at {
             let wait = at.unix_timestamp() - clock::unix_seconds();
             if wait > 0 {
@@ -118,34 +127,12 @@ async fn reach(
                 )));
             }
             CapacityStep::Provision(units) => {
-                let then = TableCapacity {
-                    billing: TableBilling::Provisioned {
-                        now: units,
-                        lowered_today: 0,
-                        lowered_at: None,
-                    },
-                    ..there
-                };
+                let then = provisioned(&there, units);
                 screen.say(&format!("{target}: {} -> {}", shown(&there), shown(&then)));
                 dynamo.provision(target, units).await
             }
             CapacityStep::Warm(units) => {
-                let TableBilling::OnDemand { warm } = there.billing else {
-                    continue;
-                };
-                let warm = warm.unwrap_or_default();
-                let more = Throughput {
-                    write: units.write - warm.write,
-                    read: units.read - warm.read,
-                };
-                screen.say(&format!(
-                    "{target}: warm for {} -> {} write and {} -> {} read units a second, for ${:.2} once",
-                    format::count(warm.write),
-                    format::count(units.write),
-                    format::count(warm.read),
-                    format::count(units.read),
-                    dollars(more)
-                ));
+                screen.say(&format!("{target}: {}", warmed(&there, units)));
                 dynamo.warm(target, units).await
             }
         };
@@ -170,6 +157,58 @@ async fn reach(
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// What would be asked for first, at a time of day (seconds since 1970).
+fn would(target: &str, there: &TableCapacity, wanted: Throughput, at: i64) -> String {
+    let what = match there.step(wanted, at) {
+        CapacityStep::Done => "it is as it is wanted".to_owned(),
+        CapacityStep::Changing => {
+            "another change is under way, which would be waited for first".to_owned()
+        }
+        CapacityStep::LowerAt(at) => format!(
+            "the service would let it be lowered at {}, which would be waited for",
+            moment(at)
+        ),
+        CapacityStep::Provision(units) => {
+            let then = provisioned(there, units);
+            format!("would be changed: {} -> {}", shown(there), shown(&then))
+        }
+        CapacityStep::Warm(units) => format!("would be {}", warmed(there, units)),
+    };
+    format!("{target}: {what}; nothing was changed")
+}
+
+/// The same table with other units.
+fn provisioned(there: &TableCapacity, units: Throughput) -> TableCapacity {
+    TableCapacity {
+        billing: TableBilling::Provisioned {
+            now: units,
+            lowered_today: 0,
+            lowered_at: None,
+        },
+        ..*there
+    }
+}
+
+/// What it costs to be warm for so many.
+fn warmed(there: &TableCapacity, units: Throughput) -> String {
+    let warm = match there.billing {
+        TableBilling::OnDemand { warm } => warm.unwrap_or_default(),
+        TableBilling::Provisioned { now, .. } => now,
+    };
+    let more = Throughput {
+        write: units.write.saturating_sub(warm.write),
+        read: units.read.saturating_sub(warm.read),
+    };
+    format!(
+        "warm for {} -> {} write and {} -> {} read units a second, for ${:.2} once",
+        format::count(warm.write),
+        format::count(units.write),
+        format::count(warm.read),
+        format::count(units.read),
+        dollars(more)
+    )
 }
 
 /// What a table takes, and what that costs.
@@ -202,15 +241,6 @@ fn dollars_an_hour(there: &TableCapacity) -> String {
 /// What so many units cost in an hour; to be warm for as many more costs that once.
 fn dollars(units: Throughput) -> f64 {
     units.write as f64 * WRITE_UNIT_HOUR + units.read as f64 * READ_UNIT_HOUR
-}
-
-/// `2026-12-05T19:00:00Z`
-fn moment(at: i64) -> String {
-    use time::OffsetDateTime;
-    use time::format_description::well_known::Rfc3339;
-    let at = OffsetDateTime::from_unix_timestamp(at).ok();
-    at.and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "another day".to_owned())
 }
 
 async fn pause(wait: Duration, stop: &CancellationToken) -> Result<(), Error> {

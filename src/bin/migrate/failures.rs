@@ -34,7 +34,14 @@ pub async fn run(args: &args::Failures, screen: &Screen) -> Result<Exit, Error> 
     let mut exit = Exit::Done;
     for migration in stores.migrations(args.chosen.table.as_deref())? {
         let table = &migration.spec.name;
-        if args.retry && !migration.failures().await?.is_empty() {
+        if args.dry_run && !migration.failures().await?.is_empty() {
+            let (rows, ranges) = migration.would_retry().await?;
+            screen.say(&format!(
+                "{table}: {} rows and {} ranges would be sent again; nothing was",
+                format::count(rows),
+                format::count(ranges)
+            ));
+        } else if args.retry && !migration.failures().await?.is_empty() {
             let (name, lease) = (copy::copier_name(), stores.plan.lease.lasts);
             let retried = migration.retry(&name, lease, &stop).await?;
             let (mended, left) = (format::count(retried.mended), format::count(retried.left));

@@ -41,6 +41,15 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
+/// Seconds since 1970 as `2026-12-05T19:00:00Z`.
+pub fn moment(at: i64) -> String {
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+    let at = OffsetDateTime::from_unix_timestamp(at).ok();
+    at.and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "another day".to_owned())
+}
+
 /// Writes lines to stdout, with nothing in them that acts on a terminal. A reader that has gone away (`| head`) has seen enough.
 pub fn print(text: &str) {
     use std::io::Write;

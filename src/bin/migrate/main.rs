@@ -21,6 +21,7 @@ mod plan;
 mod pointed;
 mod progress;
 mod rehearse;
+mod report;
 mod reset;
 mod serve;
 mod signal;
@@ -87,6 +88,7 @@ async fn run(command: Command, screen: &progress::Screen) -> Result<Exit, Error>
         Command::Init(args) => init::run(&args, screen).await,
         Command::Status(args) if args.watch => watch::run(&args).await,
         Command::Status(args) => status::run(&args).await,
+        Command::Report(args) => report::run(&args, screen).await,
         Command::Advance(args) => advance::run(&args, screen).await,
         Command::Back(args) => back::run(&args, screen).await,
         Command::Copy(args) => copy::run(&args, screen).await,

@@ -24,12 +24,18 @@ pub async fn run(args: &args::PaceArgs) -> Result<Exit, Error> {
     let (mut wishes, mut tools) = (Vec::new(), Vec::new());
     for migration in stores.migrations(args.chosen.table.as_deref())? {
         let table = &migration.spec.name;
-        if args.show {
-            migration.record().await?;
-        } else {
-            migration.change_pace(&copier_name(), change).await?;
+        let is_change = !(args.show || args.dry_run);
+        match is_change {
+            true => drop(migration.change_pace(&copier_name(), change).await?),
+            false => drop(migration.record().await?),
         }
-        let PaceStatus { wish, tools: each } = migration.pace_status().await?;
+        let PaceStatus {
+            mut wish,
+            tools: each,
+        } = migration.pace_status().await?;
+        if args.dry_run {
+            change(wish.get_or_insert_default());
+        }
         wishes.push(wish_row(table, &stores, wish));
         for (_, report) in each {
             tools.push(tool_row(table, &report));
@@ -37,11 +43,14 @@ pub async fn run(args: &args::PaceArgs) -> Result<Exit, Error> {
     }
     let header = ["table", "", "write units/s", "rows read/s", "said by"];
     format::print(&format::results(&header, wishes).to_string());
+    if args.dry_run {
+        format::print("\nthat is what would hold; nothing was changed");
+    }
     if tools.is_empty() {
         format::print("\nno tool is at work; one that begins does as is said here");
     } else {
         format::print(&format!("\n{}", format::results(&TOOLS, tools)));
-        if !args.show {
+        if !args.show && !args.dry_run {
             let within = stores.plan.lease.lasts.as_secs_f64() / 3.0;
             format::print(&format!("\nthey follow within {}", format::time(within)));
         }

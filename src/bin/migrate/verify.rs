@@ -50,7 +50,8 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
             journal: stores.plan.journal_dir.clone(),
             name: copy::copier_name(),
             lease: stores.plan.lease.lasts,
-            repair: args.repair.then_some(args.delete_extra),
+            repair: (args.repair && !args.dry_run).then_some(args.delete_extra),
+            as_repair: args.dry_run,
             old,
             reading,
             patience: match reads {
@@ -92,7 +93,7 @@ pub async fn run(args: &args::Verify, screen: &Screen) -> Result<Exit, Error> {
     }
     // Data go to stdout, and so do words where there is no other data.
     let is_data = args.json.as_deref() == Some(Path::new("-"));
-    show(&verified, sample, |text| match is_data {
+    show(&verified, sample, args, |text| match is_data {
         true => screen.say(text),
         false => format::print(text),
     });
@@ -222,7 +223,12 @@ fn line<'a>(table: &'a str, outcome: &'a VerifyOutcome) -> VerifiedTable<'a> {
     }
 }
 
-fn show(verified: &[(String, VerifyOutcome)], sample: Option<f64>, print: impl Fn(&str)) {
+fn show(
+    verified: &[(String, VerifyOutcome)],
+    sample: Option<f64>,
+    args: &args::Verify,
+    print: impl Fn(&str),
+) {
     if verified.is_empty() {
         return;
     }
@@ -266,6 +272,9 @@ fn show(verified: &[(String, VerifyOutcome)], sample: Option<f64>, print: impl F
         }
         if let Some(mended) = &outcome.mended {
             print(&format!("{table}: {}", mended_text(mended)));
+        }
+        if args.dry_run {
+            print(&format!("{table}: {}", would_mend(&outcome.found, args)));
         }
         let examples = &outcome.found.examples;
         examples
@@ -356,6 +365,26 @@ fn notes(found: &Found) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// What `--repair` would do about it, as far as the application doesn't do it first.
+fn would_mend(found: &Found, args: &args::Verify) -> String {
+    let (deleted, left) = match args.delete_extra {
+        true => (found.extra, 0),
+        false => (0, found.extra),
+    };
+    format!(
+        "would be repaired: {} missing copied, {} partial completed, {} different rewritten, {} counters folded, {} late writes \
+         copied or rewritten, {} extra deleted; {} left as they are, and whatever an application owns or the new store \
+         can't hold. Nothing was repaired",
+        format::count(found.missing),
+        format::count(found.partial),
+        format::count(found.different),
+        format::count(found.counters_wrong),
+        format::count(found.late_writes),
+        format::count(deleted),
+        format::count(left + found.foreign + found.unreadable)
+    )
 }
 
 fn mended_text(mended: &Mended) -> String {

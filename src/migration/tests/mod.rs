@@ -168,6 +168,7 @@ impl Bench {
             name: "here".into(),
             lease: Duration::from_secs(10),
             repair: None,
+            as_repair: false,
             old: None,
             reading: "all".into(),
             patience: Patience::default(),

@@ -39,6 +39,7 @@ use crate::model::{
 use crate::schema::Table;
 
 mod add;
+mod allowed;
 mod asking;
 mod attr;
 mod batch;
@@ -65,6 +66,7 @@ mod together;
 mod update;
 mod whole;
 
+pub use allowed::ActionAnswer;
 use asking::Asking;
 pub use capacity::{CapacityStep, TableBilling, TableCapacity, Throughput};
 pub use connect::{Credentials, DynamoDbConfig, EndpointTls};

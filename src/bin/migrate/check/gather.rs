@@ -9,6 +9,7 @@ use crossfade::plan::NewStorePlan;
 use crossfade::store::cassandra::RepairHistory;
 use crossfade::store::{Finding, Inspection};
 
+use super::permits::{MissingPermit, Permits};
 use crate::Exit;
 use crate::format;
 use crate::stores::OpenStores;
@@ -24,6 +25,8 @@ pub struct Checked {
     pub measured: Option<Measured>,
     pub forecast: Option<Forecast>,
     pub repaired: Option<RepairHistory>,
+    /// Which permissions are missing.
+    pub permits: Permits,
     /// Why the rest isn't known.
     pub error: Option<Error>,
 }
@@ -65,6 +68,15 @@ impl Checked {
                 .iter()
                 .map(|error| format!("refused: {}", error.cause())),
         );
+        if let Some(error) = &self.error {
+            // What the refusal names itself isn't told twice.
+            let told = error.to_string();
+            let is_told =
+                |one: &MissingPermit| told.contains(&one.permission) && told.contains(&one.on);
+            let missing = self.permits.missing.iter();
+            let missing = missing.filter(|one| one.is_of_check() && !is_told(one));
+            decisions.extend(missing.map(|one| format!("permission missing: {}", one.told())));
+        }
         for finding in self.findings().filter(|finding| self.is_refused(finding)) {
             decisions.push(format!(
                 "refused: {}; {}",
@@ -116,6 +128,7 @@ pub async fn table(stores: &OpenStores, migration: Migration, portion: Portion) 
         measured: None,
         forecast: None,
         repaired: None,
+        permits: Permits::default(),
         error: None,
     };
     match checked.fill(stores, portion).await {

@@ -6,6 +6,7 @@ use crossfade::forecast::{PRICES_AS_OF, PRICES_REGION};
 use crossfade::item::KeyAttribute;
 
 use super::gather::{Checked, Clocks};
+use super::permits::Permits;
 use crate::Exit;
 use crate::format;
 use crate::stores::OpenStores;
@@ -33,6 +34,10 @@ struct Line<'a> {
     default_ttl: Option<u32>,
     repaired_seconds_ago: Option<i64>,
     gc_grace_seconds: Option<u32>,
+    /// Permissions that are missing on the old table, the target and the control table.
+    missing_permissions: Vec<MissingJson<'a>>,
+    /// What can't be told of permissions, and why.
+    untold_permissions: Vec<&'a str>,
     /// Seconds that each clock is before this machine's; null where it doesn't tell.
     clocks: ClocksTold,
 }
@@ -99,12 +104,28 @@ struct ForecastJson<'a> {
 }
 
 #[derive(serde::Serialize)]
+struct MissingJson<'a> {
+    permission: &'a str,
+    on: &'a str,
+    /// Commands that take it.
+    commands: &'a [&'static str],
+}
+
+#[derive(serde::Serialize)]
 struct ClocksTold {
     old: Option<f64>,
     new: Option<f64>,
 }
 
-pub fn line(stores: &OpenStores, checked: &Checked, clocks: Clocks) -> String {
+pub fn line(
+    stores: &OpenStores,
+    checked: &Checked,
+    control: Option<&Permits>,
+    clocks: Clocks,
+) -> String {
+    let permits = || [&checked.permits].into_iter().chain(control);
+    let missing = permits().flat_map(|one| &one.missing);
+    let untold = permits().flat_map(|one| &one.untold);
     let told = checked.findings().map(|finding| Told {
         code: finding.code,
         message: &finding.message,
@@ -176,6 +197,14 @@ pub fn line(stores: &OpenStores, checked: &Checked, clocks: Clocks) -> String {
         default_ttl: checked.survey.as_ref().map(|survey| survey.old.default_ttl),
         repaired_seconds_ago: checked.repaired.and_then(|one| one.seconds_ago),
         gc_grace_seconds: checked.repaired.map(|one| one.gc_grace_seconds),
+        missing_permissions: missing
+            .map(|one| MissingJson {
+                permission: &one.permission,
+                on: &one.on,
+                commands: &one.commands,
+            })
+            .collect(),
+        untold_permissions: untold.map(String::as_str).collect(),
         clocks: ClocksTold {
             old: clocks.old,
             new: clocks.new,

@@ -3,6 +3,7 @@
 mod ends;
 mod gather;
 mod json;
+mod permits;
 mod show;
 mod sums;
 
@@ -19,6 +20,9 @@ use crate::stores::OpenStores;
 use crate::verify::share;
 
 use gather::Checked;
+pub use gather::prices;
+use permits::PermitAsker;
+pub use sums::{money, whose_prices};
 
 pub async fn run(args: &args::Check) -> Result<Exit, Error> {
     let portion = match (&args.sample, args.all) {
@@ -35,10 +39,18 @@ pub async fn run(args: &args::Check) -> Result<Exit, Error> {
         ));
     }
     let mut all = Vec::new();
+    let mut asker = PermitAsker::default();
     for migration in stores.migrations(args.chosen.table.as_deref())? {
-        let checked = gather::table(&stores, migration, portion).await?;
+        let mut checked = gather::table(&stores, migration, portion).await?;
+        let (migration, survey) = (&checked.migration, checked.survey.as_ref());
+        checked.permits = asker.table(&stores, migration, survey).await;
         match args.json {
-            true => format::print(&json::line(&stores, &checked, clocks)),
+            true => format::print(&json::line(
+                &stores,
+                &checked,
+                asker.control.as_ref(),
+                clocks,
+            )),
             false => show::table(&stores, &checked),
         }
         all.push(checked);
@@ -47,6 +59,7 @@ pub async fn run(args: &args::Check) -> Result<Exit, Error> {
     if !args.json {
         sums::show(&stores, &all);
         show::clocks(clocks);
+        show::permits(asker.control.as_ref(), &all);
         format::print(&verdict(&args.chosen.plan, &all));
     }
     stores.close().await;

@@ -10,6 +10,7 @@ use crossfade::visible::visible;
 
 use super::ends;
 use super::gather::{Checked, Clocks};
+use super::permits::{Permits, not_asked};
 use crate::format;
 use crate::stores::OpenStores;
 
@@ -59,6 +60,7 @@ pub fn table(stores: &OpenStores, checked: &Checked) {
     if let Some(error) = &checked.error {
         format::print(&format!("  refused: {error}"));
     }
+    told(&checked.permits);
 }
 
 fn tell(checked: &Checked, finding: &Finding) {
@@ -184,6 +186,35 @@ fn sample(found: &Measured) {
             trouble.examples.join("\n    ")
         ));
     }
+}
+
+fn told(permits: &Permits) {
+    for one in &permits.missing {
+        format::print(&format!("  permission missing: {}", one.told()));
+    }
+    for why in &permits.untold {
+        format::print(&format!("  permission not known: {why}"));
+    }
+}
+
+/// Permissions on the control table, and which nobody can tell.
+pub fn permits(control: Option<&Permits>, all: &[Checked]) {
+    let Some(control) = control else { return };
+    let of_tables = all.iter().map(|one| &one.permits);
+    let mut everywhere = of_tables.chain([control]);
+    if everywhere.all(|permits| permits.missing.is_empty() && permits.untold.is_empty()) {
+        format::print("permissions: none is missing of those that reading can tell");
+    } else {
+        format::print("permissions on the control table:");
+        match control.missing.is_empty() && control.untold.is_empty() {
+            true => format::print("  none is missing of those that reading can tell"),
+            false => told(control),
+        }
+    }
+    format::print(&format!(
+        "  not asked, since asking would change something: {}; policies for each command are in docs/security.md",
+        not_asked().join(", ")
+    ));
 }
 
 /// Further apart than this is told.

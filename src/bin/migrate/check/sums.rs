@@ -46,16 +46,7 @@ pub fn show(stores: &OpenStores, all: &[Checked]) {
         ),
         _ => "one process, within the plan's [pace]".to_owned(),
     };
-    let prices = match &stores.plan.prices {
-        Some(_) => "prices of the plan".to_owned(),
-        None if dynamodb.region == PRICES_REGION => {
-            format!("prices on demand in {PRICES_REGION} as of {PRICES_AS_OF}")
-        }
-        None => format!(
-            "prices on demand in {PRICES_REGION} as of {PRICES_AS_OF}; those of {} belong in [prices]",
-            dynamodb.region
-        ),
-    };
+    let prices = whose_prices(stores, &dynamodb.region);
     format::print(&format!("{pace}; {prices}"));
     let fastest = forecasts.iter().map(|one| one.write_units_per_second);
     let fastest = fastest.fold(0.0, f64::max);
@@ -66,6 +57,19 @@ pub fn show(stores: &OpenStores, all: &[Checked]) {
             format::count(fastest as u64),
             format::count(NEW_TABLE_WRITE_UNITS as u64)
         ));
+    }
+}
+
+/// Where the prices come from, and whether they are those of the plan's region.
+pub fn whose_prices(stores: &OpenStores, region: &str) -> String {
+    match &stores.plan.prices {
+        Some(_) => "prices of the plan".to_owned(),
+        None if region == PRICES_REGION => {
+            format!("prices on demand in {PRICES_REGION} as of {PRICES_AS_OF}")
+        }
+        None => format!(
+            "prices on demand in {PRICES_REGION} as of {PRICES_AS_OF}; those of {region} belong in [prices]"
+        ),
     }
 }
 
@@ -96,7 +100,7 @@ fn row(checked: &Checked) -> Vec<String> {
 }
 
 /// Dollars.
-fn money(dollars: f64) -> String {
+pub fn money(dollars: f64) -> String {
     match dollars {
         0.0 => "$0".to_owned(),
         little if little < 0.01 => "< $0.01".to_owned(),

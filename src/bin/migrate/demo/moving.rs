@@ -69,6 +69,7 @@ impl DemoStores<'_> {
             name: copier_name(),
             lease: LEASE.lasts,
             repair: None,
+            as_repair: false,
             old: None,
             reading: "as it is".into(),
             patience: crossfade::layer::retry::Patience::default(),
