@@ -457,7 +457,10 @@ fn io_error(what: &str, folder: &Path, error: std::io::Error) -> Error {
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             "this user has to be able to write there"
         }
-        _ => "check the disk, or name another folder",
+        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+            "a part of this path is a file, and no folder: move it, or name another folder in the plan"
+        }
+        _ => "check the disk, or name another folder in the plan",
     };
     // The database hands on copies, whose text is for programmers; the kind is kept.
     let why = match (error.raw_os_error(), error.kind()) {

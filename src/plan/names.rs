@@ -106,6 +106,18 @@ fn address(node: &str) -> Option<String> {
     (port > 0).then(|| format!("{host}:{port}"))
 }
 
+/// A region's name, AWS's own or that of another server. Which ones there are only AWS knows.
+pub(super) fn region(source: &Source<'_>, region: &Text) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if region.value.is_empty() || !region.value.chars().all(plain) {
+        source.wrong(
+            region.line,
+            format!("`{}` can't be a region", region.shown),
+            "write its name, such as region = \"eu-central-1\"",
+        );
+    }
+}
+
 /// The address of a server that speaks DynamoDB's protocol. It isn't shown: people write
 /// credentials into such addresses.
 pub(super) fn endpoint(source: &Source<'_>, endpoint: &Text) {

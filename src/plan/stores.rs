@@ -252,6 +252,9 @@ fn dynamodb(new: &mut Section<'_>) -> Option<DynamoDbPlan> {
     if let Some(endpoint) = &endpoint {
         names::endpoint(new.source, endpoint);
     }
+    if let Some(region) = &region {
+        names::region(new.source, region);
+    }
     if !new.has("endpoint") {
         names::no_other_endpoint(new.source, new.line);
     }
