@@ -174,6 +174,59 @@ impl Migration {
             .with_help("`migrate advance` and `migrate back` move it")
     }
 
+    fn not_adoptable(&self, phase: Phase) -> Error {
+        let message = format!("a target in phase `{phase}` can't be taken over");
+        Error::new(Kind::Mismatch, message)
+            .with_context("target", self.spec.to.as_str())
+            .with_help(match phase.transition_to(Phase::Old) {
+                Some(Transition::Reset) => "run `migrate reset` with the plan it belongs to first",
+                Some(Transition::Forward | Transition::Back | Transition::Offline) | None => {
+                    "an application is being moved to it, or has been"
+                }
+            })
+    }
+
+    /// What [`Migration::init`] would do with `adopt` and without `regain`. Changes nothing.
+    ///
+    /// # Errors
+    /// What it would be refused with.
+    pub async fn would_adopt(&self, allow_stream: bool) -> Result<Init> {
+        let survey = self.survey().await?;
+        self.refuse(&survey.old.findings)?;
+        self.refuse_incapable(&survey)?;
+        let Some(target) = self.inspect_target().await? else {
+            return Ok(Init::Created);
+        };
+        let table = survey.transform.target();
+        // Only compares keys, since the table is there.
+        self.new_looks.create(table).await?;
+        self.refuse_target(&target, allow_stream)?;
+        let there = self.control.load(&self.spec.to).await?;
+        let there = there.map(|there| there.record);
+        let before = match &there {
+            None => Adopted::default(),
+            Some(there) if there.phase == Phase::Old => self.adopted_before(there).await?,
+            Some(there) => {
+                if self
+                    .spec
+                    .same(there, &self.record_of(&survey, &target))
+                    .is_err()
+                {
+                    return Err(self.not_adoptable(there.phase));
+                }
+                match self.may_list(there).await? {
+                    true => Adopted::default(),
+                    false => return Ok(Init::Repeated),
+                }
+            }
+        };
+        let stock = self.stock(table, Some(&before)).await?;
+        if there.is_none() {
+            self.refuse_moved(&survey, stock.marks)?;
+        }
+        Ok(Init::Adopted(stock.unmarked.len() as u64))
+    }
+
     async fn repeat(
         &self,
         survey: &Survey,
@@ -189,20 +242,7 @@ impl Migration {
             return self.list_again(survey, there).await;
         }
         if there.record.phase != Phase::Old {
-            return Err(Error::new(
-                Kind::Mismatch,
-                format!(
-                    "a target in phase `{}` can't be taken over",
-                    there.record.phase
-                ),
-            )
-            .with_context("target", self.spec.to.as_str())
-            .with_help(match there.record.phase.transition_to(Phase::Old) {
-                Some(Transition::Reset) => "run `migrate reset` with the plan it belongs to first",
-                Some(Transition::Forward | Transition::Back | Transition::Offline) | None => {
-                    "an application is being moved to it, or has been"
-                }
-            }));
+            return Err(self.not_adoptable(there.record.phase));
         }
         let before = self.adopted_before(&there.record).await?;
         let stock = self.stock(survey.transform.target(), Some(&before)).await?;
@@ -223,17 +263,7 @@ impl Migration {
 
     /// Makes the list of what a target was taken over with, if there is none: an earlier version kept none.
     async fn list_again(&self, survey: &Survey, there: Versioned) -> Result<Init> {
-        // In `done` items without a mark are what applications write.
-        let may_list = match there.record.phase {
-            Phase::Done => false,
-            Phase::Old
-            | Phase::Bridge
-            | Phase::Switch
-            | Phase::Copy
-            | Phase::New
-            | Phase::Offline => self.lacks_its_list(&there.record).await?,
-        };
-        if !may_list {
+        if !self.may_list(&there.record).await? {
             return Ok(Init::Repeated);
         }
         let target = survey.transform.target();
@@ -243,6 +273,19 @@ impl Migration {
             ..there.record.clone()
         };
         self.replace_adopted(&there, record).await
+    }
+
+    async fn may_list(&self, record: &Record) -> Result<bool> {
+        match record.phase {
+            // In `done` items without a mark are what applications write.
+            Phase::Done => Ok(false),
+            Phase::Old
+            | Phase::Bridge
+            | Phase::Switch
+            | Phase::Copy
+            | Phase::New
+            | Phase::Offline => self.lacks_its_list(record).await,
+        }
     }
 
     async fn replace_adopted(&self, there: &Versioned, record: Record) -> Result<Init> {

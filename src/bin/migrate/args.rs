@@ -191,8 +191,8 @@ pub struct InitArgs {
     /// With --phase done: the table's name (its old one), without a question
     #[arg(long, value_name = "NAME", requires = "phase")]
     pub yes_done: Option<String>,
-    /// Show what would be made; change nothing
-    #[arg(long, conflicts_with = "adopt")]
+    /// Show what would be made or taken over; change nothing
+    #[arg(long, conflicts_with = "phase")]
     pub dry_run: bool,
 }
 

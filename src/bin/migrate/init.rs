@@ -16,24 +16,13 @@ use crate::stores::OpenStores;
 pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> {
     let mut stores = OpenStores::open_anew(&args.chosen.plan).await?;
     if args.dry_run {
-        let exit = dry(&stores, args.chosen.table.as_deref(), screen).await;
+        let exit = dry(&stores, args, screen).await;
         stores.close().await;
         return exit;
     }
     stores.note_patterns().await?;
     let migrations = stores.migrations(args.chosen.table.as_deref())?;
-    if let Some(target) = &args.adopt
-        && !migrations
-            .iter()
-            .any(|migration| migration.spec.to == *target)
-    {
-        let targets: Vec<&str> = migrations.iter().map(|m| m.spec.to.as_str()).collect();
-        return Err(Error::new(
-            Kind::Config,
-            format!("--adopt {target}: the plan has no such target"),
-        )
-        .with_help(format!("its targets are: {}", targets.join(", "))));
-    }
+    adoptable(args, &migrations)?;
     let mut exit = Exit::Done;
     for migration in &migrations {
         let spec = &migration.spec;
@@ -75,12 +64,35 @@ pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> 
     Ok(exit)
 }
 
+/// Refuses a target that isn't the plan's.
+fn adoptable(args: &args::InitArgs, migrations: &[Migration]) -> Result<(), Error> {
+    if let Some(target) = &args.adopt
+        && !migrations
+            .iter()
+            .any(|migration| migration.spec.to == *target)
+    {
+        let targets: Vec<&str> = migrations.iter().map(|m| m.spec.to.as_str()).collect();
+        return Err(Error::new(
+            Kind::Config,
+            format!("--adopt {target}: the plan has no such target"),
+        )
+        .with_help(format!("its targets are: {}", targets.join(", "))));
+    }
+    Ok(())
+}
+
 /// Says what would be made, and what is against it.
-async fn dry(stores: &OpenStores, table: Option<&str>, screen: &Screen) -> Result<Exit, Error> {
+async fn dry(stores: &OpenStores, args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> {
     let mut exit = Exit::Done;
-    for migration in stores.migrations(table)? {
+    let migrations = stores.migrations(args.chosen.table.as_deref())?;
+    adoptable(args, &migrations)?;
+    for migration in &migrations {
         let spec = &migration.spec;
-        let what = match would_make(&migration).await {
+        let would = match args.adopt.as_ref() == Some(&spec.to) {
+            true => would_adopt(migration, args.allow_stream).await,
+            false => would_make(migration).await.map(str::to_owned),
+        };
+        let what = match would {
             Ok(what) => what,
             Err(error) if copy::concerns_one_table(&error) || error.kind() == Kind::Config => {
                 screen.error(&error);
@@ -92,6 +104,19 @@ async fn dry(stores: &OpenStores, table: Option<&str>, screen: &Screen) -> Resul
         format::print(&format!("{} -> {}: {what}", spec.name, spec.to));
     }
     Ok(exit)
+}
+
+async fn would_adopt(migration: &Migration, allow_stream: bool) -> Result<String, Error> {
+    Ok(match migration.would_adopt(allow_stream).await? {
+        Init::Created => "would be made, with its control record".to_owned(),
+        Init::Repeated => "is ready already".to_owned(),
+        Init::Adopted(0) => "would be taken over as it is".to_owned(),
+        Init::Adopted(items) => format!(
+            "would be taken over as it is, with {} items; old rows with their keys wouldn't be copied",
+            format::count(items)
+        ),
+        Init::Regained(marks) => format!("would be taken over: {}", marks.told()),
+    })
 }
 
 async fn would_make(migration: &Migration) -> Result<&'static str, Error> {

@@ -82,6 +82,47 @@ async fn what_would_be_repaired_and_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_taken_over() {
+    let bench = Bench::new("dryadopt").await;
+    bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
+    bench
+        .plan("[lease]\nseconds = 2\nlanding_seconds = 1\n[[table]]\nname = \"t\"\nto = \"@-t\"\n")
+        .init();
+    for p in ["1", "2"] {
+        let p = aws_sdk_dynamodb::types::AttributeValue::N(p.to_owned());
+        bench.put("t", &[("p", p)]).await;
+    }
+    let target = bench.target("t");
+    let adopt = ["init", "--adopt", &target];
+    let dry = [&adopt[..], &["--dry-run"]].concat();
+    let run = |arguments: &[&str]| bench.migrate(arguments).run().expect_code(0).stdout;
+    contains(&run(&dry), &["would be taken over as it is, with 2 items"]);
+    assert!(bench.status()[0]["adopted"].is_null(), "nothing was");
+    contains(&run(&adopt), &["taken over as it is, with 2 items"]);
+    contains(&run(&dry), &["with 2 items"]);
+    assert_eq!(bench.status()[0]["adopted"], 2);
+
+    // By another plan, once it is under way; and a target that no plan has.
+    run(&["advance", "--table", "t", "--to", "bridge", "--expect", "0"]);
+    let other = bench.stores().replacen(&bench.keyspace, "other", 1);
+    bench.write(
+        "other.toml",
+        &format!("{other}[[table]]\nname = \"t\"\nto = \"@-t\"\n"),
+    );
+    for words in [&adopt[..], &["init", "--adopt", "nowhere"]] {
+        let refused = |words: &[&str]| {
+            bench
+                .migrate_by("other.toml", words)
+                .run()
+                .expect_code(2)
+                .stderr
+        };
+        assert_eq!(refused(words), refused(&[words, &["--dry-run"]].concat()));
+    }
+    bench.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_pace_and_capacity_would_be() {
     let bench = Bench::new("drypace").await;
     bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;

@@ -134,7 +134,7 @@ fn charts(page: &mut HtmlPage, one: &BusyTime) {
         to: one.to,
         all: &units,
         part: None,
-        most: Some(("the pace, where it is within the drawing", &most)),
+        most: (!most.is_empty()).then_some(("the pace, where it is within the drawing", &most)),
     }
     .draw(page);
     draw(page, "Throttled by the old store", "in a second", |one| {
