@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
     TableDescription,
 };
 
-use super::errors::{SdkCall, is_denied};
+use super::errors::{SdkCall, is_denied, is_unknown_call};
 use super::{DynamoDb, connect};
 use crate::error::{Effect, Error, Kind, Result};
 
@@ -21,7 +21,7 @@ pub enum ActionAnswer {
     Allowed,
     /// It isn't, on this resource: as the service names it, or else the table.
     Denied(String),
-    /// It would change something, so it wasn't asked.
+    /// It would change something, so it wasn't asked; or the server doesn't have it.
     NotAsked,
 }
 
@@ -134,6 +134,10 @@ where
         let message = error.as_service_error().and_then(E::message);
         let resource = message.and_then(resource).unwrap_or(call.table);
         return Ok(ActionAnswer::Denied(resource.to_owned()));
+    }
+    // A server without the call needs no permission for it.
+    if is_unknown_call(&error) {
+        return Ok(ActionAnswer::NotAsked);
     }
     let error = call.failed(error);
     if error.kind() == Kind::Missing {

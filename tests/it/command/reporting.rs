@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{Bench, says};
+use crate::forwarding::{Fault, Forwarding};
 
 /// A key that would be markup where it isn't text.
 const HOSTILE: &str = "</td><script src=\"https://evil.example/x.js\">\u{202e}\u{7}";
@@ -174,6 +175,43 @@ async fn what_happened_to_each_table() {
         &bench.migrate(&nowhere).run().expect_code(2),
         &["no/folder/x.html", "--html"],
     );
+    bench.done().await;
+}
+
+/// A moment in which the new store asked for less is drawn, and told with its second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_of_throttling() {
+    let mut bench = Bench::new("spike").await;
+    bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
+    let rows = (0..500).map(|p| (p, p));
+    bench.fill("INSERT INTO t (p, v) VALUES (?, ?)", rows).await;
+    let mut is_over = false;
+    let forwarding = Forwarding::start(&bench.url, move |request| {
+        let statements = request.body["Statements"].as_array();
+        let rows = statements.is_some_and(|statements| statements.len() > 5);
+        match rows && !std::mem::replace(&mut is_over, true) {
+            true => Fault::StatementsThrottled((0..5).collect()),
+            false => Fault::None,
+        }
+    });
+    bench.url = forwarding.url.clone();
+    bench.plan("[[table]]\nname = \"t\"\nto = \"@-t\"\n").init();
+    bench.migrate(&["copy", "--offline"]).run().expect_code(0);
+    let page = bench.report(&[], 0);
+    contains(
+        &page,
+        &[
+            "by the new one 5 times (0 of them for hot partitions)",
+            "Throttled by the new store: at most 5 in a second",
+            "the worst seconds",
+        ],
+    );
+    let (_, worst) = page.split_once("the worst seconds").expect("a table");
+    let (_, worst) = worst.split_once("<tbody>").expect("its rows");
+    let (worst, _) = worst.split_once("</tbody>").expect("its end");
+    assert_eq!(worst.matches("<tr>").count(), 1, "{worst}");
+    assert!(worst.contains("<bdi>5</bdi>"), "{worst}");
+    assert!(row(&page, "offline")[0].ends_with('Z'));
     bench.done().await;
 }
 
