@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::attr::{Attr, ITEM_LIMIT, item_size};
 use super::attributes::{KeyAttribute, KeyType};
 use super::keys::{self, PARTITION_KEY_LIMIT, SORT_KEY_LIMIT, STATIC_SORT_KEY};
+use super::sink::Sink;
 use super::{attributes, types};
 use crate::codec::canonical::is_null;
 use crate::codec::cql;
@@ -271,27 +272,33 @@ impl Mapping {
     pub(crate) fn attributes(&self, row: &Row) -> Result<(Vec<(&str, Attr)>, usize)> {
         let mut item = Vec::with_capacity(self.table.columns.len() + 4);
         self.put_key(&row.key, &mut item)?;
-        self.put_key_columns(&row.key, &mut item)?;
-        self.put_cells(row, &mut item)?;
-        for (name, watermark) in self.watermarks.iter().zip(&row.watermarks) {
-            if let (Some(name), Some(watermark)) = (name, watermark) {
-                item.push((name.as_str(), Attr::N(watermark.to_string())));
-            }
-        }
-        if let Some(mark) = row.mark {
-            item.push((&self.mark, Attr::S(mark.letter().into())));
-        }
-        if !row.decided.is_empty() {
-            item.push((&self.decided, self.decided_names(&row.decided)?));
-        }
-        if let Some(expires) = row.expires {
-            item.push((self.expiry_of_row()?, Attr::N(expires.to_string())));
-        }
+        self.lay_rest(row, &mut item)?;
         let size = within_limit(&item)?;
         Ok((item, size))
     }
 
-    fn put_cells<'m>(&'m self, row: &Row, item: &mut Vec<(&'m str, Attr)>) -> Result<()> {
+    /// The attributes of a row's item but for its key, one after the other.
+    pub(super) fn lay_rest<'m>(&'m self, row: &Row, item: &mut impl Sink<'m>) -> Result<()> {
+        self.put_key_columns(&row.key, item)?;
+        self.put_cells(row, item)?;
+        for (name, watermark) in self.watermarks.iter().zip(&row.watermarks) {
+            if let (Some(name), Some(watermark)) = (name, watermark) {
+                item.attr(name.as_str(), Attr::N(watermark.to_string()));
+            }
+        }
+        if let Some(mark) = row.mark {
+            item.attr(&self.mark, Attr::S(mark.letter().into()));
+        }
+        if !row.decided.is_empty() {
+            item.attr(&self.decided, self.decided_names(&row.decided)?);
+        }
+        if let Some(expires) = row.expires {
+            item.attr(self.expiry_of_row()?, Attr::N(expires.to_string()));
+        }
+        Ok(())
+    }
+
+    fn put_cells<'m>(&'m self, row: &Row, item: &mut impl Sink<'m>) -> Result<()> {
         let columns = self.table.cells();
         if row.cells.len() != columns.len() {
             let (has, wants) = (row.cells.len(), columns.len());
@@ -303,7 +310,7 @@ impl Mapping {
             if column.is_multicell() && is_null(value) {
                 continue;
             }
-            put_column(column, value, item)?;
+            item.column(column, value)?;
         }
         Ok(())
     }
@@ -389,9 +396,9 @@ impl Mapping {
         Ok(FoldedItem { key, own, moves })
     }
 
-    fn put_key<'m>(&'m self, key: &Key, out: &mut Vec<(&'m str, Attr)>) -> Result<()> {
+    pub(super) fn put_key<'m>(&'m self, key: &Key, out: &mut impl Sink<'m>) -> Result<()> {
         let attr = self.partition_key(&key.partition)?;
-        out.push((&self.partition.name, attr));
+        out.attr(&self.partition.name, attr);
         let columns = self.table.clustering();
         let attr = match (&self.sort, &key.clustering) {
             (None, Some(values)) if values.is_empty() => return Ok(()),
@@ -406,16 +413,14 @@ impl Mapping {
             }
         };
         let attr = within(attr, "sort key", SORT_KEY_LIMIT)?;
-        out.extend(self.sort.iter().map(|sort| sort.name.as_str()).zip([attr]));
+        if let Some(sort) = &self.sort {
+            out.attr(&sort.name, attr);
+        }
         Ok(())
     }
 
     /// The key columns that are attributes of their own beside a made key.
-    pub(super) fn put_key_columns<'m>(
-        &'m self,
-        key: &Key,
-        out: &mut Vec<(&'m str, Attr)>,
-    ) -> Result<()> {
+    pub(super) fn put_key_columns<'m>(&'m self, key: &Key, out: &mut impl Sink<'m>) -> Result<()> {
         if self.partition.made {
             put_columns(self.table.partition(), &key.partition, out)?;
         }
@@ -520,24 +525,10 @@ fn are_of(columns: &[Column], values: &[Value]) -> bool {
 fn put_columns<'m>(
     columns: &'m [Column],
     values: &[Value],
-    item: &mut Vec<(&'m str, Attr)>,
+    item: &mut impl Sink<'m>,
 ) -> Result<()> {
     let mut pairs = columns.iter().zip(values);
-    pairs.try_for_each(|(column, value)| put_column(column, value, item))
-}
-
-pub(super) fn put_column<'m>(
-    column: &'m Column,
-    value: &Value,
-    item: &mut Vec<(&'m str, Attr)>,
-) -> Result<()> {
-    let attr =
-        types::to_attr(value.clone(), &column.ty, column.is_multicell()).ok_or_else(|| {
-            let message = format!("a value of column {} isn't a {}", column.name, column.ty);
-            Error::new(Kind::Invalid, message)
-        })?;
-    item.push((&column.name, attr));
-    Ok(())
+    pairs.try_for_each(|(column, value)| item.column(column, value))
 }
 
 fn cell(column: &Column, attr: Attr) -> Result<Value> {

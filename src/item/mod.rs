@@ -10,7 +10,12 @@ mod mapping;
 mod parts;
 mod range;
 mod report;
+mod sink;
 mod types;
+#[cfg(feature = "_store")]
+pub(crate) mod wire;
+#[cfg(feature = "_store")]
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -21,3 +26,7 @@ pub use keys::{PARTITION_KEY_LIMIT, SORT_KEY_LIMIT};
 pub use mapping::{FoldedColumn, FoldedItem, Mapping};
 pub use range::{SortEnd, SortRange};
 pub use report::ColumnReport;
+#[cfg(all(test, feature = "dynamodb"))]
+pub(crate) use sink::Sink;
+#[cfg(feature = "_store")]
+pub(crate) use written::Written;

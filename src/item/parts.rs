@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::attr::Attr;
-use super::mapping::{Mapping, corrupt, owned, put_column};
+use super::mapping::{Mapping, corrupt, owned};
+use super::sink::put_column;
 use super::types;
 use crate::codec::canonical::is_null;
 use crate::error::{Error, Kind, Result};

@@ -165,3 +165,57 @@ proptest! {
         }
     }
 }
+
+/// The types whose values are written straight.
+fn straight() -> impl Strategy<Value = (Type, Value)> {
+    let scalars = [
+        Type::Text,
+        Type::Ascii,
+        Type::Blob,
+        Type::Boolean,
+        Type::Int,
+        Type::BigInt,
+        Type::Timestamp,
+        Type::Uuid,
+    ];
+    let scalar = || proptest::sample::select(scalars.to_vec());
+    let ty = prop_oneof![
+        scalar(),
+        scalar().prop_map(list),
+        scalar().prop_map(set),
+        (scalar(), scalar()).prop_map(|(key, ty)| map(key, ty)),
+        scalar().prop_map(|ty| map(Type::Text, ty)),
+    ];
+    ty.prop_flat_map(|ty| arbitrary::value(&ty).prop_map(move |value| (ty.clone(), value)))
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_straight_is_what_the_attributes_are(
+        (ty, value) in prop_oneof![straight(), arbitrary::typed()],
+        is_frozen in any::<bool>(),
+        is_sorted in any::<bool>(),
+    ) {
+        let v = column("v", ty.clone(), Role::Regular);
+        let mapping = mapping(vec![id(), if is_frozen { frozen(v) } else { v }]);
+        let value = match is_sorted {
+            true => settled(value, &ty, !is_frozen),
+            false => value,
+        };
+        let mut row = row(vec![Some(value)]);
+        row.mark = Some(Mark::Copied);
+        let (attributes, size) = mapping.attributes(&row).unwrap();
+        let written = mapping.write(&row).unwrap();
+        prop_assert_eq!(written.size, size);
+        let names: Vec<&str> = attributes.iter().map(|(name, _)| *name).collect();
+        prop_assert_eq!(&written.names, &names);
+        let values = attributes.iter().map(|(_, attr)| {
+            let mut text = Vec::new();
+            wire::put_attr(&mut text, attr);
+            String::from_utf8(text).unwrap()
+        });
+        let values: Vec<String> = values.collect();
+        prop_assert_eq!(String::from_utf8_lossy(&written.values), values.join(","));
+        prop_assert_eq!(String::from_utf8_lossy(written.key()), values[0].as_str());
+    }
+}

@@ -9,7 +9,7 @@ use crate::model::Value;
 use crate::schema::Type;
 
 /// The most bytes of a map's key.
-const NAME_LIMIT: usize = 65_535;
+pub(super) const NAME_LIMIT: usize = 65_535;
 
 pub(super) fn from_members(values: Vec<Value>, element: &Type) -> Option<Attr> {
     let attrs = values.into_iter().map(|value| usual(value, element, false));

@@ -2,12 +2,13 @@
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{ReturnValue, TransactWriteItem, Update as SdkUpdate};
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update as SdkUpdate};
 
 use super::DynamoDb;
-use super::attr::to_sdk_map;
+use super::attr::{Attrs, to_sdk_map};
+use super::body::Body;
 use super::outcome::pairs_text;
-use super::read::{SdkItem, row_of};
+use super::read::readable;
 use super::update::ItemUpdate;
 use crate::error::{Effect, Error, Kind, Result};
 use crate::item::{Attr, Mapping};
@@ -35,9 +36,8 @@ impl DynamoDb {
             return Err(telling_no_tokens());
         }
         let update = update(mapping, add)?;
-        let returns = Some(ReturnValue::AllNew);
-        let item = self.add_once(mapping, &update, returns).await?;
-        let row = item.map(|item| row_of(mapping, item)).transpose();
+        let item = self.add_once(mapping, &update, Some("ALL_NEW")).await?;
+        let row = item.map(|item| readable(mapping, item)).transpose();
         // It is added, whatever the item is like.
         row.map_err(|error| error.with_effect(Effect::Unknown))
     }
@@ -46,29 +46,17 @@ impl DynamoDb {
         &self,
         mapping: &Mapping,
         update: &ItemUpdate,
-        returns: Option<ReturnValue>,
-    ) -> Result<Option<SdkItem>> {
-        let request = self
-            .client
-            .update_item()
-            .table_name(&mapping.table().name)
-            .set_key(Some(to_sdk_map(&update.key)))
-            .update_expression(expression(update)?)
-            .set_return_values(returns)
-            .set_expression_attribute_names(update.terms.names())
-            .set_expression_attribute_values(update.terms.values());
-        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
-        let failed = |error| {
-            call.failed(error)
-                .with_context("key", pairs_text(&update.key))
-        };
-        request
-            .customize()
-            .interceptor(self.asking())
-            .send()
-            .await
-            .map(|answer| answer.attributes)
-            .map_err(failed)
+        returns: Option<&str>,
+    ) -> Result<Option<Attrs>> {
+        let table = mapping.table().name.as_str();
+        let body = Body::on(table)
+            .item("Key", &update.key)
+            .text("UpdateExpression", &expression(update)?)
+            .text_if("ReturnValues", returns)
+            .terms(&update.terms);
+        let call = self.writing("dynamodb:UpdateItem", table);
+        let answer = self.change_by("UpdateItem", body).await;
+        answer.map_err(|error| call.failed(error).with_context("key", pairs_text(&update.key)))
     }
 
     /// As a transaction of its own: with the same token DynamoDB does it once within ten minutes.

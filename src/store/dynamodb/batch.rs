@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementOutput;
-use aws_sdk_dynamodb::types::{
-    BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnConsumedCapacity,
-};
+use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum};
+use serde::Deserialize;
 
-use super::attr::{into_sdk, wire_bytes, wire_text};
+use super::attr::wire_text;
 use super::errors::{SdkCall, is_refused_request, is_unknown_call};
-use super::outcome::{RowOutcomes, units};
+use super::outcome::RowOutcomes;
 use super::ready::{PutRows, Ready};
 use super::{BATCH, DynamoDb};
-use crate::error::{Error, Kind, Result};
+use crate::error::Error;
+use crate::item::wire;
 use crate::store::WriteOutcome;
 
 /// The longest statement that DynamoDB takes, in bytes.
@@ -48,13 +47,8 @@ pub(super) fn pack<'a>(table: &str, rows: Vec<Ready<'a>>) -> Packed<'a> {
     let mut names: Vec<&str> = Vec::new();
     let mut statement: Arc<str> = Arc::default();
     for row in rows {
-        if !row
-            .item
-            .iter()
-            .map(|(name, _)| *name)
-            .eq(names.iter().copied())
-        {
-            names = row.item.iter().map(|(name, _)| *name).collect();
+        if row.item.names != names {
+            names.clone_from(&row.item.names);
             statement = insert_statement(table, &names).into();
         }
         if statement.len() > STATEMENT {
@@ -80,11 +74,10 @@ pub(super) fn pack<'a>(table: &str, rows: Vec<Ready<'a>>) -> Packed<'a> {
 fn row_wire(statement: &str, row: &Ready<'_>) -> usize {
     const SMALL: usize = 4_096;
     const MOST: usize = (REQUEST - ENVELOPE) / BATCH;
-    if row.size + statement.len() <= SMALL {
+    if row.item.size + statement.len() <= SMALL {
         return MOST;
     }
-    let values = row.item.iter().map(|(_, attr)| 1 + wire_bytes(attr));
-    40 + wire_text(statement) + values.sum::<usize>()
+    40 + wire_text(statement) + row.item.values.len()
 }
 
 /// `INSERT INTO "t" VALUE {'a': ?, 'b': ?}`: the values travel apart from it, so that nothing in
@@ -123,7 +116,7 @@ impl DynamoDb {
         let mut outcome = RowOutcomes::default();
         let mut pending = vec![batch.statements];
         while let Some(mut statements) = pending.pop() {
-            match self.insert_once(all, &mut statements).await {
+            match self.insert_once(all, &statements).await {
                 SentBatch::Answered(answer) => outcome = outcome.and(answer),
                 SentBatch::RefusedAsAWhole => {
                     let half = statements.split_off(statements.len() / 2);
@@ -140,24 +133,12 @@ impl DynamoDb {
         (outcome, Vec::new())
     }
 
-    async fn insert_once<'a>(
-        &self,
-        all: PutRows<'a>,
-        statements: &mut [Statement<'a>],
-    ) -> SentBatch {
+    async fn insert_once(&self, all: PutRows<'_>, statements: &[Statement<'_>]) -> SentBatch {
         let call = self.writing("dynamodb:PartiQLInsert", &all.mapping.table().name);
-        let requests = match requests(all, statements) {
-            Ok(requests) => requests,
-            Err(error) => return each_failed(all, statements, &error),
-        };
+        let body = request(statements);
         let answer = self
-            .client
-            .batch_execute_statement()
-            .set_statements(Some(requests))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .customize()
-            .interceptor(self.asking())
-            .send()
+            .direct
+            .ask("BatchExecuteStatement", body, self.permit.as_ref())
             .await;
         match answer {
             Ok(answer) => answered(&call, all, statements, answer),
@@ -189,40 +170,82 @@ enum SentBatch {
     Unsupported,
 }
 
-fn requests<'a>(
-    all: PutRows<'a>,
-    statements: &mut [Statement<'a>],
-) -> Result<Vec<BatchStatementRequest>> {
-    let request = |(statement, row): &mut Statement<'a>| {
-        let item = all.item(row)?.into_iter();
-        BatchStatementRequest::builder()
-            .statement(&**statement)
-            .set_parameters(Some(item.map(|(_, attr)| into_sdk(attr)).collect()))
+/// The body of a request.
+fn request(statements: &[Statement<'_>]) -> Vec<u8> {
+    let sizes = statements
+        .iter()
+        .map(|(text, row)| wire_text(text) + row.item.values.len() + 40);
+    let mut body = Vec::with_capacity(sizes.sum::<usize>() + ENVELOPE);
+    body.extend_from_slice(b"{\"Statements\":[");
+    for (at, (text, row)) in statements.iter().enumerate() {
+        body.extend_from_slice(match at {
+            0 => b"{\"Statement\":",
+            _ => b",{\"Statement\":",
+        });
+        wire::put_text(&mut body, text);
+        body.extend_from_slice(b",\"Parameters\":[");
+        body.extend_from_slice(&row.item.values);
+        body.extend_from_slice(b"]}");
+    }
+    body.extend_from_slice(b"],\"ReturnConsumedCapacity\":\"TOTAL\"}");
+    body
+}
+
+/// What is answered: usually nothing but the table's name, for each statement.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    responses: Option<Vec<Answered>>,
+    consumed_capacity: Option<Vec<Consumed>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answered {
+    error: Option<Refused>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refused {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Consumed {
+    capacity_units: Option<f64>,
+}
+
+impl From<Refused> for BatchStatementError {
+    fn from(refused: Refused) -> Self {
+        BatchStatementError::builder()
+            .set_code(
+                refused
+                    .code
+                    .as_deref()
+                    .map(BatchStatementErrorCodeEnum::from),
+            )
+            .set_message(refused.message)
             .build()
-            .map_err(|error| {
-                Error::new(Kind::Invalid, "a statement can't be made").with_source(error)
-            })
-    };
-    statements.iter_mut().map(request).collect()
+    }
 }
 
 /// Gives each row its answer: they come in the order of the statements.
-fn answered(
-    call: &SdkCall<'_>,
-    all: PutRows<'_>,
-    statements: &[Statement<'_>],
-    answer: BatchExecuteStatementOutput,
-) -> SentBatch {
+fn answered(call: &SdkCall<'_>, all: PutRows<'_>, statements: &[Statement<'_>], answer: Answer) -> SentBatch {
     let mut outcome = RowOutcomes::default();
     let mut expected = 0.0;
     let mut answers = answer.responses.unwrap_or_default().into_iter();
     for (_, row) in statements {
         let put = match answers.next().map(|answer| answer.error) {
             Some(None) => Ok(WriteOutcome::Written),
-            Some(Some(error)) if error.code == Some(BatchStatementErrorCodeEnum::DuplicateItem) => {
-                Ok(WriteOutcome::Refused)
-            }
-            Some(Some(error)) => Err(call.statement_failed(&error)),
+            Some(Some(refused)) => match BatchStatementError::from(refused) {
+                error if error.code == Some(BatchStatementErrorCodeEnum::DuplicateItem) => {
+                    Ok(WriteOutcome::Refused)
+                }
+                error => Err(call.statement_failed(&error)),
+            },
             None => Err(call.not_mentioned()),
         };
         if put.is_ok() {
@@ -231,8 +254,12 @@ fn answered(
         let put = put.map_err(|error| error.with_context("key", all.key_text(row.place)));
         outcome.rows.push((row.place, put));
     }
-    let told = units(answer.consumed_capacity.as_deref().unwrap_or_default());
-    outcome.units = told.unwrap_or(expected);
+    let told = answer.consumed_capacity.unwrap_or_default();
+    let told: Vec<f64> = told.iter().filter_map(|told| told.capacity_units).collect();
+    outcome.units = match told.is_empty() {
+        true => expected,
+        false => told.iter().sum(),
+    };
     SentBatch::Answered(outcome)
 }
 
@@ -245,4 +272,144 @@ fn each_failed(all: PutRows<'_>, statements: &[Statement<'_>], error: &Error) ->
         rows: statements.iter().map(failed).collect(),
         units: 0.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Mutex;
+
+    use aws_sdk_dynamodb::Client;
+    use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+    use aws_sdk_dynamodb::config::{
+        BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
+    };
+    use aws_sdk_dynamodb::error::BoxError;
+    use aws_sdk_dynamodb::types::{BatchStatementRequest, ReturnConsumedCapacity};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::item::{Attr, Sink, Written};
+    use crate::store::dynamodb::attr::to_sdk;
+
+    /// Keeps the body that would be sent, and sends nothing.
+    #[derive(Clone, Debug, Default)]
+    struct Seen(Arc<Mutex<Vec<u8>>>);
+
+    impl Intercept for Seen {
+        fn name(&self) -> &'static str {
+            "Seen"
+        }
+
+        fn read_before_signing(
+            &self,
+            context: &BeforeTransmitInterceptorContextRef<'_>,
+            _components: &RuntimeComponents,
+            _config: &mut ConfigBag,
+        ) -> Result<(), BoxError> {
+            *self.0.lock().unwrap() = context.request().body().bytes().unwrap().to_vec();
+            Err("it is only looked at".into())
+        }
+    }
+
+    /// As the SDK writes it.
+    async fn of_sdk(statements: &[Statement<'_>], rows: &[Vec<Attr>]) -> Vec<u8> {
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .endpoint_url("http://127.0.0.1:1");
+        let seen = Seen::default();
+        let requests = statements.iter().zip(rows).map(|((text, _), attrs)| {
+            let values = attrs.iter().map(to_sdk).collect();
+            let request = BatchStatementRequest::builder().statement(&**text);
+            request.set_parameters(Some(values)).build().unwrap()
+        });
+        let sent = Client::from_conf(config.build())
+            .batch_execute_statement()
+            .set_statements(Some(requests.collect()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .customize()
+            .interceptor(seen.clone())
+            .send()
+            .await;
+        assert!(sent.is_err());
+        std::mem::take(&mut *seen.0.lock().unwrap())
+    }
+
+    /// Every kind of value. A map has one entry, since the SDK writes them in an order of chance.
+    fn attrs() -> impl Strategy<Value = Attr> {
+        let scalar = prop_oneof![
+            any::<String>().prop_map(Attr::S),
+            "[\\x00-\\x7f]{0,40}".prop_map(Attr::S),
+            "-?[0-9]{1,38}".prop_map(Attr::N),
+            any::<Vec<u8>>().prop_map(Attr::B),
+            any::<bool>().prop_map(Attr::Bool),
+            Just(Attr::Null),
+            proptest::collection::vec(any::<String>(), 0..4).prop_map(Attr::Ss),
+            proptest::collection::vec("[0-9]{1,9}", 0..4).prop_map(Attr::Ns),
+            proptest::collection::vec(any::<Vec<u8>>(), 0..4).prop_map(Attr::Bs),
+        ];
+        scalar.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Attr::L),
+                (any::<String>(), inner).prop_map(|entry| Attr::M(vec![entry])),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn a_body_is_byte_for_byte_what_the_sdk_writes(
+            rows in proptest::collection::vec(proptest::collection::vec(attrs(), 0..5), 1..4),
+            names in proptest::collection::vec(any::<String>(), 5),
+        ) {
+            let ready = rows.iter().enumerate().map(|(place, attrs)| {
+                let mut item = Written::default();
+                for (name, attr) in names.iter().zip(attrs) {
+                    item.attr(name, attr.clone());
+                }
+                Ready { place, item }
+            });
+            let mut packed = pack("a \"table\"", ready.collect());
+            let statements = packed.batches.pop().unwrap().statements;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let theirs = runtime.block_on(of_sdk(&statements, &rows));
+            let ours = request(&statements);
+            prop_assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs));
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(value in attrs()) {
+            let mut text = Vec::new();
+            wire::put_pairs(&mut text, [("a", &value)]);
+            let read: wire::Attributes = serde_json::from_slice(&text).unwrap();
+            prop_assert_eq!(read.0, vec![("a".to_owned(), value)]);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_however_much_it_says() {
+        let read = |text: &str| serde_json::from_str::<Answer>(text).unwrap();
+        let usual = read(
+            r#"{"Responses":[{"TableName":"t"},{"TableName":"t","Error":{"Code":"DuplicateItem","Message":"m","Item":{"a":{"S":"b"}}}}],
+                "ConsumedCapacity":[{"TableName":"t","CapacityUnits":2.0}]}"#,
+        );
+        let responses = usual.responses.unwrap();
+        assert_eq!(responses.len(), 2);
+        assert!(responses[0].error.is_none());
+        let refused = responses[1].error.as_ref().unwrap();
+        assert_eq!(refused.code.as_deref(), Some("DuplicateItem"));
+        assert_eq!(
+            usual.consumed_capacity.unwrap()[0].capacity_units,
+            Some(2.0)
+        );
+        let little = read(r#"{"Responses":[{"Item":{}}],"ConsumedCapacity":null}"#);
+        assert_eq!(little.responses.unwrap().len(), 1);
+        assert!(little.consumed_capacity.is_none());
+        assert!(read("{}").responses.is_none());
+    }
 }

@@ -6,22 +6,20 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use serde::Deserialize;
 
 use super::DynamoDb;
-use super::attr::to_sdk_map;
+use super::attr::Attrs;
+use super::body::Body;
+use super::direct::Failure;
 use super::errors::SdkCall;
 use super::expression::{Fit, Terms, Unfit, condition};
 use super::outcome::pairs_text;
-use super::read::{SdkItem, row_of};
+use super::read::readable;
 use super::update::ItemUpdate;
 use crate::codec::canonical;
 use crate::error::{Effect, Kind, Result};
+use crate::item::wire::Attributes;
 use crate::item::{Attr, Mapping};
 use crate::model::{Change, Condition, Edit, Key, Mark, Returns, Row, Value};
 use crate::store::{Changed, Reading};
@@ -118,28 +116,39 @@ impl DynamoDb {
         let item = mapping.item(row)?;
         let mut terms = Terms::default();
         let condition = condition(mapping, on, &mut terms)?;
-        let request = self
-            .client
-            .put_item()
-            .table_name(&mapping.table().name)
-            .set_item(Some(to_sdk_map(&item)))
-            .set_return_values(old(returns))
-            .set_condition_expression(condition)
-            .set_expression_attribute_names(terms.names())
-            .set_expression_attribute_values(terms.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request.customize().interceptor(self.asking()).send().await;
-        let told = answer.map(|answer| Telling {
+        let table = mapping.table().name.as_str();
+        let body = Body::on(table)
+            .item("Item", &item)
+            .text_if("ReturnValues", old(returns))
+            .text_if("ConditionExpression", condition.as_deref())
+            .terms(&terms)
+            .text("ReturnValuesOnConditionCheckFailure", "ALL_OLD");
+        let answer = self.change_by("PutItem", body).await;
+        let told = answer.map(|old| Telling {
             returns,
-            old: answer.attributes,
+            old,
             new: Some(row.clone()),
         });
-        let call = self.writing("dynamodb:PutItem", &mapping.table().name);
-        let met = |error: &PutItemError| match error {
-            PutItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
-            _ => None,
-        };
-        self.changed(&call, mapping, &row.key, on.holds(None), told, met)
+        let call = self.writing("dynamodb:PutItem", table);
+        self.changed(&call, mapping, &row.key, on.holds(None), told)
+    }
+
+    /// Makes a change: the item that the answer tells, if it does.
+    pub(super) async fn change_by(
+        &self,
+        operation: &str,
+        body: Body,
+    ) -> std::result::Result<Option<Attrs>, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(rename = "Attributes")]
+            item: Option<Attributes>,
+        }
+        let asked = self
+            .direct
+            .ask(operation, body.done(), self.permit.as_ref());
+        let answer: Answer = asked.await?;
+        Ok(answer.item.map(|Attributes(item)| item))
     }
 
     /// Looks whether the condition holds.
@@ -167,28 +176,21 @@ impl DynamoDb {
     ) -> Fit<Changed> {
         let mut terms = Terms::default();
         let condition = condition(mapping, on, &mut terms)?;
-        let request = self
-            .client
-            .delete_item()
-            .table_name(&mapping.table().name)
-            .set_key(Some(to_sdk_map(&mapping.key(key)?)))
-            .set_return_values(old(returns))
-            .set_condition_expression(condition)
-            .set_expression_attribute_names(terms.names())
-            .set_expression_attribute_values(terms.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request.customize().interceptor(self.asking()).send().await;
-        let told = answer.map(|answer| Telling {
+        let table = mapping.table().name.as_str();
+        let body = Body::on(table)
+            .item("Key", &mapping.key(key)?)
+            .text_if("ReturnValues", old(returns))
+            .text_if("ConditionExpression", condition.as_deref())
+            .terms(&terms)
+            .text("ReturnValuesOnConditionCheckFailure", "ALL_OLD");
+        let answer = self.change_by("DeleteItem", body).await;
+        let told = answer.map(|old| Telling {
             returns,
-            old: answer.attributes,
+            old,
             new: None,
         });
-        let call = self.writing("dynamodb:DeleteItem", &mapping.table().name);
-        let met = |error: &DeleteItemError| match error {
-            DeleteItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
-            _ => None,
-        };
-        self.changed(&call, mapping, key, on.holds(None), told, met)
+        let call = self.writing("dynamodb:DeleteItem", table);
+        self.changed(&call, mapping, key, on.holds(None), told)
     }
 
     /// Edits an item. Where collections are edited, a refusal may mean that these have changed since they
@@ -267,44 +269,35 @@ impl DynamoDb {
         takes_none: bool,
         returns: Returns,
     ) -> Fit<Changed> {
-        let request = self
-            .client
-            .update_item()
-            .table_name(&mapping.table().name)
-            .set_key(Some(to_sdk_map(&update.key)))
-            .update_expression(update.expression()?)
-            .set_return_values(match returns {
-                Returns::Nothing | Returns::Old => old(returns),
-                Returns::New => Some(ReturnValue::AllNew),
-            })
-            .set_condition_expression(update.condition()?)
-            .set_expression_attribute_names(update.terms.names())
-            .set_expression_attribute_values(update.terms.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = request.customize().interceptor(self.asking()).send().await;
-        let told = answer.map(|answer| Telling::of_update(returns, answer.attributes));
-        let call = self.writing("dynamodb:UpdateItem", &mapping.table().name);
-        let met = |error: &UpdateItemError| match error {
-            UpdateItemError::ConditionalCheckFailedException(error) => Some(error.item.clone()),
-            _ => None,
-        };
-        self.changed(&call, mapping, key, takes_none, told, met)
+        let table = mapping.table().name.as_str();
+        let body = Body::on(table)
+            .item("Key", &update.key)
+            .text("UpdateExpression", &update.expression()?)
+            .text_if(
+                "ReturnValues",
+                match returns {
+                    Returns::Nothing | Returns::Old => old(returns),
+                    Returns::New => Some("ALL_NEW"),
+                },
+            )
+            .text_if("ConditionExpression", update.condition()?.as_deref())
+            .terms(&update.terms)
+            .text("ReturnValuesOnConditionCheckFailure", "ALL_OLD");
+        let answer = self.change_by("UpdateItem", body).await;
+        let told = answer.map(|item| Telling::of_update(returns, item));
+        let call = self.writing("dynamodb:UpdateItem", table);
+        self.changed(&call, mapping, key, takes_none, told)
     }
 
-    /// What became of a change; `met` finds the item in the answer that the condition didn't hold, and
-    /// `takes_none` tells whether it holds where there is no item.
-    fn changed<E>(
+    /// What became of a change; `takes_none` tells whether its condition holds where there is no item.
+    fn changed(
         &self,
         call: &SdkCall<'_>,
         mapping: &Mapping,
         key: &Key,
         takes_none: bool,
-        answer: std::result::Result<Telling, SdkError<E, HttpResponse>>,
-        met: impl Fn(&E) -> Option<Option<SdkItem>>,
-    ) -> Fit<Changed>
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
+        answer: std::result::Result<Telling, Failure>,
+    ) -> Fit<Changed> {
         let error = match answer {
             Ok(told) => {
                 // It is written, whatever the item was like.
@@ -313,8 +306,11 @@ impl DynamoDb {
             }
             Err(error) => error,
         };
-        match error.as_service_error().and_then(met) {
-            Some(Some(item)) => Ok(Changed::Refused(Some(row_of(mapping, item)?))),
+        let unmet = error
+            .as_service_error()
+            .filter(|refusal| refusal.is_unmet());
+        match unmet.map(|refusal| refusal.item.clone()) {
+            Some(Some(item)) => Ok(Changed::Refused(Some(readable(mapping, item)?))),
             Some(None) if takes_none => {
                 let message = "a refused write doesn't tell which item was in the way";
                 let error = call.error(Kind::Unsupported, Effect::None, message);
@@ -335,14 +331,14 @@ impl DynamoDb {
 struct Telling {
     returns: Returns,
     /// The item before, or of an update the one that was asked for.
-    old: Option<SdkItem>,
+    old: Option<Attrs>,
     /// The row after, where the answer doesn't have it.
     new: Option<Row>,
 }
 
 impl Telling {
     /// An update's answer has the item that was asked for.
-    fn of_update(returns: Returns, item: Option<SdkItem>) -> Self {
+    fn of_update(returns: Returns, item: Option<Attrs>) -> Self {
         Telling {
             returns: match returns {
                 Returns::Nothing => Returns::Nothing,
@@ -358,16 +354,16 @@ impl Telling {
         let old = self.old.filter(|item| !item.is_empty());
         Ok(match self.returns {
             Returns::Nothing => Changed::Written,
-            Returns::Old => Changed::Told(old.map(|item| row_of(mapping, item)).transpose()?),
+            Returns::Old => Changed::Told(old.map(|item| readable(mapping, item)).transpose()?),
             Returns::New => Changed::Told(self.new),
         })
     }
 }
 
 /// What a put or a delete is asked to return.
-fn old(returns: Returns) -> Option<ReturnValue> {
+fn old(returns: Returns) -> Option<&'static str> {
     match returns {
-        Returns::Old => Some(ReturnValue::AllOld),
+        Returns::Old => Some("ALL_OLD"),
         Returns::Nothing | Returns::New => None,
     }
 }

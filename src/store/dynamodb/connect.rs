@@ -12,22 +12,23 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::direct::Direct;
 use super::errors::root_cause;
-use super::http;
+use super::http::{self, Http};
 use crate::error::{Error, Kind, Result};
 
 /// How long a connection may take to come about, TLS included.
-pub(super) const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(3);
 /// How long a call may take where the configuration doesn't say, from its first byte to the last of
 /// the answer: a batch of 4 MiB gets through a slow line in it.
-pub(super) const CALL: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(10);
 /// What other servers than AWS's are given for a region.
-pub(super) const ANY_REGION: &str = "us-east-1";
+const ANY_REGION: &str = "us-east-1";
 /// How long a first look may take, so that an endpoint that swallows everything is reported soon.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -75,7 +76,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Region and credentials, as the configuration, the environment and profiles say.
-pub(super) async fn shared(config: &DynamoDbConfig) -> SdkConfig {
+async fn shared(config: &DynamoDbConfig) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
@@ -97,15 +98,27 @@ pub(super) async fn shared(config: &DynamoDbConfig) -> SdkConfig {
     loader.load().await
 }
 
-/// A client, and the endpoint that it really talks to.
-pub(super) async fn client(config: &DynamoDbConfig) -> Result<(Client, String)> {
+/// The ways to an endpoint.
+pub(super) struct Ways {
+    /// The SDK.
+    pub client: Client,
+    /// The same connections, credentials and timeout without its machinery.
+    pub direct: Direct,
+    /// The endpoint that both really talk to.
+    pub endpoint: String,
+}
+
+/// Sets up the ways to an endpoint.
+pub(super) async fn ways(config: &DynamoDbConfig) -> Result<Ways> {
     let shared = shared(config).await;
+    let timeout = config.timeout.unwrap_or(CALL);
+    let http = http_client(config.tls.as_ref(), config.timeout)?;
     // Set on DynamoDB's client alone: the calls of the credential chain keep the SDK's retries, and
     // go to AWS.
     let mut builder = aws_sdk_dynamodb::config::Builder::from(&shared)
-        .http_client(http_client(config.tls.as_ref(), config.timeout)?)
+        .http_client(http.clone())
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts(config.timeout.unwrap_or(CALL)))
+        .timeout_config(timeouts(timeout))
         // The timeout bounds bodies too.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(endpoint) = &config.endpoint {
@@ -122,7 +135,19 @@ pub(super) async fn client(config: &DynamoDbConfig) -> Result<(Client, String)> 
     }
     let client = Client::from_conf(builder.build());
     let endpoint = effective_endpoint(&client).await?;
-    Ok((client, endpoint))
+    let provider = shared.credentials_provider().ok_or_else(|| {
+        Error::new(Kind::Denied, "no AWS credentials")
+            .with_help("set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached")
+    })?;
+    let region = shared.region().map_or(ANY_REGION, |region| region.as_ref());
+    let direct = Direct::new(http, &endpoint, region, timeout, provider).ok_or_else(|| {
+        Error::new(Kind::Config, "the endpoint is not a URL").with_context("endpoint", &endpoint)
+    })?;
+    Ok(Ways {
+        client,
+        direct,
+        endpoint,
+    })
 }
 
 /// A shorter timeout for the calls that tell whether there is a server at all.
@@ -155,17 +180,14 @@ fn check_url(endpoint: &str) -> Result<()> {
     }
 }
 
-pub(super) fn http_client(
-    tls: Option<&EndpointTls>,
-    timeout: Option<Duration>,
-) -> Result<SharedHttpClient> {
+pub(super) fn http_client(tls: Option<&EndpointTls>, timeout: Option<Duration>) -> Result<Http> {
     let roots = tls.map(roots).transpose()?;
     http::client(roots, CONNECT, timeout.unwrap_or(CALL))
         .map_err(|error| Error::new(Kind::Config, "encryption can't be set up").with_source(error))
 }
 
 /// The authorities of a file.
-pub(super) fn roots(tls: &EndpointTls) -> Result<rustls::RootCertStore> {
+fn roots(tls: &EndpointTls) -> Result<rustls::RootCertStore> {
     let EndpointTls { ca } = tls;
     let refused = |why: String| {
         Error::new(Kind::Config, why)

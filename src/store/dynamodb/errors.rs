@@ -309,6 +309,25 @@ pub(super) fn is_unknown_call<E: ProvideErrorMetadata>(error: &SdkError<E, HttpR
         )
 }
 
+/// Whether a request that failed certainly wasn't sent.
+pub(super) fn is_unsent(error: &(dyn StdError + 'static)) -> bool {
+    match deepest_fault(error) {
+        Undelivered::CredentialsMissing
+        | Undelivered::CredentialsDelayed
+        | Undelivered::Tls(_)
+        | Undelivered::NotConnected => true,
+        Undelivered::Broken => false,
+    }
+}
+
+/// Whether that is because there are no credentials.
+pub(super) fn is_about_missing_credentials(error: &(dyn StdError + 'static)) -> bool {
+    match deepest_fault(error) {
+        Undelivered::CredentialsMissing | Undelivered::CredentialsDelayed => true,
+        Undelivered::Tls(_) | Undelivered::NotConnected | Undelivered::Broken => false,
+    }
+}
+
 /// Whether permission is missing.
 pub(super) fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     matches!(

@@ -1,5 +1,6 @@
 //! Expressions: names and values in place of an item's, and a [`Condition`] in DynamoDB's words.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -44,7 +45,7 @@ pub(super) type Fit<T> = std::result::Result<T, Unfit>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Terms {
     names: Vec<String>,
-    values: Vec<AttributeValue>,
+    values: Vec<Attr>,
     /// Those of the application's own conditions.
     printer: Printer,
 }
@@ -62,26 +63,39 @@ impl Terms {
 
     /// What a value is written as.
     pub(super) fn value(&mut self, attr: Attr) -> String {
-        self.values.push(into_sdk(attr));
+        self.values.push(attr);
         format!(":{}", self.values.len() - 1)
     }
 
     /// The names for the request.
     pub(super) fn names(&self) -> Option<HashMap<String, String>> {
-        let names = self.names.iter().enumerate();
-        let names = names.map(|(at, name)| (format!("#{at}"), name.clone()));
-        let names: HashMap<String, String> = names.chain(self.printer.names()).collect();
+        let names: HashMap<String, String> = self.all_names().into_iter().collect();
         (!names.is_empty()).then_some(names)
     }
 
     /// The values for the request.
     pub(super) fn values(&self) -> Option<HashMap<String, AttributeValue>> {
-        let values = self.values.iter().enumerate();
-        let values = values.map(|(at, value)| (format!(":{at}"), value.clone()));
-        let printed = self.printer.values().into_iter();
-        let printed = printed.map(|(key, attr)| (key, into_sdk(attr)));
-        let values: HashMap<String, AttributeValue> = values.chain(printed).collect();
+        let values = self.all_values().into_iter();
+        let values = values.map(|(key, attr)| (key, into_sdk(attr.into_owned())));
+        let values: HashMap<String, AttributeValue> = values.collect();
         (!values.is_empty()).then_some(values)
+    }
+
+    /// What the names are written as, and they.
+    pub(super) fn all_names(&self) -> Vec<(String, String)> {
+        let names = self.names.iter().enumerate();
+        let names = names.map(|(at, name)| (format!("#{at}"), name.clone()));
+        names.chain(self.printer.names()).collect()
+    }
+
+    /// What the values are written as, and they.
+    pub(super) fn all_values(&self) -> Vec<(String, Cow<'_, Attr>)> {
+        let values = self.values.iter().enumerate();
+        let values = values.map(|(at, value)| (format!(":{at}"), Cow::Borrowed(value)));
+        let printed = self.printer.values().into_iter();
+        values
+            .chain(printed.map(|(key, attr)| (key, Cow::Owned(attr))))
+            .collect()
     }
 
     /// `#3 = :5`, or that there is no such attribute.

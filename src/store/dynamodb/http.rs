@@ -15,15 +15,15 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::RuntimeComponents;
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_dynamodb::config::{RuntimeComponents, SharedHttpClient};
 use aws_sdk_dynamodb::error::{BoxError, ConnectorError};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_types::body::SdkBody;
-use http::Uri;
-use http_body::Body;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
@@ -57,24 +57,7 @@ pub(super) fn client(
     roots: Option<RootCertStore>,
     connect: Duration,
     call: Duration,
-) -> Result<SharedHttpClient, rustls::Error> {
-    let client = connections(roots, connect, call)?;
-    Ok(SharedHttpClient::new(Http(client)))
-}
-
-/// Connections of their own, whose calls take no longer than this.
-///
-/// # Errors
-/// As of [`client`].
-pub(super) fn connections<B>(
-    roots: Option<RootCertStore>,
-    connect: Duration,
-    call: Duration,
-) -> Result<Client<Timed, B>, rustls::Error>
-where
-    B: Body + Send,
-    B::Data: Send,
-{
+) -> Result<Http, rustls::Error> {
     let roots = roots.map_or_else(|| SYSTEM.clone(), Arc::new);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
@@ -90,14 +73,42 @@ where
         inner: https,
         within: connect,
     };
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(timed))
+    Ok(Http(
+        Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .build(timed),
+    ))
 }
 
+/// The client; clones share its connections.
 #[derive(Clone)]
-struct Http(Client<Timed, PermittedBody>);
+pub(super) struct Http(Client<Timed, PermittedBody>);
+
+impl Http {
+    /// Sends a request, with the permit that is among its extensions.
+    ///
+    /// # Errors
+    /// It wasn't answered, or not allowed.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<SdkBody>,
+    ) -> Result<Response<Incoming>, ConnectorError> {
+        let ticket = request.extensions_mut().remove::<Permit>().map(Ticket::new);
+        let connection = capture_connection(&mut request);
+        let sending = self.0.request(request.map(|body| PermittedBody {
+            body,
+            ticket: ticket.clone(),
+            connection,
+        }));
+        sending.await.map_err(
+            |error| match ticket.as_ref().and_then(|ticket| ticket.refused()) {
+                Some(refused) => ConnectorError::user(refused.clone().into()),
+                None => ConnectorError::io(error.into()),
+            },
+        )
+    }
+}
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,26 +128,15 @@ impl HttpClient for Http {
 
 impl HttpConnector for Http {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let mut request = match request.try_into_http1x() {
+        let request = match request.try_into_http1x() {
             Ok(request) => request,
             Err(error) => {
                 return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into())));
             }
         };
-        let ticket = request.extensions_mut().remove::<Permit>().map(Ticket::new);
-        let connection = capture_connection(&mut request);
-        let sending = self.0.request(request.map(|body| PermittedBody {
-            body,
-            ticket: ticket.clone(),
-            connection,
-        }));
+        let http = self.clone();
         HttpConnectorFuture::new(async move {
-            let answer = sending.await.map_err(|error| {
-                match ticket.as_ref().and_then(|ticket| ticket.refused()) {
-                    Some(refused) => ConnectorError::user(refused.clone().into()),
-                    None => ConnectorError::io(error.into()),
-                }
-            })?;
+            let answer = http.send(request).await?;
             HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })

@@ -43,11 +43,13 @@ mod allowed;
 mod asking;
 mod attr;
 mod batch;
+mod body;
 mod capacity;
 mod change;
 mod connect;
 mod create;
 mod digest;
+mod direct;
 mod drop;
 mod errors;
 mod expression;
@@ -70,6 +72,7 @@ pub use allowed::ActionAnswer;
 use asking::Asking;
 pub use capacity::{CapacityStep, TableBilling, TableCapacity, Throughput};
 pub use connect::{Credentials, DynamoDbConfig, EndpointTls};
+use direct::Direct;
 use errors::SdkCall;
 pub use raw::{Raw, RawAnswer};
 
@@ -80,6 +83,7 @@ const BATCH: usize = 25;
 #[derive(Clone)]
 pub struct DynamoDb {
     client: Client,
+    direct: Direct,
     endpoint: Arc<str>,
     name: Arc<str>,
     timeout: Option<Duration>,
@@ -98,9 +102,14 @@ impl DynamoDb {
     /// [`crate::error::Kind::Denied`] without credentials, [`crate::error::Kind::Config`] without
     /// a region, or with an endpoint or a certificate file that can't be used.
     pub async fn connect(config: DynamoDbConfig) -> Result<Self> {
-        let (client, endpoint) = connect::client(&config).await?;
+        let connect::Ways {
+            client,
+            direct,
+            endpoint,
+        } = connect::ways(&config).await?;
         Ok(DynamoDb {
             client,
+            direct,
             name: format!("dynamodb {endpoint}").into(),
             endpoint: endpoint.into(),
             timeout: config.timeout,
@@ -145,14 +154,17 @@ impl DynamoDb {
         }
     }
 
-    /// A client with the same settings and connections of its own. Its endpoint and certificates were right
-    /// when this one was made; should a file be gone since, it shares this one's connections.
-    fn client_afresh(&self) -> Client {
-        match connect::http_client(self.tls.as_ref(), self.timeout) {
-            Ok(http) => {
-                Client::from_conf(self.client.config().to_builder().http_client(http).build())
-            }
-            Err(_) => self.client.clone(),
+    /// The same with connections of its own. The endpoint and certificates were right when this one was made; should
+    /// a file be gone since, the connections are shared.
+    fn over_other_connections(&self) -> DynamoDb {
+        let Ok(http) = connect::http_client(self.tls.as_ref(), self.timeout) else {
+            return self.clone();
+        };
+        let config = self.client.config().to_builder().http_client(http.clone());
+        DynamoDb {
+            client: Client::from_conf(config.build()),
+            direct: self.direct.over(http),
+            ..self.clone()
         }
     }
 
@@ -243,10 +255,7 @@ impl Reads for DynamoDb {
 #[async_trait]
 impl Store for DynamoDb {
     fn afresh(self: Arc<Self>) -> Arc<dyn Store> {
-        Arc::new(DynamoDb {
-            client: self.client_afresh(),
-            ..DynamoDb::clone(&self)
-        })
+        Arc::new(self.over_other_connections())
     }
 
     fn permitted(self: Arc<Self>, permit: Permit) -> Arc<dyn Store> {

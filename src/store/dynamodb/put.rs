@@ -13,7 +13,7 @@ use super::outcome::{RowOutcomes, SINGLE_CALLS, pairs_text, puts, single_outcome
 use super::ready::{PutRows, Ready};
 use super::{DynamoDb, batch};
 use crate::error::Result;
-use crate::item::{Attr, Mapping};
+use crate::item::Mapping;
 use crate::model::{Condition, Key, Row};
 use crate::store::{WriteOutcomes, failed_rows};
 
@@ -38,7 +38,7 @@ impl DynamoDb {
         for (place, row) in rows.iter().enumerate() {
             match ready(mapping, place, row) {
                 Ok((key, row)) => {
-                    sizes[place] = row.size;
+                    sizes[place] = row.item.size;
                     rounds.add(key, row);
                 }
                 Err(error) => outcome.rows.push((place, Err(error))),
@@ -84,14 +84,10 @@ impl DynamoDb {
             .await
     }
 
-    async fn put_one(
-        &self,
-        all: PutRows<'_>,
-        mut row: Ready<'_>,
-        condition: &ConditionText,
+    async fn put_one(&self, all: PutRows<'_>, row: Ready<'_>, condition: &ConditionText,
     ) -> RowOutcomes {
         let table = all.mapping.table().name.as_str();
-        let item = match all.item(&mut row) {
+        let item = match all.item(&row) {
             Ok(item) => item.into_iter(),
             Err(error) => return RowOutcomes::of(row.place, Err(error)),
         };
@@ -192,25 +188,12 @@ impl<'a> Rounds<'a> {
     }
 }
 
-/// A row as its item, and a digest of its key attributes.
+/// A row as its item, and a digest of its key.
 fn ready<'a>(mapping: &'a Mapping, place: usize, row: &Row) -> Result<(u64, Ready<'a>)> {
-    let (item, size) = mapping.attributes(row)?;
+    let item = mapping.write(row)?;
     let mut digest = DefaultHasher::new();
-    // The key's attributes come first.
-    for (_, attr) in item.iter().take(1 + mapping.sort().iter().count()) {
-        match attr {
-            Attr::S(text) | Attr::N(text) => text.hash(&mut digest),
-            Attr::B(bytes) => bytes.hash(&mut digest),
-            Attr::Bool(_)
-            | Attr::Null
-            | Attr::L(_)
-            | Attr::M(_)
-            | Attr::Ss(_)
-            | Attr::Ns(_)
-            | Attr::Bs(_) => {}
-        }
-    }
-    Ok((digest.finish(), Ready { place, item, size }))
+    item.key().hash(&mut digest);
+    Ok((digest.finish(), Ready { place, item }))
 }
 
 /// A condition in DynamoDB's words, the same for each row.

@@ -4,10 +4,13 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 
 use super::DynamoDb;
-use super::attr::{Attrs, from_sdk_map, to_sdk_map};
+use super::attr::Attrs;
+use super::body::Body;
 use super::expression::Terms;
 use super::read::readable;
+use super::scan::{Items, MOST};
 use crate::error::Result;
+use crate::item::wire::Attributes;
 use crate::item::{Attr, Mapping, SortRange};
 use crate::model::{ClusteringRange, Key, Query, Row};
 use crate::store::{QueryPage, Reading};
@@ -83,31 +86,30 @@ impl DynamoDb {
         let mut terms = Terms::default();
         let condition = key_condition(mapping, partition, &range, &mut terms);
         loop {
-            let request = self
-                .client
-                .query()
-                .table_name(table)
-                .consistent_read(true)
-                .key_condition_expression(&condition)
-                .set_expression_attribute_names(terms.names())
-                .set_expression_attribute_values(terms.values())
-                .scan_index_forward(forward)
-                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start.as_deref().map(to_sdk_map));
-            let answer = request.send().await.map_err(|error| call.failed(error))?;
+            let body = Body::on(table)
+                .flag("ConsistentRead", true)
+                .text("KeyConditionExpression", &condition)
+                .terms(&terms)
+                .flag("ScanIndexForward", forward)
+                .number("Limit", limit.clamp(1, MOST))
+                .item_if("ExclusiveStartKey", start.as_deref());
+            let answer: Items = self
+                .direct
+                .ask("Query", body.done(), None)
+                .await
+                .map_err(|error| call.failed(error))?;
             let rows: Vec<Row> = answer
                 .items
                 .unwrap_or_default()
                 .into_iter()
-                .map(|item| {
-                    let attrs = from_sdk_map(item)?;
+                .map(|Attributes(attrs)| {
                     let is_within = sort_of(mapping, &attrs)
                         .is_none_or(|attr| range.compare(attr) == Ordering::Equal);
                     is_within.then(|| readable(mapping, attrs)).transpose()
                 })
                 .filter_map(Result::transpose)
                 .collect::<Result<_>>()?;
-            start = answer.last_evaluated_key.map(from_sdk_map).transpose()?;
+            start = answer.last_evaluated_key.map(|Attributes(key)| key);
             // DynamoDB Local refuses to go on after the end.
             start = start.filter(|key| {
                 !sort_of(mapping, key).is_some_and(|attr| range.ends_at(attr, forward))

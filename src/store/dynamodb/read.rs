@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::Deserialize;
 
 use super::DynamoDb;
-use super::attr::{Attrs, from_sdk_map, key_bytes, to_sdk_map};
+use super::attr::{Attrs, from_sdk_map, key_bytes};
+use super::body::Body;
 use super::outcome::{item_key_text, key_of_item};
 use crate::error::{Effect, Error, Kind, Result};
+use crate::item::wire::Attributes;
 use crate::item::{Attr, Mapping};
 use crate::model::{Key, Row};
 use crate::store::{Reading, Unreadable};
@@ -17,7 +20,6 @@ use crate::store::{Reading, Unreadable};
 const KEYS: usize = 100;
 /// Requests of one read that are under way at once.
 const REQUESTS: usize = 4;
-
 pub(super) type SdkItem = HashMap<String, AttributeValue>;
 
 /// Items as they are read: by the bytes of their keys.
@@ -39,7 +41,7 @@ impl DynamoDb {
             let bytes = key_bytes(key_of_item(mapping, &attrs))?;
             let same = places.entry(bytes).or_default();
             if same.is_empty() {
-                wanted.push(to_sdk_map(&attrs));
+                wanted.push(attrs);
             }
             same.push(place);
         }
@@ -83,55 +85,59 @@ impl DynamoDb {
         let Some(attrs) = mapping.key_to_find(key)? else {
             return Ok(None);
         };
+        #[derive(Deserialize)]
+        struct Got {
+            #[serde(rename = "Item")]
+            item: Option<Attributes>,
+        }
         let table = mapping.table().name.as_str();
         let call = self.reading("dynamodb:GetItem", table);
-        let request = self
-            .client
-            .get_item()
-            .table_name(table)
-            .set_key(Some(to_sdk_map(&attrs)))
-            .consistent_read(reading == Reading::Strong);
-        let answer = request.send().await.map_err(|error| call.failed(error))?;
-        answer.item.map(from_sdk_map).transpose()
+        let body = Body::on(table)
+            .item("Key", &attrs)
+            .flag("ConsistentRead", reading == Reading::Strong);
+        let got: Got = self
+            .direct
+            .ask("GetItem", body.done(), None)
+            .await
+            .map_err(|error| call.failed(error))?;
+        Ok(got.item.map(|Attributes(item)| item))
     }
 
     /// Reads on while each answer brings something: DynamoDB cuts an answer at 16 MB.
-    async fn read_batch(
-        &self,
-        mapping: &Mapping,
-        keys: Vec<HashMap<String, AttributeValue>>,
-    ) -> Result<FoundItems> {
+    async fn read_batch(&self, mapping: &Mapping, keys: Vec<Attrs>) -> Result<FoundItems> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Got {
+            responses: Option<HashMap<String, Vec<Attributes>>>,
+            unprocessed_keys: Option<HashMap<String, Left>>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Left {
+            keys: Vec<Attributes>,
+        }
         let table = mapping.table().name.as_str();
         let call = self.reading("dynamodb:BatchGetItem", table);
         let mut found = FoundItems::new();
         let mut left = keys;
         while !left.is_empty() {
             let asked = left.len();
-            let request = KeysAndAttributes::builder()
-                .set_keys(Some(left))
-                .consistent_read(true)
-                .build()
-                .map_err(|error| {
-                    call.error(Kind::Invalid, Effect::None, "the request can't be made")
-                        .with_source(error)
-                })?;
-            let answer = self
-                .client
-                .batch_get_item()
-                .request_items(table, request)
-                .send()
+            let body = Body::empty().keys_of(table, &left);
+            let got: Got = self
+                .direct
+                .ask("BatchGetItem", body.done(), None)
                 .await
                 .map_err(|error| call.failed(error))?;
-            let items = answer.responses.and_then(|mut tables| tables.remove(table));
-            for item in items.unwrap_or_default() {
-                let (key, row) = self.decode(mapping, item)?;
-                found.insert(key, row);
+            let items = got.responses.and_then(|mut tables| tables.remove(table));
+            for Attributes(attrs) in items.unwrap_or_default() {
+                let key = key_bytes(key_of_item(mapping, &attrs))?;
+                found.insert(key, readable(mapping, attrs)?);
             }
-            left = answer
+            let rest = got
                 .unprocessed_keys
-                .and_then(|mut tables| tables.remove(table))
-                .map(|rest| rest.keys)
-                .unwrap_or_default();
+                .and_then(|mut tables| tables.remove(table));
+            let rest = rest.map(|rest| rest.keys).unwrap_or_default();
+            left = rest.into_iter().map(|Attributes(key)| key).collect();
             if left.len() >= asked {
                 return Err(call.error(
                     Kind::Throttled,
@@ -141,12 +147,6 @@ impl DynamoDb {
             }
         }
         Ok(found)
-    }
-
-    fn decode(&self, mapping: &Mapping, item: SdkItem) -> Result<(Vec<u8>, Row)> {
-        let attrs = from_sdk_map(item)?;
-        let key = key_bytes(key_of_item(mapping, &attrs))?;
-        Ok((key, readable(mapping, attrs)?))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::outcome::pairs_text;
 use crate::error::Result;
-use crate::item::{Attr, Mapping};
+use crate::item::{Attr, Mapping, Written};
 use crate::model::Row;
 
 /// Bytes that are one write unit.
@@ -19,20 +19,14 @@ pub(super) struct PutRows<'a> {
 pub(super) struct Ready<'a> {
     /// Its place among the rows of the put.
     pub place: usize,
-    /// Its attributes, those of the key included. Empty once they are on their way, since the SDK
-    /// keeps what it sends; see [`PutRows::item`].
-    pub item: Vec<(&'a str, Attr)>,
-    /// Its size as DynamoDB counts it.
-    pub size: usize,
+    /// Its attributes, those of the key included.
+    pub item: Written<'a>,
 }
 
 impl<'a> PutRows<'a> {
-    /// A row's attributes, to be sent: those that are ready, or the same again.
-    pub(super) fn item(&self, ready: &mut Ready<'a>) -> Result<Vec<(&'a str, Attr)>> {
-        match ready.item.is_empty() {
-            true => Ok(self.mapping.attributes(&self.rows[ready.place])?.0),
-            false => Ok(std::mem::take(&mut ready.item)),
-        }
+    /// A row's attributes one by one, for calls that take them so.
+    pub(super) fn item(&self, ready: &Ready<'a>) -> Result<Vec<(&'a str, Attr)>> {
+        Ok(self.mapping.attributes(&self.rows[ready.place])?.0)
     }
 
     /// A row's key for people.
@@ -48,6 +42,6 @@ impl<'a> PutRows<'a> {
 impl Ready<'_> {
     /// Write units of this row, for servers that don't tell.
     pub(super) fn units(&self) -> f64 {
-        self.size.div_ceil(UNIT).max(1) as f64
+        self.item.size.div_ceil(UNIT).max(1) as f64
     }
 }

@@ -1,17 +1,20 @@
 //! Reading a table page by page.
 
-use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-use futures::FutureExt;
+use serde::Deserialize;
 
 use super::DynamoDb;
-use super::attr::{from_sdk_map, key_bytes, key_from_bytes, to_sdk_map};
+use super::attr::{key_bytes, key_from_bytes};
+use super::body::Body;
 use super::digest::digest;
-use super::outcome::{key_of_item, units};
-use super::read::{SdkItem, is_marked, read_row};
+use super::outcome::key_of_item;
+use super::read::{is_marked, read_row};
 use crate::error::{Effect, Kind, Result};
+use crate::item::wire::Attributes;
 use crate::item::{Mapping, item_size};
 use crate::store::{Cursor, Page, Range, Unreadable};
 
+/// The most items of a page, set by the width of the number in the protocol.
+pub(super) const MOST: usize = i32::MAX as usize;
 /// The most segments of a scan, set by DynamoDB.
 const SEGMENTS: usize = 1_000_000;
 
@@ -23,15 +26,24 @@ pub(super) fn segments(count: usize) -> Vec<Range> {
         .collect()
 }
 
-/// A page as the SDK gives it.
-struct SdkPage {
-    items: Option<Vec<SdkItem>>,
-    last: Option<SdkItem>,
-    units: Option<f64>,
+/// A page.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Items {
+    pub items: Option<Vec<Attributes>>,
+    pub last_evaluated_key: Option<Attributes>,
+    consumed_capacity: Option<Consumed>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Consumed {
+    capacity_units: Option<f64>,
 }
 
 impl DynamoDb {
-    /// What [`crate::store::Store::scan`] does.
+    /// What [`crate::store::Store::scan`] does. It asks for a page until there are rows or nothing is left: a page may
+    /// be empty though more follow, but a cursor needs a row to name.
     pub(super) async fn scan_page(
         &self,
         mapping: &Mapping,
@@ -51,40 +63,6 @@ impl DynamoDb {
                 ));
             }
         };
-        self.pages(mapping, after, |start| {
-            self.client
-                .scan()
-                .table_name(table)
-                .consistent_read(true)
-                .segment(i32::try_from(index).unwrap_or(i32::MAX))
-                .total_segments(i32::try_from(total).unwrap_or(i32::MAX))
-                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .map(|answer| {
-                    let answer = answer.map_err(|error| call.failed(error))?;
-                    Ok(SdkPage {
-                        units: units(answer.consumed_capacity.as_slice()),
-                        items: answer.items,
-                        last: answer.last_evaluated_key,
-                    })
-                })
-        })
-        .await
-    }
-
-    /// Asks for a page until there are rows or nothing is left: a page may be empty though more
-    /// follow, but a cursor needs a row to name.
-    async fn pages<F>(
-        &self,
-        mapping: &Mapping,
-        after: Option<&Cursor>,
-        ask: impl Fn(Option<SdkItem>) -> F,
-    ) -> Result<Page>
-    where
-        F: Future<Output = Result<SdkPage>>,
-    {
         let mut start = match after {
             None => None,
             Some(Cursor {
@@ -94,10 +72,23 @@ impl DynamoDb {
         };
         let mut page = Page::default();
         loop {
-            let answer = ask(start.as_deref().map(to_sdk_map)).await?;
-            page.units += answer.units.unwrap_or_default();
-            for item in answer.items.unwrap_or_default() {
-                let attrs = from_sdk_map(item)?;
+            let body = Body::on(table)
+                .flag("ConsistentRead", true)
+                .number("Segment", index as usize)
+                .number("TotalSegments", total as usize)
+                .number("Limit", limit.clamp(1, MOST))
+                .item_if("ExclusiveStartKey", start.as_deref())
+                .text("ReturnConsumedCapacity", "TOTAL");
+            let answer: Items = self
+                .direct
+                .ask("Scan", body.done(), None)
+                .await
+                .map_err(|error| call.failed(error))?;
+            let consumed = answer.consumed_capacity;
+            page.units += consumed
+                .and_then(|consumed| consumed.capacity_units)
+                .unwrap_or_default();
+            for Attributes(attrs) in answer.items.unwrap_or_default() {
                 page.bytes += item_size(&attrs) as u64;
                 // Its reader takes the attributes apart.
                 let unmarked = (!is_marked(mapping, &attrs)).then(|| attrs.clone());
@@ -109,10 +100,9 @@ impl DynamoDb {
                     }),
                 }
             }
-            let Some(last) = answer.last else {
+            let Some(Attributes(last)) = answer.last_evaluated_key else {
                 return Ok(page);
             };
-            let last = from_sdk_map(last)?;
             if let Some(row) = page.rows.last() {
                 page.next = Some(Cursor {
                     key: row.key.clone(),

@@ -1,0 +1,281 @@
+//! Attribute values as DynamoDB's JSON, written straight to bytes and read straight from them.
+//!
+//! What is written is byte for byte what the SDK writes (`store/dynamodb` has the test). What is read came from the
+//! service, or was checked by whoever took it from somebody else: nothing is refused here but what is no attribute value.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::attr::Attr;
+
+/// How deep values may be nested: deeper than in any item, and no deeper than the stack goes.
+const DEEPEST: usize = 64;
+
+/// Writes a text as a JSON string.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[from..at]);
+        from = at + 1;
+        let escaped: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            0x08 => b"\\b",
+            0x0c => b"\\f",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                &HEX[usize::from(byte & 0xf)..][..1]
+            }
+        };
+        out.extend_from_slice(escaped);
+    }
+    out.extend_from_slice(&bytes[from..]);
+    out.push(b'"');
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes bytes as a JSON string of base64.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    let begin = out.len();
+    out.resize(begin + bytes.len().div_ceil(3) * 4, 0);
+    // There is as much room as it takes.
+    let written = STANDARD.encode_slice(bytes, &mut out[begin..]);
+    out.truncate(begin + written.unwrap_or(0));
+    out.push(b'"');
+}
+
+/// Writes a value.
+pub(crate) fn put_attr(out: &mut Vec<u8>, attr: &Attr) {
+    match attr {
+        Attr::S(text) => {
+            out.extend_from_slice(b"{\"S\":");
+            put_text(out, text);
+        }
+        Attr::N(number) => {
+            out.extend_from_slice(b"{\"N\":");
+            put_text(out, number);
+        }
+        Attr::B(bytes) => {
+            out.extend_from_slice(b"{\"B\":");
+            put_bytes(out, bytes);
+        }
+        Attr::Bool(true) => out.extend_from_slice(b"{\"BOOL\":true"),
+        Attr::Bool(false) => out.extend_from_slice(b"{\"BOOL\":false"),
+        Attr::Null => out.extend_from_slice(b"{\"NULL\":true"),
+        Attr::L(elements) => {
+            out.extend_from_slice(b"{\"L\":");
+            put_all(out, elements, put_attr);
+        }
+        Attr::M(entries) => {
+            out.extend_from_slice(b"{\"M\":");
+            let entries = entries.iter();
+            put_pairs(out, entries.map(|(name, attr)| (name.as_str(), attr)));
+        }
+        Attr::Ss(members) => {
+            out.extend_from_slice(b"{\"SS\":");
+            put_all(out, members, |out, text| put_text(out, text));
+        }
+        Attr::Ns(members) => {
+            out.extend_from_slice(b"{\"NS\":");
+            put_all(out, members, |out, number| put_text(out, number));
+        }
+        Attr::Bs(members) => {
+            out.extend_from_slice(b"{\"BS\":");
+            put_all(out, members, |out, bytes| put_bytes(out, bytes));
+        }
+    }
+    out.push(b'}');
+}
+
+fn put_all<T>(out: &mut Vec<u8>, all: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (at, one) in all.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        put(out, one);
+    }
+    out.push(b']');
+}
+
+/// Writes an item, a key or a map.
+pub(crate) fn put_pairs<'a>(
+    out: &mut Vec<u8>,
+    pairs: impl IntoIterator<Item = (&'a str, &'a Attr)>,
+) {
+    out.push(b'{');
+    for (at, (name, attr)) in pairs.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        put_text(out, name);
+        out.push(b':');
+        put_attr(out, attr);
+    }
+    out.push(b'}');
+}
+
+/// The attributes of an item, in the order in which they came.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Attributes(pub Vec<(String, Attr)>);
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries(1)).map(Attributes)
+    }
+}
+
+/// A value at a depth.
+#[derive(Clone, Copy)]
+struct Nested(usize);
+
+/// The types of values, so that their names needn't be copied.
+#[derive(Deserialize)]
+enum Kind {
+    S,
+    N,
+    B,
+    #[serde(rename = "BOOL")]
+    Bool,
+    #[serde(rename = "NULL")]
+    Null,
+    L,
+    M,
+    #[serde(rename = "SS")]
+    Ss,
+    #[serde(rename = "NS")]
+    Ns,
+    #[serde(rename = "BS")]
+    Bs,
+}
+
+impl<'de> DeserializeSeed<'de> for Nested {
+    type Value = Attr;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Attr, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Nested {
+    type Value = Attr;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an attribute value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attr, A::Error> {
+        if self.0 > DEEPEST {
+            return Err(A::Error::custom("an attribute value is nested too deeply"));
+        }
+        let Some(kind) = map.next_key::<Kind>()? else {
+            return Err(A::Error::custom("an attribute value is empty"));
+        };
+        let value = match kind {
+            Kind::S => Attr::S(map.next_value()?),
+            Kind::N => Attr::N(map.next_value()?),
+            Kind::B => Attr::B(map.next_value::<Base64>()?.0),
+            Kind::Bool => Attr::Bool(map.next_value()?),
+            Kind::Null => map.next_value::<bool>().map(|_| Attr::Null)?,
+            Kind::L => Attr::L(map.next_value_seed(Elements(self.0 + 1))?),
+            Kind::M => Attr::M(map.next_value_seed(Entries(self.0 + 1))?),
+            Kind::Ss => Attr::Ss(map.next_value()?),
+            Kind::Ns => Attr::Ns(map.next_value()?),
+            Kind::Bs => {
+                let blobs: Vec<Base64> = map.next_value()?;
+                Attr::Bs(blobs.into_iter().map(|blob| blob.0).collect())
+            }
+        };
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(value),
+            Some(_) => Err(A::Error::custom("an attribute value has two types")),
+        }
+    }
+}
+
+struct Elements(usize);
+
+impl<'de> DeserializeSeed<'de> for Elements {
+    type Value = Vec<Attr>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Attr>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<Attr>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of attribute values")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<Attr>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(value) = elements.next_element_seed(Nested(self.0))? {
+            all.push(value);
+        }
+        Ok(all)
+    }
+}
+
+struct Entries(usize);
+
+impl<'de> DeserializeSeed<'de> for Entries {
+    type Value = Vec<(String, Attr)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Vec<(String, Attr)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of attribute values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::with_capacity(8);
+        while let Some(name) = entries.next_key::<String>()? {
+            all.push((name, entries.next_value_seed(Nested(self.0))?));
+        }
+        Ok(all)
+    }
+}
+
+struct Base64(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Base64;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("base64")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Base64, E> {
+                STANDARD.decode(text).map(Base64).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
