@@ -8,7 +8,7 @@ use super::asked::{Asked, Expressed, ReturnValues};
 use super::attempts::AttemptOutcome;
 use super::capacity::{self, WantedCapacity};
 use super::fault::{Fault, Twice};
-use super::target::{Target, counters_alone, is_same_twice, json, project, reply};
+use super::target::{Reply, Target, counters_alone, is_same_twice, json, project};
 use crate::express::{Item, Projection, UpdateExpression};
 use crate::model::{Key, Returns, Row};
 use crate::shim::{AddToken, Returned, Ttl, Written};
@@ -28,12 +28,11 @@ pub(super) async fn get(target: &Target, mut asked: Asked) -> AttemptOutcome {
     target.refuse_reserved(projection.iter().flat_map(|projection| &projection.paths))?;
     let item = target.read(&key).await?;
     let units = capacity::read(item.as_ref().map_or(0, capacity::size));
-    let item = item.map(|item| json(project(item, projection.as_ref())));
-    Ok(reply([
-        ("Item", item),
-        ("ConsumedCapacity", wanted.of_table(&target.name, units)),
-    ])
-    .into())
+    let item = item.map(|item| project(item, projection.as_ref()));
+    Ok(Reply::new()
+        .item("Item", item.as_ref())
+        .json("ConsumedCapacity", wanted.of_table(&target.name, units))
+        .done())
 }
 
 /// PutItem.
@@ -270,9 +269,8 @@ fn done(
 }
 
 fn written(target: &Target, item: Option<Item>, wanted: WantedCapacity, units: f64) -> Bytes {
-    reply([
-        ("Attributes", item.map(json)),
-        ("ConsumedCapacity", wanted.of_table(&target.name, units)),
-    ])
-    .into()
+    Reply::new()
+        .item("Attributes", item.as_ref())
+        .json("ConsumedCapacity", wanted.of_table(&target.name, units))
+        .done()
 }

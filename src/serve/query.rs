@@ -10,7 +10,7 @@ use super::capacity::{self, WantedCapacity};
 use super::fault::Fault;
 use super::hashed::FoundByHash;
 use super::range::{RowStretch, RowsRead, rows};
-use super::target::{Target, counters_alone, json as item_json, paths, project, reply};
+use super::target::{Reply, Target, counters_alone, json as item_json, paths, project};
 use crate::error::Kind;
 use crate::express::{ConditionExpression, Item, Projection};
 use crate::model::{Key, Query};
@@ -29,7 +29,7 @@ pub(super) struct Evaluation {
     counts: bool,
     limit: usize,
     pub wanted: WantedCapacity,
-    items: Vec<Json>,
+    items: Vec<Item>,
     count: usize,
     scanned: usize,
     bytes: usize,
@@ -85,8 +85,7 @@ impl Evaluation {
         {
             self.count += 1;
             if !self.counts {
-                self.items
-                    .push(item_json(project(item, self.projection.as_ref())));
+                self.items.push(project(item, self.projection.as_ref()));
             }
         }
         self.is_full()
@@ -110,17 +109,16 @@ impl Evaluation {
     /// The reply; `last` is where the next page goes on.
     pub fn reply(self, target: &Target, last: Option<Json>) -> Bytes {
         let units = capacity::read(self.bytes);
-        reply([
-            ("Items", (!self.counts).then_some(Json::Array(self.items))),
-            ("Count", Some(json!(self.count))),
-            ("ScannedCount", Some(json!(self.scanned))),
-            ("LastEvaluatedKey", last),
-            (
+        Reply::new()
+            .items("Items", (!self.counts).then_some(&self.items))
+            .json("Count", Some(json!(self.count)))
+            .json("ScannedCount", Some(json!(self.scanned)))
+            .json("LastEvaluatedKey", last)
+            .json(
                 "ConsumedCapacity",
                 self.wanted.of_table(&target.name, units),
-            ),
-        ])
-        .into()
+            )
+            .done()
     }
 }
 

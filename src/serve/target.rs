@@ -1,5 +1,6 @@
 //! A table of the plan, as requests on it see it.
 
+use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
 use super::fault::Fault;
@@ -7,7 +8,7 @@ use super::json::ShownItem;
 use crate::express::{
     Action, Amount, ConditionExpression, Item, Path, Projection, UpdateExpression,
 };
-use crate::item::{Attr, Mapping};
+use crate::item::{Attr, Mapping, wire};
 use crate::model::{Key, Row, Value};
 use crate::protocol::Phase;
 use crate::shim::{Items, Table};
@@ -182,6 +183,66 @@ pub(super) fn project(item: Item, projection: Option<&Projection>) -> Item {
 pub(super) fn json(item: Item) -> Json {
     // Its keys are text, the one thing that JSON asks for.
     serde_json::to_value(ShownItem(item)).unwrap_or_default()
+}
+
+/// A reply that is written part by part, items without being built up anew.
+pub(super) struct Reply(Vec<u8>);
+
+impl Reply {
+    pub fn new() -> Self {
+        Reply(b"{".to_vec())
+    }
+
+    /// Adds an item, if there is one.
+    pub fn item(mut self, name: &str, item: Option<&Item>) -> Self {
+        if let Some(item) = item {
+            self.begin(name);
+            put_item(&mut self.0, item);
+        }
+        self
+    }
+
+    /// Adds items, if they are asked for.
+    pub fn items(mut self, name: &str, items: Option<&[Item]>) -> Self {
+        let Some(items) = items else { return self };
+        self.begin(name);
+        self.0.push(b'[');
+        for (place, item) in items.iter().enumerate() {
+            if place > 0 {
+                self.0.push(b',');
+            }
+            put_item(&mut self.0, item);
+        }
+        self.0.push(b']');
+        self
+    }
+
+    /// Adds something else, if it is there.
+    pub fn json(mut self, name: &str, part: Option<Json>) -> Self {
+        if let Some(part) = part {
+            self.begin(name);
+            // Its names are text, the one thing that JSON asks for.
+            self.0.extend_from_slice(part.to_string().as_bytes());
+        }
+        self
+    }
+
+    pub fn done(mut self) -> Bytes {
+        self.0.push(b'}');
+        self.0.into()
+    }
+
+    fn begin(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        wire::put_text(&mut self.0, name);
+        self.0.push(b':');
+    }
+}
+
+fn put_item(out: &mut Vec<u8>, item: &Item) {
+    wire::put_pairs(out, item.iter().map(|(name, value)| (name.as_str(), value)));
 }
 
 /// A reply of several parts, some of which may not be there.

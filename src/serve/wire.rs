@@ -92,7 +92,7 @@ pub(super) struct HttpAnswer {
 
 impl HttpAnswer {
     /// An answer of the protocol.
-    pub fn json(status: u16, body: Vec<u8>) -> Self {
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         let json = HeaderValue::from_static("application/x-amz-json-1.0");
         headers.insert(CONTENT_TYPE, json);
@@ -363,7 +363,7 @@ impl<S: Service> Server<S> {
             return Err(too_large());
         }
         let mut room: Option<OwnedSemaphorePermit> = None;
-        let mut whole = BytesMut::new();
+        let mut whole = Whole::default();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| {
                 Fault::new(
@@ -388,9 +388,40 @@ impl<S: Service> Server<S> {
                 Some(room) => room.merge(more),
                 None => room = Some(more),
             }
-            whole.extend_from_slice(&part);
+            whole.add(part);
         }
-        Ok((whole.freeze(), room))
+        Ok((whole.all(), room))
+    }
+}
+
+/// A body that comes in parts; the usual one in a single part, which needn't be copied.
+#[derive(Default)]
+struct Whole {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Whole {
+    fn len(&self) -> usize {
+        self.first.len().max(self.all.len())
+    }
+
+    fn add(&mut self, part: Bytes) {
+        if self.len() == 0 {
+            self.first = part;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&part);
+    }
+
+    fn all(self) -> Bytes {
+        match self.all.is_empty() {
+            true => self.first,
+            false => self.all.freeze(),
+        }
     }
 }
 
