@@ -56,7 +56,10 @@ impl DynamoDb {
             .terms(&update.terms);
         let call = self.writing("dynamodb:UpdateItem", table);
         let answer = self.change_by("UpdateItem", body).await;
-        answer.map_err(|error| call.failed(error).with_context("key", pairs_text(&update.key)))
+        answer.map_err(|error| {
+            call.failed(error)
+                .with_context("key", pairs_text(&update.key))
+        })
     }
 
     /// As a transaction of its own: with the same token DynamoDB does it once within ten minutes.

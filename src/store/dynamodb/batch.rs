@@ -233,7 +233,12 @@ impl From<Refused> for BatchStatementError {
 }
 
 /// Gives each row its answer: they come in the order of the statements.
-fn answered(call: &SdkCall<'_>, all: PutRows<'_>, statements: &[Statement<'_>], answer: Answer) -> SentBatch {
+fn answered(
+    call: &SdkCall<'_>,
+    all: PutRows<'_>,
+    statements: &[Statement<'_>],
+    answer: Answer,
+) -> SentBatch {
     let mut outcome = RowOutcomes::default();
     let mut expected = 0.0;
     let mut answers = answer.responses.unwrap_or_default().into_iter();

@@ -84,7 +84,11 @@ impl DynamoDb {
             .await
     }
 
-    async fn put_one(&self, all: PutRows<'_>, row: Ready<'_>, condition: &ConditionText,
+    async fn put_one(
+        &self,
+        all: PutRows<'_>,
+        row: Ready<'_>,
+        condition: &ConditionText,
     ) -> RowOutcomes {
         let table = all.mapping.table().name.as_str();
         let item = match all.item(&row) {

@@ -88,7 +88,10 @@ impl Raw {
                 let message = format!("DynamoDB can't be reached: {cause}");
                 (Kind::Unreachable, message)
             }
-            _ => (Kind::Unreachable, format!("DynamoDB didn't answer: {cause}")),
+            _ => (
+                Kind::Unreachable,
+                format!("DynamoDB didn't answer: {cause}"),
+            ),
         };
         let (effect, help) = match is_unsent(&failure) {
             true if kind == Kind::Unreachable => (Effect::None, Some(CHECK_REACH)),
