@@ -29,4 +29,4 @@ pub use report::ColumnReport;
 #[cfg(all(test, feature = "dynamodb"))]
 pub(crate) use sink::Sink;
 #[cfg(feature = "_store")]
-pub(crate) use written::Written;
+pub(crate) use written::WrittenItem;

@@ -1,7 +1,7 @@
 //! Attribute values as DynamoDB's JSON, written straight to bytes and read straight from them.
 //!
 //! What is written is byte for byte what the SDK writes (`store/dynamodb` has the test). What is read came from the
-//! service, or was checked by whoever took it from somebody else: nothing is refused here but what is no attribute value.
+//! service, or was was checked where it was taken from a client: nothing is refused here but what is no attribute value.
 
 use std::fmt;
 
@@ -136,17 +136,17 @@ pub(crate) struct Attributes(pub Vec<(String, Attr)>);
 
 impl<'de> Deserialize<'de> for Attributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Entries(1)).map(Attributes)
+        deserializer.deserialize_map(AttrMap(1)).map(Attributes)
     }
 }
 
 /// A value at a depth.
 #[derive(Clone, Copy)]
-struct Nested(usize);
+struct AttrAt(usize);
 
 /// The types of values, so that their names needn't be copied.
 #[derive(Deserialize)]
-enum Kind {
+enum AttrKind {
     S,
     N,
     B,
@@ -164,7 +164,7 @@ enum Kind {
     Bs,
 }
 
-impl<'de> DeserializeSeed<'de> for Nested {
+impl<'de> DeserializeSeed<'de> for AttrAt {
     type Value = Attr;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Attr, D::Error> {
@@ -172,7 +172,7 @@ impl<'de> DeserializeSeed<'de> for Nested {
     }
 }
 
-impl<'de> Visitor<'de> for Nested {
+impl<'de> Visitor<'de> for AttrAt {
     type Value = Attr;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,21 +183,21 @@ impl<'de> Visitor<'de> for Nested {
         if self.0 > DEEPEST {
             return Err(A::Error::custom("an attribute value is nested too deeply"));
         }
-        let Some(kind) = map.next_key::<Kind>()? else {
+        let Some(kind) = map.next_key::<AttrKind>()? else {
             return Err(A::Error::custom("an attribute value is empty"));
         };
         let value = match kind {
-            Kind::S => Attr::S(map.next_value()?),
-            Kind::N => Attr::N(map.next_value()?),
-            Kind::B => Attr::B(map.next_value::<Base64>()?.0),
-            Kind::Bool => Attr::Bool(map.next_value()?),
-            Kind::Null => map.next_value::<bool>().map(|_| Attr::Null)?,
-            Kind::L => Attr::L(map.next_value_seed(Elements(self.0 + 1))?),
-            Kind::M => Attr::M(map.next_value_seed(Entries(self.0 + 1))?),
-            Kind::Ss => Attr::Ss(map.next_value()?),
-            Kind::Ns => Attr::Ns(map.next_value()?),
-            Kind::Bs => {
-                let blobs: Vec<Base64> = map.next_value()?;
+            AttrKind::S => Attr::S(map.next_value()?),
+            AttrKind::N => Attr::N(map.next_value()?),
+            AttrKind::B => Attr::B(map.next_value::<AttrBytes>()?.0),
+            AttrKind::Bool => Attr::Bool(map.next_value()?),
+            AttrKind::Null => map.next_value::<bool>().map(|_| Attr::Null)?,
+            AttrKind::L => Attr::L(map.next_value_seed(AttrList(self.0 + 1))?),
+            AttrKind::M => Attr::M(map.next_value_seed(AttrMap(self.0 + 1))?),
+            AttrKind::Ss => Attr::Ss(map.next_value()?),
+            AttrKind::Ns => Attr::Ns(map.next_value()?),
+            AttrKind::Bs => {
+                let blobs: Vec<AttrBytes> = map.next_value()?;
                 Attr::Bs(blobs.into_iter().map(|blob| blob.0).collect())
             }
         };
@@ -208,9 +208,9 @@ impl<'de> Visitor<'de> for Nested {
     }
 }
 
-struct Elements(usize);
+struct AttrList(usize);
 
-impl<'de> DeserializeSeed<'de> for Elements {
+impl<'de> DeserializeSeed<'de> for AttrList {
     type Value = Vec<Attr>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Attr>, D::Error> {
@@ -218,7 +218,7 @@ impl<'de> DeserializeSeed<'de> for Elements {
     }
 }
 
-impl<'de> Visitor<'de> for Elements {
+impl<'de> Visitor<'de> for AttrList {
     type Value = Vec<Attr>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -227,16 +227,16 @@ impl<'de> Visitor<'de> for Elements {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<Attr>, A::Error> {
         let mut all = Vec::new();
-        while let Some(value) = elements.next_element_seed(Nested(self.0))? {
+        while let Some(value) = elements.next_element_seed(AttrAt(self.0))? {
             all.push(value);
         }
         Ok(all)
     }
 }
 
-struct Entries(usize);
+struct AttrMap(usize);
 
-impl<'de> DeserializeSeed<'de> for Entries {
+impl<'de> DeserializeSeed<'de> for AttrMap {
     type Value = Vec<(String, Attr)>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -244,7 +244,7 @@ impl<'de> DeserializeSeed<'de> for Entries {
     }
 }
 
-impl<'de> Visitor<'de> for Entries {
+impl<'de> Visitor<'de> for AttrMap {
     type Value = Vec<(String, Attr)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -254,26 +254,26 @@ impl<'de> Visitor<'de> for Entries {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut all = Vec::with_capacity(8);
         while let Some(name) = entries.next_key::<String>()? {
-            all.push((name, entries.next_value_seed(Nested(self.0))?));
+            all.push((name, entries.next_value_seed(AttrAt(self.0))?));
         }
         Ok(all)
     }
 }
 
-struct Base64(Vec<u8>);
+struct AttrBytes(Vec<u8>);
 
-impl<'de> Deserialize<'de> for Base64 {
+impl<'de> Deserialize<'de> for AttrBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
         impl Visitor<'_> for Text {
-            type Value = Base64;
+            type Value = AttrBytes;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("base64")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Base64, E> {
-                STANDARD.decode(text).map(Base64).map_err(E::custom)
+            fn visit_str<E: Error>(self, text: &str) -> Result<AttrBytes, E> {
+                STANDARD.decode(text).map(AttrBytes).map_err(E::custom)
             }
         }
         deserializer.deserialize_str(Text)

@@ -10,7 +10,7 @@ use crate::schema::Column;
 
 /// An item's attributes as DynamoDB's JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Written<'m> {
+pub(crate) struct WrittenItem<'m> {
     /// Their names, those of the key first.
     pub names: Vec<&'m str>,
     /// Their values in the same order, with commas between.
@@ -21,7 +21,7 @@ pub(crate) struct Written<'m> {
     key: usize,
 }
 
-impl Written<'_> {
+impl WrittenItem<'_> {
     /// The values of the key's attributes: the same for the same key, and for no other.
     pub(crate) fn key(&self) -> &[u8] {
         &self.values[..self.key]
@@ -34,7 +34,7 @@ impl Written<'_> {
     }
 }
 
-impl<'m> Sink<'m> for Written<'m> {
+impl<'m> Sink<'m> for WrittenItem<'m> {
     fn attr(&mut self, name: &'m str, attr: Attr) {
         self.begin();
         self.names.push(name);
@@ -67,8 +67,8 @@ impl Mapping {
     ///
     /// # Errors
     /// The same.
-    pub(crate) fn write(&self, row: &Row) -> Result<Written<'_>> {
-        let mut written = Written {
+    pub(crate) fn write(&self, row: &Row) -> Result<WrittenItem<'_>> {
+        let mut written = WrittenItem {
             names: Vec::with_capacity(self.table.columns.len() + 4),
             values: Vec::with_capacity(row.weight() * 3 / 2),
             size: 0,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::attr::wire_text;
 use super::errors::{SdkCall, is_refused_request, is_unknown_call};
-use super::outcome::RowOutcomes;
+use super::outcome::{ConsumedUnits, RowOutcomes};
 use super::ready::{PutRows, Ready};
 use super::{BATCH, DynamoDb};
 use crate::error::Error;
@@ -194,32 +194,26 @@ fn request(statements: &[Statement<'_>]) -> Vec<u8> {
 /// What is answered: usually nothing but the table's name, for each statement.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
-    responses: Option<Vec<Answered>>,
-    consumed_capacity: Option<Vec<Consumed>>,
+struct BatchAnswer {
+    responses: Option<Vec<StatementAnswer>>,
+    consumed_capacity: Option<Vec<ConsumedUnits>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answered {
-    error: Option<Refused>,
+struct StatementAnswer {
+    error: Option<StatementRefusal>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Refused {
+struct StatementRefusal {
     code: Option<String>,
     message: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Consumed {
-    capacity_units: Option<f64>,
-}
-
-impl From<Refused> for BatchStatementError {
-    fn from(refused: Refused) -> Self {
+impl From<StatementRefusal> for BatchStatementError {
+    fn from(refused: StatementRefusal) -> Self {
         BatchStatementError::builder()
             .set_code(
                 refused
@@ -237,7 +231,7 @@ fn answered(
     call: &SdkCall<'_>,
     all: PutRows<'_>,
     statements: &[Statement<'_>],
-    answer: Answer,
+    answer: BatchAnswer,
 ) -> SentBatch {
     let mut outcome = RowOutcomes::default();
     let mut expected = 0.0;
@@ -295,7 +289,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::item::{Attr, Sink, Written};
+    use crate::item::{Attr, Sink, WrittenItem};
     use crate::store::dynamodb::attr::to_sdk;
 
     /// Keeps the body that would be sent, and sends nothing.
@@ -373,7 +367,7 @@ mod tests {
             names in proptest::collection::vec(any::<String>(), 5),
         ) {
             let ready = rows.iter().enumerate().map(|(place, attrs)| {
-                let mut item = Written::default();
+                let mut item = WrittenItem::default();
                 for (name, attr) in names.iter().zip(attrs) {
                     item.attr(name, attr.clone());
                 }
@@ -398,7 +392,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_however_much_it_says() {
-        let read = |text: &str| serde_json::from_str::<Answer>(text).unwrap();
+        let read = |text: &str| serde_json::from_str::<BatchAnswer>(text).unwrap();
         let usual = read(
             r#"{"Responses":[{"TableName":"t"},{"TableName":"t","Error":{"Code":"DuplicateItem","Message":"m","Item":{"a":{"S":"b"}}}}],
                 "ConsumedCapacity":[{"TableName":"t","CapacityUnits":2.0}]}"#,

@@ -41,7 +41,7 @@ const KEPT: Duration = Duration::from_secs(300);
 const EARLY: Duration = Duration::from_secs(60);
 
 /// A failed call.
-pub(super) type Failure = SdkError<Refusal, HttpResponse>;
+pub(super) type Failure = SdkError<ServiceRefusal, HttpResponse>;
 
 /// Sends signed requests. Nothing is sent twice.
 #[derive(Clone)]
@@ -71,20 +71,20 @@ struct Signer {
 
 /// What the service answered in place of a result.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ServiceRefusal {
     metadata: ErrorMetadata,
     /// The item that didn't meet a condition, if it was told.
     pub item: Option<Attrs>,
 }
 
-impl Refusal {
+impl ServiceRefusal {
     /// Whether it is that a condition didn't hold.
     pub(super) fn is_unmet(&self) -> bool {
         self.metadata.code() == Some("ConditionalCheckFailedException")
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ServiceRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.metadata.code(), self.metadata.message()) {
             (Some(code), Some(message)) => write!(f, "{code}: {message}"),
@@ -95,9 +95,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for ServiceRefusal {}
 
-impl ProvideErrorMetadata for Refusal {
+impl ProvideErrorMetadata for ServiceRefusal {
     fn meta(&self) -> &ErrorMetadata {
         &self.metadata
     }
@@ -380,7 +380,7 @@ fn raw(answer: Response<Bytes>) -> HttpResponse {
 /// A success whose body isn't what it should be.
 fn unreadable(body: Bytes, error: &dyn fmt::Display) -> Failure {
     let metadata = ErrorMetadata::builder().message(error.to_string()).build();
-    let refusal = Refusal {
+    let refusal = ServiceRefusal {
         metadata,
         item: None,
     };
@@ -412,7 +412,7 @@ fn refused(answer: Response<Bytes>) -> Failure {
     if let Some(message) = said.message {
         metadata = metadata.message(message);
     }
-    let refusal = Refusal {
+    let refusal = ServiceRefusal {
         metadata: metadata.build(),
         item: said.item.map(|Attributes(item)| item),
     };

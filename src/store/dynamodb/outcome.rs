@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::ConsumedCapacity;
+use serde::Deserialize;
 
 use super::attr::key_text;
 use super::errors::SdkCall;
@@ -67,6 +68,13 @@ where
         rows: vec![(place, row)],
         units,
     }
+}
+
+/// What an answer says of the capacity that it took.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ConsumedUnits {
+    pub capacity_units: Option<f64>,
 }
 
 /// What the server says it took; `None` if it doesn't say.

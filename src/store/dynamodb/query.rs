@@ -8,7 +8,7 @@ use super::attr::Attrs;
 use super::body::Body;
 use super::expression::Terms;
 use super::read::readable;
-use super::scan::{Items, MOST};
+use super::scan::{ItemsPage, MOST};
 use crate::error::Result;
 use crate::item::wire::Attributes;
 use crate::item::{Attr, Mapping, SortRange};
@@ -93,7 +93,7 @@ impl DynamoDb {
                 .flag("ScanIndexForward", forward)
                 .number("Limit", limit.clamp(1, MOST))
                 .item_if("ExclusiveStartKey", start.as_deref());
-            let answer: Items = self
+            let answer: ItemsPage = self
                 .direct
                 .ask("Query", body.done(), None)
                 .await

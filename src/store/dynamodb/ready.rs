@@ -2,7 +2,7 @@
 
 use super::outcome::pairs_text;
 use crate::error::Result;
-use crate::item::{Attr, Mapping, Written};
+use crate::item::{Attr, Mapping, WrittenItem};
 use crate::model::Row;
 
 /// Bytes that are one write unit.
@@ -20,7 +20,7 @@ pub(super) struct Ready<'a> {
     /// Its place among the rows of the put.
     pub place: usize,
     /// Its attributes, those of the key included.
-    pub item: Written<'a>,
+    pub item: WrittenItem<'a>,
 }
 
 impl<'a> PutRows<'a> {

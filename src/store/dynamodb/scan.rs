@@ -6,7 +6,7 @@ use super::DynamoDb;
 use super::attr::{key_bytes, key_from_bytes};
 use super::body::Body;
 use super::digest::digest;
-use super::outcome::key_of_item;
+use super::outcome::{ConsumedUnits, key_of_item};
 use super::read::{is_marked, read_row};
 use crate::error::{Effect, Kind, Result};
 use crate::item::wire::Attributes;
@@ -29,16 +29,10 @@ pub(super) fn segments(count: usize) -> Vec<Range> {
 /// A page.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Items {
+pub(super) struct ItemsPage {
     pub items: Option<Vec<Attributes>>,
     pub last_evaluated_key: Option<Attributes>,
-    consumed_capacity: Option<Consumed>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Consumed {
-    capacity_units: Option<f64>,
+    consumed_capacity: Option<ConsumedUnits>,
 }
 
 impl DynamoDb {
@@ -79,7 +73,7 @@ impl DynamoDb {
                 .number("Limit", limit.clamp(1, MOST))
                 .item_if("ExclusiveStartKey", start.as_deref())
                 .text("ReturnConsumedCapacity", "TOTAL");
-            let answer: Items = self
+            let answer: ItemsPage = self
                 .direct
                 .ask("Scan", body.done(), None)
                 .await
