@@ -561,10 +561,10 @@ impl TableInner {
 }
 
 impl Pauses {
-    /// Waits; `false` if there is no time left for another try. One that takes as long as the last one has to fit: of a
-    /// write that the deadline cuts off it isn't known whether it was made, and until now that is known.
+    /// Waits; `false` if there is no time left for another try. One that takes twice as long as the last one has to fit:
+    /// of a write that the deadline cuts off it isn't known whether it was made, and until now that is known.
     pub async fn wait(&mut self, deadline: Instant) -> bool {
-        let took = self.trying.elapsed().min(LONGEST_TRY);
+        let took = (self.trying.elapsed() * 2).min(LONGEST_TRY);
         let until = self.until();
         if until + took >= deadline {
             return false;

@@ -133,27 +133,28 @@ async fn a_lost_reply_is_never_counted_twice_and_a_hit_is_one_request() {
 
     // Certainly not made: a retry makes it.
     set("UpdateItem", Fault::Throttled);
-    let (status, body) = ask(url, "UpdateItem", &add, "c", 1);
-    assert_eq!(
-        (status, code(&body).as_str()),
-        (400, "ProvisionedThroughputExceededException"),
-        "{body}"
-    );
+    // Of one whose last try the deadline cuts off, on a busy machine, it isn't certain.
+    let refused = ["c", "d", "e", "f", "g"].into_iter().find(|call| {
+        let (status, body) = ask(url, "UpdateItem", &add, call, 1);
+        assert_eq!(status, 400, "{body}");
+        code(&body) == "ProvisionedThroughputExceededException"
+    });
     set("UpdateItem", Fault::None);
-    assert_eq!(ask(url, "UpdateItem", &add, "c", 2).0, 200);
+    let refused = refused.expect("one of five was certainly not made");
+    assert_eq!(ask(url, "UpdateItem", &add, refused, 2).0, 200);
     total(103);
 
     // A write of constants may be made again.
     let put = json!({"TableName": users, "Item": {"id": {"S": "u"}, "age": {"N": "1"}}});
     set("PutItem", Fault::ReplyLost);
-    let (status, body) = ask(url, "PutItem", &put, "d", 1);
+    let (status, body) = ask(url, "PutItem", &put, "put", 1);
     assert_eq!(
         (status, code(&body).as_str()),
         (500, "InternalServerError"),
         "{body}"
     );
     set("PutItem", Fault::None);
-    assert_eq!(ask(url, "PutItem", &put, "d", 2).0, 200);
+    assert_eq!(ask(url, "PutItem", &put, "put", 2).0, 200);
 
     // A hit is one request; a store that fails is waited for, and then it is a 503.
     on(&users);
