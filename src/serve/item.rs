@@ -8,7 +8,7 @@ use super::asked::{Asked, Expressed, ReturnValues};
 use super::attempts::AttemptOutcome;
 use super::capacity::{self, WantedCapacity};
 use super::fault::{Fault, Twice};
-use super::target::{Reply, Target, counters_alone, is_same_twice, json, project};
+use super::target::{ReplyBody, Target, counters_alone, is_same_twice, json, project};
 use crate::express::{Item, Projection, UpdateExpression};
 use crate::model::{Key, Returns, Row};
 use crate::shim::{AddToken, Returned, Ttl, Written};
@@ -29,7 +29,7 @@ pub(super) async fn get(target: &Target, mut asked: Asked) -> AttemptOutcome {
     let item = target.read(&key).await?;
     let units = capacity::read(item.as_ref().map_or(0, capacity::size));
     let item = item.map(|item| project(item, projection.as_ref()));
-    Ok(Reply::new()
+    Ok(ReplyBody::new()
         .item("Item", item.as_ref())
         .json("ConsumedCapacity", wanted.of_table(&target.name, units))
         .done())
@@ -269,7 +269,7 @@ fn done(
 }
 
 fn written(target: &Target, item: Option<Item>, wanted: WantedCapacity, units: f64) -> Bytes {
-    Reply::new()
+    ReplyBody::new()
         .item("Attributes", item.as_ref())
         .json("ConsumedCapacity", wanted.of_table(&target.name, units))
         .done()

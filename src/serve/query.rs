@@ -10,7 +10,7 @@ use super::capacity::{self, WantedCapacity};
 use super::fault::Fault;
 use super::hashed::FoundByHash;
 use super::range::{RowStretch, RowsRead, rows};
-use super::target::{Reply, Target, counters_alone, json as item_json, paths, project};
+use super::target::{ReplyBody, Target, counters_alone, json as item_json, paths, project};
 use crate::error::Kind;
 use crate::express::{ConditionExpression, Item, Projection};
 use crate::model::{Key, Query};
@@ -109,7 +109,7 @@ impl Evaluation {
     /// The reply; `last` is where the next page goes on.
     pub fn reply(self, target: &Target, last: Option<Json>) -> Bytes {
         let units = capacity::read(self.bytes);
-        Reply::new()
+        ReplyBody::new()
             .items("Items", (!self.counts).then_some(&self.items))
             .json("Count", Some(json!(self.count)))
             .json("ScannedCount", Some(json!(self.scanned)))

@@ -186,11 +186,11 @@ pub(super) fn json(item: Item) -> Json {
 }
 
 /// A reply that is written part by part, items without being built up anew.
-pub(super) struct Reply(Vec<u8>);
+pub(super) struct ReplyBody(Vec<u8>);
 
-impl Reply {
+impl ReplyBody {
     pub fn new() -> Self {
-        Reply(b"{".to_vec())
+        ReplyBody(b"{".to_vec())
     }
 
     /// Adds an item, if there is one.
