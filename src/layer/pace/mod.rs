@@ -57,7 +57,7 @@ const PROBE_SECONDS: f64 = 2.0;
 /// And so much is read and written in a second: calls are refused and fail for causes besides the pace too, and a tool
 /// that made no more than one call for each of them would never end.
 const LEAST_ROWS: f64 = 100.0;
-const LEAST_UNITS: f64 = 10.0;
+const LEAST_UNITS: f64 = 25.0;
 
 /// Which of the two stores it is, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -87,13 +87,11 @@ fn reads(exchange: &Exchange, id: &str) -> bool {
         && holds(&exchange.request.body)
 }
 
-/// Every request was the SDK's first and only try.
+/// Every request that goes through the SDK was its first and only try.
 fn assert_not_retried_by_the_sdk(seen: &[Exchange]) {
     for exchange in seen {
-        let tries = exchange
-            .request
-            .header("amz-sdk-request")
-            .expect("the SDK says which try it is");
+        let tries = exchange.request.header("amz-sdk-request");
+        let tries = tries.unwrap_or("attempt=1; max=1");
         assert_eq!(tries, "attempt=1; max=1", "{}", exchange.request.call);
     }
 }
