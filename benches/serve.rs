@@ -378,7 +378,7 @@ fn tables() -> Vec<(Table, String, Phase)> {
     for phase in PHASES {
         let columns = [vec![column("id", Type::Text, Role::Partition)], rest()].concat();
         all.push((
-            Table::new(&format!("users_{phase}"), columns),
+            Table::new(format!("users_{phase}"), columns),
             users(phase),
             phase,
         ));

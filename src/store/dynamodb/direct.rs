@@ -190,8 +190,10 @@ impl Direct {
         permit: Option<&Permit>,
     ) -> Result<Response<Bytes>, Failure> {
         let sending = self.send(target, content_type, body, permit);
-        let answer = tokio::time::timeout(self.0.timeout, sending).await;
-        answer.unwrap_or_else(|late| Err(SdkError::timeout_error(late)))
+        match tokio::time::timeout(self.0.timeout, sending).await {
+            Ok(answer) => answer,
+            Err(late) => Err(SdkError::timeout_error(late)),
+        }
     }
 
     async fn send(
