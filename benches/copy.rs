@@ -347,7 +347,7 @@ fn row(n: usize) -> Row {
     };
     let picture = (0..240).map(|at| (n * 31 + at * 7) as u8).collect();
     let cells = vec![
-        Some(Value::Boolean(n % 2 == 0)),
+        Some(Value::Boolean(n.is_multiple_of(2))),
         Some(Value::Map((0..4).map(pair).collect())),
         Some(Value::Timestamp(1_700_000_000_000 + n as i64)),
         Some(Value::text(format!("user {n} with a name of some length"))),

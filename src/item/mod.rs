@@ -12,9 +12,9 @@ mod range;
 mod report;
 mod sink;
 mod types;
-#[cfg(feature = "_store")]
+#[cfg(any(feature = "dynamodb", feature = "serve"))]
 pub(crate) mod wire;
-#[cfg(feature = "_store")]
+#[cfg(feature = "dynamodb")]
 mod written;
 
 #[cfg(test)]
@@ -28,5 +28,5 @@ pub use range::{SortEnd, SortRange};
 pub use report::ColumnReport;
 #[cfg(all(test, feature = "dynamodb"))]
 pub(crate) use sink::Sink;
-#[cfg(feature = "_store")]
+#[cfg(feature = "dynamodb")]
 pub(crate) use written::WrittenItem;

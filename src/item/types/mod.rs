@@ -5,7 +5,7 @@
 //! usual attribute is an M, a list of one binary: `[<CQL bytes>]`.
 
 mod collection;
-#[cfg(feature = "_store")]
+#[cfg(feature = "dynamodb")]
 mod written;
 
 pub(super) use collection::{NativeSet, has_named_keys, native_set};
@@ -13,7 +13,7 @@ use collection::{
     from_cells_of_set, from_map, from_members, from_tuple, from_udt, map, members, set, tuple,
     udt_fields,
 };
-#[cfg(feature = "_store")]
+#[cfg(feature = "dynamodb")]
 pub(super) use written::write;
 
 use super::Attr;
