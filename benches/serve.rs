@@ -1,13 +1,15 @@
 //! What the sidecar costs beside the same request sent straight to the endpoint, and beside a plain HTTP reverse proxy,
-//! in one run. It needs no server: the endpoint is one of its own (`benches/common/endpoint.rs`).
+//! in one run, turn about. It needs no server: the endpoint is one of its own (`benches/common/endpoint`).
 //!
 //! ```text
 //! cargo bench --bench serve
+//! cargo bench --bench serve -- latency           or throughput, memory, adds: one part alone
 //! ```
 //!
-//! Endpoint, sidecar and proxy are processes of their own; this one is the client, which sends requests that were
-//! prepared.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Endpoint, sidecar and proxy are processes of their own, whose processor time can be told apart; this one is the client,
+//! which sends requests that were prepared. "A second and core" is what a core of that process would do in a second if it
+//! did nothing else.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -18,11 +20,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::process::{self, Part};
 use common::wire::{Asker, request};
-use common::{at, config, endpoint};
+use common::{at, config, endpoint, line, median};
 use crossfade::control::{Control, New, Record};
 use crossfade::migration::{InitOptions, Migration};
 use crossfade::protocol::Phase;
-use crossfade::schema::{Column, Role, Table, Type};
+use crossfade::schema::{Column, Order, Role, Table, Type};
 use crossfade::serve::{self, SidecarSettings};
 use crossfade::shim::{OldStore, Settings, Shim};
 use crossfade::spec::{TablePlan, TableSpec};
@@ -41,13 +43,13 @@ use tokio::net::TcpListener;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Turns of a comparison.
-const TURNS: usize = 6;
+const TURNS: usize = 5;
 /// Requests a second where latency is measured, and of one turn.
 const RATE: u64 = 1_000;
 const LATENCIES: u64 = 1_500;
 /// Connections of a client that sends as fast as it gets answers, and requests of one turn.
 const CLIENTS: usize = 16;
-const REQUESTS: usize = 12_000;
+const REQUESTS: usize = 8_000;
 /// Connections that are held open at once.
 const CONNECTIONS: usize = 1_000;
 const KEYS: usize = 3;
@@ -76,19 +78,49 @@ fn block_on(work: impl Future<Output = ()>) {
 }
 
 async fn bench() {
+    let parts = ["latency", "throughput", "memory", "adds"];
+    let said: Vec<String> = std::env::args().collect();
+    let said: Vec<&str> = parts
+        .into_iter()
+        .filter(|part| said.iter().any(|word| word == part))
+        .collect();
+    let wants = |part| said.is_empty() || said.contains(&part);
     println!("{}", process::machine());
     let endpoint = Part::start(&["endpoint"]);
     let sidecar = Part::start(&["sidecar", &endpoint.address]);
     let proxy = Part::start(&["proxy", &endpoint.address]);
     fill(&sidecar).await;
-    for phase in PHASES {
-        latencies(phase, &endpoint, &sidecar).await;
+    println!("| what | ours | beside | ratio |\n|---|---|---|---|");
+    if wants("latency") {
+        for phase in PHASES {
+            latencies(phase, &endpoint, &sidecar).await;
+        }
     }
-    for (name, operation, body) in requests() {
-        throughput(name, operation, &body, &endpoint, &sidecar, &proxy).await;
+    if wants("throughput") {
+        for request in requests() {
+            throughput(&request, &endpoint, &sidecar, &proxy).await;
+        }
     }
-    connections(&sidecar).await;
-    adds(&endpoint, &sidecar).await;
+    if wants("memory") {
+        connections(&sidecar).await;
+    }
+    if wants("adds") {
+        adds(&endpoint, &sidecar).await;
+    }
+}
+
+/// A request of a kind.
+struct Asked {
+    name: &'static str,
+    operation: &'static str,
+    body: String,
+}
+
+impl Asked {
+    /// Whether SDKs send an id of the call with it, by which the sidecar knows its retries.
+    fn is_write(&self) -> bool {
+        matches!(self.operation, "PutItem" | "UpdateItem")
+    }
 }
 
 fn users(phase: Phase) -> String {
@@ -110,7 +142,7 @@ fn get(phase: Phase) -> String {
 }
 
 /// What the throughput is measured with.
-fn requests() -> Vec<(&'static str, &'static str, String)> {
+fn requests() -> [Asked; 7] {
     let put = format!(
         r#"{{"TableName":"{}","Item":{{"id":{{"S":"u2"}},{}}}}}"#,
         users(Phase::New),
@@ -122,14 +154,20 @@ fn requests() -> Vec<(&'static str, &'static str, String)> {
     );
     let query = r#"{"TableName":"bench-events","KeyConditionExpression":"team = :t","ExpressionAttributeValues":{":t":{"S":"t1"}},"Limit":50}"#.to_owned();
     let passed = r#"{"TableName":"bench-other","Key":{"id":{"S":"o1"}}}"#.to_owned();
-    vec![
-        ("GetItem in `copy`", "GetItem", get(Phase::Copy)),
-        ("GetItem in `new`", "GetItem", get(Phase::New)),
-        ("PutItem in `new`", "PutItem", put),
-        ("UpdateItem in `new`", "UpdateItem", update),
-        ("Query of 50 in `new`", "Query", query),
+    [
+        ("GetItem in copy", "GetItem", get(Phase::Copy)),
+        ("GetItem in new", "GetItem", get(Phase::New)),
+        ("GetItem in done", "GetItem", get(Phase::Done)),
+        ("PutItem in new", "PutItem", put),
+        ("UpdateItem in new", "UpdateItem", update),
+        ("Query of 50 in new", "Query", query),
         ("GetItem of another table", "GetItem", passed),
     ]
+    .map(|(name, operation, body)| Asked {
+        name,
+        operation,
+        body,
+    })
 }
 
 async fn fill(sidecar: &Part) {
@@ -176,14 +214,22 @@ async fn latencies(phase: Phase, endpoint: &Part, sidecar: &Part) {
     }
     let hits = LATENCIES * (TURNS as u64 + 1);
     let each = upstream as f64 / hits as f64;
-    let mut line =
-        format!("a hit in `{phase}` at {RATE}/s ({each:.3} requests upstream, leases included):");
-    for (name, share) in [("median", 0.5), ("p99", 0.99)] {
+    for (name, share, promised) in [("median", 0.5, "200 us"), ("p99", 0.99, "1000 us")] {
         let (straight, through) = (at(&mut straight, share), at(&mut through, share));
-        let added = through.saturating_sub(straight);
-        line += &format!(" {name} {through:.0?}, straight {straight:.0?}, adds {added:.0?};");
+        let added = through.as_secs_f64() - straight.as_secs_f64();
+        line(
+            &format!("GetItem in {phase}, {RATE} a second: {name} (promised: {promised} more)"),
+            &format!("{} us, {:+.0} us", through.as_micros(), added * 1e6),
+            &format!("straight: {} us", straight.as_micros()),
+            Some(through.as_secs_f64() / straight.as_secs_f64()),
+        );
     }
-    println!("{}", line.trim_end_matches(';'));
+    line(
+        &format!("GetItem in {phase}: requests upstream (promised: 1, beside those for leases)"),
+        &format!("{each:.3} each"),
+        "",
+        None,
+    );
 }
 
 /// How many requests an endpoint has had.
@@ -222,53 +268,48 @@ async fn at_rate(address: &str, request: &Arc<[u8]>) -> Vec<Duration> {
 }
 
 /// As fast as answers come: requests a second of one core of the sidecar and of the proxy, turn about.
-async fn throughput(
-    name: &str,
-    operation: &str,
-    body: &str,
-    endpoint: &Part,
-    sidecar: &Part,
-    proxy: &Part,
-) {
-    let is_write = matches!(operation, "PutItem" | "UpdateItem");
-    let (mut ratios, mut of_sidecar, mut of_proxy, mut of_endpoint) =
-        (vec![], vec![], vec![], vec![]);
+async fn throughput(asked: &Asked, endpoint: &Part, sidecar: &Part, proxy: &Part) {
+    let (mut ratios, mut ours, mut theirs) = (vec![], vec![], vec![]);
+    let before = endpoint.busy();
     for turn in 0..=TURNS {
-        let before = endpoint.busy();
-        let ours = saturated(sidecar, operation, body, is_write).await;
-        let upstream = (endpoint.busy() - before) / REQUESTS as u32;
-        let theirs = saturated(proxy, operation, body, is_write).await;
+        let of_sidecar = saturated(sidecar, asked).await.as_secs_f64();
+        let of_proxy = saturated(proxy, asked).await.as_secs_f64();
         if turn > 0 {
-            ratios.push(theirs.as_secs_f64() / ours.as_secs_f64());
-            of_sidecar.push(1.0 / ours.as_secs_f64());
-            of_proxy.push(1.0 / theirs.as_secs_f64());
-            of_endpoint.push(upstream.as_secs_f64() * 1e6);
+            ratios.push(of_proxy / of_sidecar);
+            ours.push(of_sidecar * 1e6);
+            theirs.push(of_proxy * 1e6);
         }
     }
-    let median = common::median;
-    let ours = median(&mut of_sidecar);
-    println!(
-        "{name}: {ours:.0} a second and core ({:.1} us each), proxy {:.0}, ratio {:.2}; the endpoint takes {:.1} us each",
-        1e6 / ours,
-        median(&mut of_proxy),
-        median(&mut ratios),
-        median(&mut of_endpoint),
+    let upstream = (endpoint.busy() - before) / (2 * REQUESTS * (TURNS + 1)) as u32;
+    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+    // What the endpoint itself takes for one is told beside both.
+    line(
+        &format!("{}, a second and core (promised: 0.5)", asked.name),
+        &format!("{:.0} ({ours:.0} us each)", 1e6 / ours),
+        &format!(
+            "proxy: {:.0} ({theirs:.0} us); endpoint: {} us",
+            1e6 / theirs,
+            upstream.as_micros()
+        ),
+        Some(median(&mut ratios)),
     );
 }
 
 /// Processor time that a request takes of a process.
-async fn saturated(part: &Part, operation: &str, body: &str, is_write: bool) -> Duration {
+async fn saturated(part: &Part, asked: &Asked) -> Duration {
     let before = part.busy();
-    let clients = (0..CLIENTS).map(|client| {
+    let clients = (0..CLIENTS).map(|_| {
         let address = part.address.clone();
-        let sent = |number: usize| {
-            let id = is_write
-                .then(|| (rand::random::<u32>() as u64) << 32 | (client << 16 | number) as u64);
-            request(operation, body, id)
+        let sent = |_| {
+            let id = asked.is_write().then(rand::random::<u64>);
+            request(asked.operation, &asked.body, id)
         };
-        let requests: Vec<_> = (0..if is_write { REQUESTS / CLIENTS } else { 1 })
-            .map(sent)
-            .collect();
+        let different = if asked.is_write() {
+            REQUESTS / CLIENTS
+        } else {
+            1
+        };
+        let requests: Vec<_> = (0..different).map(sent).collect();
         tokio::spawn(async move {
             let mut asker = Asker::connect(&address).await.unwrap();
             for number in 0..REQUESTS / CLIENTS {
@@ -298,8 +339,11 @@ async fn connections(sidecar: &Part) {
         }
     }
     let (now, peak) = sidecar.resident();
-    println!(
-        "memory: {before:.0} MB before, {now:.0} MB with {CONNECTIONS} connections, {peak:.0} MB at most"
+    line(
+        &format!("memory with {CONNECTIONS} connections (promised: 100 MB)"),
+        &format!("{now:.0} MB, at most {peak:.0} MB"),
+        &format!("before: {before:.0} MB"),
+        None,
     );
 }
 
@@ -308,7 +352,8 @@ async fn adds(endpoint: &Part, sidecar: &Part) {
     const SENDERS: u64 = 512;
     let total =
         |key: usize| format!(r#"{{"TableName":"bench-votes","Key":{{"act":{{"S":"a{key}"}}}}}}"#);
-    let busy = (sidecar.busy(), endpoint.busy());
+    let busy = sidecar.busy();
+    let upstream = requests_of(endpoint).await;
     let begun = tokio::time::Instant::now();
     let senders = (0..SENDERS).map(|sender| {
         let address = sidecar.address.clone();
@@ -329,6 +374,8 @@ async fn adds(endpoint: &Part, sidecar: &Part) {
         sender.await.unwrap();
     }
     let seconds = begun.elapsed().as_secs_f64();
+    let busy = sidecar.busy() - busy;
+    let upstream = requests_of(endpoint).await - upstream - 1;
     let mut asker = Asker::connect(&sidecar.address).await.unwrap();
     let mut counted = 0;
     for key in 0..KEYS {
@@ -344,39 +391,37 @@ async fn adds(endpoint: &Part, sidecar: &Part) {
             .unwrap();
     }
     let all = ADDS_A_SECOND * ADD_SECONDS;
-    let of_sidecar = (sidecar.busy() - busy.0).as_secs_f64();
-    println!(
-        "{all} ADDs on {KEYS} keys in {seconds:.2} s: {:.0} a second, counted {counted}; the sidecar took {of_sidecar:.2} s \
-         ({:.1} us each), the endpoint {:.2} s",
-        all as f64 / seconds,
-        of_sidecar * 1e6 / all as f64,
-        (endpoint.busy() - busy.1).as_secs_f64()
-    );
     assert_eq!(counted, all);
-}
-
-fn column(name: &str, ty: Type, role: Role) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    }
+    line(
+        &format!("ADDs on {KEYS} keys, a second (promised: {ADDS_A_SECOND})"),
+        &format!(
+            "{:.0} ({:.0} us each)",
+            all as f64 / seconds,
+            busy.as_secs_f64() * 1e6 / all as f64
+        ),
+        &format!("sent: {ADDS_A_SECOND}"),
+        None,
+    );
+    line(
+        "requests upstream for each ADD",
+        &format!("{:.3}", upstream as f64 / all as f64),
+        "",
+        None,
+    );
 }
 
 /// Each table, and the phase that it is in.
 fn tables() -> Vec<(Table, String, Phase)> {
-    use crossfade::schema::Order;
     let rest = || {
         vec![
-            column("name", Type::Text, Role::Regular),
-            column("age", Type::Int, Role::Regular),
-            column("body", Type::Text, Role::Regular),
+            Column::new("name", Type::Text, Role::Regular),
+            Column::new("age", Type::Int, Role::Regular),
+            Column::new("body", Type::Text, Role::Regular),
         ]
     };
     let mut all = Vec::new();
     for phase in PHASES {
-        let columns = [vec![column("id", Type::Text, Role::Partition)], rest()].concat();
+        let columns = [vec![Column::new("id", Type::Text, Role::Partition)], rest()].concat();
         all.push((
             Table::new(format!("users_{phase}"), columns),
             users(phase),
@@ -384,14 +429,14 @@ fn tables() -> Vec<(Table, String, Phase)> {
         ));
     }
     let keys = vec![
-        column("team", Type::Text, Role::Partition),
-        column("n", Type::Int, Role::Clustering(Order::Asc)),
+        Column::new("team", Type::Text, Role::Partition),
+        Column::new("n", Type::Int, Role::Clustering(Order::Asc)),
     ];
     let events = Table::new("events", [keys, rest()].concat());
     all.push((events, "bench-events".into(), Phase::New));
     let votes = vec![
-        column("act", Type::Text, Role::Partition),
-        column("n", Type::Counter, Role::Regular),
+        Column::new("act", Type::Text, Role::Partition),
+        Column::new("n", Type::Counter, Role::Regular),
     ];
     all.push((
         Table::new("votes", votes),
@@ -415,12 +460,18 @@ async fn sidecar(upstream: &str) {
         let new = New::over(dynamodb.clone());
         let migration = Migration::new(spec.clone(), old.clone(), new, control.clone());
         migration.init(InitOptions::default()).await.unwrap();
-        let there = control.require(&spec.to).await.unwrap();
-        let record = Record {
-            phase,
-            ..there.record.clone()
-        };
-        control.replace(&spec.to, &there, &record).await.unwrap();
+        // The record goes step by step.
+        for phase in Phase::ALL
+            .into_iter()
+            .filter(|step| (Phase::Bridge..=phase).contains(step))
+        {
+            let there = control.require(&spec.to).await.unwrap();
+            let record = Record {
+                phase,
+                ..there.record.clone()
+            };
+            control.replace(&spec.to, &there, &record).await.unwrap();
+        }
         specs.push(spec);
     }
     other_table(&raw).await;
