@@ -391,12 +391,7 @@ mod tests {
     use crate::store::memory::Memory;
 
     async fn bench() -> Migration {
-        let id = Column {
-            name: "id".into(),
-            ty: Type::Int,
-            frozen: false,
-            role: Role::Partition,
-        };
+        let id = Column::new("id", Type::Int, Role::Partition);
         let old = Arc::new(Memory::new());
         old.create(&Table::new("users", vec![id])).await.unwrap();
         let spec = TableSpec::new("test", TablePlan::new("users").to("target"));

@@ -134,6 +134,19 @@ impl Migration {
     }
 }
 
+/// What operators want holds for the work alone: what comes after it isn't kept waiting by orders that nobody renews.
+impl Drop for PaceKeeper<'_> {
+    fn drop(&mut self) {
+        let order = |write_units| PaceOrders {
+            read_rows: self.planned.0,
+            write_units,
+            ..PaceOrders::default()
+        };
+        self.paces.old.order(order(None));
+        self.paces.new.order(order(self.planned.1));
+    }
+}
+
 impl PaceKeeper<'_> {
     async fn begin(&mut self) -> Result<()> {
         // As long as a lease is registered: whoever looks on knows why nothing happens.

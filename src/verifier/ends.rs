@@ -50,16 +50,10 @@ mod tests {
     use crate::transform::{ExpiryFrom, ExpiryRule};
 
     fn transform(from: ExpiryFrom, key_only: KeyOnly) -> Transform {
-        let column = |name: &str, role| Column {
-            name: name.into(),
-            ty: Type::Int,
-            frozen: false,
-            role,
-        };
         let columns = vec![
-            column("p", Role::Partition),
-            column("a", Role::Regular),
-            column("b", Role::Regular),
+            Column::new("p", Type::Int, Role::Partition),
+            Column::new("a", Type::Int, Role::Regular),
+            Column::new("b", Type::Int, Role::Regular),
         ];
         let rule = ExpiryRule {
             attribute: "expires_at".into(),

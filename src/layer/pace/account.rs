@@ -102,8 +102,7 @@ impl AccountState {
         until.is_some_and(|until| Clock::Machine.now() >= until)
     }
 
-    /// Takes what `count` things usually cost, or says how long that isn't there; nobody knows how long while it is
-    /// paused.
+    /// Takes what `count` things usually cost, or says when to look again; while it is paused there is nothing to look at.
     fn take(&mut self, count: usize) -> Result<Taken, Option<Duration>> {
         let now = Instant::now();
         let hold = match (self.orders.is_paused, self.is_unsure()) {
@@ -130,9 +129,14 @@ impl AccountState {
             let missing = needed - self.balance;
             if missing > 1e-9 {
                 self.held = Some((why, now));
-                return Err(Some(Duration::from_secs_f64(missing / rate.max(1e-3))));
+                // A limit rises meanwhile, so that less has to be waited for.
+                let wait = (missing / rate.max(1e-3)).min(SETTLING.as_secs_f64());
+                return Err(Some(Duration::from_secs_f64(wait)));
             }
             self.balance -= amount;
+        } else {
+            // What was done without a limit is no debt beneath one that comes later.
+            self.balance = 0.0;
         }
         Ok(Taken { begun: now, amount })
     }
@@ -170,9 +174,8 @@ impl Account {
             };
             let changed = self.changed.notified();
             match wait {
-                // A limit rises meanwhile, so that less has to be waited for.
                 Some(wait) => {
-                    let _ = tokio::time::timeout(wait.min(SETTLING), changed).await;
+                    let _ = tokio::time::timeout(wait, changed).await;
                 }
                 None => changed.await,
             }

@@ -43,7 +43,7 @@ impl Meter {
             .sum();
         // The newest slot isn't full.
         let passed = now.saturating_duration_since(self.begun).as_millis() as u64;
-        let millis = passed - first * SLOT_MILLIS;
+        let millis = passed.saturating_sub(first * SLOT_MILLIS);
         sum * 1e3 / millis.max(SLOT_MILLIS) as f64
     }
 

@@ -22,13 +22,13 @@ mod budget;
 mod hot;
 mod latency;
 mod meter;
+mod reason;
+mod rows;
 mod seconds;
 #[cfg(test)]
 mod tests;
 mod totals;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,12 +39,14 @@ use account::{Account, HeldBy, Orders, Spent, TELLING};
 use budget::RetryBudget;
 use hot::{HotPartitions, HotTaken};
 use latency::Latencies;
+pub use reason::{PaceReason, PacedStore};
+pub(super) use rows::WrittenRows;
+use rows::{RefusedRows, has_timed_out};
 pub use seconds::PaceSecond;
 use seconds::PaceSeconds;
 pub use totals::PaceTotals;
 
-use crate::error::{Error, Kind, Result, ThrottleCause};
-use crate::model::Value;
+use crate::error::{Error, Kind, Result};
 use crate::store::Room;
 
 /// What is left after a throttle, and after an old store was found to suffer.
@@ -58,70 +60,6 @@ const PROBE_SECONDS: f64 = 2.0;
 /// that made no more than one call for each of them would never end.
 const LEAST_ROWS: f64 = 100.0;
 const LEAST_UNITS: f64 = 25.0;
-
-/// Which of the two stores it is, for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PacedStore {
-    /// The one that is left.
-    Old,
-    /// The one that is moved to.
-    #[default]
-    New,
-}
-
-/// Why a pace is what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PaceReason {
-    /// An operator said so: `migrate pace --pause`.
-    Paused,
-    /// The control table doesn't say what operators want, so nothing is taken.
-    OrdersUnknown,
-    /// A store asks for less.
-    Throttled(PacedStore),
-    /// Some partitions of the new store are hot.
-    HotPartitions(usize),
-    /// The p99 of the old store's reads, and what the plan allows.
-    OldSlow {
-        /// What it is.
-        p99: Duration,
-        /// What it may be.
-        over: Duration,
-    },
-    /// Reads of the old store time out, or it has too few replicas.
-    OldFails,
-    /// Calls of the new store time out.
-    NewFails,
-    /// The plan's ceiling, or an operator's.
-    Ceiling,
-}
-
-impl fmt::Display for PaceReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PaceReason::Paused => f.write_str("paused by an operator"),
-            PaceReason::OrdersUnknown => {
-                f.write_str("held: the control table doesn't say what operators want")
-            }
-            PaceReason::Throttled(PacedStore::Old) => f.write_str("throttled by the old store"),
-            PaceReason::Throttled(PacedStore::New) => f.write_str("throttled by the new store"),
-            PaceReason::HotPartitions(1) => f.write_str("one partition of the new store is hot"),
-            PaceReason::HotPartitions(count) => {
-                write!(f, "{count} partitions of the new store are hot")
-            }
-            PaceReason::OldSlow { p99, over } => write!(
-                f,
-                "old store slow: p99 {} ms over {}",
-                p99.as_millis(),
-                over.as_millis()
-            ),
-            PaceReason::OldFails => {
-                f.write_str("old store slow: reads time out, or too few replicas answer")
-            }
-            PaceReason::NewFails => f.write_str("new store slow: calls time out"),
-            PaceReason::Ceiling => f.write_str("ceiling"),
-        }
-    }
-}
 
 /// A pace as it is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -367,7 +305,7 @@ impl Pace {
         let is_done = |row: &&Result<crate::store::WriteOutcome>| row.is_ok();
         let done = answer.rows.iter().filter(is_done).count();
         // What an embedded store has no units for counts as one.
-        let units = if answer.units > 0.0 {
+        let units = if answer.units.is_finite() && answer.units > 0.0 {
             answer.units
         } else {
             done as f64
@@ -566,34 +504,8 @@ impl Pace {
     }
 }
 
-/// Whether the call as a whole got no answer in time. A row alone says little of what the store bears.
-fn has_timed_out(answer: &crate::store::WriteOutcomes) -> bool {
-    let mut rows = answer.rows.iter();
-    let is_late = |row: &Result<crate::store::WriteOutcome>| {
-        row.as_ref()
-            .is_err_and(|error| error.kind() == Kind::Timeout)
-    };
-    !answer.rows.is_empty() && rows.all(is_late)
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The rows of a write, of which a pace asks the partitions if some are hot.
-#[derive(Clone, Copy)]
-pub(super) struct WrittenRows<'a> {
-    pub table: &'a str,
-    /// Each row's partition key.
-    pub keys: &'a [&'a [Value]],
-}
-
-/// How many rows were refused, in all and in hot partitions, and what the store was short of for each.
-#[derive(Default)]
-struct RefusedRows {
-    all: usize,
-    hot: BTreeMap<u64, usize>,
-    causes: Vec<Option<ThrottleCause>>,
 }
 
 /// A call under way, until it is dropped.
@@ -609,32 +521,5 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl WrittenRows<'_> {
-    fn count(&self) -> usize {
-        self.keys.len()
-    }
-
-    fn partitions(&self) -> impl Iterator<Item = u64> {
-        self.keys.iter().map(|key| hot::partition(self.table, key))
-    }
-
-    fn refused(&self, answer: &crate::store::WriteOutcomes) -> RefusedRows {
-        let mut refused = RefusedRows::default();
-        for (key, row) in self.keys.iter().zip(&answer.rows) {
-            let Err(error) = row else { continue };
-            if error.kind() != Kind::Throttled {
-                continue;
-            }
-            refused.all += 1;
-            refused.causes.push(error.throttled_by());
-            if error.throttled_by() == Some(ThrottleCause::Partition) {
-                let partition = hot::partition(self.table, key);
-                *refused.hot.entry(partition).or_default() += 1;
-            }
-        }
-        refused
     }
 }

@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::error::ThrottleCause;
+use crate::model::Value;
 use crate::store::{WriteOutcome, WriteOutcomes};
 
 const FEW: [&[Value]; 25] = [&[]; 25];

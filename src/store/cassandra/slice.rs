@@ -178,12 +178,7 @@ mod tests {
     use crate::schema::{Column, Order, Role};
 
     fn table(statics: bool, types: &[Type]) -> Table {
-        let column = |name: &str, ty: &Type, role| Column {
-            name: name.into(),
-            ty: ty.clone(),
-            frozen: false,
-            role,
-        };
+        let column = |name: &str, ty: &Type, role| Column::new(name, ty.clone(), role);
         let mut columns = vec![column("p", &Type::Int, Role::Partition)];
         for (at, ty) in types.iter().enumerate() {
             columns.push(column(&format!("c{at}"), ty, Role::Clustering(Order::Desc)));

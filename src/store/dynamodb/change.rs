@@ -310,7 +310,12 @@ impl DynamoDb {
             .as_service_error()
             .filter(|refusal| refusal.is_unmet());
         match unmet.map(|refusal| refusal.item.clone()) {
-            Some(Some(item)) => Ok(Changed::Refused(Some(readable(mapping, item)?))),
+            Some(Some(Some(item))) => Ok(Changed::Refused(Some(readable(mapping, item)?))),
+            Some(Some(None)) => {
+                let message = "a refused write tells an item that can't be read";
+                let error = call.error(Kind::Corrupt, Effect::None, message);
+                Err(error.with_context("key", key_text(mapping, key)).into())
+            }
             Some(None) if takes_none => {
                 let message = "a refused write doesn't tell which item was in the way";
                 let error = call.error(Kind::Unsupported, Effect::None, message);

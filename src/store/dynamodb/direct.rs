@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ConnectorError, ErrorMetadata, ProvideErrorMetadata, SdkError};
@@ -20,6 +21,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, U
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
@@ -39,6 +41,9 @@ const SERVICE: &str = "DynamoDB_20120810.";
 const KEPT: Duration = Duration::from_secs(300);
 /// How long before their end credentials are fetched anew.
 const EARLY: Duration = Duration::from_secs(60);
+/// How long it may take to fetch them, and after how long that is tried again where it failed.
+const FETCHING: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A failed call.
 pub(super) type Failure = SdkError<ServiceRefusal, HttpResponse>;
@@ -50,13 +55,15 @@ pub(super) struct Direct(Arc<Inner>);
 struct Inner {
     http: Http,
     uri: Uri,
+    /// The path as it is signed.
+    path: String,
     host: HeaderValue,
     region: String,
     timeout: Duration,
     provider: SharedCredentialsProvider,
     signer: RwLock<Option<Arc<Signer>>>,
-    /// Held by the one that fetches credentials.
-    fetching: Mutex<()>,
+    /// Held by the one that fetches credentials: when that failed last.
+    fetching: Mutex<Option<Instant>>,
 }
 
 /// Credentials, and what a day's signatures are made with.
@@ -73,8 +80,8 @@ struct Signer {
 #[derive(Debug)]
 pub(super) struct ServiceRefusal {
     metadata: ErrorMetadata,
-    /// The item that didn't meet a condition, if it was told.
-    pub item: Option<Attrs>,
+    /// The item that didn't meet a condition, if it was told; within, none if it can't be read.
+    pub item: Option<Option<Attrs>>,
 }
 
 impl ServiceRefusal {
@@ -96,6 +103,14 @@ impl fmt::Display for ServiceRefusal {
 }
 
 impl std::error::Error for ServiceRefusal {}
+
+impl Signer {
+    /// Whether the credentials haven't ended: by the clock that goes on while a machine is suspended.
+    fn is_valid(&self) -> bool {
+        let end = self.credentials.expiry();
+        end.is_none_or(|end| SystemTime::now() < end)
+    }
+}
 
 impl ProvideErrorMetadata for ServiceRefusal {
     fn meta(&self) -> &ErrorMetadata {
@@ -122,6 +137,7 @@ impl Direct {
         Some(Direct(Arc::new(Inner {
             http,
             host: HeaderValue::try_from(host).ok()?,
+            path: signed_path(uri.path()),
             uri,
             region: region.to_owned(),
             timeout,
@@ -137,6 +153,7 @@ impl Direct {
         Direct(Arc::new(Inner {
             http,
             uri: inner.uri.clone(),
+            path: inner.path.clone(),
             host: inner.host.clone(),
             region: inner.region.clone(),
             timeout: inner.timeout,
@@ -189,7 +206,11 @@ impl Direct {
         body: Bytes,
         permit: Option<&Permit>,
     ) -> Result<Response<Bytes>, Failure> {
-        let sending = self.send(target, content_type, body, permit);
+        // One time for all of it, so that the scope's day is the signature's.
+        let now = SystemTime::now();
+        // Outside of the timeout: while this takes its time nothing is sent.
+        let signer = self.signer(now).await?;
+        let sending = self.send((&signer, now), target, content_type, body, permit);
         match tokio::time::timeout(self.0.timeout, sending).await {
             Ok(answer) => answer,
             Err(late) => Err(SdkError::timeout_error(late)),
@@ -198,16 +219,14 @@ impl Direct {
 
     async fn send(
         &self,
+        (signer, now): (&Signer, SystemTime),
         target: &str,
         content_type: &str,
         body: Bytes,
         permit: Option<&Permit>,
     ) -> Result<Response<Bytes>, Failure> {
         let wrong = |error: http::Error| SdkError::construction_failure(error);
-        // One time for all of it, so that the scope's day is the signature's.
-        let now = SystemTime::now();
-        let signer = self.signer(now).await?;
-        let (head, authorization) = self.signed(&signer, target, content_type, &body, now);
+        let (head, authorization) = self.signed(signer, target, content_type, &body, now);
         let mut request = Request::post(self.0.uri.clone())
             .body(SdkBody::from(body))
             .map_err(wrong)?;
@@ -252,8 +271,8 @@ impl Direct {
         let token = signer.credentials.session_token();
         let host = inner.host.to_str().unwrap_or_default();
         // Signed is what is left of a value without needless spaces.
-        let kind = content_type.split_ascii_whitespace().collect::<Vec<_>>();
-        let kind = kind.join(" ");
+        let plain = |value: &str| value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let (kind, name) = (plain(content_type), plain(target));
         let (token_line, token_name) = match token {
             Some(token) => (
                 format!("x-amz-security-token:{token}\n"),
@@ -263,9 +282,9 @@ impl Direct {
         };
         let names = format!("content-type;host;x-amz-date;{token_name}x-amz-target");
         let canonical = format!(
-            "POST\n{}\n\ncontent-type:{kind}\nhost:{host}\nx-amz-date:{date}\n{token_line}x-amz-target:{target}\n\n\
+            "POST\n{}\n\ncontent-type:{kind}\nhost:{host}\nx-amz-date:{date}\n{token_line}x-amz-target:{name}\n\n\
              {names}\n{}",
-            inner.uri.path(),
+            inner.path,
             hex(&Sha256::digest(body))
         );
         let to_sign = format!(
@@ -303,16 +322,29 @@ impl Direct {
         if let Some(signer) = self.current(now) {
             return Ok(signer);
         }
-        let _fetching = self.0.fetching.lock().await;
-        // Somebody else may have fetched them meanwhile.
+        let mut failed = self.0.fetching.lock().await;
+        // Another call may have fetched them meanwhile.
         if let Some(signer) = self.current(now) {
             return Ok(signer);
         }
-        let known = self.known().filter(|signer| Instant::now() < signer.until);
+        let known = self.known().filter(|signer| signer.is_valid());
         let (credentials, until) = match known {
             // Another day alone.
-            Some(signer) => (signer.credentials.clone(), signer.until),
-            None => self.fetched().await?,
+            Some(signer) if Instant::now() < signer.until => {
+                (signer.credentials.clone(), signer.until)
+            }
+            known => match (self.fetched(*failed).await, known) {
+                (Ok(fetched), _) => fetched,
+                // What is there is good for a while yet.
+                (Err(_), Some(signer)) => (signer.credentials.clone(), Instant::now() + AGAIN),
+                (Err(error), None) => {
+                    *failed = Some(Instant::now());
+                    return Err(SdkError::dispatch_failure(ConnectorError::other(
+                        error.into(),
+                        None,
+                    )));
+                }
+            },
         };
         let region = self.0.region.as_str();
         let key = generate_signing_key(credentials.secret_access_key(), now, region, "dynamodb");
@@ -338,20 +370,34 @@ impl Direct {
     }
 
     fn current(&self, now: SystemTime) -> Option<Arc<Signer>> {
-        let is_current =
-            |signer: &Arc<Signer>| signer.day == day(now) && Instant::now() < signer.until;
+        let is_current = |signer: &Arc<Signer>| {
+            signer.day == day(now) && Instant::now() < signer.until && signer.is_valid()
+        };
         self.known().filter(is_current)
     }
 
-    async fn fetched(&self) -> Result<(Credentials, Instant), Failure> {
-        let fetched = self.0.provider.provide_credentials().await;
-        let credentials = fetched.map_err(|error| {
-            SdkError::dispatch_failure(ConnectorError::other(error.into(), None))
-        })?;
+    /// New credentials, and until when they are used.
+    async fn fetched(
+        &self,
+        failed: Option<Instant>,
+    ) -> Result<(Credentials, Instant), CredentialsError> {
+        // Those that waited for a fetch that failed don't try one after the other.
+        if failed.is_some_and(|failed| failed.elapsed() < Duration::from_secs(1)) {
+            return Err(CredentialsError::provider_timed_out(FETCHING));
+        }
+        let fetching = self.0.provider.provide_credentials();
+        let credentials = match tokio::time::timeout(FETCHING, fetching).await {
+            Ok(fetched) => fetched?,
+            Err(_) => return Err(CredentialsError::provider_timed_out(FETCHING)),
+        };
         let left = credentials
             .expiry()
             .map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
-        let kept_for = left.map_or(KEPT, |left| left.saturating_sub(EARLY).min(KEPT));
+        let kept_for = match left {
+            None => KEPT,
+            Some(left) if left > EARLY * 2 => left - EARLY,
+            Some(left) => left / 2,
+        };
         Ok((credentials, Instant::now() + kept_for))
     }
 }
@@ -389,36 +435,57 @@ fn unreadable(body: Bytes, error: &dyn fmt::Display) -> Failure {
     SdkError::service_error(refusal, raw(Response::new(body)))
 }
 
-/// An answer that isn't a success.
+/// An answer that isn't a success. Of a body that is unusual, what can be read is.
 fn refused(answer: Response<Bytes>) -> Failure {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Said {
-        #[serde(rename = "__type")]
-        kind: Option<String>,
-        code: Option<String>,
-        #[serde(alias = "Message", alias = "errorMessage")]
-        message: Option<String>,
-        #[serde(rename = "Item")]
-        item: Option<Attributes>,
-    }
-    let said: Said = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let header = answer.headers().get("x-amzn-errortype");
-    let header = header
-        .and_then(|code| code.to_str().ok())
-        .map(str::to_owned);
+    let said: Json = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let text = |name: &str| said.get(name).and_then(Json::as_str);
     let mut metadata = ErrorMetadata::builder();
-    if let Some(code) = header.or(said.kind).or(said.code) {
-        metadata = metadata.code(plain(&code));
+    if let Some(code) = code_of(answer.headers(), &said) {
+        metadata = metadata.code(code);
     }
-    if let Some(message) = said.message {
+    let message = ["message", "Message", "errorMessage"];
+    if let Some(message) = message.into_iter().find_map(text) {
         metadata = metadata.message(message);
     }
+    let item = said
+        .get("Item")
+        .map(|item| Attributes::deserialize(item).map(|Attributes(item)| item).ok());
     let refusal = ServiceRefusal {
         metadata: metadata.build(),
-        item: said.item.map(|Attributes(item)| item),
+        item,
     };
     SdkError::service_error(refusal, raw(answer))
+}
+
+/// The code of an answer that isn't a success.
+pub(super) fn code(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let said: Json = serde_json::from_slice(body).unwrap_or_default();
+    code_of(headers, &said)
+}
+
+fn code_of(headers: &HeaderMap, said: &Json) -> Option<String> {
+    let header = headers.get("x-amzn-errortype");
+    let header = header.and_then(|code| code.to_str().ok());
+    let text = |name: &str| said.get(name).and_then(Json::as_str);
+    let code = header.or(text("code")).or(text("__type"))?;
+    Some(plain(code).to_owned())
+}
+
+/// The path as the signature has it: what isn't plain is encoded, also where it is already.
+fn signed_path(path: &str) -> String {
+    let mut signed = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                signed.push(char::from(byte));
+            }
+            _ => {
+                signed.push('%');
+                signed.push_str(&hex(&[byte]).to_ascii_uppercase());
+            }
+        }
+    }
+    signed
 }
 
 /// `com.amazonaws.dynamodb.v20120810#Code:http://…` without what is around the code.
@@ -437,12 +504,11 @@ mod tests {
 
     use super::*;
 
-    fn signer(token: Option<String>, now: SystemTime) -> (Direct, Signer) {
+    fn signer(endpoint: &str, token: Option<String>, now: SystemTime) -> (Direct, Signer) {
         let credentials = Credentials::new("AKIDEXAMPLE", "secret/+key", token, None, "test");
         let provider = SharedCredentialsProvider::new(credentials.clone());
         let http = super::super::http::client(None, KEPT, KEPT).unwrap();
-        let direct =
-            Direct::new(http, "http://127.0.0.1:8000", "eu-north-1", KEPT, provider).unwrap();
+        let direct = Direct::new(http, endpoint, "eu-north-1", KEPT, provider).unwrap();
         let key = generate_signing_key("secret/+key", now, "eu-north-1", "dynamodb");
         let signer = Signer {
             credentials,
@@ -462,9 +528,11 @@ mod tests {
             body in any::<Vec<u8>>(),
             token in proptest::option::of("[A-Za-z0-9/+=]{1,300}"),
             seconds in 1_600_000_000_u64..2_000_000_000,
+            path in "(/[A-Za-z0-9:@+=,~._-]{1,9}|/a%20b){0,2}",
         ) {
             let now = UNIX_EPOCH + Duration::from_secs(seconds);
-            let (direct, signer) = signer(token, now);
+            let endpoint = format!("http://127.0.0.1:8000{path}");
+            let (direct, signer) = signer(&endpoint, token, now);
             let (_, ours) = direct.signed(&signer, "DynamoDB_20120810.GetItem", JSON, &body, now);
             let identity = signer.credentials.clone().into();
             let params = v4::SigningParams::builder()
@@ -478,7 +546,7 @@ mod tests {
             let headers = [("content-type", JSON), ("x-amz-target", "DynamoDB_20120810.GetItem")];
             let request = SignableRequest::new(
                 "POST",
-                "http://127.0.0.1:8000/",
+                format!("{endpoint}/"),
                 headers.into_iter(),
                 SignableBody::Bytes(&body),
             );
@@ -489,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_what_stands_between_its_namespace_and_a_link() {
+    fn a_code_is_between_its_namespace_and_a_link() {
         for code in [
             "ValidationException",
             "com.amazon.coral.validate#ValidationException",

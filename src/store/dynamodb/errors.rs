@@ -168,10 +168,7 @@ impl SdkCall<'_> {
                     Effect::None,
                     format!("the credentials were refused: {code}"),
                 )
-                .with_help(
-                    "check that they have not expired, that they belong to this region and \
-                     account, and that this computer's clock is right",
-                );
+                .with_help(CHECK_CREDENTIALS);
         }
         let (kind, effect) = kind_of(&code, status);
         let message = error.message().unwrap_or("no reason given").to_owned();
@@ -283,6 +280,10 @@ impl SdkCall<'_> {
     }
 }
 
+/// What to do where credentials were refused.
+pub(super) const CHECK_CREDENTIALS: &str = "check that they have not expired, that they belong to this region and account, and that \
+     this computer's clock is right";
+
 /// What to do where it can't be reached.
 pub(super) const CHECK_REACH: &str = "check that region and endpoint are right, that it is running, and that nothing is between (VPC \
      endpoint, proxy, firewall)";
@@ -340,7 +341,10 @@ pub(super) fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespons
 fn told_cause(body: &[u8]) -> Option<ThrottleCause> {
     // Few answers are errors, and few errors are throttles.
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let reasons = body.get("ThrottlingReasons")?.as_array()?;
+    // The service spells it in two ways, each in exceptions of its own.
+    let reasons = body.get("ThrottlingReasons");
+    let reasons = reasons.or_else(|| body.get("throttlingReasons"));
+    let reasons = reasons?.as_array()?;
     let reasons = reasons
         .iter()
         .filter_map(|reason| reason.get("reason")?.as_str());
@@ -406,7 +410,7 @@ fn kind_of(code: &str, status: u16) -> (Kind, Effect) {
     }
 }
 
-fn is_about_credentials(code: &str) -> bool {
+pub(super) fn is_about_credentials(code: &str) -> bool {
     matches!(
         code,
         "UnrecognizedClientException"

@@ -8,8 +8,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::connect::{self, DynamoDbConfig};
-use super::direct::{Direct, Failure};
-use super::errors::{CHECK_REACH, is_about_missing_credentials, is_unsent, root_cause};
+use super::direct::{self, Direct, Failure};
+use super::errors::{
+    CHECK_CREDENTIALS, CHECK_REACH, is_about_credentials, is_about_missing_credentials, is_unsent,
+    root_cause,
+};
 use crate::error::{Effect, Error, Kind, Result};
 
 /// Sends requests in DynamoDB's protocol as they are. Nothing is sent twice.
@@ -54,11 +57,22 @@ impl Raw {
     /// Sends a request: its `X-Amz-Target`, its content type and its body.
     ///
     /// # Errors
-    /// There are no credentials; or there was no answer, with unknown effect if it may have arrived.
+    /// There are no credentials, or they were refused; or there was no answer, with unknown effect if it may have arrived.
     pub async fn send(&self, target: &str, content_type: &str, body: Bytes) -> Result<RawAnswer> {
         let answer = self.direct.exchange(target, content_type, body, None).await;
         let answer = answer.map_err(|failure| self.unanswered(failure))?;
         let (parts, body) = answer.into_parts();
+        // The service's own text may quote the headers that were signed, a session token among them.
+        if !parts.status.is_success()
+            && let Some(code) = direct::code(&parts.headers, &body)
+            && is_about_credentials(&code)
+        {
+            let message = format!("the credentials were refused: {code}");
+            return Err(Error::new(Kind::Denied, message)
+                .with_effect(Effect::None)
+                .with_context("endpoint", &*self.endpoint)
+                .with_help(CHECK_CREDENTIALS));
+        }
         Ok(RawAnswer {
             status: parts.status.as_u16(),
             headers: parts.headers,

@@ -19,23 +19,14 @@ const PLAN: &str = "name = \"try\"\n[old]\nkind = \"embedded\"\npath = \"old\"\n
                     [lease]\nseconds = 4\noperation_seconds = 3\n[shim]\nresave = \"inline\"\ndeadline_seconds = 2\n\
                     [[table]]\nname = \"votes\"\n[[table]]\nname = \"users\"\nkey_only = \"keep\"\n";
 
-fn column(name: &str, ty: Type, role: Role) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    }
-}
-
 async fn old_tables(folder: &Path) {
     let store = Embedded::open(&folder.join("old")).expect("a folder");
-    let id = || column("id", Type::Text, Role::Partition);
+    let id = || Column::new("id", Type::Text, Role::Partition);
     let users = [
         id(),
-        column("name", Type::Text, Role::Regular),
-        column("age", Type::Int, Role::Regular),
-        column("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
+        Column::new("name", Type::Text, Role::Regular),
+        Column::new("age", Type::Int, Role::Regular),
+        Column::new("tags", Type::Set(Box::new(Type::Text)), Role::Regular),
     ];
     let users = Table::new("users", users.into());
     store.create(&users).await.expect("users");
@@ -46,7 +37,7 @@ async fn old_tables(folder: &Path) {
         let put = Mutation::Put(Row::new(key, cells));
         store.apply(&users, &put).await.expect("a row");
     }
-    let votes = [id(), column("n", Type::Counter, Role::Regular)];
+    let votes = [id(), Column::new("n", Type::Counter, Role::Regular)];
     let votes = Table::new("votes", votes.into());
     store.create(&votes).await.expect("votes");
 }

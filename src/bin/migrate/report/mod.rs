@@ -175,10 +175,11 @@ fn page(head: &ReportHead, tables: &[ReportTable]) -> String {
 fn write(path: &Path, page: &str) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
+    // One that is left from before may be readable by others, or lead somewhere else.
+    let _ = std::fs::remove_file(&beside);
     let written = std::fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&beside)
         .and_then(|mut file| file.write_all(page.as_bytes()))

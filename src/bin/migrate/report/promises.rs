@@ -85,6 +85,9 @@ pub fn lines(
     promises.map(line).collect()
 }
 
+const NONE_COUNTS: &str =
+    "no verification that counts: none of this freeze, or a copy, fold, repair or retry has run since";
+
 fn judged(
     promise: &Promise,
     verified: Option<&Verified>,
@@ -93,10 +96,7 @@ fn judged(
     // A part of the table shows that a promise is broken, and never that it is kept.
     let Some(last) = last else {
         return match verified {
-            None => (
-                PromiseState::NotKnown,
-                "no verification of this freeze".to_owned(),
-            ),
+            None => (PromiseState::NotKnown, NONE_COUNTS.to_owned()),
             Some(one) if one.clean => (
                 PromiseState::Kept,
                 format!(
@@ -141,6 +141,9 @@ fn judged(
     if found.stopped_early {
         let why = format!("the verification stopped before it had looked at everything; {when}");
         return (PromiseState::NotKnown, why);
+    }
+    if verified.is_none() {
+        return (PromiseState::NotKnown, format!("{NONE_COUNTS}; {when}"));
     }
     let why = format!(
         "{} old rows and {} items compared; {when}",

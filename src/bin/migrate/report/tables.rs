@@ -36,6 +36,9 @@ pub fn overview(page: &mut HtmlPage, tables: &[ReportTable]) {
         row.push(count(status.failures));
         row.push(match &status.verified {
             None => "no".to_owned(),
+            Some(verified) if !counts(verified, status) => {
+                "no longer: a copy, fold or retry has run since".to_owned()
+            }
             Some(verified) if verified.clean => format!("clean, {}", moment(verified.ended_at)),
             Some(verified) => format!(
                 "{} differences, {}",
@@ -177,8 +180,9 @@ fn timeline(page: &mut HtmlPage, head: &ReportHead, record: &Record, times: &[Bu
 fn promised(page: &mut HtmlPage, table: &ReportTable, asked: &ControlAnswers, record: &Record) {
     let status = &asked.status;
     page.markup("<h3>What was promised, and whether it was kept</h3>\n");
+    let verified = status.verified.as_ref().filter(|one| counts(one, status));
     let last = counted(table, record, status.verified.as_ref());
-    let rows = promises::lines(status.is_counter, status.verified.as_ref(), last);
+    let rows = promises::lines(status.is_counter, verified, last);
     page.table(
         &[
             WORD.named("promise"),
@@ -267,6 +271,13 @@ fn counted<'a>(
     let last = table.last.as_ref().ok()?.as_ref()?;
     let is_it = verified.is_none_or(|verified| verified.oldest_at == Some(last.oldest_at));
     (last.is_of(record) && is_it).then_some(last)
+}
+
+/// Whether a verification tells of the table as the copiers have left it.
+fn counts(verified: &Verified, status: &Status) -> bool {
+    let digests = status.copiers.iter();
+    let digests = digests.map(|(id, progress)| (id.clone(), progress.digest()));
+    verified.copiers == digests.collect::<BTreeMap<_, _>>()
 }
 
 /// What all copiers of this freeze have done.
