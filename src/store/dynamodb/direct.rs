@@ -447,9 +447,11 @@ fn refused(answer: Response<Bytes>) -> Failure {
     if let Some(message) = message.into_iter().find_map(text) {
         metadata = metadata.message(message);
     }
-    let item = said
-        .get("Item")
-        .map(|item| Attributes::deserialize(item).map(|Attributes(item)| item).ok());
+    let item = said.get("Item").map(|item| {
+        Attributes::deserialize(item)
+            .map(|Attributes(item)| item)
+            .ok()
+    });
     let refusal = ServiceRefusal {
         metadata: metadata.build(),
         item,

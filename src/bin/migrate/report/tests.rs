@@ -223,7 +223,7 @@ fn what_is_not_known_is_said() {
         "It is in `new`. When it came there is not recorded",
         "What was found last can&#39;t be read: a broken disk",
         "can&#39;t be read: a broken disk",
-        "no verification of this freeze",
+        "no verification that counts: none of this freeze",
         "No copy has noted anything under this freeze",
         "No copy of this freeze has told which write units it took",
     ] {
