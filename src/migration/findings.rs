@@ -4,15 +4,15 @@
 //! machine that compared them. The file is `<journal>/<table>.verified`, a JSON object that each verification replaces
 //! as a whole. Only its owner may read it (mode 0600).
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Result, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::unix_seconds;
 use crate::control::Record;
-use crate::disk::private_file;
 use crate::verifier::{Found, Mended, VerifyOutcome};
 
 /// Examples that are kept.
@@ -85,7 +85,11 @@ pub(super) fn keep(journal: &Path, table: &str, last: &LastVerification) {
 fn replace(path: &Path, last: &LastVerification) -> Result<()> {
     let text = serde_json::to_vec(last)?;
     let beside = path.with_extension("verified.new");
-    private_file(&beside)?.write_all(&text)?;
+    // One that is left from before may be readable by others.
+    let _ = fs::remove_file(&beside);
+    let mut file = OpenOptions::new();
+    let file = file.write(true).create_new(true).mode(0o600);
+    file.open(&beside)?.write_all(&text)?;
     fs::rename(&beside, path)
 }
 
