@@ -254,11 +254,12 @@ impl Account {
         self.state().orders
     }
 
-    /// The most in a second, what is done in a second, and what has held up calls lately.
-    pub(super) fn now(&self) -> (Option<f64>, f64, Option<HeldBy>) {
+    /// The most in a second, and whether a store has set it; what is done in a second; and what has held up calls lately.
+    pub(super) fn now(&self) -> (Option<(f64, bool)>, f64, Option<HeldBy>) {
         let now = Instant::now();
         let mut state = self.state();
-        let rate = state.rate(now).map(|(rate, _, _)| rate);
+        let rate = state.rate(now);
+        let rate = rate.map(|(rate, _, why)| (rate, why == HeldBy::Store));
         let done = state.done.rate(now, LATELY);
         let held = match (state.orders.is_paused, state.is_unsure()) {
             (true, _) => Some(HeldBy::Operator),

@@ -54,6 +54,8 @@ const TO_AFTER_THROTTLE: f64 = 0.9;
 const TO_WHEN_SLOW: f64 = 0.7;
 /// An old store that suffers is judged anew after so long at the earliest.
 const SLOW_EVERY: Duration = Duration::from_secs(1);
+/// What a store has complained of counts as the reason for so long, while the limit that followed is there.
+const SUFFERED: Duration = Duration::from_secs(10);
 /// However ill a store is, one call is made in so many seconds, to see whether it is better.
 const PROBE_SECONDS: f64 = 2.0;
 /// And so much is read and written in a second: calls are refused and fail for causes besides the pace too, and a tool
@@ -222,16 +224,19 @@ impl Pace {
     pub fn now(&self) -> PaceNow {
         let (read_rows, rows, reads_held) = self.reads.now();
         let (write_units, units, writes_held) = self.writes.now();
+        let mut limits = [read_rows, write_units].into_iter().flatten();
+        let is_limited = limits.any(|(_, by_store)| by_store);
         PaceNow {
-            read_rows,
-            write_units,
+            read_rows: read_rows.map(|(rows, _)| rows),
+            write_units: write_units.map(|(units, _)| units),
             rows,
             units,
-            reason: self.reason([reads_held, writes_held]),
+            reason: self.reason([reads_held, writes_held], is_limited),
         }
     }
 
-    fn reason(&self, held: [Option<HeldBy>; 2]) -> Option<PaceReason> {
+    /// `is_limited` says whether a store has set one of the limits.
+    fn reason(&self, held: [Option<HeldBy>; 2], is_limited: bool) -> Option<PaceReason> {
         let is = |why| held.contains(&Some(why));
         if is(HeldBy::Operator) {
             return Some(PaceReason::Paused);
@@ -240,7 +245,12 @@ impl Pace {
             return Some(PaceReason::OrdersUnknown);
         }
         let suffering = self.suffering().last;
-        let lately = suffering.filter(|(_, at)| at.elapsed() < TELLING);
+        let telling = match is_limited {
+            // Calls that take seconds are few, and each of them tells.
+            true => SUFFERED,
+            false => TELLING,
+        };
+        let lately = suffering.filter(|(_, at)| at.elapsed() < telling);
         if let Some((reason, _)) = lately {
             return Some(reason);
         }
