@@ -20,7 +20,7 @@ use super::hashed::FoundByHash;
 use super::item::whole;
 use super::json::GivenItem;
 use super::native::{ReadWhole, Way, refuse_marks};
-use super::target::{Target, counters_alone, json as item_json, project, reply};
+use super::target::{ReplyBody, Target, counters_alone, json as item_json, project};
 use crate::error::Effect;
 use crate::express::{Item, Projection};
 use crate::model::{Key, Row};
@@ -187,15 +187,14 @@ async fn read_all(
     if let Some(Json::Array(own)) = wanted.of_tables(&units) {
         capacity.extend(own);
     }
-    Ok(reply([
-        ("Responses", Some(Json::Object(responses))),
-        ("UnprocessedKeys", Some(Json::Object(left))),
-        (
+    Ok(ReplyBody::new()
+        .json("Responses", Some(Json::Object(responses)))
+        .json("UnprocessedKeys", Some(Json::Object(left)))
+        .json(
             "ConsumedCapacity",
             (!capacity.is_empty()).then_some(Json::Array(capacity)),
-        ),
-    ])
-    .into())
+        )
+        .done())
 }
 
 fn leave(left: &mut Map<String, Json>, table: &TableReading, key: Item) {
@@ -448,13 +447,12 @@ impl WriteBatch {
         if let Some(Json::Array(own)) = self.wanted.of_tables(&units) {
             capacity.extend(own);
         }
-        Ok(reply([
-            ("UnprocessedItems", Some(Json::Object(left))),
-            (
+        Ok(ReplyBody::new()
+            .json("UnprocessedItems", Some(Json::Object(left)))
+            .json(
                 "ConsumedCapacity",
                 (!capacity.is_empty()).then_some(Json::Array(capacity)),
-            ),
-        ])
-        .into())
+            )
+            .done())
     }
 }

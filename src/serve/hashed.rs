@@ -10,7 +10,7 @@ use super::attempts::AttemptOutcome;
 use super::capacity::{self, WantedCapacity};
 use super::fault::Fault;
 use super::json::GivenItem;
-use super::target::{Target, json as item_json, reply};
+use super::target::{ReplyBody, Target, json as item_json};
 use crate::error::Effect;
 use crate::express::Item;
 use crate::item::Attr;
@@ -132,6 +132,7 @@ pub(super) fn on_nothing(target: &Target, operation: &str, mut asked: Asked) -> 
             ));
         }
     };
-    let parts = [("ConsumedCapacity", wanted.of_table(&target.name, units))];
-    Ok(reply(parts).into())
+    Ok(ReplyBody::new()
+        .json("ConsumedCapacity", wanted.of_table(&target.name, units))
+        .done())
 }

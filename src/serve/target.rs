@@ -1,7 +1,7 @@
 //! A table of the plan, as requests on it see it.
 
 use bytes::Bytes;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::fault::Fault;
 use super::json::ShownItem;
@@ -185,7 +185,7 @@ pub(super) fn json(item: Item) -> Json {
     serde_json::to_value(ShownItem(item)).unwrap_or_default()
 }
 
-/// A reply that is written part by part, items without being built up anew.
+/// A reply that is written part by part, some of which may not be there; items without being built up anew.
 pub(super) struct ReplyBody(Vec<u8>);
 
 impl ReplyBody {
@@ -243,13 +243,4 @@ impl ReplyBody {
 
 fn put_item(out: &mut Vec<u8>, item: &Item) {
     wire::put_pairs(out, item.iter().map(|(name, value)| (name.as_str(), value)));
-}
-
-/// A reply of several parts, some of which may not be there.
-pub(super) fn reply(parts: impl IntoIterator<Item = (&'static str, Option<Json>)>) -> Vec<u8> {
-    let parts = parts.into_iter();
-    let parts: Map<String, Json> = parts
-        .filter_map(|(name, part)| Some((name.to_owned(), part?)))
-        .collect();
-    serde_json::to_vec(&parts).unwrap_or_default()
 }

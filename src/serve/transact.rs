@@ -13,7 +13,7 @@ use super::attempts::AttemptOutcome;
 use super::capacity::{self, WantedCapacity};
 use super::fault::{Fault, Twice};
 use super::item::{ItemWrite, whole};
-use super::target::{Target, counters_alone, is_same_twice, json as item_json, project, reply};
+use super::target::{ReplyBody, Target, counters_alone, is_same_twice, json as item_json, project};
 use crate::express::Projection;
 use crate::model::Key;
 use crate::shim::{Cancelled, TransactWrite, Transacted, Writes};
@@ -140,7 +140,9 @@ pub(super) async fn write(app: &Arc<App>, body: &[u8]) -> Result<ItemWrite, Faul
     let making = async move {
         let transacted = shim.transact(writes).await;
         match transacted.map_err(|error| Fault::of(&error, twice))? {
-            Transacted::Done => Ok(reply([("ConsumedCapacity", wanted.of_tables(&units))]).into()),
+            Transacted::Done => Ok(ReplyBody::new()
+                .json("ConsumedCapacity", wanted.of_tables(&units))
+                .done()),
             Transacted::Cancelled(reasons) => Err(cancelled(reasons, &shown)?),
         }
     };
@@ -208,9 +210,8 @@ pub(super) async fn get(app: &Arc<App>, body: &[u8]) -> AttemptOutcome {
         let item = item.map(|item| item_json(project(item, projection.as_ref())));
         responses.push(item.map_or_else(|| json!({}), |item| json!({"Item": item})));
     }
-    Ok(reply([
-        ("Responses", Some(Json::Array(responses))),
-        ("ConsumedCapacity", wanted.of_tables(&units)),
-    ])
-    .into())
+    Ok(ReplyBody::new()
+        .json("Responses", Some(Json::Array(responses)))
+        .json("ConsumedCapacity", wanted.of_tables(&units))
+        .done())
 }
