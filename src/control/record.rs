@@ -225,6 +225,12 @@ impl Progress {
         hex(&sha2::Sha256::digest(text.as_bytes())[..16])
     }
 
+    /// What each of these tells, by its id: what [`Verified::copiers`] is compared with.
+    pub fn digests(all: &[(String, Progress)]) -> std::collections::BTreeMap<String, String> {
+        let digests = all.iter().map(|(id, one)| (id.clone(), one.digest()));
+        digests.collect()
+    }
+
     /// The done ranges as text.
     pub fn ranges(done: &Intervals) -> Vec<String> {
         let mut ranges: Vec<Tokens> = done.iter().collect();

@@ -12,7 +12,7 @@ use super::pacing::PacedTool;
 use super::tool::under_lease;
 use super::{Migration, Refusal, Survey};
 use crate::clock::unix_seconds;
-use crate::control::{Control, ParticipantKind, Record, Verified};
+use crate::control::{Control, ParticipantKind, Progress, Record, Verified};
 use crate::error::{Error, Kind, Result};
 use crate::layer::Retry;
 use crate::layer::retry::Patience;
@@ -279,8 +279,7 @@ impl Migration {
     async fn copiers(&self, record: &Record) -> Result<BTreeMap<String, String>> {
         let mut progress = self.control.progress(&self.spec.to).await?;
         progress.retain(|(_, progress)| progress.is_of(record));
-        let digests = progress.into_iter().map(|(id, one)| (id, one.digest()));
-        Ok(digests.collect())
+        Ok(Progress::digests(&progress))
     }
 
     async fn is_still(&self, control: &Control, begun: &Record) -> Result<()> {

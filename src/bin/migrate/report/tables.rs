@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossfade::control::{Counts, DeadLetter, Record, Verified};
+use crossfade::control::{Counts, DeadLetter, Progress, Record, Verified};
 use crossfade::forecast::{Ceilings, Size, forecast};
 use crossfade::migration::Status;
 use crossfade::migration::findings::LastVerification;
@@ -275,9 +275,7 @@ fn counted<'a>(
 
 /// Whether a verification tells of the table as the copiers have left it.
 fn counts(verified: &Verified, status: &Status) -> bool {
-    let digests = status.copiers.iter();
-    let digests = digests.map(|(id, progress)| (id.clone(), progress.digest()));
-    verified.copiers == digests.collect::<BTreeMap<_, _>>()
+    verified.copiers == Progress::digests(&status.copiers)
 }
 
 /// What all copiers of this freeze have done.
