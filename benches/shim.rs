@@ -8,6 +8,8 @@
 //! how many writes 10,000 adds a second to three keys become.
 #![allow(missing_docs)]
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use crossfade::protocol::Phase;
 use crossfade::schema::{Column, Role, Table, Type};
 use crossfade::shim::{OldStore, Settings, Shim};
 use crossfade::spec::{TablePlan, TableSpec};
-use crossfade::store::dynamodb::{Credentials, DynamoDb, DynamoDbConfig};
+use crossfade::store::dynamodb::DynamoDb;
 use crossfade::store::memory::Memory;
 use crossfade::store::{Old, Store};
 use metrics::{
@@ -103,17 +105,7 @@ impl Bench {
     /// Two tables in phase `copy`, with an empty old store.
     async fn new(url: &str) -> Result<Self> {
         let name = format!("bench-{:08x}", std::process::id());
-        let config = DynamoDbConfig {
-            region: Some("us-east-1".into()),
-            endpoint: Some(url.into()),
-            credentials: Some(Credentials {
-                access_key_id: "crossfade".into(),
-                secret_access_key: "crossfade".into(),
-                session_token: None,
-            }),
-            ..DynamoDbConfig::default()
-        };
-        let dynamodb: Arc<dyn Store> = Arc::new(DynamoDb::connect(config).await?);
+        let dynamodb: Arc<dyn Store> = Arc::new(DynamoDb::connect(common::config(url)).await?);
         let old = Old(Arc::new(Memory::new()));
         let control = Control::new(New::over(dynamodb.clone()), &format!("{name}-control"));
         let mut specs = Vec::new();

@@ -10,6 +10,8 @@
 //! some. `cargo bench --bench verify -- 200000` says how many rows of about 300 bytes.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use crossfade::error::Result;
 use crossfade::model::{Condition, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Layout, Order, Role, Table, Type};
 use crossfade::store::cassandra::{Cassandra, CassandraConfig, Consistency};
-use crossfade::store::dynamodb::{self, DynamoDb};
+use crossfade::store::dynamodb::DynamoDb;
 use crossfade::store::{Cursor, Old, Range, Reads, Store};
 use crossfade::transform::Transform;
 use crossfade::verifier::{Adopted, Belongs, Checkpoint, Verifier, VerifyProgress, VerifySettings};
@@ -180,17 +182,8 @@ async fn cassandra(keyspace: &str) -> Cassandra {
 }
 
 async fn dynamo() -> DynamoDb {
-    let config = dynamodb::DynamoDbConfig {
-        region: Some("us-east-1".into()),
-        endpoint: Some(std::env::var("CROSSFADE_DYNAMODB").unwrap()),
-        credentials: Some(dynamodb::Credentials {
-            access_key_id: "crossfade".into(),
-            secret_access_key: "crossfade".into(),
-            session_token: None,
-        }),
-        ..dynamodb::DynamoDbConfig::default()
-    };
-    DynamoDb::connect(config).await.unwrap()
+    let url = std::env::var("CROSSFADE_DYNAMODB").unwrap();
+    DynamoDb::connect(common::config(&url)).await.unwrap()
 }
 
 async fn fill(old: &dyn Store, new: &dyn Store, transform: &Transform, rows: usize) {
