@@ -24,11 +24,11 @@ pub enum Mask {
     Hmac,
     /// `[redacted]`, whatever it was.
     Redact,
-    /// An e-mail address of a domain that nobody has, `<24 hexadecimal digits>@example.com`, made of the whole value
+    /// An e-mail address of a domain that belongs to no one, `<24 hexadecimal digits>@example.com`, made of the whole value
     /// under the plan's mask key: equal values stay equal.
     Email,
     /// A telephone number of the same length: digits become others under the plan's mask key, but for a `+` or `00`
-    /// and the two digits behind it. All else stays. Equal values stay equal, different ones different.
+    /// and the two digits after it. All else stays. Equal values stay equal, different ones different.
     Phone,
     /// Every digit becomes another under the plan's mask key, all else stays. Equal values stay equal, different ones
     /// different.

@@ -62,7 +62,7 @@ pub async fn run(args: &args::CapacityArgs, screen: &Screen) -> Result<Exit, Err
     Ok(Exit::Done)
 }
 
-/// What is to be there once it is as somebody says, who leaves the reads as they are unless they are named.
+/// What the table is to take: the writes that are asked for, and the reads as they are unless they are named.
 fn wanted(there: &TableCapacity, write: u64, read: Option<u64>) -> Throughput {
     let now = match there.billing {
         TableBilling::Provisioned { now, .. } => now,

@@ -182,7 +182,7 @@ fn describe() {
     );
     describe_gauge!(
         "crossfade_paused",
-        "1 while a tool stands still because an operator said so"
+        "1 while an operator has paused the tool"
     );
     describe_gauge!(
         "crossfade_dead_letters",
