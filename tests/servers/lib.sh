@@ -226,9 +226,13 @@ settle_node() {
   fi
   tokens=(-9223372036854775808 -3074457345618258603 3074457345618258602)
   printf '127.0.0.%s' "$number" >"$home/address"
-  cat "$SERVERS_HOME/cassandra/cassandra.yaml" "$SERVERS_HOME/cassandra/node.yaml" |
-    sed -e '/^\(num_tokens\|hinted_handoff_enabled\|[a-z_]*request_timeout\):/d' \
-      -e "s|@RUN@|$(basename "$(dirname "$home")")|" -e "s|@DATA@|$home/data|" -e "s|@PORT@|$(cat "$home/port")|" \
+  {
+    # A setting that a node has of its own stands once.
+    sed '/^\(num_tokens\|hinted_handoff_enabled\|commitlog_sync\|commitlog_sync_period\|[a-z_]*request_timeout\):/d' \
+      "$SERVERS_HOME/cassandra/cassandra.yaml"
+    cat "$SERVERS_HOME/cassandra/node.yaml"
+  } |
+    sed -e "s|@RUN@|$(basename "$(dirname "$home")")|" -e "s|@DATA@|$home/data|" -e "s|@PORT@|$(cat "$home/port")|" \
       -e "s|@STORAGE_PORT@|$(cat "$home/storage_port")|" -e "s|@TOKEN@|${tokens[number - 1]}|" \
       -e "s!^\(listen_address\|rpc_address\): .*!\1: 127.0.0.$number!" >"$home/cassandra.yaml"
 }
