@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use super::Migration;
 use super::marks::Marks;
-use super::{MOST_NAMES, Migration};
+use super::survey::MOST_NAMES;
 use crate::control::{Adoption, New, Record};
 use crate::display;
 use crate::error::{Error, Kind, Result};

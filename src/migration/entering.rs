@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use super::Migration;
 use super::adopting::is_adopted;
 use super::moves::{MoveOptions, OpenOld, Refusal};
-use super::{MOST_NAMES, Migration};
+use super::survey::MOST_NAMES;
 use crate::control::{New, Record};
 use crate::display;
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! Targets and their control records.
 
-use super::{Marks, Migration, Regain, Survey, TargetContent};
+use super::survey::TargetContent;
+use super::{Marks, Migration, Regain, Survey};
 use crate::control::{Record, Versioned};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::Phase;

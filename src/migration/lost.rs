@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use super::adopting::Stock;
 use super::marks::Marks;
-use super::tool::OPERATION;
 use super::{Migration, Refusal, Survey, WATCH_EVERY};
 use crate::clock::Clock;
 use crate::control::{Lease, Record, Watch};
@@ -171,7 +170,7 @@ impl Migration {
     async fn outlive(&self, lease: Lease) -> Result<()> {
         let registered = self.control.participants(&self.spec.to).await?;
         let silences = registered.iter().map(|(_, one, _)| one.longest_landing());
-        let known = lease.lasts + lease.operation.max(OPERATION).max(lease.landing);
+        let known = lease.lasts + lease.operation.max(self.operation).max(lease.landing);
         let longest = silences.fold(known, Duration::max);
         tracing::info!(
             "{}: waiting {} s, until every participant of the lost record has stopped",

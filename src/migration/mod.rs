@@ -23,6 +23,7 @@ mod rehearsal;
 mod reset;
 mod retry;
 mod settle;
+mod survey;
 mod tool;
 mod verify;
 
@@ -41,6 +42,7 @@ pub use rehearsal::Dropped;
 pub use reset::Reset;
 pub use retry::Retried;
 pub use settle::Unkept;
+pub use survey::Survey;
 pub use verify::{OldReading, VerifyOptions};
 
 use crate::codec::text::hex;
@@ -53,9 +55,8 @@ use crate::layer::retry::Patience;
 use crate::layer::{Pace, Retry};
 use crate::model::{Intervals, Row, Tokens};
 use crate::protocol::Phase;
-use crate::schema::{StoredTable, Table};
-use crate::store::{Cursor, Finding, Inspection, Old, Range, Room, Weight};
-use crate::transform::Transform;
+use crate::schema::StoredTable;
+use crate::store::{Cursor, Inspection, Old, Range, Room};
 
 /// A table's migration.
 #[derive(Clone)]
@@ -74,6 +75,7 @@ pub struct Migration {
     /// The control table for participants: a renewal that waits is none.
     leases: Control,
     pace: Paces,
+    operation: Duration,
     landing: Duration,
     /// How long ago the oldest part of a verification may have been read for its result to count.
     fresh: Duration,
@@ -105,25 +107,6 @@ impl Default for Paces {
     }
 }
 
-/// What a target holds that has no control record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TargetContent {
-    Nothing,
-    /// Items without a mark.
-    Foreign,
-    /// Items that a migration has marked.
-    Marked,
-}
-
-/// The old table, and what becomes of it.
-pub struct Survey {
-    /// What the old store tells.
-    pub old: Inspection,
-    /// From the old table to the new one. Where the plan leaves open whether a sort key is made, it is as
-    /// `init` settled it, or would settle it now.
-    pub transform: Arc<Transform>,
-}
-
 /// Where a table's migration stands.
 pub struct Status {
     /// The control record, if there is one.
@@ -148,13 +131,8 @@ pub struct Status {
 const SCAN_ROWS: usize = 500;
 /// See [`Migration::fresh`].
 const FRESH: Duration = Duration::from_secs(3_600);
-/// Items of a target by which it is told what it holds.
-const FIRST_ITEMS: usize = 25;
 /// How often to look whether other participants are still there.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Names of tables that are listed where one is wrong.
-const MOST_NAMES: usize = 5;
-
 impl Migration {
     /// A table's migration between two stores.
     pub fn new(spec: TableSpec, old: Old, new: New, control: Control) -> Self {
@@ -170,6 +148,7 @@ impl Migration {
             control,
             leases,
             pace: Paces::default(),
+            operation: tool::OPERATION,
             landing: Lease::default().landing,
             fresh: FRESH,
         }
@@ -215,126 +194,20 @@ impl Migration {
         self
     }
 
+    /// The same, with a new store whose calls end within this: [`Lease::operation`] of its tools. Without it, ten
+    /// seconds, after which a call of DynamoDB is given up.
+    #[must_use]
+    pub fn operation(mut self, operation: Duration) -> Self {
+        self.operation = operation;
+        self
+    }
+
     /// The same, with the old store as a settling pass has to read it: every replica, or as many as
     /// the plan accepts; and how long it waits for them.
     #[must_use]
     pub fn settling(mut self, old: Old, patience: Patience) -> Self {
         self.settling = (old, patience);
         self
-    }
-
-    /// Looks at the old table and works out what becomes of it.
-    ///
-    /// # Errors
-    /// [`Kind::Missing`] if there is no such table, [`Kind::Config`] if the plan's rules don't fit it.
-    pub async fn survey(&self) -> Result<Survey> {
-        let name = &self.spec.name;
-        let Some(old) = self.old_looks.0.inspect(name).await? else {
-            return Err(self.no_such_table().await);
-        };
-        let table = old.table.clone().ok_or_else(|| {
-            Error::new(
-                Kind::Unsupported,
-                "this store doesn't know its tables' columns",
-            )
-            .with_context("store", self.old.0.name())
-        })?;
-        let transform = match self.control.load(&self.spec.to).await? {
-            Some(there) => {
-                let spec = self.spec.settled(&there.record);
-                spec.transform(&table, old.default_ttl)?
-            }
-            None => self.settle(&table, old.default_ttl).await?,
-        };
-        let transform = Arc::new(transform);
-        Ok(Survey { old, transform })
-    }
-
-    async fn no_such_table(&self) -> Error {
-        let name = self.spec.name.as_str();
-        let error = Error::new(Kind::Missing, "the old store has no such table")
-            .with_context("table", name)
-            .with_context("store", self.old.0.name());
-        // Names are only a help: without them the error is the same.
-        let mut names = self.old_looks.0.tables().await.unwrap_or_default();
-        let count = names.len();
-        names.sort_by_key(|other| strsim::damerau_levenshtein(name, other));
-        names.truncate(MOST_NAMES);
-        match names.is_empty() {
-            true => error,
-            false => error.with_help(format!(
-                "the nearest of its {count} tables: {}",
-                names.join(", ")
-            )),
-        }
-    }
-
-    /// Looks at the target; `None` if there is none.
-    ///
-    /// # Errors
-    /// The new store's.
-    pub async fn inspect_target(&self) -> Result<Option<Inspection>> {
-        self.new_looks.inspect(&self.spec.to).await
-    }
-
-    /// Compares a target that is there, and its control record, with the plan. `None` if neither is
-    /// there yet; changes nothing.
-    ///
-    /// # Errors
-    /// What [`Migration::init`] and [`Migration::copy`] would refuse.
-    pub async fn check_target(&self, survey: &Survey) -> Result<Option<Inspection>> {
-        let there = self.control.load(&self.spec.to).await?;
-        let Some(target) = self.inspect_target().await? else {
-            return match there {
-                None => Ok(None),
-                Some(_) => self.target().await.map(Some),
-            };
-        };
-        // Only compares keys, since the table is there.
-        self.new_looks.create(survey.transform.target()).await?;
-        match there {
-            Some(there) => self
-                .spec
-                .same(&there.record, &self.record_of(survey, &target))?,
-            None => match self.held(survey.transform.target()).await? {
-                TargetContent::Nothing => {}
-                held @ (TargetContent::Foreign | TargetContent::Marked) => {
-                    return Err(self.foreign_items(held));
-                }
-            },
-        }
-        Ok(Some(target))
-    }
-
-    /// What argues against moving this table, of what the stores found.
-    pub fn refusals<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
-        let refused = |finding: &&Finding| match finding.weight {
-            Weight::Note => false,
-            Weight::Ignorable(word) => !self.spec.ignores(word),
-            Weight::Refused => true,
-        };
-        findings.iter().filter(refused).collect()
-    }
-
-    /// Refuses a target that the stores' rules forbid. A stream that `init` has let pass stays so.
-    fn refuse_target(&self, target: &Inspection, allow_stream: bool) -> Result<()> {
-        let mut findings = target.findings.clone();
-        findings.retain(|finding| !(allow_stream && finding.code == "stream"));
-        self.refuse(&findings)
-    }
-
-    fn refuse(&self, findings: &[Finding]) -> Result<()> {
-        let refusals = self.refusals(findings);
-        if refusals.is_empty() {
-            return Ok(());
-        }
-        let text = |f: &&Finding| format!("{}: {}; {}", f.code, f.message, f.next_step(true));
-        let mut lines = refusals.iter().map(text);
-        let first = Error::new(Kind::Unsupported, lines.next().unwrap_or_default());
-        Err(lines
-            .fold(first, |error, line| error.with_line(format!("  {line}")))
-            .with_context("table", self.spec.name.as_str())
-            .with_help("`migrate check` shows all there is to know"))
     }
 
     fn record_of(&self, survey: &Survey, target: &Inspection) -> Record {
@@ -370,63 +243,6 @@ impl Migration {
         .with_help("look at `migrate status`, then run the command again")
     }
 
-    /// Refuses a new store that can't do what the table needs.
-    fn refuse_incapable(&self, survey: &Survey) -> Result<()> {
-        if !survey.transform.source().is_counter() || self.new.capabilities().fold {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::Unsupported,
-            "it is a counter table, and this store can't add to a counter on a condition: one that is \
-             sent twice would be counted twice",
-        )
-        .with_context("table", self.spec.name.as_str())
-        .with_context("store", self.new.name())
-        .with_help("move counter tables to DynamoDB"))
-    }
-
-    async fn target(&self) -> Result<Inspection> {
-        self.inspect_target().await?.ok_or_else(|| {
-            Error::new(Kind::Missing, "the target table is missing")
-                .with_context("target", self.spec.to.as_str())
-                .with_context("store", self.new.name())
-                .with_help(
-                    "run `migrate init`; if it was deleted after that, run `migrate reset` and \
-                     `migrate init --adopt` with its name",
-                )
-        })
-    }
-
-    /// What a target holds, by the first items that are met.
-    async fn held(&self, target: &Table) -> Result<TargetContent> {
-        for range in self.new_looks.splits(target, 1).await? {
-            let mut cursor = None;
-            loop {
-                let after = cursor.as_ref();
-                match self
-                    .new_looks
-                    .scan(target, &range, after, FIRST_ITEMS)
-                    .await
-                {
-                    Ok(page) if !page.rows.is_empty() || !page.unreadable.is_empty() => {
-                        let is_marked = page.rows.iter().any(|row| row.mark.is_some())
-                            || page.unreadable.iter().any(|item| item.is_marked);
-                        return Ok(match is_marked {
-                            true => TargetContent::Marked,
-                            false => TargetContent::Foreign,
-                        });
-                    }
-                    Ok(page) => cursor = page.next,
-                    Err(error) => return Err(error),
-                }
-                if cursor.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(TargetContent::Nothing)
-    }
-
     /// The control record, once it has been compared with the plan and both stores.
     pub(super) async fn checked(&self, survey: &Survey) -> Result<Versioned> {
         let there = self.control.require(&self.spec.to).await?;
@@ -437,14 +253,6 @@ impl Migration {
         self.refuse_unreadable(survey)?;
         self.refuse_emptying(&there.record)?;
         Ok(there)
-    }
-
-    /// Refuses an old table that can't be read as it is, whatever the plan accepts: that may have changed since
-    /// `init`, a grant say.
-    fn refuse_unreadable(&self, survey: &Survey) -> Result<()> {
-        let mut findings = survey.old.findings.clone();
-        findings.retain(|finding| finding.weight == Weight::Refused);
-        self.refuse(&findings)
     }
 
     fn refuse_emptying(&self, record: &Record) -> Result<()> {
@@ -578,29 +386,6 @@ impl Migration {
         let is_counter = record.source.read()?.is_counter();
         letters.retain(|letter| is_counter || letter.freeze == record.freeze);
         Ok(letters)
-    }
-
-    /// Reads some rows of the old table, spread over the ring.
-    ///
-    /// # Errors
-    /// The old store's.
-    pub async fn sample(&self, source: &Table, ranges: usize, rows: usize) -> Result<Vec<Row>> {
-        sample_of(&self.old_looks, source, ranges, rows).await
-    }
-}
-
-/// Reads some rows of a table, spread over the ring.
-async fn sample_of(old: &Old, source: &Table, ranges: usize, rows: usize) -> Result<Vec<Row>> {
-    {
-        let mut sample = Vec::new();
-        for range in old.0.splits(source, ranges).await? {
-            let page = match old.0.scan(source, &range, None, rows).await {
-                Err(error) if error.kind() == Kind::RangeTooCostly => continue,
-                page => page?,
-            };
-            sample.extend(page.rows);
-        }
-        Ok(sample)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keys that the new store can't hold, as far as some rows of the old table tell.
 
-use super::{Migration, OpenOld, sample_of};
+use super::survey::sample_of;
+use super::{Migration, OpenOld};
 use crate::display;
 use crate::error::{Kind, Result};
 use crate::item::Mapping;

@@ -12,7 +12,7 @@ use crate::copier::stopped;
 use crate::error::{Error, Kind, Result};
 use crate::layer::retry::Patience;
 
-/// A tool's longest operation is one call of the new store, which gives up after this.
+/// A tool's longest operation is one call of the new store. DynamoDB's are given up after this.
 pub(super) const OPERATION: Duration = Duration::from_secs(10);
 /// How long a command that is over tries to take its leave.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ impl Migration {
             name: name.to_owned(),
             lease: Lease {
                 lasts: lease,
-                operation: OPERATION,
+                operation: self.operation,
                 landing: self.landing,
             },
             clock: Clock::Machine,

@@ -12,7 +12,7 @@ use crate::control::{Accept, Gone, Lease, Member, MemberRole, Participant, Parti
 use crate::copier;
 use crate::model::{Condition, Key, Mark, Value};
 use crate::protocol::phase::Transition;
-use crate::schema::{Column, Role, Type};
+use crate::schema::{Column, Role, Table, Type};
 use crate::spec::TablePlan;
 use crate::store::Store;
 use crate::store::memory::Memory;

@@ -32,10 +32,15 @@ const PUT_ROWS: usize = 5_000;
 const INSTANCES: usize = 3;
 /// Short, so that a person who watches doesn't wait long for a phase.
 const LEASE: Lease = Lease {
-    lasts: Duration::from_secs(4),
-    operation: Duration::from_secs(4),
+    lasts: Duration::from_secs(3),
+    operation: Duration::from_secs(3),
     // Both stores are in this process.
     landing: Duration::ZERO,
+};
+/// A move waits for a copier that was killed for all of this.
+const TOOL_LEASE: Lease = Lease {
+    operation: Duration::from_secs(1),
+    ..LEASE
 };
 const CONTROL_TABLE: &str = "migrate-control";
 
@@ -168,7 +173,9 @@ impl DemoStores<'_> {
     fn migration(&self, table: &Table) -> Migration {
         let new = New::over(self.new.clone());
         let control = Control::new(new.clone(), CONTROL_TABLE);
-        Migration::new(spec(table), Old(self.old.clone()), new, control).landing(LEASE.landing)
+        Migration::new(spec(table), Old(self.old.clone()), new, control)
+            .operation(TOOL_LEASE.operation)
+            .landing(TOOL_LEASE.landing)
     }
 
     /// An application's access to all tables.

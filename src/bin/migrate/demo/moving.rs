@@ -21,7 +21,7 @@ use crossfade::verifier;
 
 use super::data::{ballots, users};
 use super::ledger::{BUSY, Ledger, user_key};
-use super::{ClosingLine, DemoStores, LEASE};
+use super::{ClosingLine, DemoStores, TOOL_LEASE};
 use crate::copy::copier_name;
 use crate::format;
 
@@ -67,7 +67,7 @@ impl DemoStores<'_> {
         let options = VerifyOptions {
             journal: self.folder.join("journal"),
             name: copier_name(),
-            lease: LEASE.lasts,
+            lease: TOOL_LEASE.lasts,
             repair: None,
             as_repair: false,
             old: None,
@@ -99,7 +99,9 @@ impl DemoStores<'_> {
         let migration = self.migration(table);
         self.advance(&migration, Phase::Done).await?;
         let stop = CancellationToken::new();
-        let finished = migration.purge(true, &copier_name(), LEASE, &stop).await?;
+        let finished = migration
+            .purge(true, &copier_name(), TOOL_LEASE, &stop)
+            .await?;
         self.screen.say(&format!(
             "{}: {} tombstones deleted, marks taken off {} items",
             table.name,
@@ -151,7 +153,7 @@ impl DemoStores<'_> {
             shard: None,
             journal: self.folder.join("journal"),
             copier: copier_name(),
-            lease: LEASE.lasts,
+            lease: TOOL_LEASE.lasts,
             copy: copier::CopySettings::default(),
         };
         let (begun, half) = tokio::sync::oneshot::channel();
