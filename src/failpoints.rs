@@ -5,7 +5,7 @@
 //! `CROSSFADE_STOP_AT="7 before a flush of the journal"` at the seventh of that place: no destructor
 //! runs, nothing is flushed, no reply is waited for. Points are before and after every write to the
 //! new store, its control table included ([`crate::testing::stopping`]), and before and after every
-//! flush of the journal.
+//! flush of the journal, and after a range of a copy was shared.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,7 @@
 //! its pages are, so that a copier that is killed anywhere goes on from there and at worst sends
 //! some rows again, which changes nothing. A row that can't be kept in the new store becomes a dead
 //! letter before its cursor moves on; a range that can't be read is cut until what can't be read
-//! is alone.
+//! is alone. A reader that has nothing left to do takes over a part of a range that is still being read.
 //!
 //! Counters may grow while they are folded, so a pass over them always begins at the start. What a
 //! pass has folded is in the journal and is passed over by the next one; a settling pass believes
@@ -18,6 +18,7 @@ mod deleted;
 mod progress;
 mod ranges;
 mod rows;
+mod running;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -177,7 +178,8 @@ impl Copier {
     ) -> Result<CopyOutcome> {
         let done = self.begin(journal, &remembered, elsewhere).await?;
         let jobs = work::jobs(&done.passed, &remembered.cursors, &self.options);
-        live.set_share(done.passed.share_of(self.options.share));
+        let share = self.options.share;
+        live.ranges.begin(share, done.passed.share_of(share));
         let run = CopyRun {
             copier: self,
             journal,
@@ -268,25 +270,40 @@ impl Copier {
 
 impl CopyRun<'_> {
     async fn all(&self, jobs: Vec<Job>) -> Result<()> {
+        let readers = self.copier.options.readers;
         let mut jobs = jobs.into_iter();
-        let mut running: FuturesUnordered<_> = jobs
-            .by_ref()
-            .take(self.copier.options.readers)
-            .map(|job| self.job(job))
-            .collect();
+        let mut running = FuturesUnordered::new();
         let mut stopped = None;
-        while let Some(outcome) = running.next().await {
-            match outcome {
-                Ok(()) if stopped.is_none() => {
-                    running.extend(jobs.next().map(|job| self.job(job)));
-                }
-                Ok(()) => {}
+        loop {
+            while stopped.is_none() && running.len() < readers {
+                let Some(job) = jobs.next().or_else(|| self.taken_over()) else {
+                    break;
+                };
+                running.push(self.job(job));
+            }
+            let is_idle = stopped.is_none() && running.len() < readers;
+            let ended = tokio::select! {
+                ended = running.next() => ended,
+                () = self.live.ranges.more(), if is_idle => continue,
+            };
+            match ended {
+                None => return stopped.map_or(Ok(()), Err),
+                Some(Ok(())) => {}
                 // The others finish what they have under way.
-                Err(error) if error.kind() == Kind::Stopped => stopped = Some(error),
-                Err(error) => return Err(error),
+                Some(Err(error)) if error.kind() == Kind::Stopped => stopped = Some(error),
+                Some(Err(error)) => return Err(error),
             }
         }
-        stopped.map_or(Ok(()), Err)
+    }
+
+    /// What a reader that has nothing left to do takes over from another.
+    fn taken_over(&self) -> Option<Job> {
+        let tokens = self.live.ranges.take()?;
+        tracing::debug!("an idle reader takes over the range {tokens}");
+        #[cfg(feature = "conformance")]
+        crate::failpoints::point("after a range was shared");
+        let resume = None;
+        Some(Job { tokens, resume })
     }
 
     /// All jobs, and after a settling pass a look from the other side.
@@ -377,7 +394,8 @@ impl CopyRun<'_> {
             .await
     }
 
-    /// Notes a range as done: first in the journal, then for all participants.
+    /// Notes a range as done: first in the journal, then for all participants. `range` is as its reader began with it,
+    /// which its cursor is named by.
     async fn finish(&self, range: Tokens, done: Tokens) -> Result<()> {
         let pass = self.copier.counters.map(|counters| counters.pass);
         if pass.is_none() {
@@ -401,8 +419,8 @@ impl CopyRun<'_> {
             }
         }
         all.passed.insert(done);
-        self.live
-            .set_share(all.passed.share_of(self.copier.options.share));
+        let share = all.passed.share_of(self.copier.options.share);
+        self.live.ranges.noted(range, share);
         Ok(())
     }
 

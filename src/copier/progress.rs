@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::running::RunningRanges;
 use crate::control::Counts;
 use crate::protocol::counter::{Folded, Pass};
 use crate::store::{WriteOutcome, WriteOutcomes};
@@ -21,8 +22,7 @@ pub struct CopyProgress {
     unchanged: AtomicU64,
     settled: AtomicU64,
     went_down: AtomicU64,
-    /// Share of the table that is done, in millionths.
-    share: AtomicU64,
+    pub(super) ranges: RunningRanges,
     beat: AtomicU64,
     old: std::sync::Arc<crate::layer::retry::RetryCounts>,
     new: std::sync::Arc<crate::layer::retry::RetryCounts>,
@@ -33,8 +33,12 @@ pub struct CopyProgress {
 pub struct CopySnapshot {
     /// What it has counted in this run.
     pub counts: Counts,
-    /// Share of the table (or of this shard) that is done, 0 to 1.
+    /// Share of the table (or of this shard) that is done or being written, 0 to 1, by tokens.
     pub share: f64,
+    /// Seconds for which the slowest reader has been in one partition: what it has left there isn't known.
+    pub same_partition_seconds: f64,
+    /// Rows so far of the largest partition that is being read, where one takes several pages.
+    pub partition_rows: Option<u64>,
     /// Whether the old store is being waited for.
     pub old_away: bool,
     /// Whether the new store is being waited for.
@@ -60,7 +64,7 @@ impl CopyProgress {
             unchanged: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             went_down: AtomicU64::new(0),
-            share: AtomicU64::new(0),
+            ranges: RunningRanges::default(),
             beat: AtomicU64::new(0),
             old,
             new,
@@ -69,9 +73,12 @@ impl CopyProgress {
 
     /// How it stands now.
     pub fn reading(&self) -> CopySnapshot {
+        let slowest = self.ranges.slowest();
         CopySnapshot {
             counts: self.counts(),
-            share: self.share.load(Ordering::Relaxed) as f64 / 1e6,
+            share: self.ranges.share(),
+            same_partition_seconds: slowest.seconds,
+            partition_rows: slowest.partition_rows,
             old_away: self.old.is_away(),
             new_away: self.new.is_away(),
         }
@@ -149,10 +156,6 @@ impl CopyProgress {
     /// Counts dead letters, and says how many there are in this run by now.
     pub(super) fn failed(&self, letters: usize) -> u64 {
         self.failed.fetch_add(letters as u64, Ordering::Relaxed) + letters as u64
-    }
-
-    pub(super) fn set_share(&self, share: f64) {
-        self.share.store((share * 1e6) as u64, Ordering::Relaxed);
     }
 
     pub(super) fn beat(&self) -> u64 {

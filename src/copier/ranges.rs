@@ -9,7 +9,7 @@ use crate::control::DeadLetter;
 use crate::display;
 use crate::error::{Error, Kind, Result};
 use crate::layer::next_page;
-use crate::model::{Key, Tokens};
+use crate::model::{Key, Row, Tokens};
 use crate::store::{Cursor, Page, Range};
 
 impl CopyRun<'_> {
@@ -25,55 +25,63 @@ impl CopyRun<'_> {
         resume: Option<Cursor>,
     ) -> futures::future::BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let (error, last) = match self.pages(&Range::Tokens(tokens), resume).await {
-                Ok(()) => return self.finish(tokens, tokens).await,
+            let ranges = &self.live.ranges;
+            ranges.enter(tokens);
+            let ended = self.pages(&Range::Tokens(tokens), resume).await;
+            // An idle reader may have taken over the end of it.
+            let read = ranges.leave(tokens);
+            let (error, last) = match ended {
+                Ok(()) => return self.finish(tokens, read).await,
                 Err(RangeEnded { error, last }) if error.kind() == Kind::RangeTooCostly => {
                     (error, last)
                 }
                 Err(RangeEnded { error, .. }) => return Err(error),
             };
-            let left = self.settle_before(tokens, last).await?;
+            let left = self.settle_before(tokens, read, last).await?;
             match left.halves() {
                 Some((low, high)) => {
                     tracing::info!("cutting the range {left}, which can't be read whole: {error}");
+                    ranges.offer(high);
                     self.tokens(low, None).await?;
-                    self.tokens(high, None).await?;
-                    self.finish(
-                        left,
-                        Tokens {
-                            after: left.up_to,
-                            up_to: left.up_to,
-                        },
-                    )
-                    .await
+                    if ranges.take_back(high) {
+                        self.tokens(high, None).await?;
+                    }
+                    let nothing = Tokens {
+                        after: left.up_to,
+                        up_to: left.up_to,
+                    };
+                    self.finish(tokens, nothing).await
                 }
                 None => {
                     self.parts(Range::Tokens(left), error).await?;
-                    self.finish(left, left).await
+                    self.finish(tokens, left).await
                 }
             }
         })
     }
 
-    /// What was read of a range that failed on the way is done, down to the last whole partition.
-    async fn settle_before(&self, tokens: Tokens, last: Option<Key>) -> Result<Tokens> {
-        let Some(key) = last else { return Ok(tokens) };
+    /// What was read of a range that failed on the way is done, down to the last whole partition. It began as `tokens`, and
+    /// `read` was left to its reader. Gives what is left to do.
+    async fn settle_before(
+        &self,
+        tokens: Tokens,
+        read: Tokens,
+        last: Option<Key>,
+    ) -> Result<Tokens> {
+        let Some(key) = last else { return Ok(read) };
         let columns = self.copier.transform.source().partition();
         let token = crate::codec::cql::token(columns, &key.partition);
-        if !tokens.contains(token) || token - 1 <= tokens.after {
-            return Ok(tokens);
+        if !read.contains(token) || token - 1 <= read.after {
+            return Ok(read);
         }
-        self.finish(
-            tokens,
-            Tokens {
-                after: tokens.after,
-                up_to: token - 1,
-            },
-        )
-        .await?;
+        let before = Tokens {
+            up_to: token - 1,
+            ..read
+        };
+        self.finish(tokens, before).await?;
         Ok(Tokens {
             after: token - 1,
-            up_to: tokens.up_to,
+            ..read
         })
     }
 
@@ -211,8 +219,14 @@ impl CopyRun<'_> {
 
     async fn page(&self, range: &Range, after: Option<&Cursor>, limit: usize) -> Result<Page> {
         let source = self.copier.transform.source();
-        self.unless_stopped(self.copier.old.0.scan(source, range, after, limit))
-            .await
+        let scan = self.copier.old.0.scan(source, range, after, limit);
+        let mut page = self.unless_stopped(scan).await?;
+        if let Range::Tokens(tokens) = range {
+            let token =
+                |row: &Row| crate::codec::cql::token(source.partition(), &row.key.partition);
+            self.live.ranges.arrived(*tokens, &mut page, token);
+        }
+        Ok(page)
     }
 }
 

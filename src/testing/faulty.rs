@@ -42,6 +42,14 @@ pub struct Faulty {
     calls: Arc<AtomicU64>,
     /// Milliseconds that a call takes to arrive.
     takes: Arc<AtomicU64>,
+    pages: Arc<PagesAtOnce>,
+}
+
+/// Pages of ranges that a reader has begun with: how many are asked for now, and were at most.
+#[derive(Default)]
+struct PagesAtOnce {
+    now: AtomicU64,
+    most: AtomicU64,
 }
 
 impl Faulty {
@@ -55,6 +63,7 @@ impl Faulty {
             chance,
             calls: Arc::default(),
             takes: Arc::default(),
+            pages: Arc::default(),
         }
     }
 
@@ -74,6 +83,11 @@ impl Faulty {
     /// Calls so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// The most pages that were asked for at once, first pages of ranges left out.
+    pub fn most_pages(&self) -> u64 {
+        self.pages.most.load(Ordering::Relaxed)
     }
 
     fn happens(&self, share: f64) -> bool {
@@ -200,7 +214,12 @@ impl Reads for Faulty {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        self.arrive().await?;
+        let further = u64::from(after.is_some());
+        let now = self.pages.now.fetch_add(further, Ordering::Relaxed) + further;
+        self.pages.most.fetch_max(now, Ordering::Relaxed);
+        let arrived = self.arrive().await;
+        self.pages.now.fetch_sub(further, Ordering::Relaxed);
+        arrived?;
         if let Range::Tokens(tokens) = range
             && self.faults.widest > 0
             && tokens.width() > self.faults.widest
@@ -241,6 +260,7 @@ impl Store for Faulty {
             inner: self.inner.clone().afresh(),
             faults: self.faults,
             takes: self.takes.clone(),
+            pages: self.pages.clone(),
             refused: self.refused.clone(),
             chance: self.chance.clone(),
             calls: self.calls.clone(),
@@ -255,6 +275,7 @@ impl Store for Faulty {
             chance: self.chance.clone(),
             calls: self.calls.clone(),
             takes: self.takes.clone(),
+            pages: self.pages.clone(),
         })
     }
 

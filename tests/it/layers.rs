@@ -25,7 +25,7 @@ const DIRECTIONS: &[(&str, &str)] = &[
     ("control", "clock layer protocol store"),
     (
         "copier",
-        "clock control display driver journal layer protocol store transform",
+        "clock control display driver failpoints journal layer protocol store transform",
     ),
     ("disk", "failpoints"),
     ("driver", "protocol store transform"),

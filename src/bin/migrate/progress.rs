@@ -273,6 +273,12 @@ fn draw(bar: &ProgressBar, reading: &CopySnapshot, speed: &mut Speed, paces: &Pa
     if let Some(eta) = eta {
         text.push_str(&format!(", {} left", format::time(eta)));
     }
+    if let Some(rows) = reading.partition_rows {
+        text.push_str(&format!(
+            ", a partition of {} rows so far",
+            format::count(rows)
+        ));
+    }
     if counts.throttles > 0 {
         text.push_str(&format!(", {} throttles", format::count(counts.throttles)));
     }
@@ -310,6 +316,7 @@ fn line(
         seconds: (counts.seconds * 10.0).round() / 10.0,
         rows_per_second: rate.round(),
         seconds_left: eta.map(f64::round),
+        partition_rows: reading.partition_rows,
         waiting_for: away(reading),
         pace: pace_line(paces, told),
     };
@@ -330,7 +337,10 @@ struct ProgressLine<'a> {
     throttles: u64,
     seconds: f64,
     rows_per_second: f64,
+    /// null = not known: nothing tells yet, or more is left of a partition than the rest would take.
     seconds_left: Option<f64>,
+    /// Rows so far of the largest partition that is being read, where one takes several pages.
+    partition_rows: Option<u64>,
     waiting_for: Option<&'static str>,
     pace: PaceLine,
 }
@@ -357,7 +367,8 @@ impl Speed {
     }
 
     /// Rows per second since it began, and seconds left: from the share that was done lately, or from the old store's
-    /// estimate while the share says nothing yet.
+    /// estimate while the share says nothing yet. Neither tells what is left of a partition: who has been in one for
+    /// longer than all the rest would take may be there as long again.
     fn of(&mut self, reading: &CopySnapshot) -> (f64, Option<f64>) {
         let (seconds, read) = (reading.counts.seconds.max(0.001), reading.counts.read);
         self.marks.push_back((seconds, reading.share, read));
@@ -380,6 +391,7 @@ impl Speed {
             let estimate = self.rows.filter(|all| rows > 0.0 && *all > read);
             estimate.map(|all| (all - read) as f64 / rows)
         };
+        let left = left.filter(|left| *left >= reading.same_partition_seconds);
         (read as f64 / seconds, left)
     }
 }
@@ -445,6 +457,8 @@ mod tests {
                 ..Default::default()
             },
             share,
+            same_partition_seconds: 0.0,
+            partition_rows: None,
             old_away: false,
             new_away: false,
         }
@@ -479,5 +493,25 @@ mod tests {
         assert_eq!(speed.of(&at(20.0, 0.0, 1_100)).1, None);
         assert_eq!(Speed::new(None).of(&at(10.0, 0.01, 100)).1, None);
         assert_eq!(Speed::new(None).of(&at(10.0, 1.0, 100)).1, None);
+    }
+
+    /// Nearly all is done, and one reader is in a partition of a million rows for 40 s.
+    #[test]
+    fn a_partition_that_takes_long_is_not_no_time_left() {
+        let mut speed = Speed::new(Some(1_100_000));
+        for second in 1..=10 {
+            let (second, rows) = (f64::from(second), 10_000 * second as u64);
+            assert!(speed.of(&at(second, second * 0.099, rows)).1.is_some());
+        }
+        for second in 1..=40 {
+            let seconds = f64::from(second);
+            let mut now = at(10.0 + seconds, 0.99, 100_000 + 25_000 * second as u64);
+            now.same_partition_seconds = seconds;
+            let left = speed.of(&now).1;
+            assert!(
+                left.is_none_or(|left| left >= seconds),
+                "{second}: {left:?}"
+            );
+        }
     }
 }

@@ -57,7 +57,9 @@ impl Rate {
             let rows = (seen.read - self.read) as f64 / passed as f64;
             let share = (seen.status.share - self.share) / passed as f64;
             self.rows_per_second = (rows > 0.0).then_some(rows);
-            self.seconds_left = (share > 0.0).then(|| (1.0 - seen.status.share) / share);
+            let left = (share > 0.0).then(|| (1.0 - seen.status.share) / share);
+            // What is shorter than the time between two notes says nothing: a large partition is done at once, at its end.
+            self.seconds_left = left.filter(|left| *left >= passed as f64);
         }
         if passed != 0 {
             (self.read, self.noted_at, self.share) = (seen.read, seen.noted_at, seen.status.share);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 
 mod counters;
 mod partial;
+mod sharing;
 
 use super::*;
 use crate::journal::Binding;
@@ -53,6 +55,10 @@ struct Bench {
     counters: Option<Counters>,
     beside_applications: bool,
     options: CopySettings,
+    /// The most pages that the last run asked for at once, first ones of ranges left out.
+    most_pages: AtomicU64,
+    /// What a call to the old store takes to arrive.
+    page_takes: Duration,
 }
 
 impl Bench {
@@ -89,16 +95,18 @@ impl Bench {
                 puts: 4,
                 ..CopySettings::default()
             },
+            most_pages: AtomicU64::new(0),
+            page_takes: Duration::ZERO,
         }
     }
 
-    fn waiting(store: Faulty) -> Retry {
+    fn waiting(store: Arc<Faulty>) -> Retry {
         let patience = Patience {
             first: Duration::from_millis(1),
             longest: Duration::from_millis(2),
             give_up: Duration::from_secs(60),
         };
-        Retry::new(Arc::new(store), patience)
+        Retry::new(store, patience)
     }
 
     /// One run. `polls`: killed when the copy has been given that many turns.
@@ -133,12 +141,14 @@ impl Bench {
             breaks: 0,
             ..self.faults
         };
-        let old = Self::waiting(Faulty::new(self.rig.old.clone(), self.faults, seed));
+        let read = Arc::new(Faulty::new(self.rig.old.clone(), self.faults, seed));
+        read.take(self.page_takes);
+        let old = Self::waiting(read.clone());
         let mut new = Faulty::new(self.rig.new.clone(), write_faults, !seed);
         if let Some(key) = &self.refused {
             new = new.refusing(key.clone());
         }
-        let new = Self::waiting(new);
+        let new = Self::waiting(Arc::new(new));
         let live = CopyProgress::new(old.seen(), new.seen());
         let copier = Copier {
             old: Old(Arc::new(old)),
@@ -173,9 +183,9 @@ impl Bench {
             }
             run.poll_unpin(context).map(Some)
         });
-        killed
-            .await
-            .map(|outcome| outcome.expect("a copy on stores that come back"))
+        let outcome = killed.await;
+        self.most_pages.store(read.most_pages(), Ordering::Relaxed);
+        outcome.map(|outcome| outcome.expect("a copy on stores that come back"))
     }
 
     async fn assert_equal(&self) {

@@ -36,6 +36,7 @@ pub(crate) mod reporting;
 mod resets;
 mod secure;
 mod shards;
+mod sharing;
 mod snapshots;
 mod throttling;
 mod traffic;
