@@ -184,6 +184,7 @@ impl TablePlan {
                 None => default.reserved_prefix,
             },
             expiry_attribute: self.expiry.as_ref().map(|expiry| expiry.attribute.clone()),
+            forms: default.forms,
         }
     }
 }

@@ -4,6 +4,8 @@
 const N_DIGITS: usize = 38;
 /// An N is below 10 to this power.
 const N_MAGNITUDE: usize = 126;
+/// An N has no digit further behind the point.
+const N_BEHIND: usize = 130;
 /// No integer of more bytes is below 10^126.
 const N_BYTES: usize = 53;
 
@@ -202,6 +204,49 @@ pub(crate) fn small_integer_of_n(text: &str) -> Option<i64> {
     let start = if negative { -1 } else { 0 };
     let fold = |value: i64, byte: &u8| value << 8 | i64::from(*byte);
     Some(bytes.iter().fold(start, fold))
+}
+
+/// A decimal as an N, if an N holds it and tells these very bytes and this scale: those of [`decimal_of_n`].
+pub(crate) fn decimal_n(unscaled: &[u8], scale: i32) -> Option<String> {
+    if scale == 0 {
+        return integer_n(unscaled);
+    }
+    // Digits behind the point, none of which an N leaves out or hasn't.
+    let behind = usize::try_from(scale)
+        .ok()
+        .filter(|behind| *behind <= N_BEHIND)?;
+    if unscaled.len() > N_BYTES || !is_shortest(unscaled) {
+        return None;
+    }
+    let text = integer_text(unscaled);
+    let digits = text.trim_start_matches('-');
+    (digits.len() <= N_DIGITS && !digits.ends_with('0')).then(|| pointed(&text, behind))
+}
+
+/// An integer's text with a point before its last `behind` digits, as many as it takes.
+pub(crate) fn pointed(integer: &str, behind: usize) -> String {
+    if behind == 0 {
+        return integer.to_owned();
+    }
+    let (sign, digits) = match integer.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", integer),
+    };
+    // One digit stands before the point.
+    let digits = format!("{digits:0>width$}", width = behind + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - behind);
+    format!("{sign}{whole}.{fraction}")
+}
+
+/// The decimal that an N says, unscaled value and scale: a whole number has none, any other the least that it takes.
+pub(crate) fn decimal_of_n(text: &str) -> Option<(Vec<u8>, i32)> {
+    let parts = Parts::of(text)?;
+    if parts.significant.is_empty() || parts.lowest >= 0 {
+        return Some((integer_of_n(text)?, 0));
+    }
+    let scale = i32::try_from(-parts.lowest).ok()?;
+    let magnitude = from_digits(&parts.significant)?;
+    Some((from_magnitude(parts.negative, &magnitude), scale))
 }
 
 /// How many bytes an N takes: a byte for each pair of digits, counted from the decimal point, one

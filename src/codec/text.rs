@@ -4,7 +4,7 @@ use super::number;
 use crate::model::Value;
 use crate::schema::Type;
 
-/// Decimals with more bytes than this aren't written as digits: turning them around takes time that
+/// Numbers with more bytes than this aren't written as digits: turning them around takes time that
 /// grows with the square of their length.
 const DECIMAL_BYTES: usize = 1024;
 
@@ -79,6 +79,61 @@ pub(crate) fn of_decimal(text: &str) -> Option<Value> {
     Some(Value::Decimal {
         unscaled: number::integer_bytes(unscaled)?,
         scale: i32::try_from(-exponent).ok()?,
+    })
+}
+
+/// A number as people write it, if these very bytes come back: `-12`, `1.10`, and for a decimal that would take
+/// many zeros `1.5E-9` or `1E+400`, as Java's `BigDecimal` writes it.
+pub(crate) fn plain_number(ty: &Type, value: &Value) -> Option<String> {
+    let is_written = |bytes: &[u8]| bytes.len() <= DECIMAL_BYTES && number::is_shortest(bytes);
+    match value {
+        Value::Varint(bytes) => is_written(bytes).then(|| number::integer_text(bytes)),
+        Value::Decimal { unscaled, scale } => {
+            is_written(unscaled).then(|| plain_decimal(unscaled, *scale))
+        }
+        value => integer(ty, value).map(|integer| integer.to_string()),
+    }
+}
+
+fn plain_decimal(unscaled: &[u8], scale: i32) -> String {
+    /// A number of a lower power of ten has an exponent.
+    const LEAST_POWER: i64 = -6;
+    let integer = number::integer_text(unscaled);
+    let (sign, digits) = match integer.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", integer.as_str()),
+    };
+    let power = digits.len() as i64 - 1 - i64::from(scale);
+    match usize::try_from(scale) {
+        Ok(behind) if power >= LEAST_POWER => number::pointed(&integer, behind),
+        Ok(_) | Err(_) => {
+            let mantissa = number::pointed(digits, digits.len() - 1);
+            format!("{sign}{mantissa}E{power:+}")
+        }
+    }
+}
+
+/// The value of a type that such a text, or any other spelling of the number, stands for.
+pub(crate) fn of_plain_number(ty: &Type, text: &str) -> Option<Value> {
+    match ty {
+        Type::Varint => number::integer_bytes(text).map(Value::Varint),
+        Type::Decimal => of_any_decimal(text),
+        ty => of_integer(ty, text.parse().ok()?),
+    }
+}
+
+/// The decimal of a text such as `12.50`, `1250E-2`, `-3e4`.
+pub(crate) fn of_any_decimal(text: &str) -> Option<Value> {
+    let (digits, exponent) = match text.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let unscaled = number::integer_bytes(&format!("{whole}{fraction}"))?;
+    let scale = i64::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
+    Some(Value::Decimal {
+        unscaled,
+        scale: i32::try_from(scale).ok()?,
     })
 }
 

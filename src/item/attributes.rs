@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::codec::text;
-use crate::schema::{Column, Role, Table, Type};
+use crate::schema::{Column, Form, Role, Table, Type};
 
 /// The type of a key attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +48,13 @@ pub(super) fn watermarks(table: &Table) -> Vec<Option<String>> {
         (column.ty == Type::Counter).then(|| format!("{prefix}w_{}", column.name))
     };
     table.cells().iter().map(name).collect()
+}
+
+/// The form of each cell's attribute; `None` for the usual one.
+pub(super) fn forms(table: &Table) -> Vec<Option<Form>> {
+    let forms = &table.layout.forms;
+    let form = |column: &Column| forms.get(&column.name).copied();
+    table.cells().iter().map(form).collect()
 }
 
 pub(super) fn partition_attribute(table: &Table) -> KeyAttribute {
@@ -167,6 +174,15 @@ pub(super) fn wrong_with(
                 "the key attribute \"{}\" has {} bytes in its name, and must have 1 to {NAME_LIMIT}",
                 key.name,
                 key.name.len()
+            ));
+        }
+    }
+    for (name, form) in &layout.forms {
+        let fits = |column: &Column| column.name == *name && form.fits(&column.ty);
+        if !table.cells().iter().any(fits) {
+            let form = form.name();
+            wrong.push(format!(
+                "no column {name} outside the key can have form = \"{form}\""
             ));
         }
     }

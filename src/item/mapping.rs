@@ -12,7 +12,7 @@ use crate::codec::cql;
 use crate::codec::{number, ordered, text};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Fold, Key, Mark, Move, Row, Times, Value};
-use crate::schema::{Column, Table};
+use crate::schema::{Column, Form, Table};
 
 /// How the rows of one table become items: compiled once, used for every row.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Mapping {
     pub(super) decided: String,
     /// The attribute of each cell's watermark; `None` for what isn't a counter.
     pub(super) watermarks: Vec<Option<String>>,
+    /// Of each cell, where it isn't the usual one.
+    pub(super) forms: Vec<Option<Form>>,
     slots: HashMap<String, Slot>,
 }
 
@@ -115,6 +117,7 @@ impl Mapping {
             mark,
             decided,
             watermarks,
+            forms: attributes::forms(table),
             slots,
         })
     }
@@ -305,12 +308,12 @@ impl Mapping {
             let message = format!("a row has {has} cells where the table has {wants} columns");
             return Err(Error::new(Kind::Invalid, message));
         }
-        for (column, value) in columns.iter().zip(&row.cells) {
+        for ((column, form), value) in columns.iter().zip(&self.forms).zip(&row.cells) {
             let Some(value) = value else { continue };
             if column.is_multicell() && is_null(value) {
                 continue;
             }
-            item.column(column, value)?;
+            item.column(column, *form, value)?;
         }
         Ok(())
     }
@@ -337,7 +340,7 @@ impl Mapping {
                 Slot::Sort => sort = Some(attr),
                 Slot::Clustering(at) => own[at] = Some(attr),
                 Slot::PartitionColumn(at) => own_partition[at] = Some(attr),
-                Slot::Cell(at) => cells[at] = Some(cell(&self.table.cells()[at], attr)?),
+                Slot::Cell(at) => cells[at] = Some(self.read_cell(at, attr)?),
                 Slot::Watermark(at) => {
                     watermarks.resize(cells.len(), None);
                     watermarks[at] = Some(integer(&attr).ok_or_else(|| corrupt(&name, "a total"))?);
@@ -367,6 +370,15 @@ impl Mapping {
             watermarks,
             decided,
         })
+    }
+
+    fn read_cell(&self, at: usize, attr: Attr) -> Result<Value> {
+        let column = self.column(at)?;
+        let value = match self.forms[at] {
+            Some(form) => types::from_formed(attr, &column.ty, form),
+            None => types::from_attr(attr, &column.ty),
+        };
+        value.ok_or_else(|| not_of(column))
     }
 
     /// A fold in attributes.
@@ -455,7 +467,7 @@ impl Mapping {
         let mut values = Vec::with_capacity(own.len());
         for (column, attr) in self.table.partition().iter().zip(own) {
             let attr = attr.ok_or_else(|| corrupt(&column.name, "there, beside a hashed key"))?;
-            values.push(cell(column, attr)?);
+            values.push(key_value(column, attr)?);
         }
         let is_theirs = self.partition_key(&values)? == Attr::S(hash);
         Ok(is_theirs.then_some(values))
@@ -491,7 +503,7 @@ impl Mapping {
             if keys::is_exact(&column.ty) {
                 continue;
             }
-            let exact = cell(column, attr)?;
+            let exact = key_value(column, attr)?;
             if ordered::compare(&column.ty, &exact, value).is_ne() {
                 return Err(corrupt(&column.name, "the value that the sort key has"));
             }
@@ -528,16 +540,19 @@ fn put_columns<'m>(
     item: &mut impl Sink<'m>,
 ) -> Result<()> {
     let mut pairs = columns.iter().zip(values);
-    pairs.try_for_each(|(column, value)| item.column(column, value))
+    pairs.try_for_each(|(column, value)| item.column(column, None, value))
 }
 
-fn cell(column: &Column, attr: Attr) -> Result<Value> {
-    types::from_attr(attr, &column.ty).ok_or_else(|| {
-        corrupt(
-            &column.name,
-            &format!("what a {} becomes", column.cql_type()),
-        )
-    })
+/// The value of a key column's own attribute.
+fn key_value(column: &Column, attr: Attr) -> Result<Value> {
+    types::from_attr(attr, &column.ty).ok_or_else(|| not_of(column))
+}
+
+fn not_of(column: &Column) -> Error {
+    corrupt(
+        &column.name,
+        &format!("what a {} becomes", column.cql_type()),
+    )
 }
 
 fn integer(attr: &Attr) -> Option<i64> {

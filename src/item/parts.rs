@@ -59,7 +59,7 @@ impl Mapping {
             return Ok(None);
         };
         let mut attrs = Vec::with_capacity(1);
-        put_column(column, value, &mut attrs)?;
+        put_column(column, self.forms[cell], value, &mut attrs)?;
         Ok(attrs.pop().map(|(_, attr)| attr))
     }
 
@@ -69,7 +69,11 @@ impl Mapping {
     /// [`Kind::Invalid`] if it is none of the column's type, or there is no such column.
     pub fn value(&self, cell: usize, attr: &Attr) -> Result<Value> {
         let column = self.column(cell)?;
-        types::from_attr(attr.clone(), &column.ty).ok_or_else(|| {
+        let value = match self.forms[cell] {
+            Some(form) => types::from_formed(attr.clone(), &column.ty, form),
+            None => types::from_attr(attr.clone(), &column.ty),
+        };
+        value.ok_or_else(|| {
             let (name, ty) = (&column.name, column.cql_type());
             let message = format!("the value of `{name}` doesn't fit its column, a {ty}");
             Error::new(Kind::Invalid, message)

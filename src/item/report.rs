@@ -3,7 +3,7 @@
 use super::attributes::KeyAttribute;
 use super::mapping::Mapping;
 use super::types::{self, NativeSet};
-use crate::schema::{Column, Role, Type};
+use crate::schema::{Column, Form, Role, Type};
 
 /// What becomes of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,10 @@ impl Mapping {
             (Role::Partition, _) => in_key(&self.partition, own, column),
             (Role::Clustering(_), Some(sort)) => in_key(sort, own, column),
             (Role::Clustering(_), None) | (Role::Static | Role::Regular, _) => {
-                (own, note(&column.ty, column.is_multicell()).to_owned())
+                match self.table.layout.forms.get(&column.name) {
+                    Some(chosen) => in_form(*chosen, &column.ty),
+                    None => (own, note(&column.ty, column.is_multicell()).to_owned()),
+                }
             }
         };
         if column.role == Role::Static {
@@ -67,6 +70,23 @@ fn in_key(key: &KeyAttribute, own: String, column: &Column) -> (String, String) 
     }
     notes.retain(|note| !note.is_empty());
     (format!("{own}, the key"), notes.join("; "))
+}
+
+/// A form that the plan has chosen.
+fn in_form(chosen: Form, ty: &Type) -> (String, String) {
+    let (form, note) = match (chosen, ty) {
+        (Form::Text, Type::Varint) => ("S", "its digits; over 1,024 bytes: envelope"),
+        (Form::Text, Type::Decimal) => (
+            "S",
+            "such as 1.10, which keeps the scale and doesn't sort; over 1,024 bytes: envelope",
+        ),
+        (Form::Text, _) => ("S", "its digits, which don't sort as numbers do"),
+        (Form::Number, _) => (
+            "N",
+            "with a 0 at the end of a fraction (1.10), a negative scale or over 38 digits: envelope",
+        ),
+    };
+    (form.to_owned(), note.to_owned())
 }
 
 fn form(ty: &Type, multicell: bool) -> String {
@@ -108,7 +128,7 @@ fn form(ty: &Type, multicell: bool) -> String {
 
 fn note(ty: &Type, multicell: bool) -> &'static str {
     match ty {
-        Type::Varint => "over 38 digits: envelope",
+        Type::Varint => "over 38 digits: envelope; form = \"text\" keeps all as their digits",
         Type::Decimal => "as <unscaled>E<-scale>, which keeps the scale and doesn't sort",
         Type::Float | Type::Double => "NaN, infinities, -0.0 and what an N can't hold: envelope",
         Type::Timestamp => "milliseconds since 1970",

@@ -6,7 +6,7 @@ use super::sink::{Sink, put_column};
 use super::{Attr, types, wire};
 use crate::error::Result;
 use crate::model::{Row, Value};
-use crate::schema::Column;
+use crate::schema::{Column, Form};
 
 /// An item's attributes as DynamoDB's JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,15 +42,18 @@ impl<'m> Sink<'m> for WrittenItem<'m> {
         wire::put_attr(&mut self.values, &attr);
     }
 
-    fn column(&mut self, column: &'m Column, value: &Value) -> Result<()> {
+    fn column(&mut self, column: &'m Column, form: Option<Form>, value: &Value) -> Result<()> {
         self.begin();
-        let written = types::write(value, &column.ty, column.is_multicell(), &mut self.values);
+        let written = match form {
+            Some(_) => None,
+            None => types::write(value, &column.ty, column.is_multicell(), &mut self.values),
+        };
         let name = column.name.as_str();
         match written {
             Some(size) => self.size += name.len() + size,
             None => {
                 let mut attr = Vec::with_capacity(1);
-                put_column(column, value, &mut attr)?;
+                put_column(column, form, value, &mut attr)?;
                 for (_, attr) in attr {
                     self.size += name.len() + attr.size();
                     wire::put_attr(&mut self.values, &attr);

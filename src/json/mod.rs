@@ -249,7 +249,7 @@ pub fn value(json: &Json, ty: &Type) -> Option<Value> {
         Type::Int => Value::Int(small(json)?),
         Type::BigInt | Type::Counter => Value::BigInt(small(json)?),
         Type::Varint => Value::Varint(number::integer_bytes(&digits(json)?)?),
-        Type::Decimal => decimal(&digits(json)?)?,
+        Type::Decimal => text::of_any_decimal(&digits(json)?)?,
         Type::Float => {
             let given = double(json)?;
             let value = given as f32;
@@ -355,18 +355,6 @@ fn double(json: &Json) -> Option<f64> {
         Some(_) => None,
         None => json.as_f64(),
     }
-}
-
-/// `12.50`, `1250E-2`, `-3e4`.
-fn decimal(text: &str) -> Option<Value> {
-    let (digits, exponent) = match text.split_once(['e', 'E']) {
-        Some((digits, exponent)) => (digits, exponent.parse::<i64>().ok()?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let unscaled = number::integer_bytes(&format!("{whole}{fraction}"))?;
-    let scale = i32::try_from(i64::try_from(fraction.len()).ok()? - exponent).ok()?;
-    Some(Value::Decimal { unscaled, scale })
 }
 
 fn timestamp_text(millis: i64) -> Option<String> {

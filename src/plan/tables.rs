@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::patterns::{Except, PatternPlan, matches};
 use super::reader::{Section, Source, Text};
 use super::{CapacityPlan, FinalRead, Ignore, KeyNames, ShimPlan, TablePlan, WarmPlan};
+use crate::schema::Form;
 use crate::shim::EXACTLY_ONCE_WITHIN;
 use crate::transform::{ColumnRule, Convert, ExpiryFrom, ExpiryRule, KeyOnly, Mask};
 
@@ -374,12 +375,10 @@ fn column(
     let rehearsal_mask = column.choice("rehearsal_mask", Mask::NAMES);
     let constant = column.text("constant");
     let convert = column.choice("convert", Convert::NAMES);
+    let form = column.choice("form", Form::NAMES);
 
-    let on_values = ["mask", "constant", "convert"];
-    let changed: Vec<&str> = on_values
-        .into_iter()
-        .filter(|key| column.has(key))
-        .collect();
+    let one_of = ["mask", "constant", "convert", "form"];
+    let changed: Vec<&str> = one_of.into_iter().filter(|key| column.has(key)).collect();
     if drop && (column.has("rename") || column.has("rehearsal_mask") || !changed.is_empty()) {
         source.wrong(
             column.line,
@@ -409,7 +408,7 @@ fn column(
         source.wrong(
             column.line,
             format!("column `{name}` has nothing to do"),
-            "write rename, drop, mask, constant or convert; columns that stay as they are aren't named",
+            "write rename, drop, mask, constant, convert or form; columns that stay as they are aren't named",
         );
     }
     column.finish();
@@ -419,6 +418,7 @@ fn column(
         mask,
         constant: constant.map(|constant| constant.value),
         convert,
+        form,
     };
     (rule, rehearsal_mask)
 }

@@ -1,5 +1,6 @@
 //! Typed tables: CQL's types, columns and keys, and how a table is laid out in the new store.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -120,6 +121,49 @@ impl Column {
     }
 }
 
+/// The form of a column's attribute, where it isn't the usual one of the column's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "_store",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
+pub enum Form {
+    /// A number as its decimal text.
+    Text,
+    /// A decimal as a number.
+    Number,
+}
+
+impl Form {
+    /// Every one with its name in a plan.
+    pub const NAMES: &[(&str, Form)] = &[("text", Form::Text), ("number", Form::Number)];
+
+    /// Its name in a plan.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Text => "text",
+            Form::Number => "number",
+        }
+    }
+
+    /// Whether values of this type can have it. A counter can't be added to as text.
+    pub fn fits(self, ty: &Type) -> bool {
+        match self {
+            Form::Text => matches!(
+                ty,
+                Type::TinyInt
+                    | Type::SmallInt
+                    | Type::Int
+                    | Type::BigInt
+                    | Type::Varint
+                    | Type::Decimal
+            ),
+            Form::Number => *ty == Type::Decimal,
+        }
+    }
+}
+
 /// A table's layout in the new store, where the columns alone don't say it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "_store", derive(serde::Serialize, serde::Deserialize))]
@@ -140,6 +184,12 @@ pub struct Layout {
     pub reserved_prefix: String,
     /// The attribute that holds a row's expiry in epoch seconds.
     pub expiry_attribute: Option<String>,
+    /// The columns outside the key whose attribute has another form than usual.
+    #[cfg_attr(
+        feature = "_store",
+        serde(default, skip_serializing_if = "BTreeMap::is_empty")
+    )]
+    pub forms: BTreeMap<String, Form>,
 }
 
 impl Default for Layout {
@@ -150,6 +200,7 @@ impl Default for Layout {
             partition_hash: false,
             reserved_prefix: "_".into(),
             expiry_attribute: None,
+            forms: BTreeMap::new(),
         }
     }
 }

@@ -4,26 +4,22 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sha2::{Digest, Sha256};
-
 use crate::codec::canonical;
-use crate::codec::ordered::holds_others;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Row, Times};
-use crate::schema::{Column, Layout, Order, Role, Table, Type};
+use crate::schema::{Column, Form, Layout, Role, Table};
 use crate::secret::Secret;
 
+mod fingerprint;
 mod lifetime;
 mod mask;
 #[cfg(test)]
 mod tests;
 
+use fingerprint::fingerprint;
 use lifetime::Lifetime;
+use mask::ValueStep;
 pub use mask::{Convert, Mask};
-use mask::{ValueStep, digest, keyed};
-
-/// Part of every fingerprint: to be counted up when rows become other items than before.
-const FORMAT: u8 = 1;
 
 /// What becomes of one column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +34,8 @@ pub struct ColumnRule {
     pub constant: Option<String>,
     /// The type or unit that its values get.
     pub convert: Option<Convert>,
+    /// The form of its attribute, where it isn't the usual one of its type.
+    pub form: Option<Form>,
 }
 
 impl ColumnRule {
@@ -165,6 +163,9 @@ impl Transform {
         if let Some(expiry) = expiry {
             target.layout.expiry_attribute = Some(expiry.attribute.clone());
         }
+        let kept = old.columns.iter().filter(|column| !rule(column).drop);
+        let formed = kept.filter_map(|column| Some((renamed(column).name, rule(column).form?)));
+        target.layout.forms.extend(formed);
         let step = |column: &Column| step(column, rule(column), mask_key);
         let key_columns = old.partition().iter().chain(old.clustering());
         let key = key_columns.map(step).collect::<Result<Vec<_>>>()?;
@@ -468,13 +469,14 @@ fn wrong_with_rule(column: &Column, rule: &ColumnRule) -> Vec<String> {
             "the key column {name} can't be dropped: rows would fall together"
         ));
     }
-    let on_values: Vec<String> = rule.on_values().collect();
-    if rule.drop && (rule.rename.is_some() || !on_values.is_empty()) {
+    let form = rule.form.map(|form| format!("form = \"{}\"", form.name()));
+    let said: Vec<String> = rule.on_values().chain(form).collect();
+    if rule.drop && (rule.rename.is_some() || !said.is_empty()) {
         wrong.push(format!(
             "the column {name} is dropped, so it can't be renamed, masked or converted too"
         ));
     }
-    if let [first, second, ..] = on_values.as_slice() {
+    if let [first, second, ..] = said.as_slice() {
         wrong.push(format!(
             "the column {name} has {first} and {second}: keep one of them"
         ));
@@ -527,108 +529,26 @@ fn wrong_with_rule(column: &Column, rule: &ColumnRule) -> Vec<String> {
             to.name()
         ));
     }
+    wrong.extend(wrong_with_form(column, rule.form, in_key));
     wrong
 }
 
-fn fingerprint(
-    old: &Table,
-    rules: &BTreeMap<String, ColumnRule>,
-    expiry: Option<&ExpiryRule>,
-    mask_key: Option<&Secret>,
-    target: &Table,
-) -> Result<[u8; 32]> {
-    let mut print = Hashing(Sha256::new());
-    print.0.update([FORMAT]);
-    print.number(old.columns.len());
-    for column in &old.columns {
-        print.text(&column.name);
-        print.text(&column.cql_type());
-        print.text(match column.role {
-            Role::Partition => "partition",
-            Role::Clustering(Order::Asc) => "ascending",
-            Role::Clustering(Order::Desc) => "descending",
-            Role::Static => "static",
-            Role::Regular => "regular",
-        });
-        print.fields_of(&column.ty);
+fn wrong_with_form(column: &Column, form: Option<Form>, in_key: bool) -> Option<String> {
+    let (name, ty) = (&column.name, column.cql_type());
+    let form = form?;
+    if in_key {
+        return Some(format!(
+            "the key column {name} can't have a form: keys are built from it as docs/keys.md says"
+        ));
     }
-    let layout = &target.layout;
-    print.maybe(layout.partition_attribute.as_deref());
-    print.maybe(layout.sort_attribute.as_deref());
-    if layout.partition_hash {
-        print.text("partition hash");
-    }
-    print.text(&layout.reserved_prefix);
-    print.maybe(layout.expiry_attribute.as_deref());
-    print.maybe(expiry.map(|rule| match rule.from {
-        ExpiryFrom::Max => "max",
-        ExpiryFrom::Min => "min",
-        ExpiryFrom::Reject => "reject",
-    }));
-    let rules = rules
-        .iter()
-        .filter(|(_, rule)| **rule != ColumnRule::default());
-    for (name, rule) in rules.clone() {
-        print.text(name);
-        print.maybe(rule.rename.as_deref());
-        print.maybe(rule.drop.then_some("drop"));
-        print.maybe(rule.mask.map(Mask::name));
-        // Once there was none of these: a rule without them keeps its print.
-        if let Some(text) = &rule.constant {
-            print.text("constant");
-            print.text(text);
-        }
-        if let Some(to) = rule.convert {
-            print.text("convert");
-            print.text(to.name());
-        }
-    }
-    let keyed_mask = |(_, rule): (&String, &ColumnRule)| rule.mask.is_some_and(Mask::is_keyed);
-    if rules.clone().any(keyed_mask) && mask_key.is_some() {
-        print
-            .0
-            .update(digest(&keyed(mask_key)?, b"crossfade mask key"));
-    }
-    // Once the sort keys of these were bytes in no order.
-    if target
-        .clustering()
-        .iter()
-        .any(|column| holds_others(&column.ty))
-    {
-        print.text("sort keys in Cassandra's order");
-    }
-    Ok(print.0.finalize().into())
-}
-
-/// Parts of a digest, each with its length, so that they can't run into each other.
-struct Hashing(Sha256);
-
-impl Hashing {
-    fn number(&mut self, number: usize) {
-        self.0.update((number as u64).to_be_bytes());
-    }
-
-    fn text(&mut self, text: &str) {
-        self.number(text.len());
-        self.0.update(text);
-    }
-
-    fn maybe(&mut self, text: Option<&str>) {
-        self.0.update([u8::from(text.is_some())]);
-        self.text(text.unwrap_or_default());
-    }
-
-    /// The fields of every user-defined type inside a type, which its CQL text doesn't say.
-    fn fields_of(&mut self, ty: &Type) {
-        if let Type::Udt(udt) = ty {
-            self.number(udt.fields.len());
-            for (name, ty) in &udt.fields {
-                self.text(name);
-                self.text(&ty.to_string());
-                self.fields_of(ty);
-            }
-        } else {
-            ty.inside().into_iter().for_each(|ty| self.fields_of(ty));
-        }
-    }
+    let of = match form {
+        Form::Text => "varint, decimal and whole numbers up to bigint",
+        Form::Number => "decimal; what else is a number is an N without it",
+    };
+    (!form.fits(&column.ty)).then(|| {
+        format!(
+            "the column {name} is of type {ty}; form = \"{}\" is for {of}",
+            form.name()
+        )
+    })
 }

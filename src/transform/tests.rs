@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+use sha2::{Digest, Sha256};
+
+use super::fingerprint::{FORMAT, Hashing};
 use super::*;
 use crate::codec::text;
 use crate::model::{Key, Value};
-use crate::schema::Udt;
+use crate::schema::{Order, Type, Udt};
 use std::sync::Arc;
 
 fn column(name: &str, ty: Type, role: Role) -> Column {
@@ -208,10 +211,49 @@ fn values_that_would_lose_keys_or_dont_fit_are_refused() {
             }),
             "keep one of them",
         ),
+        (
+            "at",
+            with(|rule| rule.form = Some(Form::Text)),
+            "key column at can't have a form",
+        ),
+        (
+            "email",
+            with(|rule| rule.form = Some(Form::Text)),
+            "is for varint, decimal",
+        ),
+        (
+            "age",
+            with(|rule| rule.form = Some(Form::Number)),
+            "is for decimal",
+        ),
+        (
+            "age",
+            with(|rule| {
+                rule.form = Some(Form::Text);
+                rule.convert = Some(Convert::Text);
+            }),
+            "keep one of them",
+        ),
     ] {
         let error = transform(&rules([(column, rule)]), None).unwrap_err();
         assert!(error.message().contains(wanted), "{wanted}: {error}");
     }
+}
+
+#[test]
+fn a_form_is_of_the_attribute_and_not_of_the_value() {
+    let form = ColumnRule {
+        form: Some(Form::Text),
+        ..rename("years")
+    };
+    let transform = transform(&rules([("age", form)]), None).unwrap();
+    let forms = &transform.target().layout.forms;
+    assert_eq!(*forms, [("years".to_owned(), Form::Text)].into());
+    let mut cells = transform.apply(row()).unwrap().cells;
+    assert!(cells.contains(&Some(Value::Int(40))), "{cells:?}");
+    cells.retain(|cell| !row().cells.contains(cell));
+    assert_eq!(cells, []);
+    assert!(transform.changes().is_empty(), "there is a way back");
 }
 
 #[test]
@@ -309,6 +351,17 @@ fn the_fingerprint_tells_mappings_apart() {
         };
         rules([("email", rule)])
     };
+    let priced = |form| {
+        let mut table = old();
+        let price = column("price", Type::Decimal, Role::Regular);
+        table.columns.push(price);
+        let rule = ColumnRule {
+            form,
+            ..ColumnRule::default()
+        };
+        (table, rules([("price", rule)]))
+    };
+    let forms = [None, Some(Form::Text), Some(Form::Number)].map(priced);
     let plain = Layout::default;
     let print = |old: &Table, rules: &Rules, expiry, key: &str, layout| {
         let transform = Transform::new(old, rules, expiry, Some(&Secret::new(key)), "t", layout);
@@ -341,6 +394,8 @@ fn the_fingerprint_tells_mappings_apart() {
         print(&with_udt(&["a"]), &none, None, "a", plain()),
         print(&with_udt(&["a", "b"]), &none, None, "a", plain()),
     ];
+    let priced = forms.iter();
+    prints.extend(priced.map(|(table, rules)| print(table, rules, None, "a", plain())));
     let first = prints[0];
     assert_eq!(print(&old(), &none, None, "unused key", plain()), first);
     let silent = rules([("email", ColumnRule::default())]);

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixture;
+mod forms;
 mod items;
 mod keys;
 mod round_trip;

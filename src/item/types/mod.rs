@@ -5,6 +5,7 @@
 //! usual attribute is an M, a list of one binary: `[<CQL bytes>]`.
 
 mod collection;
+mod form;
 #[cfg(feature = "dynamodb")]
 mod written;
 
@@ -13,6 +14,7 @@ use collection::{
     from_cells_of_set, from_map, from_members, from_tuple, from_udt, map, members, set, tuple,
     udt_fields,
 };
+pub(super) use form::{from_formed, to_formed};
 #[cfg(feature = "dynamodb")]
 pub(super) use written::write;
 

@@ -397,8 +397,18 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ),
     (
         r#"name = "users""#,
+        "name = \"users\"\n[table.columns]\nage = { form = \"txt\" }",
+        "cf.toml:12: `form` can't be \"txt\" (did you mean \"text\"?)",
+    ),
+    (
+        r#"name = "users""#,
+        "name = \"users\"\n[table.columns]\nage = { convert = \"text\", form = \"text\" }",
+        "cf.toml:12: column `age` has both `convert` and `form` (keep one of them)",
+    ),
+    (
+        r#"name = "users""#,
         "name = \"users\"\n[table.columns]\nemail = {}\nphone = \"redact\"",
-        "cf.toml:12: column `email` has nothing to do (write rename, drop, mask, constant or convert; columns that stay as they are aren't named)\n\
+        "cf.toml:12: column `email` has nothing to do (write rename, drop, mask, constant, convert or form; columns that stay as they are aren't named)\n\
          cf.toml:13: `phone` has the wrong type (expected a table, found a string)",
     ),
     (

@@ -119,6 +119,11 @@ fn what_the_reader_refuses_doesnt_fit() {
             ".table[0].columns.a.mask: not one of",
         ),
         (
+            "name = \"users\"",
+            "name = \"users\"\ncolumns = { a = { form = \"x\" } }",
+            ".table[0].columns.a.form: not one of",
+        ),
+        (
             "[[table]]",
             "[pace]\nwrite_units = 0\n[[table]]",
             ".pace.write_units: out of bounds",

@@ -85,7 +85,11 @@ fn every_key_arrives() {
     assert_eq!(mail.mask, Some(Mask::Hmac));
     assert_eq!(users.columns["phone"].mask, Some(Mask::Redact));
     assert!(users.columns["password_hash"].drop);
-    assert_eq!(users.columns.len(), 4);
+    assert_eq!(
+        users.columns["balance"].form,
+        Some(crate::schema::Form::Text)
+    );
+    assert_eq!(users.columns.len(), 5);
     let layout = messages.layout();
     assert_eq!(layout.partition_attribute.as_deref(), Some("room_day"));
     assert_eq!(layout.sort_attribute.as_deref(), Some("sent"));

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{Bench, credentials, says};
 use crate::support::Migrate;
 
-fn new(bench: &Bench, more: &[&str]) -> Migrate {
+pub(super) fn new(bench: &Bench, more: &[&str]) -> Migrate {
     let mut command = Migrate::new([
         "plan",
         "new",
@@ -44,7 +44,7 @@ async fn what_is_printed_moves_the_keyspace() {
         "INSERT INTO marks (id, \"_m\", pk, expires_at) VALUES (1, 'm', 'p', 'never') USING TTL 5000",
         // No key attribute can be empty.
         "INSERT INTO log (id, at, v) VALUES (1, '', 2)",
-        "INSERT INTO log (id, at, v) VALUES (1, 'b', 3)",
+        "INSERT INTO log (id, at, v) VALUES (1, 'b', 123456789012345678901234567890123456789)",
     ] {
         bench.cql(create).await;
     }
@@ -60,6 +60,8 @@ async fn what_is_printed_moves_the_keyspace() {
         "key_only = \"keep\"",
         "reserved_prefix = \"_cf_\"",
         "keys = { sort = \"sk\" }",
+        "of 2 sampled rows some have numbers of over 38 digits (1 in `v`)",
+        "columns = { v = { form = \"text\" } }",
         "placeholders (`#name`): `status`",
         "keep their case, as stored: `userName`",
         "Decide: the region.",

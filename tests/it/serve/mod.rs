@@ -4,6 +4,7 @@ mod attempts;
 pub(crate) mod clients;
 mod embedded;
 mod ending;
+mod forms;
 mod hashed;
 mod languages;
 mod lost;

@@ -154,6 +154,7 @@ fn changes(migration: &Migration) {
         let constant = rule.constant.as_ref();
         changes.extend(constant.map(|text| format!("always {text:?} where it isn't null")));
         changes.extend(rule.convert.map(|to| format!("converted to {}", to.name())));
+        changes.extend(rule.form.map(|form| format!("kept as a {}", form.name())));
         let rehearsed = migration.spec.rehearsal_masks.get(column);
         changes.extend(rehearsed.map(|mask| format!("in rehearsals masked as {}", mask.name())));
         format::print(&format!("  plan: {column}: {}", changes.join(", ")));

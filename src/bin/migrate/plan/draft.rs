@@ -7,13 +7,14 @@ use crossfade::clock;
 use crossfade::connect;
 use crossfade::control::{Control, New};
 use crossfade::error::{Kind, Result};
-use crossfade::item::{ITEM_LIMIT, KeyAttribute, Mapping, item_size};
+use crossfade::item::{Attr, ITEM_LIMIT, KeyAttribute, Mapping, item_size};
 use crossfade::migration::{Migration, Survey};
-use crossfade::model::{Mark, Row};
+use crossfade::model::{Mark, Row, Value};
 use crossfade::plan::{Ignore, Plan, TablePlan};
+use crossfade::schema::Form;
 use crossfade::store::memory::Memory;
 use crossfade::store::{Finding, Old, Weight};
-use crossfade::transform::{ExpiryFrom, ExpiryRule, KeyOnly};
+use crossfade::transform::{ColumnRule, ExpiryFrom, ExpiryRule, KeyOnly};
 
 use super::reserved;
 use crate::format;
@@ -99,6 +100,8 @@ impl Drafting<'_> {
         let survey = self.migration().survey().await?;
         let rows = self.rows(&survey).await?;
         self.keys(&survey, &rows).await?;
+        let survey = self.migration().survey().await?;
+        self.forms(&survey, &rows)?;
         let survey = self.migration().survey().await?;
         let mapping = Mapping::new(survey.transform.target())?;
         self.attributes(&mapping);
@@ -315,6 +318,49 @@ impl Drafting<'_> {
         Ok(())
     }
 
+    /// Columns with numbers that no N holds.
+    fn forms(&mut self, survey: &Survey, rows: &[Row]) -> Result<()> {
+        let mapping = Mapping::new(survey.transform.target())?;
+        let mut formed = Vec::new();
+        for (cell, column) in mapping.table().cells().iter().enumerate() {
+            // A plan that is new leaves each column where it is.
+            let is_beyond = |row: &&Row| {
+                let value = row.cells.get(cell).and_then(Option::as_ref);
+                matches!(value, Some(Value::Varint(_)))
+                    && matches!(mapping.cell(cell, value), Ok(Some(Attr::M(_))))
+            };
+            let beyond = rows.iter().filter(is_beyond).count();
+            if beyond > 0 {
+                let rule = ColumnRule {
+                    form: Some(Form::Text),
+                    ..ColumnRule::default()
+                };
+                self.draft.table.columns.insert(column.name.clone(), rule);
+                formed.push((column.name.clone(), beyond));
+            }
+        }
+        if formed.is_empty() {
+            return Ok(());
+        }
+        let named = formed
+            .iter()
+            .map(|(name, beyond)| format!("{beyond} in `{name}`"));
+        let keys = formed
+            .iter()
+            .map(|(name, _)| format!("{} = {{ form = \"text\" }}", toml_key(name)));
+        self.decided(
+            format!(
+                "Decide: of {} sampled rows some have numbers of over 38 digits ({}). As text all of a column are strings of \
+                 digits; without this line those alone are kept in another form than the rest (docs/items.md). Neither \
+                 loses anything.",
+                rows.len(),
+                named.collect::<Vec<_>>().join(", ")
+            ),
+            format!("columns = {{ {} }}", keys.collect::<Vec<_>>().join(", ")),
+        );
+        Ok(())
+    }
+
     /// What attributes are called, and what becomes of columns that aren't kept in a form of their own.
     fn attributes(&mut self, mapping: &Mapping) {
         let key = |key: &KeyAttribute| {
@@ -374,6 +420,15 @@ impl Drafting<'_> {
                 format::bytes(largest as u64)
             ));
         }
+    }
+}
+
+/// A name as a key of TOML.
+fn toml_key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => format!("{name:?}"),
     }
 }
 
