@@ -10,7 +10,7 @@ use super::pacing::PacedTool;
 use super::tool::under_lease;
 use super::{Event, Migration, Survey};
 use crate::clock::{Clock, unix_seconds};
-use crate::control::{Gone, ParticipantKind, Record, Watch};
+use crate::control::{Gone, ParticipantKind, Record, Versioned, Watch};
 use crate::copier::{self, Copier, CopyOutcome, CopyProgress, Counters};
 use crate::error::{Error, Kind, Result};
 use crate::journal::{Binding, Journal};
@@ -52,12 +52,12 @@ pub struct Started {
 }
 
 impl Migration {
-    /// Sets the record to `offline` if it isn't yet, and gives the record under which to copy.
-    async fn go_offline(&self, survey: &Survey) -> Result<Record> {
+    /// The record of a table that is offline, or that nothing keeps from going offline.
+    async fn may_go_offline(&self, survey: &Survey) -> Result<Versioned> {
         let there = self.checked(survey).await?;
         let phase = there.record.phase;
         if phase == Phase::Offline {
-            return Ok(there.record);
+            return Ok(there);
         }
         if phase.transition_to(Phase::Offline).is_none() {
             return Err(Error::new(
@@ -104,6 +104,15 @@ impl Migration {
                     self.spec.to
                 )));
         }
+        Ok(there)
+    }
+
+    /// Sets the record to `offline` if it isn't yet, and gives the record under which to copy.
+    async fn go_offline(&self, survey: &Survey) -> Result<Record> {
+        let there = self.may_go_offline(survey).await?;
+        if there.record.phase == Phase::Offline {
+            return Ok(there.record);
+        }
         let freeze = there.record.freeze + 1;
         let record = Record {
             phase: Phase::Offline,
@@ -134,23 +143,45 @@ impl Migration {
             true => self.go_offline(survey).await?,
             false => self.checked(survey).await?.record,
         };
+        let counters = self.counters_in(record.phase, survey, options.settle)?;
+        Ok((counters, record))
+    }
+
+    /// The phase in which a copy would begin. Changes nothing.
+    ///
+    /// # Errors
+    /// What [`Migration::copy`] would be refused with.
+    pub async fn would_copy(&self, survey: &Survey, offline: bool, settle: bool) -> Result<Phase> {
+        self.refuse_incapable(survey)?;
+        let phase = match offline {
+            true => {
+                self.may_go_offline(survey).await?;
+                Phase::Offline
+            }
+            false => self.checked(survey).await?.record.phase,
+        };
+        self.counters_in(phase, survey, settle).map(|_| phase)
+    }
+
+    /// How the table's counters are folded in a phase; `None` for rows.
+    fn counters_in(&self, phase: Phase, survey: &Survey, settle: bool) -> Result<Option<Counters>> {
         if !survey.transform.source().is_counter() {
-            return match record.phase.allows(Work::Copy) {
-                true => Ok((None, record)),
-                false => Err(self.rows_not_in(record.phase)),
+            return match phase.allows(Work::Copy) {
+                true => Ok(None),
+                false => Err(self.rows_not_in(phase)),
             };
         }
-        let pass = match options.settle {
+        let pass = match settle {
             true => Pass::Settling,
             false => Pass::CatchUp,
         };
-        if !record.phase.allows(pass.work()) {
-            return Err(self.not_in(record.phase, pass));
+        if !phase.allows(pass.work()) {
+            return Err(self.not_in(phase, pass));
         }
         let rules = Rules {
             decrements: self.spec.decrements,
         };
-        Ok((Some(Counters { pass, rules }), record))
+        Ok(Some(Counters { pass, rules }))
     }
 
     fn rows_not_in(&self, phase: Phase) -> Error {

@@ -49,15 +49,7 @@ impl Migration {
         let record = self.record_of(&survey, &target);
         match self.control.load(&self.spec.to).await? {
             Some(there) => match options.regain {
-                // The same command again, or one that isn't needed.
-                Some(regain) if there.record.phase != regain.phase => {
-                    self.spec.same(&there.record, &record)?;
-                    Err(self.not_lost(&there))
-                }
-                Some(_) => self
-                    .spec
-                    .same(&there.record, &record)
-                    .map(|()| Init::Repeated),
+                Some(regain) => self.repeat_regain(&there, &record, regain),
                 None => self.repeat(&survey, there, record, options).await,
             },
             None if options.adopt && options.regain.is_some() => match options.regain {
@@ -165,6 +157,15 @@ impl Migration {
             )))
     }
 
+    /// The same command again, or one that isn't needed.
+    fn repeat_regain(&self, there: &Versioned, record: &Record, regain: Regain) -> Result<Init> {
+        self.spec.same(&there.record, record)?;
+        match there.record.phase == regain.phase {
+            true => Ok(Init::Repeated),
+            false => Err(self.not_lost(there)),
+        }
+    }
+
     fn not_lost(&self, there: &Versioned) -> Error {
         let message = format!(
             "the control record isn't lost: the table is in phase `{}`",
@@ -187,22 +188,36 @@ impl Migration {
             })
     }
 
-    /// What [`Migration::init`] would do with `adopt` and without `regain`. Changes nothing.
+    /// What [`Migration::init`] would do with `adopt`. Changes nothing, and waits for no one.
     ///
     /// # Errors
     /// What it would be refused with.
-    pub async fn would_adopt(&self, allow_stream: bool) -> Result<Init> {
+    pub async fn would_adopt(&self, options: InitOptions) -> Result<Init> {
         let survey = self.survey().await?;
         self.refuse(&survey.old.findings)?;
         self.refuse_incapable(&survey)?;
         let Some(target) = self.inspect_target().await? else {
-            return Ok(Init::Created);
+            return match options.regain {
+                // It would be empty.
+                Some(regain) => self
+                    .refuse_phase(&survey, Marks::default(), regain)
+                    .map(|()| Init::Created),
+                None => Ok(Init::Created),
+            };
         };
         let table = survey.transform.target();
         // Only compares keys, since the table is there.
         self.new_looks.create(table).await?;
-        self.refuse_target(&target, allow_stream)?;
+        self.refuse_target(&target, options.allow_stream)?;
         let there = self.control.load(&self.spec.to).await?;
+        if let Some(regain) = options.regain {
+            return match there {
+                Some(there) => {
+                    self.repeat_regain(&there, &self.record_of(&survey, &target), regain)
+                }
+                None => self.would_regain(&survey, regain).await.map(Init::Regained),
+            };
+        }
         let there = there.map(|there| there.record);
         let before = match &there {
             None => Adopted::default(),

@@ -140,6 +140,11 @@ impl Migration {
         }
     }
 
+    /// What a lost control record would be made anew for. Changes nothing, and waits for no one.
+    pub(super) async fn would_regain(&self, survey: &Survey, regain: Regain) -> Result<Marks> {
+        Ok(self.regainable(survey, regain).await?.marks)
+    }
+
     /// What is in the target, if that allows the phase.
     async fn regainable(&self, survey: &Survey, regain: Regain) -> Result<Stock> {
         let target = survey.transform.target();
@@ -147,10 +152,15 @@ impl Migration {
         let list = Adopted::default();
         let list = (regain.phase != Phase::Done).then_some(&list);
         let stock = self.stock(target, list).await?;
-        let marks = stock.marks;
-        let refusals = marks.against(target.is_counter(), regain);
+        self.refuse_phase(survey, stock.marks, regain)?;
+        Ok(stock)
+    }
+
+    /// Refuses a phase that a target with these items can't have been in.
+    pub(super) fn refuse_phase(&self, survey: &Survey, marks: Marks, regain: Regain) -> Result<()> {
+        let refusals = marks.against(survey.transform.target().is_counter(), regain);
         if refusals.is_empty() {
-            return Ok(stock);
+            return Ok(());
         }
         let lines = refusals
             .iter()

@@ -192,7 +192,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME", requires = "phase")]
     pub yes_done: Option<String>,
     /// Show what would be made or taken over; change nothing
-    #[arg(long, conflicts_with = "phase")]
+    #[arg(long)]
     pub dry_run: bool,
 }
 
@@ -394,8 +394,9 @@ pub struct Copy {
     /// Indexed Job or an AWS Batch array
     #[arg(long, value_name = "I/N")]
     pub shard: Option<String>,
-    /// Read and work out all that would be copied, and write nothing
-    #[arg(long, conflicts_with_all = ["offline", "settle", "shard", "to_suffix"])]
+    /// Read and work out all that would be copied, and write nothing. With --offline, --final: look too whether it
+    /// would be refused
+    #[arg(long, conflicts_with_all = ["shard", "to_suffix"])]
     pub dry_run: bool,
     /// With --dry-run or --to-suffix: this part of each table, in whole token ranges: `1%`
     #[arg(long, value_name = "PERCENT")]

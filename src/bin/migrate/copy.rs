@@ -32,7 +32,7 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let mut stores = OpenStores::open(&args.chosen.plan).await?;
     metrics::serve(args.metrics, stores.plan.serve.key.as_ref(), screen).await?;
     if args.dry_run {
-        return dry::run(args, sample, &stores).await;
+        return dry::run(args, sample, &stores, screen).await;
     }
     if sample.is_some() && args.to_suffix.is_none() {
         let message =

@@ -1,12 +1,23 @@
 //! `migrate copy --dry-run`: reads, works out every item, and writes none.
 
 use crossfade::error::Result;
-use crossfade::migration::{Measured, Portion};
+use crossfade::migration::{Measured, Migration, Portion};
+use crossfade::protocol::Phase;
 
 use crate::Exit;
 use crate::args;
+use crate::copy::concerns_one_table;
 use crate::format;
+use crate::progress::Screen;
 use crate::stores::OpenStores;
+
+/// What a copy of one table would do.
+struct DryCopied {
+    table: String,
+    found: Measured,
+    /// The phase it would begin in; `None` where no more was asked than what there is to copy.
+    phase: Option<Phase>,
+}
 
 /// What `--json` prints for each table.
 #[derive(serde::Serialize)]
@@ -21,34 +32,76 @@ struct DryCopyLine<'a> {
     bytes: u64,
     units: u64,
     largest: Option<u64>,
+    /// The phase that the copy would begin in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'static str>,
 }
 
-pub async fn run(args: &args::Copy, sample: Option<f64>, stores: &OpenStores) -> Result<Exit> {
+pub async fn run(
+    args: &args::Copy,
+    sample: Option<f64>,
+    stores: &OpenStores,
+    screen: &Screen,
+) -> Result<Exit> {
     let portion = sample.map_or(Portion::All, Portion::Share);
+    let chosen = args.chosen.table.as_deref();
+    let migrations = match is_refused_as_a_copy(args) {
+        true => stores.unfinished(chosen, screen).await?,
+        false => stores.migrations(chosen)?,
+    };
     let mut exit = Exit::Done;
-    let mut rows = Vec::new();
-    for migration in stores.migrations(args.chosen.table.as_deref())? {
-        let survey = migration.survey().await?;
-        let found = migration.measure(&survey, portion).await?;
-        let table = &migration.spec.name;
-        if !found.troubles.is_empty() {
-            exit = Exit::Differences;
+    let mut tables = Vec::new();
+    for migration in migrations {
+        let copied = match one(args, portion, &migration).await {
+            Ok(copied) => copied,
+            // As a copy itself goes on with the others.
+            Err(error) if is_refused_as_a_copy(args) && concerns_one_table(&error) => {
+                screen.error(&error);
+                exit = exit.max(Exit::Error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if !copied.found.troubles.is_empty() {
+            exit = exit.max(Exit::Differences);
         }
         match args.json {
-            true => format::print(&json(table, &found)),
-            false => rows.push((table.clone(), found)),
+            true => format::print(&json(&copied)),
+            false => tables.push(copied),
         }
     }
-    if !args.json {
-        show(&rows);
+    if !args.json && !tables.is_empty() {
+        show(&tables);
     }
     stores.close().await;
     Ok(exit)
 }
 
-fn json(table: &str, found: &Measured) -> String {
+/// Whether more is asked than what there is to copy.
+fn is_refused_as_a_copy(args: &args::Copy) -> bool {
+    args.offline || args.settle
+}
+
+async fn one(args: &args::Copy, portion: Portion, migration: &Migration) -> Result<DryCopied> {
+    let survey = migration.survey().await?;
+    let phase = match is_refused_as_a_copy(args) {
+        true => {
+            let would = migration.would_copy(&survey, args.offline, args.settle);
+            Some(would.await?)
+        }
+        false => None,
+    };
+    Ok(DryCopied {
+        table: migration.spec.name.clone(),
+        found: migration.measure(&survey, portion).await?,
+        phase,
+    })
+}
+
+fn json(copied: &DryCopied) -> String {
+    let found = &copied.found;
     format::json(&DryCopyLine {
-        table,
+        table: &copied.table,
         dry_run: true,
         read: found.rows,
         share: found.share,
@@ -57,11 +110,12 @@ fn json(table: &str, found: &Measured) -> String {
         bytes: found.bytes,
         units: found.write_units,
         largest: found.largest.as_ref().map(|(bytes, _)| *bytes),
+        phase: copied.phase.map(Phase::name),
     })
 }
 
-fn show(rows: &[(String, Measured)]) {
-    let row = |(table, found): &(String, Measured)| {
+fn show(tables: &[DryCopied]) {
+    let row = |DryCopied { table, found, .. }: &DryCopied| {
         vec![
             table.clone(),
             format!("{:.1} %", found.share * 100.0),
@@ -81,8 +135,12 @@ fn show(rows: &[(String, Measured)]) {
         "size",
         "units",
     ];
-    format::print(&format::results(&header, rows.iter().map(row).collect()));
-    for (table, found) in rows {
+    format::print(&format::results(&header, tables.iter().map(row).collect()));
+    for copied in tables {
+        let DryCopied { table, found, .. } = copied;
+        if let Some(phase) = copied.phase {
+            format::print(&format!("{table}: would be copied in phase `{phase}`"));
+        }
         for (reason, trouble) in &found.troubles {
             format::print(&format!(
                 "{table}: {} rows would become dead letters: {reason}\n  {}",

@@ -26,21 +26,12 @@ pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> 
     let mut exit = Exit::Done;
     for migration in &migrations {
         let spec = &migration.spec;
-        let adopt = args.adopt.as_ref() == Some(&spec.to);
-        let regain = match args.phase.filter(|_| adopt) {
-            Some(phase) => Some(Regain {
-                phase,
-                lease: stores.plan.lease,
-                never_done: args.never_done,
-                done: phase == Phase::Done && may_be_done(args, migration, screen)?,
-            }),
-            None => None,
-        };
-        let options = InitOptions {
-            allow_stream: args.allow_stream,
-            adopt,
-            regain,
-        };
+        let mut options = options(args, &stores, migration);
+        if let Some(regain) = &mut options.regain
+            && regain.phase == Phase::Done
+        {
+            regain.done = may_be_done(args, migration, screen)?;
+        }
         let done = match migration.init(options).await {
             Ok(Init::Created) => "ready".to_owned(),
             Ok(Init::Repeated) => "was ready already".to_owned(),
@@ -62,6 +53,22 @@ pub async fn run(args: &args::InitArgs, screen: &Screen) -> Result<Exit, Error> 
     }
     stores.close().await;
     Ok(exit)
+}
+
+/// What the arguments say of one table. That `done` is meant is for its name to say.
+fn options(args: &args::InitArgs, stores: &OpenStores, migration: &Migration) -> InitOptions {
+    let adopt = args.adopt.as_ref() == Some(&migration.spec.to);
+    let regain = args.phase.filter(|_| adopt).map(|phase| Regain {
+        phase,
+        lease: stores.plan.lease,
+        never_done: args.never_done,
+        done: false,
+    });
+    InitOptions {
+        allow_stream: args.allow_stream,
+        adopt,
+        regain,
+    }
 }
 
 /// Refuses a target that isn't the plan's.
@@ -89,7 +96,7 @@ async fn dry(stores: &OpenStores, args: &args::InitArgs, screen: &Screen) -> Res
     for migration in &migrations {
         let spec = &migration.spec;
         let would = match args.adopt.as_ref() == Some(&spec.to) {
-            true => would_adopt(migration, args.allow_stream).await,
+            true => would_adopt(migration, options(args, stores, migration)).await,
             false => would_make(migration).await.map(str::to_owned),
         };
         let what = match would {
@@ -106,8 +113,16 @@ async fn dry(stores: &OpenStores, args: &args::InitArgs, screen: &Screen) -> Res
     Ok(exit)
 }
 
-async fn would_adopt(migration: &Migration, allow_stream: bool) -> Result<String, Error> {
-    Ok(match migration.would_adopt(allow_stream).await? {
+async fn would_adopt(migration: &Migration, mut options: InitOptions) -> Result<String, Error> {
+    let mut asks = "";
+    if let Some(regain) = &mut options.regain
+        && regain.phase == Phase::Done
+    {
+        regain.done = true;
+        asks = ", once the table's name is typed";
+    }
+    let phase = options.regain.map_or(Phase::Old, |regain| regain.phase);
+    Ok(match migration.would_adopt(options).await? {
         Init::Created => "would be made, with its control record".to_owned(),
         Init::Repeated => "is ready already".to_owned(),
         Init::Adopted(0) => "would be taken over as it is".to_owned(),
@@ -115,7 +130,9 @@ async fn would_adopt(migration: &Migration, allow_stream: bool) -> Result<String
             "would be taken over as it is, with {} items; old rows with their keys wouldn't be copied",
             format::count(items)
         ),
-        Init::Regained(marks) => format!("would be taken over: {}", marks.told()),
+        Init::Regained(marks) => {
+            format!("would be taken over in `{phase}`{asks}: {}", marks.told())
+        }
     })
 }
 

@@ -123,6 +123,68 @@ async fn what_would_be_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_copied_offline_and_at_last() {
+    let bench = Bench::new("drycopy").await;
+    bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
+    bench
+        .cql("CREATE TABLE c (p int PRIMARY KEY, n counter)")
+        .await;
+    bench.cql("UPDATE c SET n = n + 3 WHERE p = 1").await;
+    let rows = (0..20).map(|p| (p, p));
+    bench.fill("INSERT INTO t (p, v) VALUES (?, ?)", rows).await;
+    let tables = "[[table]]\nname = \"c\"\nto = \"@-c\"\n[[table]]\nname = \"t\"\nto = \"@-t\"\n";
+    bench.plan(tables);
+    let run = |arguments: &[&str], code: i32| bench.migrate(arguments).run().expect_code(code);
+    let same = |arguments: &[&str]| {
+        let dry = [arguments, &["--dry-run"]].concat();
+        let (real, dry) = (run(arguments, 2), run(&dry, 2));
+        assert_eq!(real.stderr, dry.stderr);
+        assert!(!dry.stderr.is_empty());
+    };
+    // There is no control record.
+    same(&["copy", "--offline"]);
+    same(&["copy", "--final", "--table", "c"]);
+    bench.init();
+    same(&["copy", "--final"]);
+
+    let offline = ["copy", "--offline", "--dry-run"];
+    let told = run(&offline, 0).stdout;
+    contains(
+        &told,
+        &[
+            "t: would be copied in phase `offline`",
+            "c: would be copied in phase `offline`",
+            "nothing was written",
+        ],
+    );
+    let told = run(&[&offline[..], &["--final", "--json"]].concat(), 0).json();
+    let of = |table: &str| told.iter().find(|line| line["table"] == table).expect("it");
+    assert_eq!(
+        (&of("t")["would_write"], &of("c")["read"]),
+        (&20.into(), &1.into())
+    );
+    assert_eq!(of("c")["phase"], "offline");
+    for line in bench.status() {
+        assert_eq!(line["phase"], "old", "{line}");
+    }
+    assert!(!bench.has_items("t").await && !bench.has_items("c").await);
+    assert!(!super::exists(&bench.journal()), "no journal was begun");
+
+    // Frozen, with no application: a final pass is lawful.
+    for table in ["c", "t"] {
+        run(
+            &["advance", "--table", table, "--to", "copy", "--expect", "0"],
+            0,
+        );
+    }
+    let told = run(&["copy", "--final", "--dry-run"], 0).stdout;
+    contains(&told, &["c: would be copied in phase `copy`"]);
+    assert!(!bench.has_items("c").await);
+    same(&["copy", "--offline", "--table", "t"]);
+    bench.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_pace_and_capacity_would_be() {
     let bench = Bench::new("drypace").await;
     bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;

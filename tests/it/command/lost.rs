@@ -84,8 +84,26 @@ async fn a_lost_control_record_is_made_anew_in_the_phase_that_fits() {
         ("offline", "3 items are an application's"),
         ("done", "can't be confirmed"),
     ] {
-        says(&adopt(&["--phase", phase]).expect_code(2), &[words]);
+        let refused = adopt(&["--phase", phase]).expect_code(2);
+        says(&refused, &[words]);
+        // A dry run doesn't ask for the table's name.
+        let dry = adopt(&["--phase", phase, "--dry-run"]);
+        match phase {
+            "done" => {
+                let told = dry.expect_code(0).stdout;
+                let words =
+                    "would be taken over in `done`, once the table's name is typed: 3 items";
+                assert!(told.contains(words), "{told}");
+            }
+            _ => assert_eq!(dry.expect_code(2).stderr, refused.stderr),
+        }
     }
+    let dry = adopt(&["--phase", "copy", "--dry-run"]).expect_code(0);
+    assert!(
+        dry.stdout
+            .contains("would be taken over in `copy`: 3 items of applications, 0 copied"),
+        "{dry}"
+    );
     assert_eq!(bench.status()[0]["phase"], Json::Null, "nothing is made");
     let regained = adopt(&["--phase", "copy"]).expect_code(0);
     says(&regained, &["until every participant of the lost record"]);
@@ -97,10 +115,12 @@ async fn a_lost_control_record_is_made_anew_in_the_phase_that_fits() {
     );
     let again = adopt(&["--phase", "copy"]).expect_code(0);
     assert!(again.stdout.contains("was ready already"), "{again}");
-    says(
-        &adopt(&["--phase", "switch"]).expect_code(2),
-        &["isn't lost"],
-    );
+    let again = adopt(&["--phase", "copy", "--dry-run"]).expect_code(0);
+    assert!(again.stdout.contains("is ready already"), "{again}");
+    for more in [&[][..], &["--dry-run"]] {
+        let other = adopt(&[&["--phase", "switch"], more].concat());
+        says(&other.expect_code(2), &["isn't lost"]);
+    }
 
     // The application joins again by itself, and everything is as it was.
     until("it goes on", &table, Result::is_ok).await;
