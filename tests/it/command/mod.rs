@@ -34,6 +34,7 @@ mod refusals;
 mod rehearsing;
 pub(crate) mod reporting;
 mod resets;
+mod schemas;
 mod secure;
 mod shards;
 mod sharing;
