@@ -5,7 +5,7 @@
 //! the order in which it happened:
 //!
 //! ```text
-//! {"at":1796000000,"old_rows":4200,"new_rows":0,"units":4180.5,"old_throttled":0,"new_throttled":12,"hot":0,"old_failed":0,"new_failed":0,"old_slowest_ms":31.5,"new_slowest_ms":0.0,"most_units":4100.0,"most_old_rows":null,"reason":"throttled by the new store"}
+//! {"at":1796000000,"old_rows":4200,"new_rows":0,"units":4180.5,"old_throttled":0,"new_throttled":12,"hot":0,"old_failed":0,"new_failed":0,"old_slowest_ms":31.5,"new_slowest_ms":0.0,"old_reads":{"26":3,"34":1},"new_writes":{"22":168},"most_units":4100.0,"most_old_rows":null,"reason":"throttled by the new store"}
 //! ```
 //!
 //! | field | |
@@ -17,6 +17,7 @@
 //! | `hot` | those of them that were for hot partitions of the new store |
 //! | `old_failed`, `new_failed` | reads that timed out, or found too few replicas or no server |
 //! | `old_slowest_ms`, `new_slowest_ms` | how long the slowest read took that ended in it |
+//! | `old_reads`, `new_reads`, `new_writes` | how many reads that went well and writes that ended in it took how long, each attempt by itself: `"26": 3` says that three took 0.1 ms times 2^(26/4) or less, and more than 2^(25/4); left out where there was none, and by versions before this |
 //! | `most_units`, `most_old_rows` | the pace then, in a second; null = no limit |
 //! | `reason` | why it wasn't faster; null = nothing held it back |
 //!
@@ -33,9 +34,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Paces;
-use crate::layer::{PaceNow, PaceReason, PaceSecond};
+use crate::layer::{PaceNow, PaceReason, PaceSecond, TookCounts};
 
-/// The most that one of the two files holds: about five hours of work.
+/// The most that one of the two files holds: about four hours of work.
 pub const MOST_BYTES: u64 = 4 << 20;
 
 /// One second of a command's work.
@@ -64,6 +65,15 @@ pub struct HistorySecond {
     pub old_slowest_ms: f64,
     /// The slowest read of the new store, milliseconds.
     pub new_slowest_ms: f64,
+    /// How long reads of the old store took.
+    #[serde(skip_serializing_if = "TookCounts::is_empty")]
+    pub old_reads: TookCounts,
+    /// How long reads of the new store took.
+    #[serde(skip_serializing_if = "TookCounts::is_empty")]
+    pub new_reads: TookCounts,
+    /// How long writes to the new store took.
+    #[serde(skip_serializing_if = "TookCounts::is_empty")]
+    pub new_writes: TookCounts,
     /// The most units in a second.
     pub most_units: Option<f64>,
     /// The most rows of the old store in a second.
@@ -83,6 +93,7 @@ impl Paces {
             second.old_throttled = one.throttled;
             second.old_failed = one.failed;
             second.old_slowest_ms = millis(&one);
+            second.old_reads = one.reads;
         }
         for one in self.new.seconds(after, is_over) {
             let second = seconds.entry(one.at).or_default();
@@ -92,6 +103,8 @@ impl Paces {
             second.hot = one.hot;
             second.new_failed = one.failed;
             second.new_slowest_ms = millis(&one);
+            second.new_reads = one.reads;
+            second.new_writes = one.writes;
         }
         let (old, new) = (self.old.now(), self.new.now());
         let reason = reason(&old, &new).map(|reason| reason.to_string());
@@ -290,6 +303,23 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn lines_of_earlier_versions_are_read() {
+        let line = r#"{"at":5,"old_rows":7,"units":1.5,"old_slowest_ms":2.0,"later":1}"#;
+        let read: Vec<HistorySecond> = lines(line).collect();
+        let wanted = HistorySecond {
+            units: 1.5,
+            old_slowest_ms: 2.0,
+            ..second(5)
+        };
+        assert_eq!(read, [wanted]);
+        let mut told = second(5);
+        told.new_writes.add(Duration::from_millis(4));
+        let text = serde_json::to_string(&told).unwrap();
+        assert!(text.contains(r#""new_writes":{"22":1}"#) && !text.contains("old_reads"));
+        assert_eq!(lines(&text).collect::<Vec<_>>(), [told]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod rows;
 mod seconds;
 #[cfg(test)]
 mod tests;
+mod took;
 mod totals;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +45,7 @@ pub(super) use rows::WrittenRows;
 use rows::{RefusedRows, has_timed_out};
 pub use seconds::PaceSecond;
 use seconds::PaceSeconds;
+pub use took::TookCounts;
 pub use totals::PaceTotals;
 
 use crate::error::{Error, Kind, Result};
@@ -379,6 +381,7 @@ impl Pace {
         let mut seconds = locked(&self.seconds);
         let second = seconds.now();
         second.slowest = second.slowest.max(took);
+        second.reads.add(took);
         drop(seconds);
         self.tell(call, took);
     }
@@ -396,7 +399,9 @@ impl Pace {
 
     /// A write took until now, from when it was sent.
     pub(super) fn wrote(&self, call: &'static str, begun: Instant) {
-        self.tell(call, begun.elapsed());
+        let took = begun.elapsed();
+        locked(&self.seconds).now().writes.add(took);
+        self.tell(call, took);
     }
 
     async fn under_way<T>(&self, call: impl Future<Output = T>) -> T {

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::took::TookCounts;
 use crate::clock;
 
 /// Seconds that are kept.
 const KEPT: usize = 120;
 
 /// One second of a process's work in a store.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PaceSecond {
     /// Which one: seconds since 1970, by this machine's clock.
     pub at: i64,
@@ -25,6 +26,10 @@ pub struct PaceSecond {
     pub failed: u64,
     /// How long the slowest read took.
     pub slowest: Duration,
+    /// How long reads took that ended in it.
+    pub reads: TookCounts,
+    /// How long writes took that ended in it.
+    pub writes: TookCounts,
 }
 
 /// The last ones.
@@ -53,6 +58,6 @@ impl PaceSeconds {
     pub(super) fn after(&self, at: i64, is_over: bool) -> Vec<PaceSecond> {
         let now = clock::unix_seconds();
         let is_wanted = |second: &&PaceSecond| second.at > at && (is_over || second.at < now);
-        self.0.iter().filter(is_wanted).copied().collect()
+        self.0.iter().filter(is_wanted).cloned().collect()
     }
 }

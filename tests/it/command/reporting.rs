@@ -142,6 +142,7 @@ async fn what_happened_to_each_table() {
             "Rows read of the old store: at most",
             "Write units of the new store: at most",
             "slowest read of a second",
+            "99 of 100 took at most (p99)",
         ],
     );
     assert_eq!(
@@ -151,6 +152,14 @@ async fn what_happened_to_each_table() {
         )[0],
         "201"
     );
+    for calls in ["reads of the old store", "writes to the new store"] {
+        let told = row(&page, calls);
+        assert_ne!(told[0], "0", "{calls}: {told:?}");
+        assert!(
+            told[1].ends_with(" ms") && told[2].ends_with(" ms"),
+            "{calls}: {told:?}"
+        );
+    }
     assert!(!page.contains("<h2>n "), "only one table");
 
     let both = bench.report(&["--table", "n", "--table", "later"], 0);

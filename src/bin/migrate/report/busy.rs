@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crossfade::layer::TookCounts;
 use crossfade::migration::history::HistorySecond;
 
 use super::chart::Series;
@@ -76,6 +77,9 @@ impl Second {
         sum.new_failed += one.new_failed;
         sum.old_slowest_ms = sum.old_slowest_ms.max(one.old_slowest_ms);
         sum.new_slowest_ms = sum.new_slowest_ms.max(one.new_slowest_ms);
+        sum.old_reads.merge(&one.old_reads);
+        sum.new_reads.merge(&one.new_reads);
+        sum.new_writes.merge(&one.new_writes);
         // Shards share a ceiling.
         if let Some(most) = one.most_units {
             *sum.most_units.get_or_insert(0.0) += most;
@@ -110,6 +114,13 @@ impl BusyTime {
     /// All of it together.
     pub fn total(&self, measure: Measure) -> f64 {
         self.sums().map(measure).sum()
+    }
+
+    /// How long calls of one kind took, over all seconds.
+    pub fn took(&self, calls: fn(&HistorySecond) -> &TookCounts) -> TookCounts {
+        let mut all = TookCounts::default();
+        self.sums().for_each(|sum| all.merge(calls(sum)));
+        all
     }
 
     /// Of the seconds in which there is any: the one in the middle, the one that 1 in 100 are above, and the highest.
@@ -158,8 +169,11 @@ mod tests {
     use super::*;
 
     fn second(at: i64, units: f64, throttled: u64) -> HistorySecond {
+        let mut old_reads = TookCounts::default();
+        old_reads.add(std::time::Duration::from_millis(3));
         HistorySecond {
             at,
+            old_reads,
             units,
             new_throttled: throttled,
             old_slowest_ms: units,
@@ -200,6 +214,8 @@ mod tests {
         assert_eq!(copy.total(|one| one.new_throttled as f64), 10.0);
         assert_eq!(copy.spread(|one| one.old_slowest_ms), Some([5.0, 5.0, 7.0]));
         assert_eq!(copy.spread(|one| one.new_slowest_ms), None);
+        assert_eq!(copy.took(|one| &one.old_reads).count(), 3);
+        assert!(copy.took(|one| &one.new_writes).is_empty());
         assert_eq!(copy.reasons(), [("throttled".to_owned(), 1)]);
         assert_eq!(copy.worst(5).len(), 1);
         assert_eq!(copy.worst(5)[0].at, 101);

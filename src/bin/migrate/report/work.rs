@@ -1,5 +1,6 @@
 //! What the tools of this machine did, second by second.
 
+use crossfade::layer::TookCounts;
 use crossfade::migration::history::HistorySecond;
 
 use super::busy::{BusyTime, Measure};
@@ -75,6 +76,7 @@ fn one_time(page: &mut HtmlPage, one: &BusyTime) {
         ));
     }
     charts(page, one);
+    took(page, one);
     slowest(page, one);
     let worst = one.worst(MOST_WORST);
     if !worst.is_empty() {
@@ -180,7 +182,39 @@ fn charts(page: &mut HtmlPage, one: &BusyTime) {
     );
 }
 
-/// Of each second its slowest read is recorded, so that is what can be told.
+/// Percentiles of single calls.
+fn took(page: &mut HtmlPage, one: &BusyTime) {
+    let row = |calls: &str, counts: TookCounts| {
+        let [half, most] = [counts.within(50)?, counts.within(99)?]
+            .map(|took| format!("{:.1} ms", took.as_secs_f64() * 1e3));
+        Some(vec![calls.to_owned(), count(counts.count()), half, most])
+    };
+    let rows = [
+        row("reads of the old store", one.took(|one| &one.old_reads)),
+        row("reads of the new store", one.took(|one| &one.new_reads)),
+        row("writes to the new store", one.took(|one| &one.new_writes)),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().flatten().collect();
+    if rows.is_empty() {
+        page.unknown(
+            "How long single calls took is not known: an earlier version, which did not record it, was at work.",
+        );
+        return;
+    }
+    let columns = [
+        WORD.named("calls"),
+        NUMBER.named("how many"),
+        NUMBER.named("half took at most (p50)"),
+        NUMBER.named("99 of 100 took at most (p99)"),
+    ];
+    page.table(&columns, &rows);
+    page.paragraph(
+        "A call is one request, of a page or a batch of many rows; one that was sent again counts again. Times are rounded up, by a \
+         fifth at most.",
+    );
+}
+
+/// Of each second the slowest read.
 fn slowest(page: &mut HtmlPage, one: &BusyTime) {
     let row = |store: &str, measure: Measure| {
         let spread = one.spread(measure)?;
@@ -204,7 +238,4 @@ fn slowest(page: &mut HtmlPage, one: &BusyTime) {
         NUMBER.named("highest"),
     ];
     page.table(&columns, &rows);
-    page.paragraph(
-        "Of each second its slowest read alone is recorded, pages of many rows among them; percentiles of single reads are not.",
-    );
 }
