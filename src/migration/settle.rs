@@ -1,13 +1,16 @@
-//! Keys that the new store can't hold, as far as some rows of the old table tell.
+//! What some rows of the old table tell of all of them: keys that the new store can't hold, and what a row costs there.
 
 use super::survey::sample_of;
 use super::{Migration, OpenOld};
+use crate::clock;
 use crate::display;
 use crate::error::{Kind, Result};
-use crate::item::Mapping;
+use crate::forecast;
+use crate::item::{Mapping, item_size};
 use crate::model::Row;
 use crate::protocol::Phase;
 use crate::schema::Table;
+use crate::store::Old;
 use crate::transform::Transform;
 
 /// Places of the ring that rows are read from, and rows of each.
@@ -115,5 +118,31 @@ impl Migration {
             unkept.get_or_insert(first).count += 1;
         }
         Ok(unkept)
+    }
+
+    /// Write units of a row's item on average, as far as some rows of the old table tell; 1 at least.
+    ///
+    /// # Errors
+    /// The stores'; [`Kind::Missing`] if there is no control record.
+    pub async fn mean_write_units(&self, old: &Old) -> Result<f64> {
+        let record = &self.control.require(&self.spec.to).await?.record;
+        let source = record.source.read()?;
+        let spec = self.spec.settled(record);
+        let transform = spec.transform(&source, record.default_ttl)?;
+        // Rows' ends are counted from now on, as if it were frozen now.
+        let transform = transform.frozen(Some(clock::unix_micros()));
+        let mapping = Mapping::new(transform.target())?;
+        let (mut items, mut units) = (0_u64, 0);
+        for row in sample_of(old, &source, PLACES, ROWS).await? {
+            let item = transform.apply(row).and_then(|row| mapping.item(&row));
+            // One that makes no item is told of elsewhere.
+            let Ok(item) = item else { continue };
+            items += 1;
+            units += forecast::write_units(item_size(&item) as u64);
+        }
+        match items {
+            0 => Ok(1.0),
+            items => Ok(units as f64 / items as f64),
+        }
     }
 }

@@ -15,6 +15,7 @@ use crossfade::visible::visible;
 use crate::Exit;
 use crate::args;
 use crate::consent::Name;
+use crate::demand;
 use crate::finish::no_way_back;
 use crate::format;
 use crate::next;
@@ -70,7 +71,9 @@ pub async fn moved(
         if way == Transition::Forward {
             // It is a warning alone: the move doesn't wait for the old store because of it.
             let open_old: OpenOld<'_> = &|| Box::pin(connect::old(&stores.plan));
-            tell_unkept(&migration, open_old, screen).await;
+            if tell_unkept(&migration, open_old, screen).await {
+                demand::tell((&stores.plan, &args.plan), &migration, args.to, screen).await;
+            }
         }
         if args.dry_run {
             options.done = Some(migration.spec.name.clone());
@@ -106,10 +109,13 @@ pub async fn moved(
     Ok(exit)
 }
 
-/// Says how many keys the new store can't hold. It is a warning: looking may fail, and the move go on.
-async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Screen) {
+/// Says how many keys the new store can't hold. It is a warning: looking may fail, and the move go on. Gives whether
+/// looking went well.
+async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Screen) -> bool {
     let table = &migration.spec.name;
-    match migration.unkept(open_old).await {
+    let unkept = migration.unkept(open_old).await;
+    let looked = unkept.is_ok();
+    match unkept {
         Ok(None) => {}
         Ok(Some(Unkept {
             sampled,
@@ -126,6 +132,7 @@ async fn tell_unkept(migration: &Migration, open_old: OpenOld<'_>, screen: &Scre
             "{table}: the tool couldn't look for keys that the new store can't hold: {error}"
         )),
     }
+    looked
 }
 
 /// Says how a move goes on, and not the same every second.

@@ -7,6 +7,7 @@ mod capacity;
 mod check;
 mod consent;
 mod copy;
+mod demand;
 mod demo;
 mod dry;
 mod failures;

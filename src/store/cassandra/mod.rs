@@ -8,6 +8,7 @@
 //! | `scan`, `resume` | pages of a range, and going on after a row |
 //! | `ceiling` | how many rows a page may have |
 //! | `pulse` | which nodes have gone away lately |
+//! | `rate` | how much applications write to a table |
 //! | `slice`, `ordinal` | cutting a range in two |
 //! | `mutate` | what applications write to single rows |
 //! | `query` | parts of a partition: queries and deletes |
@@ -34,6 +35,7 @@ mod overlap;
 mod pulse;
 mod put;
 mod query;
+mod rate;
 mod repaired;
 mod resume;
 mod scan;
@@ -57,6 +59,7 @@ use self::ceiling::Ceiling;
 pub use self::config::{CassandraConfig, ClientCertificate, Consistency, Login, Tls};
 use self::errors::Doing;
 use self::pulse::Pulse;
+pub use self::rate::WriteRate;
 pub use self::repaired::RepairHistory;
 use super::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,

@@ -5,6 +5,7 @@ mod adopting;
 mod advancing;
 mod capacity;
 mod copying;
+mod demand;
 mod desk;
 mod dry;
 mod fencing;

@@ -165,6 +165,7 @@ async fn a_table_on_demand_is_made_warm_and_stays_so() {
         read: 12_000,
     };
     assert_eq!(now.billing, TableBilling::OnDemand { warm: Some(warm) });
+    assert_eq!(now.writes_at_once(), Some(4_000));
     let wanted = Throughput {
         write: 12_000,
         read: 0,
