@@ -25,18 +25,40 @@ impl Migration {
     /// Those of [`Migration::init`]; [`Kind::Mismatch`] if there is a table of that name already that no rehearsal of
     /// this plan has made.
     pub async fn init_scratch(&self) -> Result<Init> {
-        let target = self.spec.to.as_str();
         self.control.create().await?;
-        if self.control.load(target).await?.is_none() && self.inspect_target().await?.is_some() {
-            let message = "there is a table of this name already, which no rehearsal has made";
-            return Err(Error::new(Kind::Mismatch, message)
-                .with_context("target", target)
-                .with_help(
-                    "write another suffix in --to-suffix; if a rehearsal was killed just after it had made the table, \
-                     delete the table, which is empty then",
-                ));
-        }
+        self.refuse_strange().await?;
         self.init(InitOptions::default()).await
+    }
+
+    /// Whether a copy into the scratch table would begin. Changes nothing.
+    ///
+    /// # Errors
+    /// What [`Migration::init_scratch`] or the copy would be refused with.
+    pub async fn would_rehearse(&self) -> Result<()> {
+        self.refuse_strange().await?;
+        let survey = self.survey().await?;
+        match self.phase().await? {
+            Some(_) => self.would_copy(&survey, true, false).await.map(drop),
+            None => {
+                self.refuse(&survey.old.findings)?;
+                self.refuse_incapable(&survey)
+            }
+        }
+    }
+
+    /// Refuses a table of the scratch table's name that no rehearsal has made.
+    async fn refuse_strange(&self) -> Result<()> {
+        let target = self.spec.to.as_str();
+        if self.control.load(target).await?.is_some() || self.inspect_target().await?.is_none() {
+            return Ok(());
+        }
+        let message = "there is a table of this name already, which no rehearsal has made";
+        Err(Error::new(Kind::Mismatch, message)
+            .with_context("target", target)
+            .with_help(
+                "write another suffix in --to-suffix; if a rehearsal was killed just after it had made the table, \
+                 delete the table, which is empty then",
+            ))
     }
 
     /// Whether there is a scratch table that [`Migration::drop_scratch`] would drop.

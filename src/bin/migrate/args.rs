@@ -394,9 +394,9 @@ pub struct Copy {
     /// Indexed Job or an AWS Batch array
     #[arg(long, value_name = "I/N")]
     pub shard: Option<String>,
-    /// Read and work out all that would be copied, and write nothing. With --offline, --final: look too whether it
-    /// would be refused
-    #[arg(long, conflicts_with_all = ["shard", "to_suffix"])]
+    /// Read and work out all that would be copied, and write nothing. With --offline, --final or --to-suffix:
+    /// look too whether it would be refused
+    #[arg(long, conflicts_with = "shard")]
     pub dry_run: bool,
     /// With --dry-run or --to-suffix: this part of each table, in whole token ranges: `1%`
     #[arg(long, value_name = "PERCENT")]

@@ -31,6 +31,11 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
     let sample = args.sample.as_deref().map(share).transpose()?;
     let mut stores = OpenStores::open(&args.chosen.plan).await?;
     metrics::serve(args.metrics, stores.plan.serve.key.as_ref(), screen).await?;
+    if let Some(suffix) = &args.to_suffix {
+        rehearse::refuse("--offline", args.offline)?;
+        rehearse::refuse("--shard", args.shard.is_some())?;
+        stores.suffixed(suffix)?;
+    }
     if args.dry_run {
         return dry::run(args, sample, &stores, screen).await;
     }
@@ -40,15 +45,12 @@ pub async fn run(args: &args::Copy, screen: &Screen) -> Result<Exit, Error> {
         return Err(Error::new(Kind::Config, message)
             .with_help("add --dry-run, which writes nothing, or --to-suffix -rehearsal"));
     }
-    if let Some(suffix) = &args.to_suffix {
-        rehearse::refuse("--offline", args.offline)?;
-        rehearse::refuse("--shard", args.shard.is_some())?;
-        stores.suffixed(suffix)?;
+    let is_rehearsal = args.to_suffix.is_some();
+    if is_rehearsal {
         for migration in stores.migrations(args.chosen.table.as_deref())? {
             migration.init_scratch().await?;
         }
     }
-    let is_rehearsal = args.to_suffix.is_some();
     let migrations = stores
         .unfinished(args.chosen.table.as_deref(), screen)
         .await?;

@@ -17,6 +17,8 @@ struct DryCopied {
     found: Measured,
     /// The phase it would begin in; `None` where no more was asked than what there is to copy.
     phase: Option<Phase>,
+    /// The scratch table that it would be copied into.
+    into: Option<String>,
 }
 
 /// What `--json` prints for each table.
@@ -49,6 +51,11 @@ pub async fn run(
         true => stores.unfinished(chosen, screen).await?,
         false => stores.migrations(chosen)?,
     };
+    if args.to_suffix.is_some() {
+        for migration in &migrations {
+            migration.would_rehearse().await?;
+        }
+    }
     let mut exit = Exit::Done;
     let mut tables = Vec::new();
     for migration in migrations {
@@ -77,9 +84,9 @@ pub async fn run(
     Ok(exit)
 }
 
-/// Whether more is asked than what there is to copy.
+/// Whether more is asked than what there is to copy. A rehearsal is refused as a whole.
 fn is_refused_as_a_copy(args: &args::Copy) -> bool {
-    args.offline || args.settle
+    (args.offline || args.settle) && args.to_suffix.is_none()
 }
 
 async fn one(args: &args::Copy, portion: Portion, migration: &Migration) -> Result<DryCopied> {
@@ -95,6 +102,7 @@ async fn one(args: &args::Copy, portion: Portion, migration: &Migration) -> Resu
         table: migration.spec.name.clone(),
         found: migration.measure(&survey, portion).await?,
         phase,
+        into: args.to_suffix.as_ref().map(|_| migration.spec.to.clone()),
     })
 }
 
@@ -140,6 +148,9 @@ fn show(tables: &[DryCopied]) {
         let DryCopied { table, found, .. } = copied;
         if let Some(phase) = copied.phase {
             format::print(&format!("{table}: would be copied in phase `{phase}`"));
+        }
+        if let Some(into) = &copied.into {
+            format::print(&format!("{table}: would be copied into {into}"));
         }
         for (reason, trouble) in &found.troubles {
             format::print(&format!(

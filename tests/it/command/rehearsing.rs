@@ -119,6 +119,19 @@ async fn a_rehearsal_beside_a_migration() {
     ];
     bench.migrate(&to).run().expect_code(0);
     let before = bench.status();
+    let dry = || {
+        let copy = ["copy", "--to-suffix", "-rehearsal", "--dry-run"];
+        let told = bench.migrate(&copy).run().expect_code(0).stdout;
+        for words in [
+            &bench.named("users: would be copied into @-users-rehearsal"),
+            "nothing was written",
+        ] {
+            assert!(told.contains(words), "no `{words}`: {told}");
+        }
+    };
+    dry();
+    let scratch = |name: &String| name.ends_with("-rehearsal");
+    assert!(!tables(&bench).await.iter().any(scratch));
     bench
         .migrate(&["copy", "--to-suffix", "-rehearsal"])
         .run()
@@ -151,6 +164,23 @@ async fn a_rehearsal_beside_a_migration() {
         .migrate(&["verify", "--to-suffix", "-rehearsal"])
         .run();
     verified.expect_code(0);
+    dry();
+    // What nobody has made for a rehearsal isn't one's.
+    let refused = |more: &[&str]| {
+        let copy = [
+            &["copy", "--table", "users", "--to-suffix", "-control"],
+            more,
+        ]
+        .concat();
+        bench
+            .migrate_by("strange.toml", &copy)
+            .run()
+            .expect_code(2)
+            .stderr
+    };
+    let strange = MASKED.replace("to = \"@-users\"", "to = \"@\"");
+    bench.write("strange.toml", &format!("{}{strange}", bench.stores()));
+    assert_eq!(refused(&[]), refused(&["--dry-run"]));
     // Again is no error: what is there is there.
     bench
         .migrate(&["copy", "--to-suffix", "-rehearsal"])
