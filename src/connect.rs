@@ -140,6 +140,7 @@ pub async fn open_cassandra(plan: &crate::plan::CassandraPlan) -> Result<Cassand
     let mut config = cassandra::CassandraConfig::new(plan.nodes.clone(), plan.keyspace.clone());
     config.consistency = plan.consistency;
     config.write_consistency = Some(plan.write_consistency);
+    config.readers = plan.readers;
     config.page_rows = plan.page_rows;
     config.datacenter = plan.datacenter.clone();
     config.login = plan.login.clone();

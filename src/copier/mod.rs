@@ -55,7 +55,7 @@ use crate::transform::Transform;
 pub struct CopySettings {
     /// Which part of the ring to copy.
     pub share: Tokens,
-    /// Ranges that are read at once.
+    /// Ranges that are read at once, where the old store doesn't tell ([`crate::store::Capabilities::readers`]).
     pub readers: usize,
     /// Ranges that the whole ring is cut into.
     pub splits: usize,

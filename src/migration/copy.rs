@@ -20,7 +20,7 @@ use crate::model::Tokens;
 use crate::protocol::Phase;
 use crate::protocol::counter::{Pass, Rules};
 use crate::protocol::phase::Work;
-use crate::store::{Old, Writer};
+use crate::store::{Old, Reads, Writer};
 
 /// How a copy is to be run.
 pub struct CopyOptions {
@@ -282,6 +282,10 @@ impl Migration {
         if let Some((index, count)) = shard {
             copy.share = shard_tokens(index, count);
         }
+        copy.readers = match old.capabilities().readers {
+            0 => copy.readers,
+            readers => readers,
+        };
         copy.splits = splits(&copy, survey.old.bytes);
         ready(Started {
             live: live.clone(),

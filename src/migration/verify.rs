@@ -99,6 +99,10 @@ impl Migration {
         };
         let is_counter = survey.transform.source().is_counter();
         let is_copied = !is_counter && self.done_elsewhere(&record).await?.is_all();
+        let readers = match old.0.capabilities().readers {
+            0 => options.verify.readers,
+            readers => options.verify.readers.min(readers),
+        };
         let verifier = Verifier {
             old: Old(Arc::new(
                 Retry::new(old.0, options.patience).paced(&self.pace.old),
@@ -112,6 +116,7 @@ impl Migration {
             is_copied,
             adopted: self.adopted(&record).await?,
             options: verifier::VerifySettings {
+                readers,
                 fresh: self.fresh,
                 ..options.verify
             },

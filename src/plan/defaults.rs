@@ -53,6 +53,7 @@ impl CassandraPlan {
             keyspace: keyspace.into(),
             consistency: Consistency::LocalQuorum,
             write_consistency: Consistency::LocalQuorum,
+            readers: None,
             page_rows: None,
             datacenter: None,
             login: None,

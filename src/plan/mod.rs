@@ -134,6 +134,8 @@ pub struct CassandraPlan {
     /// The consistency of what applications write through the shim; that of reads unless the plan says
     /// otherwise.
     pub write_consistency: Consistency,
+    /// Ranges that each tool reads at once; left out = what the cluster's nodes and replicas allow.
+    pub readers: Option<u32>,
     /// Rows of a page at most; left out = what the rows' sizes allow.
     pub page_rows: Option<u32>,
     /// The datacenter to read from; needed where the cluster has more than one.

@@ -9,6 +9,8 @@ use super::{
 
 /// More than this no page ever has.
 const LARGEST_PAGE: u32 = 5_000;
+/// Ranges that are read at once.
+const MOST_READERS: u32 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum OldKind {
@@ -127,6 +129,7 @@ fn cassandra(old: &mut Section<'_>) -> Option<CassandraPlan> {
     let reads = consistency(old, "consistency", &UNFIT_FOR_READS);
     let reads = reads.unwrap_or(Consistency::LocalQuorum);
     let writes = consistency(old, "write_consistency", &UNFIT_FOR_WRITES);
+    let readers = old.whole("readers", 1..=MOST_READERS, "ranges");
     let page_rows = old.whole("page_rows", 1..=LARGEST_PAGE, "rows");
     let datacenter = old.text("datacenter").map(|datacenter| datacenter.value);
     let login = login(old);
@@ -137,6 +140,7 @@ fn cassandra(old: &mut Section<'_>) -> Option<CassandraPlan> {
         keyspace: keyspace?.value,
         consistency: reads,
         write_consistency: writes.unwrap_or(reads),
+        readers,
         page_rows,
         datacenter,
         login,

@@ -242,6 +242,7 @@ impl Reads for Embedded {
             key_attributes: false,
             put_rows: 500,
             page_bytes: 0,
+            readers: 0,
         }
     }
 

@@ -162,6 +162,7 @@ impl Reads for Memory {
             key_attributes: false,
             put_rows: 100,
             page_bytes: 0,
+            readers: 0,
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Capabilities {
     pub put_rows: usize,
     /// Bytes that a page has at most, whatever its rows; 0 where only its rows are limited.
     pub page_bytes: usize,
+    /// Ranges of it that a tool reads at once, to take no more of it than its share; 0 where it has no shares.
+    pub readers: usize,
 }
 
 /// A part of a table to scan.

@@ -63,7 +63,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How a verification goes about its work.
 #[derive(Clone, Debug)]
 pub struct VerifySettings {
-    /// Ranges that are read at once, of each store.
+    /// Ranges that are read at once, of each store; fewer where the old store says so
+    /// ([`crate::store::Capabilities::readers`]).
     pub readers: usize,
     /// Ranges that the old table is cut into.
     pub old_ranges: usize,

@@ -11,7 +11,7 @@ use crossfade::layer::retry::Patience;
 use crossfade::migration::{Migration, OldReading, Paces};
 use crossfade::plan::{FinalRead, Names, OldStorePlan, PatternPlan, Plan, TablePlan};
 use crossfade::protocol::Phase;
-use crossfade::store::cassandra::{Cassandra, RepairHistory};
+use crossfade::store::cassandra::{Cassandra, ReadShare, RepairHistory};
 use crossfade::store::memory::Memory;
 use crossfade::store::{Consistency, Old};
 
@@ -268,6 +268,12 @@ impl OpenStores {
             .await
             .ok()
             .flatten()
+    }
+
+    /// What a copy takes of the old store, where that is a cluster.
+    pub fn read_share(&self) -> Option<ReadShare> {
+        let cassandra = self.cassandra.as_ref()?;
+        Some(cassandra.read_share())
     }
 
     /// The old store as a verification reads it, and a name for that.

@@ -522,6 +522,25 @@ fn exactly_once_has_no_longer_deadline_than_a_token_lasts() {
 }
 
 #[test]
+fn at_least_one_range_is_read() {
+    let of = |ranges: &str| {
+        with(
+            r#"keyspace = "bgt""#,
+            &format!("keyspace = \"bgt\"\nreaders = {ranges}"),
+        )
+    };
+    let plan = parsed(&of("4"));
+    let crate::plan::OldStorePlan::Cassandra(old) = &plan.old else {
+        panic!("{:?}", plan.old)
+    };
+    assert_eq!(old.readers, Some(4));
+    for ranges in ["0", "65"] {
+        let errors = errors(&of(ranges));
+        assert!(errors.contains("write 1 to 64 ranges"), "{errors}");
+    }
+}
+
+#[test]
 fn a_page_has_at_least_a_row() {
     let of = |rows: &str| {
         with(

@@ -16,6 +16,8 @@ pub struct CassandraConfig {
     /// Consistency of writes; `None`: that of reads. Where the two together reach fewer replicas than
     /// there are and one more, a read may miss what was written.
     pub write_consistency: Option<Consistency>,
+    /// Ranges that tools read at once; `None`: as many as are a fair share of the cluster, see [`super::ReadShare`].
+    pub readers: Option<u32>,
     /// Rows of a page at most, whatever is asked for; `None` where the cluster sets no limit.
     pub page_rows: Option<u32>,
     /// The only datacenter that is asked; needed where the cluster has more than one.
@@ -42,6 +44,7 @@ impl CassandraConfig {
             keyspace: keyspace.into(),
             consistency: Consistency::LocalQuorum,
             write_consistency: None,
+            readers: None,
             page_rows: None,
             datacenter: None,
             login: None,

@@ -97,6 +97,9 @@ async fn open(config: CassandraConfig) -> Result<Cassandra> {
         reads: None,
         way_out: None,
         writes: config.write_consistency.unwrap_or(config.consistency),
+        readers: config
+            .readers
+            .and_then(|readers| usize::try_from(readers).ok()),
         page_rows: Arc::new(Ceiling::new(config.page_rows)),
         pulse: Arc::default(),
         reads_element_ttls: false,

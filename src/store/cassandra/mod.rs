@@ -8,6 +8,7 @@
 //! | `scan`, `resume` | pages of a range, and going on after a row |
 //! | `ceiling` | how many rows a page may have |
 //! | `pulse` | which nodes have gone away lately |
+//! | `share` | how much of the cluster a tool takes |
 //! | `rate` | how much applications write to a table |
 //! | `slice`, `ordinal` | cutting a range in two |
 //! | `mutate` | what applications write to single rows |
@@ -39,6 +40,7 @@ mod rate;
 mod repaired;
 mod resume;
 mod scan;
+mod share;
 mod shown;
 mod slice;
 mod statement;
@@ -61,6 +63,7 @@ use self::errors::Doing;
 use self::pulse::Pulse;
 pub use self::rate::WriteRate;
 pub use self::repaired::RepairHistory;
+pub use self::share::{READS_OF_NODE, ReadShare};
 use super::{
     Capabilities, Changed, Cursor, Inspection, Page, Permit, QueryPage, Range, Reading, Reads,
     Store, WriteAccess, WriteOutcomes, failed_rows, unsupported,
@@ -103,6 +106,8 @@ pub struct Cassandra {
     datacenter: Option<String>,
     /// Who it logs in as.
     login: Option<String>,
+    /// Ranges that are read at once, where the plan says so.
+    readers: Option<usize>,
     /// Rows of a page at most.
     page_rows: Arc<Ceiling>,
     /// Which nodes have gone away lately.
@@ -289,6 +294,7 @@ impl Reads for Cassandra {
             key_attributes: false,
             put_rows: 1,
             page_bytes: 0,
+            readers: self.read_share().readers,
         }
     }
 

@@ -208,6 +208,7 @@ impl Reads for DynamoDb {
             key_attributes: true,
             put_rows: BATCH,
             page_bytes: 1 << 20,
+            readers: 0,
         }
     }
 

@@ -18,10 +18,9 @@ const EACH: i32 = 40;
 /// Rows elsewhere.
 const ALONE: i32 = 200;
 
-/// Whether a partition is in one of the ranges that the ring is cut into for a small table.
+/// Whether a partition is in a stretch that is as narrow as the ranges of a small table, which lies in two of them at most.
 fn is_crowded(id: i32) -> bool {
     let columns = [Column::new("id", Type::Int, Role::Partition)];
-    // 64, and one more since their width is rounded down.
     let range = Tokens::ALL.split(65)[20];
     range.contains(cql::token(&columns, &[Value::Int(id)]))
 }
@@ -68,6 +67,34 @@ async fn idle_readers_share_a_crowded_range_and_each_row_is_written_once() {
         bench.items("events").await,
     );
     assert_eq!(bench.status()[0]["copied"], 1.0);
+    bench.done().await;
+}
+
+/// One reader has nobody to share with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_how_many_ranges_are_read_at_once() {
+    let bench = Bench::new("alone").await;
+    let rows = fill(&bench).await as u64;
+    let checked = bench.migrate(&["check"]).run().expect_code(0);
+    let chosen =
+        "reads: 8 ranges at once (1 node, each read of 1 replica; at most 8 for each node)";
+    assert!(checked.stdout.contains(chosen), "{checked}");
+    let path = bench.folder.path().join("plan.toml");
+    let plan = std::fs::read_to_string(path).expect("the plan");
+    bench.write(
+        "plan.toml",
+        &plan.replace("page_rows", "readers = 1\npage_rows"),
+    );
+    let checked = bench.migrate(&["check"]).run().expect_code(0);
+    let planned = "reads: 1 range at once (1 node, each read of 1 replica; `readers` of the plan)";
+    assert!(checked.stdout.contains(planned), "{checked}");
+    let copied = bench
+        .migrate(&["copy", "--offline", "--json"])
+        .env("RUST_LOG", "crossfade=debug")
+        .run()
+        .expect_code(0);
+    assert!(!copied.stderr.contains("an idle reader"), "{copied}");
+    assert_eq!(number(&copied.json()[0], "written"), rows);
     bench.done().await;
 }
 

@@ -37,6 +37,7 @@ pub async fn run(args: &args::Check) -> Result<Exit, Error> {
             "old: {}\nnew: {}",
             stores.old_name, stores.new_name
         ));
+        stores.read_share().iter().for_each(show::read_share);
     }
     let mut all = Vec::new();
     let mut asker = PermitAsker::default();

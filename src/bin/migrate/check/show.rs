@@ -3,7 +3,7 @@
 use crossfade::item::{KeyAttribute, Mapping};
 use crossfade::migration::{Measured, Migration, Survey};
 use crossfade::plan::OldStorePlan;
-use crossfade::store::cassandra::RepairHistory;
+use crossfade::store::cassandra::{READS_OF_NODE, ReadShare, RepairHistory};
 use crossfade::store::{Finding, Weight};
 use crossfade::transform::Mask;
 use crossfade::visible::visible;
@@ -61,6 +61,25 @@ pub fn table(stores: &OpenStores, checked: &Checked) {
         format::print(&format!("  refused: {error}"));
     }
     told(&checked.permits);
+}
+
+/// What a copy takes of the cluster while it reads.
+pub fn read_share(share: &ReadShare) {
+    let many = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    let ranges = many(share.readers, "range");
+    let cluster = format!(
+        "{}, each read of {}",
+        many(share.nodes, "node"),
+        many(share.replicas, "replica")
+    );
+    let why = match share.is_planned {
+        true => "`readers` of the plan".to_owned(),
+        false => format!("at most {READS_OF_NODE} for each node"),
+    };
+    format::print(&format!("reads: {ranges} at once ({cluster}; {why})"));
 }
 
 fn tell(checked: &Checked, finding: &Finding) {
