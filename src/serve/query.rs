@@ -11,9 +11,9 @@ use super::fault::Fault;
 use super::hashed::FoundByHash;
 use super::range::{RowStretch, RowsRead, rows};
 use super::target::{ReplyBody, Target, counters_alone, json as item_json, paths, project};
-use crate::error::Kind;
-use crate::express::{ConditionExpression, Item, Projection};
-use crate::model::{Key, Query};
+use crate::error::{Error, Kind};
+use crate::express::{ConditionExpression, Item, KeyCondition, Projection};
+use crate::model::{Key, Query, Value};
 
 /// Bytes of items that a page evaluates.
 pub(super) const PAGE: usize = 1 << 20;
@@ -145,18 +145,9 @@ pub(super) async fn query(app: &App, target: &Target, mut asked: Asked) -> Attem
         .transpose()
         .map_err(|_| Fault::invalid("The provided starting key is invalid"))?;
     let forward = asked.scan_index_forward.unwrap_or(true);
-    let given = Item::from([(partition.to_owned(), condition.partition.clone())]);
-    let values = match target.items.is_hashed(&given) {
-        false => target
-            .mapping()
-            .partition_of(&condition.partition)
-            .map_err(|error| {
-                Fault::invalid(format!(
-                    "One or more parameter values were invalid: {}",
-                    error.message()
-                ))
-            })?,
-        true => match app.partition_by_hash(target, &condition.partition).await? {
+    let values = match partition_values(target, &condition)? {
+        Some(values) => values,
+        None => match app.partition_by_hash(target, &condition.partition).await? {
             FoundByHash::Row(row) => row.partition,
             FoundByHash::None => return Ok(page.reply(target, None)),
         },
@@ -224,6 +215,28 @@ pub(super) async fn query(app: &App, target: &Target, mut asked: Asked) -> Attem
             },
         }
     }
+}
+
+/// The partition that a condition names; `None` if it is known by its hash.
+///
+/// # Errors
+/// It isn't spelled as the table's keys are.
+pub(super) fn partition_values(
+    target: &Target,
+    condition: &KeyCondition,
+) -> Result<Option<Vec<Value>>, Fault> {
+    let given = [(target.key_names().0.to_owned(), condition.partition.clone())];
+    if target.items.is_hashed(&Item::from(given)) {
+        return Ok(None);
+    }
+    let values = target.mapping().partition_of(&condition.partition);
+    let refused = |error: Error| {
+        Fault::invalid(format!(
+            "One or more parameter values were invalid: {}",
+            error.message()
+        ))
+    };
+    values.map(Some).map_err(refused)
 }
 
 fn last(target: &Target, key: &Key) -> Result<Json, Fault> {

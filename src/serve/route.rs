@@ -330,9 +330,11 @@ async fn on_items(
         "UpdateItem" if target.is_counter() => making.told(&target, body).await?,
         _ => None,
     };
-    let from = match asked.index_name {
-        Some(_) => Phase::New,
-        None => Phase::Done,
+    let from = match operation {
+        _ if asked.index_name.is_some() => Phase::New,
+        // Rows are read where they are. A scan's position has to be one that is good after a way back, too.
+        "GetItem" | "Query" if !target.is_counter() => Phase::New,
+        _ => Phase::Done,
     };
     let native = match scan::began_before(&target, &asked) {
         true => None,

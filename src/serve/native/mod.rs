@@ -1,5 +1,5 @@
-//! What goes to DynamoDB in the application's own words: everything from phase `done` on, and reads of indexes
-//! from `new` on.
+//! What goes to DynamoDB in the application's own words: everything from phase `done` on, and reads from `new` on, those of
+//! indexes included.
 //!
 //! Nothing reads the old store any more, so the new one's answer is the answer. Until `finish` has been over the table
 //! there may still be items in it that show no row: tombstones of the phase before, rows that have expired, and partial
@@ -9,9 +9,11 @@
 mod batch;
 mod index;
 mod read;
+mod text;
 mod together;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,17 +108,19 @@ impl Way {
         self.held.iter().try_for_each(HeldPhase::has_time)
     }
 
+    async fn send(&self, operation: &str, body: &Json, lost: Effect) -> LibResult<Passed> {
+        let body = Bytes::from(body.to_string());
+        self.send_text(operation, body, lost).await
+    }
+
     /// Sends a request, for which a lost reply means this: again while it certainly changed nothing and there is time
     /// left.
-    async fn send(&self, operation: &str, body: &Json, lost: Effect) -> LibResult<Passed> {
+    async fn send_text(&self, operation: &str, body: Bytes, lost: Effect) -> LibResult<Passed> {
         let Some(upstream) = &self.app.upstream else {
             return Err(Error::new(Kind::Unreachable, "there is no endpoint"));
         };
         let (until, kind) = (self.app.until(), "application/x-amz-json-1.0");
-        let (target, body) = (
-            format!("{SERVICE}{operation}"),
-            Bytes::from(body.to_string()),
-        );
+        let target = format!("{SERVICE}{operation}");
         loop {
             self.check()?;
             self.has_time()?;
@@ -142,13 +146,19 @@ impl Way {
 
     /// Asks for what changes nothing.
     async fn read(&self, operation: &str, body: &Json) -> Result<Json, Fault> {
-        let answer = self.send(operation, body, Effect::None).await?;
-        let said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let said = self.read_text(operation, body.to_string().into()).await?;
+        Ok(serde_json::from_slice(&said).unwrap_or_default())
+    }
+
+    /// The same of a request's text, and the answer's.
+    async fn read_text(&self, operation: &str, body: Bytes) -> Result<Bytes, Fault> {
+        let answer = self.send_text(operation, body, Effect::None).await?;
         if answer.status != 200 {
+            let said: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
             return Err(Fault::passed_on(answer.status, &said));
         }
         self.check()?;
-        Ok(said)
+        Ok(answer.body)
     }
 
     /// Sends a write, once.
@@ -236,6 +246,24 @@ impl Native {
     }
 }
 
+/// What has to be known of an item's attributes to tell whether it is shown.
+trait ItemAttributes {
+    fn has(&self, name: &str) -> bool;
+
+    /// The text of a number (`N`) or a string (`S`).
+    fn scalar(&self, name: &str, kind: &str) -> Option<Cow<'_, str>>;
+}
+
+impl ItemAttributes for Json {
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn scalar(&self, name: &str, kind: &str) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(self[name][kind].as_str()?))
+    }
+}
+
 /// What is shown of a table's items.
 struct Showing<'m> {
     mapping: &'m Mapping,
@@ -249,10 +277,10 @@ impl<'m> Showing<'m> {
     }
 
     /// Whether an item shows no row.
-    fn hides(&self, item: &Json) -> bool {
+    fn hides(&self, item: &impl ItemAttributes) -> bool {
         let expires = self.mapping.expiry();
         // The store compares numbers of any kind.
-        let expires = expires.and_then(|name| item[name]["N"].as_str()?.parse::<f64>().ok());
+        let expires = expires.and_then(|name| item.scalar(name, "N")?.parse::<f64>().ok());
         if expires.is_some_and(|at| at <= self.now as f64) {
             return true;
         }
@@ -260,14 +288,14 @@ impl<'m> Showing<'m> {
             Some(Mark::Tombstone) => true,
             Some(Mark::Partial) => {
                 let mut columns = self.mapping.table().cells().iter();
-                columns.all(|column| item.get(&column.name).is_none())
+                columns.all(|column| !item.has(&column.name))
             }
             Some(Mark::Copied | Mark::Resaved | Mark::Application) | None => false,
         }
     }
 
-    fn mark(&self, item: &Json) -> Option<Mark> {
-        Mark::from_letter(item[self.mapping.mark()]["S"].as_str()?)
+    fn mark(&self, item: &impl ItemAttributes) -> Option<Mark> {
+        Mark::from_letter(&item.scalar(self.mapping.mark(), "S")?)
     }
 
     /// Whether a guarded write has to settle what it met before it can be judged.

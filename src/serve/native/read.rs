@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Native, Showing, Way, answered, object};
 use crate::express::Projection;
 use crate::model::Mark;
+use crate::protocol::Phase;
 use crate::serve::asked::Asked;
 use crate::serve::attempts::AttemptOutcome;
 use crate::serve::fault::Fault;
 use crate::serve::indexes::Index;
 use crate::serve::json::GivenItem;
+use crate::serve::query::partition_values;
 use crate::serve::target::{Target, json as item_json, paths, project};
 
 /// Keys of one BatchGetItem.
@@ -47,14 +50,38 @@ pub(super) fn part(
 }
 
 impl Native {
-    /// GetItem.
-    pub async fn get(self, body: &[u8], mut asked: Asked) -> AttemptOutcome {
+    /// Whether the table may still go back to where its rows are in both stores: it is read as in those phases.
+    fn may_go_back(&self) -> bool {
+        let mut held = self.way.held.iter();
+        held.any(|held| held.phase() != Phase::Done)
+    }
+
+    /// A read of the table, strongly consistent before `done`.
+    fn strongly(&self, body: &Bytes) -> Result<Bytes, Fault> {
+        if !self.may_go_back() {
+            return Ok(body.clone());
+        }
         let mut body = object(body)?;
-        asked.take_key()?;
+        body.insert("ConsistentRead".into(), true.into());
+        Ok(Json::Object(body).to_string().into())
+    }
+
+    /// GetItem.
+    pub async fn get(self, body: &Bytes, mut asked: Asked) -> AttemptOutcome {
+        let key = asked.take_key()?;
+        if self.may_go_back() && !self.target.items.is_hashed(&key) {
+            self.target.items.key(&key)?;
+        }
         let (partition, sort) = self.target.key_names();
         let projection = asked.expressed(partition, sort)?.projection;
         let named = projection.iter().flat_map(|projection| &projection.paths);
         self.target.refuse_reserved(named)?;
+        if projection.is_none() {
+            let asking = self.strongly(body)?;
+            let said = self.way.read_text("GetItem", asking).await?;
+            return Ok(self.shown().got(&said)?.into());
+        }
+        let mut body = object(&self.strongly(body)?)?;
         whole(&mut body);
         let mut said = self.way.read("GetItem", &Json::Object(body)).await?;
         let item = part(&self.shown(), said["Item"].take(), projection.as_ref())?;
@@ -68,8 +95,7 @@ impl Native {
     }
 
     /// Query and Scan, of the table or of an index.
-    pub async fn page(self, operation: &str, body: &[u8], mut asked: Asked) -> AttemptOutcome {
-        let mut body = object(body)?;
+    pub async fn page(self, operation: &str, body: &Bytes, mut asked: Asked) -> AttemptOutcome {
         let described = match &asked.index_name {
             Some(name) => Some((self.index(name).await?, name.clone())),
             None => None,
@@ -80,13 +106,28 @@ impl Native {
             None => self.target.key_names(),
         };
         let (counts, is_older) = (asked.select.as_deref() == Some("COUNT"), is_older(&asked));
-        let expressed = asked.expressed(partition, sort)?;
+        let mut expressed = asked.expressed(partition, sort)?;
+        if let Some(condition) = expressed.key.take()
+            && index.is_none()
+            && self.may_go_back()
+        {
+            partition_values(&self.target, &condition)?;
+        }
         let named = expressed.filter.iter().flat_map(paths);
         self.target.refuse_reserved(named)?;
         let named = expressed.projection.iter().flat_map(|all| &all.paths);
         self.target.refuse_reserved(named)?;
         let seen = NeededAttributes::of(&self.target, index);
         let is_part = index.is_some() || counts || expressed.projection.is_some();
+        let body = match index {
+            Some(_) => body.clone(),
+            None => self.strongly(body)?,
+        };
+        if !is_part {
+            let said = self.way.read_text(operation, body).await?;
+            return Ok(self.shown().page(&said)?.into());
+        }
+        let mut body = object(&body)?;
         let mut added = Vec::new();
         if counts && expressed.projection.is_some() {
             // It says what is wrong with that.
@@ -114,8 +155,7 @@ impl Native {
         };
         let shown = self.shown();
         // A partial item is a row if it has a value, which a part of it doesn't tell.
-        let is_unsure =
-            |item: &Json| seen.by_key || (is_part && shown.mark(item) == Some(Mark::Partial));
+        let is_unsure = |item: &Json| seen.by_key || shown.mark(item) == Some(Mark::Partial);
         let unsure: Vec<&Json> = items.iter().filter(|item| is_unsure(item)).collect();
         let hidden = self.way.hidden(&self.target, &unsure).await?;
         let items = items.into_iter().filter_map(|mut item| {
