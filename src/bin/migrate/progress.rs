@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crossfade::copier::{CopyProgress, CopySnapshot};
 use crossfade::error::Error;
@@ -43,17 +46,35 @@ impl Screen {
 
     /// Sends the log to stderr, above the bars. `RUST_LOG` chooses what is in it.
     pub fn log(&self) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-            EnvFilter::new(match self.quiet {
-                true => "error,crossfade=warn,scylla=off,aws=off",
-                false => "error,crossfade=info,scylla=off,aws=off",
-            })
-        });
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let own = match self.quiet {
+            true => LevelFilter::WARN,
+            false => LevelFilter::INFO,
+        };
+        let usual = Targets::new()
+            .with_default(LevelFilter::ERROR)
+            .with_target("crossfade", own)
+            .with_target("scylla", LevelFilter::OFF)
+            .with_target("aws", LevelFilter::OFF);
+        let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+        // A filter of spans would be taken for a target that nothing has.
+        let wanted = match wanted.as_str() {
+            "" => Ok(usual),
+            spans if spans.contains('[') => Err(usual),
+            levels => levels.parse().map_err(|_| usual),
+        };
+        if wanted.is_err() {
+            self.say(
+                "warning: `RUST_LOG` can't be read, so the log is as without it; write levels by target: \
+                 `info,crossfade=debug`",
+            );
+        }
+        let lines = tracing_subscriber::fmt::layer()
             .with_writer(self.clone())
             .with_ansi(self.terminal && !without_colour())
-            .with_target(false)
+            .with_target(false);
+        tracing_subscriber::registry()
+            .with(lines)
+            .with(wanted.unwrap_or_else(|usual| usual))
             .init();
     }
 

@@ -157,13 +157,12 @@ async fn single_tables_and_what_cant_be_moved() {
 #[test]
 fn plans_are_checked_without_servers() {
     let folder = crate::support::folder();
-    let run = |text: &str| {
+    let asked = |text: &str| {
         let path = folder.path().join("cf.toml");
         std::fs::write(&path, text).expect("written");
-        Migrate::new(["plan", "check", "--plan", "cf.toml"])
-            .in_folder(folder.path())
-            .run()
+        Migrate::new(["plan", "check", "--plan", "cf.toml"]).in_folder(folder.path())
     };
+    let run = |text: &str| asked(text).run();
     let plan = "name = \"bgt\"\n[old]\nkind = \"cassandra\"\nnodes = [\"127.0.0.1:1\"]\nkeyspace = \"bgt\"\n\
         [new]\nkind = \"dynamodb\"\nendpoint = \"http://127.0.0.1:1\"\n[[table]]\nname = \"users\"\n[[table]]\nname = \"ts_*\"\n";
     let fine = run(plan).expect_code(0);
@@ -176,6 +175,16 @@ fn plans_are_checked_without_servers() {
         fine.stdout.contains("migrate check --plan cf.toml"),
         "{fine}"
     );
+    // The log is what the variable says, where that can be read, and the command works whatever it says.
+    for (wanted, is_read) in [
+        ("info,crossfade=debug", true),
+        ("crossfade[copy]=debug", false),
+        ("crossfade=loud", false),
+    ] {
+        let asked = asked(plan).env("RUST_LOG", wanted).run().expect_code(0);
+        let warns = asked.stderr.contains("`RUST_LOG` can't be read");
+        assert_eq!(warns, !is_read, "{wanted}: {asked}");
+    }
     let wrong = run(&plan
         .replace("nodes", "node")
         .replace("kind = \"dynamodb\"", "kind = \"dynamo\""));
