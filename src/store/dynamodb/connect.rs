@@ -76,8 +76,12 @@ impl fmt::Debug for Credentials {
 }
 
 /// Region and credentials, as the configuration, the environment and profiles say.
-async fn shared(config: &DynamoDbConfig) -> SdkConfig {
+async fn shared(config: &DynamoDbConfig) -> Result<SdkConfig> {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    // The SDK's own client ends the process where the system trusts no authority.
+    if !http::system_trusts_any() {
+        loader = loader.http_client(http_client(None, None)?);
+    }
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
     }
@@ -95,7 +99,7 @@ async fn shared(config: &DynamoDbConfig) -> SdkConfig {
             "crossfade",
         ));
     }
-    loader.load().await
+    Ok(loader.load().await)
 }
 
 /// The ways to an endpoint.
@@ -110,7 +114,7 @@ pub(super) struct Ways {
 
 /// Sets up the ways to an endpoint.
 pub(super) async fn ways(config: &DynamoDbConfig) -> Result<Ways> {
-    let shared = shared(config).await;
+    let shared = shared(config).await?;
     let timeout = config.timeout.unwrap_or(CALL);
     let http = http_client(config.tls.as_ref(), config.timeout)?;
     // Set on DynamoDB's client alone: the calls of the credential chain keep the SDK's retries, and

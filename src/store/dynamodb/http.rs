@@ -46,8 +46,18 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         tracing::warn!("certificates of this system can't be read: {error}");
     }
     roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        tracing::warn!(
+            "this system trusts no authority (Debian: ca-certificates), so nothing behind https can be reached"
+        );
+    }
     Arc::new(roots)
 });
+
+/// Whether the system trusts any authority.
+pub(super) fn system_trusts_any() -> bool {
+    !SYSTEM.is_empty()
+}
 
 /// A client with connections of its own, whose calls take no longer than this.
 ///

@@ -128,3 +128,23 @@ async fn one_line_for_each_cause() {
         &["partition_hash = true", "2050", "2100", "biggest column v"],
     );
 }
+
+/// A slim image has none: what isn't encrypted works, and what is says why it doesn't.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_without_certificates() {
+    let bench = Bench::new("untrusting").await;
+    bench.cql("CREATE TABLE t (p int PRIMARY KEY, v int)").await;
+    bench.plan("[[table]]\nname = \"t\"\nto = \"@-t\"\n");
+    let folder = bench.folder.path().join("none");
+    std::fs::create_dir(&folder).expect("a folder");
+    let file = bench.write("none.pem", "");
+    let check = bench.migrate(&["check"]);
+    let check = check.env("SSL_CERT_FILE", file.display().to_string());
+    let check = check.env("SSL_CERT_DIR", folder.display().to_string());
+    let told = check.run().expect_code(0);
+    says(
+        &told,
+        &["this system trusts no authority (Debian: ca-certificates)"],
+    );
+    bench.done().await;
+}
