@@ -103,7 +103,7 @@ async fn bench() {
 
 /// The real command, offline, to an endpoint that keeps keys alone.
 fn copy(node: &str, keyspace: &str, count: usize, turn: usize) -> Ran {
-    let endpoint = Part::start(&["endpoint", "keys"]);
+    let endpoint = Part::start(&["endpoint", "keys", "bench-users"]);
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("cf.toml");
     let text = format!(
@@ -147,7 +147,7 @@ fn afternoon(python: &str, node: &str, keyspace: &str, count: usize) -> Option<R
         println!("{python} has no boto3 and cassandra-driver: nothing to compare with");
         return None;
     }
-    let endpoint = Part::start(&["endpoint", "keys"]);
+    let endpoint = Part::start(&["endpoint", "keys", ""]);
     let count = count.to_string();
     Some(process::run(
         python,
@@ -160,7 +160,7 @@ async fn guarded_writes(count: usize) {
     let table = table("users");
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..=TURNS {
-        let endpoint = Part::start(&["endpoint", "keys"]);
+        let endpoint = Part::start(&["endpoint", "keys", ""]);
         let store = DynamoDb::connect(config(&endpoint.url())).await.unwrap();
         store.create(&table).await.unwrap();
         let rows: Vec<Row> = (0..count)
@@ -178,7 +178,7 @@ async fn guarded_writes(count: usize) {
             .await;
         let of_ours = (process::busy() - before).as_secs_f64() * 1e6 / count as f64;
 
-        let endpoint = Part::start(&["endpoint", "keys"]);
+        let endpoint = Part::start(&["endpoint", "keys", ""]);
         let store = DynamoDb::connect(config(&endpoint.url())).await.unwrap();
         store.create(&table).await.unwrap();
         let client = client(&endpoint.url());

@@ -29,10 +29,13 @@ use self::table::Table;
 use super::raw::{elements, member, members, text};
 use super::{process, wire};
 
-/// The role of a process that is an endpoint. With `keys` as its argument it keeps of items that are inserted their keys
-/// alone: for copies of more rows than memory holds.
+/// The role of a process that is an endpoint. With `keys` and how names of tables begin as its arguments it keeps of items that
+/// are inserted there their keys alone: for copies of more rows than memory holds.
 pub fn run(arguments: &[String]) {
-    let keys_alone = arguments.first().is_some_and(|word| word == "keys");
+    let keys_alone = match arguments {
+        [word, begin] if word == "keys" => Some(begin.clone()),
+        _ => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -120,7 +123,8 @@ struct Store {
     tables: HashMap<String, Table>,
     /// The table and the attributes of each statement.
     statements: HashMap<Vec<u8>, Rc<Statement>>,
-    keys_alone: bool,
+    /// How the names of tables begin of whose items the keys alone are kept.
+    keys_alone: Option<String>,
     /// How many requests there were.
     requests: u64,
 }

@@ -45,7 +45,8 @@ impl Store {
             }
             let statement = self.statement(member(one, "Statement").unwrap_or_default())?;
             let parameters = member(one, "Parameters").unwrap_or_default();
-            let keys_alone = self.keys_alone;
+            let begin = self.keys_alone.as_ref();
+            let keys_alone = begin.is_some_and(|begin| statement.table.starts_with(begin));
             let Some(table) = self.tables.get_mut(&statement.table) else {
                 let code = "ResourceNotFound";
                 out.extend_from_slice(
@@ -107,7 +108,6 @@ impl Store {
 
     /// BatchWriteItem of puts.
     pub(super) fn put_all(&mut self, body: &[u8]) -> Answer {
-        let keys_alone = self.keys_alone;
         for (name, requests) in members(member(body, "RequestItems").unwrap_or_default()) {
             let name = String::from_utf8_lossy(name).into_owned();
             let missing = || {
@@ -122,8 +122,7 @@ impl Store {
                 let put = member(request, "PutRequest").and_then(|put| member(put, "Item"));
                 let item = put.ok_or_else(|| invalid("only puts are taken here"))?;
                 let place = table.place(item)?;
-                let stored: &[u8] = if keys_alone { b"{}" } else { item };
-                table.set(place, Some(stored.into()));
+                table.set(place, Some(item.into()));
             }
         }
         Ok(b"{\"UnprocessedItems\":{}}".to_vec())
