@@ -39,6 +39,7 @@ const LEASE: Lease = Lease {
 };
 /// A move waits for a copier that was killed for all of this.
 const TOOL_LEASE: Lease = Lease {
+    lasts: Duration::from_secs(2),
     operation: Duration::from_secs(1),
     ..LEASE
 };
