@@ -20,10 +20,11 @@ use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, ReturnConsu
 use common::process::{self, Part, Ran};
 use common::{config, endpoint, line, median};
 use crossfade::model::Condition;
-use crossfade::model::{Key, Mark, Row, Value};
+use crossfade::model::{Add, Key, Mark, Row, Value};
 use crossfade::schema::{Column, Order, Role, Table, Type};
 use crossfade::store::cassandra::{self, Cassandra, Consistency};
 use crossfade::store::dynamodb::DynamoDb;
+use crossfade::store::embedded::Embedded;
 use crossfade::store::{Range, Reads, Store};
 use futures::stream::{self, StreamExt};
 
@@ -58,6 +59,9 @@ async fn bench() {
     let count: usize = count.unwrap_or(200_000);
     println!("{}", process::machine());
     guarded_writes(count / 2).await;
+    for rows in [count / 2, count * 5] {
+        embedded(rows).await;
+    }
     let Ok(node) = std::env::var("CROSSFADE_CASSANDRA") else {
         println!("without CROSSFADE_CASSANDRA there is no copy to measure");
         return;
@@ -67,22 +71,12 @@ async fn bench() {
     let old = cassandra(&node, &keyspace).await;
     let table = table("users");
     if old.inspect("users").await.unwrap().is_none() {
-        fill(&old, &table, count).await;
+        fill(&old, &table, count, row).await;
     }
     scan(&old, &table, count).await;
     for turn in 1..=TURNS {
-        let ours = copy(&node, &keyspace, count, turn);
-        line(
-            "copy",
-            &format!(
-                "{:.1} us of processor time a row, {:.0} rows/s, {:.0} MB",
-                ours.busy_us(count),
-                ours.rate(count),
-                ours.peak
-            ),
-            &format!("turn {turn}"),
-            None,
-        );
+        let ours = copy(&node, &keyspace, "users", count, turn);
+        told("copy", &ours, count, &format!("turn {turn}"));
         if let Ok(python) = std::env::var("CROSSFADE_PYTHON") {
             let some = count / 10;
             if let Some(theirs) = afternoon(&python, &node, &keyspace, some) {
@@ -99,11 +93,93 @@ async fn bench() {
             }
         }
     }
+    other_shapes(&node, &keyspace, &old, count).await;
+}
+
+/// Other shapes of tables, each copied once.
+async fn other_shapes(node: &str, keyspace: &str, old: &Cassandra, count: usize) {
+    let wide = count / 10;
+    fill(old, &wide_table(), wide, wide_row).await;
+    let ran = copy(node, keyspace, "wide", wide, 1);
+    told("copy of rows of 60 columns", &ran, wide, "");
+    let partitions = table("partitions");
+    fill(old, &partitions, count, |n| {
+        let mut row = row(n);
+        row.key.partition = vec![Value::text(format!("team {}", n / ROWS_OF_PARTITION))];
+        row
+    })
+    .await;
+    let ran = copy(node, keyspace, "partitions", count, 1);
+    let what = format!("copy of partitions of {ROWS_OF_PARTITION} rows");
+    told(&what, &ran, count, "");
+    let counters = count / 4;
+    fill_counters(old, counters).await;
+    let ran = copy(node, keyspace, "votes", counters, 1);
+    told("folds of counters", &ran, counters, "two to a row");
+}
+
+fn told(what: &str, ran: &Ran, count: usize, beside: &str) {
+    line(
+        what,
+        &format!(
+            "{:.1} us of processor time a row, {:.0} rows/s, {:.0} MB",
+            ran.busy_us(count),
+            ran.rate(count),
+            ran.peak
+        ),
+        beside,
+        None,
+    );
+}
+
+/// The real command, offline, between two embedded stores: what a copy takes where neither store does, and memory at two
+/// sizes.
+async fn embedded(count: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let table = table("users");
+    let old = Embedded::open(&folder.path().join("old")).unwrap();
+    old.create(&table).await.unwrap();
+    let numbers: Vec<usize> = (0..count).collect();
+    for some in numbers.chunks(PAGE) {
+        let rows: Vec<Row> = some.iter().map(|n| row(*n)).collect();
+        let put = old.put(&table, &rows, &Condition::Always).await;
+        assert!(put.rows.iter().all(Result::is_ok));
+    }
+    drop(old);
+    let plan = at("cf.toml");
+    let text = format!(
+        r#"
+name = "bench"
+[old]
+kind = "embedded"
+path = "{}"
+[new]
+kind = "embedded"
+path = "{}"
+[journal]
+dir = "{}"
+[[table]]
+name = "users"
+to = "moved"
+"#,
+        at("old"),
+        at("new"),
+        at("journal")
+    );
+    std::fs::write(&plan, text).unwrap();
+    let migrate = env!("CARGO_BIN_EXE_migrate");
+    process::run(migrate, &["init", "--plan", &plan]);
+    let ran = process::run(migrate, &["copy", "--offline", "--plan", &plan]);
+    let copied = ran.output.replace(',', "");
+    assert!(copied.contains(&count.to_string()), "{}", ran.output);
+    let what = format!("embedded to embedded, {count} rows (promised: 150000 rows/s)");
+    told(&what, &ran, count, "");
 }
 
 /// The real command, offline, to an endpoint that keeps keys alone.
-fn copy(node: &str, keyspace: &str, count: usize, turn: usize) -> Ran {
-    let endpoint = Part::start(&["endpoint", "keys", "bench-users"]);
+fn copy(node: &str, keyspace: &str, table: &str, count: usize, turn: usize) -> Ran {
+    let endpoint = Part::start(&["endpoint", "keys", "moved-"]);
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("cf.toml");
     let text = format!(
@@ -122,8 +198,8 @@ control_table = "bench-control"
 [journal]
 dir = "{}"
 [[table]]
-name = "users"
-to = "bench-users-{turn}"
+name = "{table}"
+to = "moved-{table}-{turn}"
 "#,
         endpoint.url(),
         folder.path().join("journal").display()
@@ -308,26 +384,61 @@ async fn read(store: &dyn Store, table: &Table, range: Range) -> usize {
 }
 
 fn table(name: &str) -> Table {
-    let column = |name: &str, ty, role| Column {
-        name: name.into(),
-        ty,
-        frozen: false,
-        role,
-    };
     let text = || Box::new(Type::Text);
     Table::new(
         name,
         vec![
-            column("team", Type::Text, Role::Partition),
-            column("id", Type::Int, Role::Clustering(Order::Asc)),
-            column("active", Type::Boolean, Role::Regular),
-            column("attributes", Type::Map(text(), text()), Role::Regular),
-            column("born", Type::Timestamp, Role::Regular),
-            column("name", Type::Text, Role::Regular),
-            column("picture", Type::Blob, Role::Regular),
-            column("tags", Type::Set(text()), Role::Regular),
+            Column::new("team", Type::Text, Role::Partition),
+            Column::new("id", Type::Int, Role::Clustering(Order::Asc)),
+            Column::new("active", Type::Boolean, Role::Regular),
+            Column::new("attributes", Type::Map(text(), text()), Role::Regular),
+            Column::new("born", Type::Timestamp, Role::Regular),
+            Column::new("name", Type::Text, Role::Regular),
+            Column::new("picture", Type::Blob, Role::Regular),
+            Column::new("tags", Type::Set(text()), Role::Regular),
         ],
     )
+}
+
+const COLUMNS: usize = 60;
+const ROWS_OF_PARTITION: usize = 50_000;
+
+fn wide_table() -> Table {
+    let mut columns = vec![Column::new("id", Type::Int, Role::Partition)];
+    columns
+        .extend((0..COLUMNS).map(|at| Column::new(format!("c{at:02}"), Type::Text, Role::Regular)));
+    Table::new("wide", columns)
+}
+
+/// About 2.5 KB.
+fn wide_row(n: usize) -> Row {
+    let key = Key::row(vec![Value::Int(n as i32)], Vec::new());
+    let cell = |at: usize| Some(Value::text(format!("what column {at} says of row {n}")));
+    Row::new(key, (0..COLUMNS).map(cell).collect())
+}
+
+async fn fill_counters(old: &Cassandra, count: usize) {
+    let columns = vec![
+        Column::new("id", Type::Int, Role::Partition),
+        Column::new("down", Type::Counter, Role::Regular),
+        Column::new("up", Type::Counter, Role::Regular),
+    ];
+    let table = Table::new("votes", columns);
+    old.create(&table).await.unwrap();
+    stream::iter(0..count)
+        .map(|n| {
+            let add = Add {
+                key: Key::row(vec![Value::Int(n as i32)], Vec::new()),
+                by: vec![Some(1), Some(n as i64)],
+                mark: None,
+                token: None,
+            };
+            let table = &table;
+            async move { old.add(table, &add).await.unwrap() }
+        })
+        .buffer_unordered(AT_ONCE * 2)
+        .for_each(async |()| {})
+        .await;
 }
 
 /// About 500 bytes.
@@ -369,11 +480,11 @@ async fn cassandra(node: &str, keyspace: &str) -> Cassandra {
     Cassandra::connect(config).await.unwrap()
 }
 
-async fn fill(old: &Cassandra, table: &Table, count: usize) {
+async fn fill(old: &Cassandra, table: &Table, count: usize, row: impl Fn(usize) -> Row) {
     let begun = Instant::now();
     old.create(table).await.unwrap();
     for first in (0..count).step_by(PAGE) {
-        let some: Vec<Row> = (first..count.min(first + PAGE)).map(row).collect();
+        let some: Vec<Row> = (first..count.min(first + PAGE)).map(&row).collect();
         let put = old.put(table, &some, &Condition::Always).await;
         assert!(put.rows.iter().all(Result::is_ok));
     }
