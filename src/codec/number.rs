@@ -4,8 +4,8 @@
 const N_DIGITS: usize = 38;
 /// An N is below 10 to this power.
 const N_MAGNITUDE: usize = 126;
-/// An N has no digit further behind the point.
-const N_BEHIND: usize = 130;
+/// The most digits that an N has after the point.
+const N_DECIMALS: usize = 130;
 /// No integer of more bytes is below 10^126.
 const N_BYTES: usize = 53;
 
@@ -211,30 +211,30 @@ pub(crate) fn decimal_n(unscaled: &[u8], scale: i32) -> Option<String> {
     if scale == 0 {
         return integer_n(unscaled);
     }
-    // Digits behind the point, none of which an N leaves out or hasn't.
-    let behind = usize::try_from(scale)
+    // Digits after the point: an N keeps each of them, and adds none.
+    let decimals = usize::try_from(scale)
         .ok()
-        .filter(|behind| *behind <= N_BEHIND)?;
+        .filter(|decimals| *decimals <= N_DECIMALS)?;
     if unscaled.len() > N_BYTES || !is_shortest(unscaled) {
         return None;
     }
     let text = integer_text(unscaled);
     let digits = text.trim_start_matches('-');
-    (digits.len() <= N_DIGITS && !digits.ends_with('0')).then(|| pointed(&text, behind))
+    (digits.len() <= N_DIGITS && !digits.ends_with('0')).then(|| pointed(&text, decimals))
 }
 
-/// An integer's text with a point before its last `behind` digits, as many as it takes.
-pub(crate) fn pointed(integer: &str, behind: usize) -> String {
-    if behind == 0 {
+/// An integer's text with a point before its last `decimals` digits, with zeros before them where it has fewer.
+pub(crate) fn pointed(integer: &str, decimals: usize) -> String {
+    if decimals == 0 {
         return integer.to_owned();
     }
     let (sign, digits) = match integer.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", integer),
     };
-    // One digit stands before the point.
-    let digits = format!("{digits:0>width$}", width = behind + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - behind);
+    // One digit is before the point.
+    let digits = format!("{digits:0>width$}", width = decimals + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - decimals);
     format!("{sign}{whole}.{fraction}")
 }
 

@@ -105,7 +105,7 @@ fn plain_decimal(unscaled: &[u8], scale: i32) -> String {
     };
     let power = digits.len() as i64 - 1 - i64::from(scale);
     match usize::try_from(scale) {
-        Ok(behind) if power >= LEAST_POWER => number::pointed(&integer, behind),
+        Ok(decimals) if power >= LEAST_POWER => number::pointed(&integer, decimals),
         Ok(_) | Err(_) => {
             let mantissa = number::pointed(digits, digits.len() - 1);
             format!("{sign}{mantissa}E{power:+}")

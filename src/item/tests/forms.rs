@@ -199,12 +199,7 @@ proptest! {
         let (attributes, size) = mapping.attributes(&row).unwrap();
         let written = mapping.write(&row).unwrap();
         prop_assert_eq!(written.size, size);
-        let values = attributes.iter().map(|(_, attr)| {
-            let mut text = Vec::new();
-            wire::put_attr(&mut text, attr);
-            String::from_utf8(text).unwrap()
-        });
-        let values: Vec<String> = values.collect();
+        let values = texts(&attributes);
         prop_assert_eq!(String::from_utf8_lossy(&written.values), values.join(","));
     }
 }

@@ -101,3 +101,13 @@ fn asc(name: &str, ty: Type) -> Column {
 fn desc(name: &str, ty: Type) -> Column {
     column(name, ty, Role::Clustering(Order::Desc))
 }
+
+/// Attributes' values as they are written on the wire, one after the other.
+fn texts(attributes: &[(&str, Attr)]) -> Vec<String> {
+    let text = |(_, attr): &(&str, Attr)| {
+        let mut text = Vec::new();
+        wire::put_attr(&mut text, attr);
+        String::from_utf8(text).unwrap()
+    };
+    attributes.iter().map(text).collect()
+}

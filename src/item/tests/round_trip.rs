@@ -209,12 +209,7 @@ proptest! {
         prop_assert_eq!(written.size, size);
         let names: Vec<&str> = attributes.iter().map(|(name, _)| *name).collect();
         prop_assert_eq!(&written.names, &names);
-        let values = attributes.iter().map(|(_, attr)| {
-            let mut text = Vec::new();
-            wire::put_attr(&mut text, attr);
-            String::from_utf8(text).unwrap()
-        });
-        let values: Vec<String> = values.collect();
+        let values = texts(&attributes);
         prop_assert_eq!(String::from_utf8_lossy(&written.values), values.join(","));
         prop_assert_eq!(String::from_utf8_lossy(written.key()), values[0].as_str());
     }

@@ -56,13 +56,20 @@ impl Native {
         held.any(|held| held.phase() != Phase::Done)
     }
 
-    /// A read of the table, strongly consistent before `done`.
+    /// Makes a read of the table strongly consistent before `done`.
+    fn strengthen(&self, body: &mut Map<String, Json>) {
+        if self.may_go_back() {
+            body.insert("ConsistentRead".into(), true.into());
+        }
+    }
+
+    /// The same of a request's text.
     fn strongly(&self, body: &Bytes) -> Result<Bytes, Fault> {
         if !self.may_go_back() {
             return Ok(body.clone());
         }
         let mut body = object(body)?;
-        body.insert("ConsistentRead".into(), true.into());
+        self.strengthen(&mut body);
         Ok(Json::Object(body).to_string().into())
     }
 
@@ -81,7 +88,8 @@ impl Native {
             let said = self.way.read_text("GetItem", asking).await?;
             return Ok(self.shown().got(&said)?.into());
         }
-        let mut body = object(&self.strongly(body)?)?;
+        let mut body = object(body)?;
+        self.strengthen(&mut body);
         whole(&mut body);
         let mut said = self.way.read("GetItem", &Json::Object(body)).await?;
         let item = part(&self.shown(), said["Item"].take(), projection.as_ref())?;
@@ -119,15 +127,15 @@ impl Native {
         self.target.refuse_reserved(named)?;
         let seen = NeededAttributes::of(&self.target, index);
         let is_part = index.is_some() || counts || expressed.projection.is_some();
-        let body = match index {
-            Some(_) => body.clone(),
-            None => self.strongly(body)?,
-        };
         if !is_part {
-            let said = self.way.read_text(operation, body).await?;
+            let asking = self.strongly(body)?;
+            let said = self.way.read_text(operation, asking).await?;
             return Ok(self.shown().page(&said)?.into());
         }
-        let mut body = object(&body)?;
+        let mut body = object(body)?;
+        if index.is_none() {
+            self.strengthen(&mut body);
+        }
         let mut added = Vec::new();
         if counts && expressed.projection.is_some() {
             // It says what is wrong with that.
